@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! KUnit suites of quiesce, using only what any other module can use.
+
+use kernel::prelude::*;
+
+mod rundown;
+mod support;
+
+module! {
+    type: Suites,
+    name: "quiesce_kunit",
+    authors: ["The quiesce developers"],
+    description: "KUnit suites of quiesce",
+    license: "GPL",
+}
+
+struct Suites;
+
+impl kernel::Module for Suites {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        Ok(Self)
+    }
+}

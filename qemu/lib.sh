@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# What every script of the harness shares: where things are, how progress is
+# told, how a step is made once and kept, and how a command is run inside a
+# build root. Sourced, never run.
+
+set -euo pipefail
+
+# Exit codes, the same in every script and in the judge.
+# shellcheck disable=SC2034 # used by the scripts that source this
+EX_TESTS=1 EX_ENV=2 EX_CRASH=3
+
+TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+QEMU_DIR=$TOP/qemu
+CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/quiesce
+BUILD=$TOP/.build
+JOBS=${JOBS:-$(nproc)}
+
+START=${QUIESCE_START:-$(date +%s)}
+export QUIESCE_START=$START
+
+say() { printf '%s\n' "$*" >&2; }
+
+# stamp: seconds since the command began, as m:ss.
+stamp() {
+	local s=$(($(date +%s) - START))
+	printf '%d:%02d' $((s / 60)) $((s % 60))
+}
+
+die() {
+	say "quiesce: $*"
+	exit "$EX_ENV"
+}
+
+# step "what" command...: runs a long command with its output in a log, shows a
+# line that counts the seconds on a terminal, and the log's end if it fails.
+step() {
+	local what=$1 log begin rc=0
+	shift
+	mkdir -p "$CACHE/logs"
+	log=$CACHE/logs/$(printf '%s' "$what" | tr -cs 'A-Za-z0-9.+-' _).log
+	begin=$(date +%s)
+	printf '[%5s] %s ...' "$(stamp)" "$what" >&2
+	"$@" >"$log" 2>&1 </dev/null &
+	local pid=$!
+	while kill -0 $pid 2>/dev/null; do
+		if [ -t 2 ]; then
+			printf '\r[%5s] %s ... %d s' "$(stamp)" "$what" $(($(date +%s) - begin)) >&2
+		fi
+		sleep 0.2
+	done
+	wait $pid || rc=$?
+	if [ $rc = 0 ]; then
+		[ -t 2 ] && printf '\r[%5s] %s ...' "$(stamp)" "$what" >&2
+		printf ' done, %d s\n' $(($(date +%s) - begin)) >&2
+		return 0
+	fi
+	printf ' FAILED after %d s; the end of %s:\n' $(($(date +%s) - begin)) "$log" >&2
+	tail -n 40 "$log" >&2
+	return $rc
+}
+
+# key FILE|STRING...: a short hash of files' contents and of plain strings.
+key() {
+	local x
+	for x in "$@"; do
+		if [ -f "$x" ]; then cat "$x"; else printf '%s\n' "$x"; fi
+	done | sha256sum | cut -c1-12
+}
+
+# once DIR MAKER [ARG...]: makes DIR by calling MAKER DIR ARG..., once. DIR counts
+# only when its stamp was written, which is the last thing that happens; what an
+# interrupted run left is thrown away. Two runs at a time do not meet.
+once() {
+	local dir=$1
+	shift
+	[ -e "$dir/.done" ] && return 0
+	mkdir -p "$CACHE"
+	(
+		flock 9
+		[ -e "$dir/.done" ] && exit 0
+		if [ -e "$dir" ]; then ns rm -rf "$dir"; fi
+		"$@" "$dir" || exit
+		: >"$dir/.done"
+	) 9>"$dir.lock"
+}
+
+# ns COMMAND...: runs it as root of a mount namespace; without root, of a user
+# namespace that has this user's subordinate ids too.
+ns() {
+	if [ "$(id -u)" = 0 ]; then
+		unshare --mount --propagation private -- "$@"
+	else
+		unshare --mount --propagation private --map-root-user --map-auto -- "$@"
+	fi
+}
+
+# in_root ROOT COMMAND...: runs a command inside a build root, in the caller's
+# folder. The checkout and the cache are there at the paths they have outside.
+in_root() {
+	local root=$1
+	shift
+	# shellcheck disable=SC2016 # expanded by the inner shell
+	ns bash -c '
+		root=$1 cache=$2 top=$3 dir=$4; shift 4
+		mount --rbind /proc "$root/proc"
+		mount --rbind /dev "$root/dev"
+		mount -t tmpfs tmpfs "$root/tmp"
+		for d in "$cache" "$top" "$dir" ${QUIESCE_BIND:-}; do
+			mkdir -p "$root$d"
+			mount --rbind "$d" "$root$d"
+		done
+		exec chroot "$root" /usr/bin/env -i HOME=/root LC_ALL=C.UTF-8 TERM="${TERM:-dumb}" \
+			PATH=/usr/sbin:/usr/bin:/sbin:/bin \
+			bash -c "cd \"\$0\" && exec \"\$@\"" "$dir" "$@"
+	' in_root "$root" "$CACHE" "$TOP" "$PWD" "$@"
+}
+
+# need_host: what the host itself has to have. Installs it when it may, names the
+# one line to run when it may not.
+need_host() {
+	local missing=() tool
+	for tool in mmdebstrap:mmdebstrap unshare:util-linux flock:util-linux python3:python3-minimal; do
+		command -v "${tool%%:*}" >/dev/null || missing+=("${tool##*:}")
+	done
+	[ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing+=(debian-archive-keyring)
+	if [ "$(id -u)" != 0 ]; then
+		command -v newuidmap >/dev/null || missing+=(uidmap)
+	fi
+	[ ${#missing[@]} = 0 ] && return 0
+	command -v apt-get >/dev/null ||
+		die "missing on this machine: ${missing[*]} (and there is no apt-get to install them with)"
+	if [ "$(id -u)" != 0 ]; then
+		die "missing on this machine: run  sudo apt-get install ${missing[*]}"
+	fi
+	step "Installing ${missing[*]} on this machine" \
+		sh -c 'apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"' sh "${missing[@]}" ||
+		die "could not install: ${missing[*]}"
+}

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# The kernels that the tests run on, one line a profile. Sourced.
+#
+#   profile NAME KIND CONFIG... -- what it is for
+#
+# KIND debian: a stock kernel of the archive, in the flavour that CONFIG names.
+# KIND own:    built here with LLVM=1 from linux-source, tinyconfig with the
+#              fragments of qemu/kernel merged in.
+
+declare -A PROFILE_KIND PROFILE_CONFIG PROFILE_TEXT
+PROFILES=()
+
+profile() {
+	local name=$1 kind=$2 config=()
+	shift 2
+	while [ "$1" != -- ]; do
+		config+=("$1")
+		shift
+	done
+	shift
+	PROFILES+=("$name")
+	PROFILE_KIND[$name]=$kind
+	PROFILE_CONFIG[$name]=${config[*]}
+	PROFILE_TEXT[$name]=$*
+}
+
+profile stock          debian cloud-amd64          -- "Debian's kernel, PREEMPT_DYNAMIC, built by gcc"
+profile stock-rt       debian rt-amd64             -- "Debian's kernel, PREEMPT_RT, built by gcc"
+profile lockdep        own    base lockdep         -- "lockdep, PROVE_RCU, DEBUG_OBJECTS, SLUB_TINY, Rust debug assertions, KUnit"
+profile kasan-rt       own    base kasan-rt        -- "PREEMPT_RT, KASAN, kmemleak, UBSAN, failslab, KUnit"
+profile inline-helpers own    base inline-helpers  -- "RUST_INLINE_HELPERS, KUnit; for measuring"
+
+# The profiles that `make test` runs when none is named.
+# shellcheck disable=SC2034 # used by test.sh
+DEFAULT_PROFILES="stock stock-rt lockdep kasan-rt"
+
+# need_profile NAME: stops when there is no such profile.
+need_profile() {
+	[ -n "${PROFILE_KIND[$1]:-}" ] || die "no profile '$1'; there are: ${PROFILES[*]}"
+}
