@@ -14,6 +14,15 @@ kbuild-words = $(if $(call kconf,CC_IS_CLANG),LLVM=1,CC=$(firstword $(subst ", ,
 modules: check-kdir ## Build the modules against KDIR=/path/to/a/kernel/build/directory
 	+$(MAKE) -C $(KDIR) M=$(CURDIR) $(if $(MO),MO=$(MO)) $(kbuild-words) modules
 
+test: ## Run everything in all profiles; PROFILE= and SUITE= (a prefix) choose
+	@PROFILE="$(PROFILE)" SUITE="$(SUITE)" qemu/test.sh
+
+run: ## Boot, load quiesce.ko, run CMD= with FILES=; exits with its status
+	@PROFILE="$(PROFILE)" FILES="$(FILES)" CMD='$(CMD)' qemu/run.sh run
+
+shell: ## A shell in a VM with quiesce.ko loaded
+	@PROFILE="$(PROFILE)" qemu/run.sh shell
+
 check-kdir:
 	@test -e $(KDIR)/include/config/auto.conf || \
 		{ echo "KDIR=$(KDIR) is no kernel build directory (it has no include/config/auto.conf)" >&2; exit 2; }
@@ -23,4 +32,4 @@ check-kdir:
 		{ echo "KDIR=$(KDIR) has no rust/libkernel.rmeta: Debian's headers package does not have it either." >&2; \
 		  echo "\`make demo\` shows how to get one without building a kernel." >&2; exit 2; }
 
-.PHONY: modules check-kdir
+.PHONY: modules test run shell check-kdir

@@ -38,7 +38,7 @@ check_config() {
 		*=n) ! grep -q "^$name=" "$1" || die "$name is set though the profile asks for =n" ;;
 		CONFIG_*) grep -qxF "$line" "$1" || die "the kernel did not take $line (it has: $(grep "$name[= ]" "$1" || echo nothing))" ;;
 		esac
-	done < <(tac "${@:2}" | awk -F= '!seen[$1]++')
+	done < <(cat "${@:2}" | tac | awk -F= '!seen[$1]++')
 }
 
 make_own() {
