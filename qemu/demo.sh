@@ -18,11 +18,10 @@ KERNEL=$("$QEMU_DIR/kernel.sh" "$profile")
 
 dir=$BUILD/demo
 rm -rf "$dir"
-mkdir -p "$dir/stage"
-copy_modules "$dir/stage"
+mkdir -p "$dir/stage/work"
+copy_modules "$dir/stage" "$profile"
 cp -r "$BUILD/$profile/user/samples" "$dir/stage/"
-cp "$TOP/samples/words.txt" "$dir/stage/work/" 2>/dev/null ||
-	{ mkdir -p "$dir/stage/work" && cp "$TOP/samples/words.txt" "$dir/stage/work/"; }
+cp "$TOP/samples/words.txt" "$dir/stage/work/"
 initramfs "$dir/initramfs" "$dir/stage"
 
 say "[$(stamp)] Booting $(cat "$KERNEL/release"), Debian's image as it is in the archive, in QEMU"

@@ -28,7 +28,7 @@ dir=$(mktemp -d "$BUILD/$verb.XXXXXX")
 trap 'rm -rf "$dir"' EXIT
 stage=$dir/stage
 mkdir -p "$stage/work"
-copy_modules "$stage"
+copy_modules "$stage" "$profile"
 for user in "$BUILD/$profile/user"/samples "$BUILD/$profile/user"/qemu/tests; do
 	[ ! -d "$user" ] || cp -r "$user" "$stage/"
 done

@@ -23,7 +23,7 @@ wanted() { [[ $1 == "$SUITE"* ]]; }
 suites() {
 	local kind=$1 k profiles name rest
 	while read -r k profiles name rest; do
-		[ "$k" = "$kind" ] && wanted "$name" || continue
+		if [ "$k" != "$kind" ] || ! wanted "$name"; then continue; fi
 		[ "$profiles" = all ] || [[ ",$profiles," == *",$profile,"* ]] || continue
 		printf '%s %s\n' "$name" "$rest"
 	done < <(grep -v '^#' "$QEMU_DIR/suites")
@@ -70,7 +70,7 @@ run_profile() {
 	stage=$BUILD/$profile/stage
 	rm -rf "$stage"
 	mkdir -p "$stage"
-	copy_modules "$stage"
+	copy_modules "$stage" "$profile"
 	cp -r "$BUILD/$profile/user/samples" "$stage/samples" 2>/dev/null || true
 	expect=$(plan "$stage" | tr '\n' ' ')
 	initramfs "$BUILD/$profile/initramfs" "$stage"

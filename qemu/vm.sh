@@ -27,9 +27,9 @@ accel() {
 		echo "-accel tcg,thread=multi -cpu max"
 		return
 	fi
-	if timeout 20 bash -c '. "$0/lib.sh"; in_root "$1" qemu-system-x86_64 -accel kvm -cpu host -m 256 -nodefaults \
-		-display none -no-reboot -serial stdio -kernel "$2" -append "console=ttyS0 panic=-1"' \
-		"$QEMU_DIR" "$ROOT" "$KERNEL/image" </dev/null 2>/dev/null | grep -q 'Linux version'; then
+	if in_root "$ROOT" timeout 20 qemu-system-x86_64 -accel kvm -cpu host -m 256 -nodefaults -display none \
+		-no-reboot -serial stdio -kernel "$KERNEL/image" -append "console=ttyS0 panic=-1" \
+		</dev/null 2>/dev/null | grep -q 'Linux version'; then
 		echo "-accel kvm -cpu host"
 	else
 		say "quiesce: warning: KVM was asked for and does not boot a kernel here; using TCG"
@@ -48,13 +48,13 @@ boot() {
 		-append "console=ttyS0 panic=-1 oops=panic reboot=t loglevel=7 rcupdate.rcu_cpu_stall_timeout=120 $append" "$@"
 }
 
-# copy_modules STAGE: the profile's modules, in the order in which they load.
+# copy_modules STAGE PROFILE: the profile's modules.
 copy_modules() {
-	local stage=$1 ko
+	local stage=$1 profile=$2 ko
 	mkdir -p "$stage/modules"
 	for ko in "$BUILD/$profile"/*.ko "$BUILD/$profile"/external/*.ko; do
 		[ ! -e "$ko" ] || cp "$ko" "$stage/modules/"
 	done
 	# Debug information is of no use in the guest, and the guest's memory is small.
-	in_root "$ROOT" sh -c 'objcopy --strip-debug "$@" 2>/dev/null || for f; do objcopy --strip-debug "$f"; done' sh "$stage"/modules/*.ko
+	for ko in "$stage"/modules/*.ko; do in_root "$ROOT" objcopy --strip-debug "$ko"; done
 }
