@@ -1,14 +1,511 @@
 /* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
 /*
  * /dev/quiesce: barriers between processes.
+ *
+ * An open file of /dev/quiesce makes barriers and counts them; it gives access
+ * to nothing else. A barrier is reached through descriptors that only pass by
+ * fork, exec and SCM_RIGHTS. There are two kinds of barrier:
+ *
+ *   pair   two parties, one descriptor each. A party places barriers and waits
+ *          for those of the other side.
+ *   group  N parties and phases. The group has a descriptor of its own, from
+ *          which parties are made (JOIN), and every party has one.
+ *
+ * A party ends when the last copy of its descriptor is closed, whoever held it
+ * (by close, exec, exit or a signal), or, with QUIESCE_BIND_PROCESS, as soon as
+ * the process it is bound to is dead. All state is in the kernel: copies of one
+ * descriptor in several processes are one party.
+ *
+ * The pair, in full
+ *
+ *   What a party knows about the other side is its *view*; it advances in WAIT
+ *   and ARRIVE_WAIT only. Until then ARRIVE succeeds and a side counts as not
+ *   aborted whatever the other side has done. STATUS and MEMBER tell the truth
+ *   at once and leave the view alone.
+ *
+ *     balance   places made by me, less places of the other side that I read
+ *     unread    places of the other side that I have not read
+ *
+ *   A wait reads all unread places at once. The other side's ABORT supersedes
+ *   its unread places; its end (close, exec, exit, signal) queues behind them.
+ *   Both turn the view to QUIESCE_THEY_ABORTED, and own ABORT turns it to
+ *   QUIESCE_I_ABORTED; there is no way back.
+ *
+ * The group, in full
+ *
+ *   The group has `parties` seats; JOIN takes an open one, or adds one while
+ *   there are fewer than `max_parties`. A phase is over when every seat has
+ *   arrived, open seats included. ARRIVE returns a ticket, the number of the
+ *   phase, and WAIT waits for the end of that phase; a party may arrive in the
+ *   next phase without having waited for the last.
+ *
+ *   A party that ends after it arrived counts for that phase. A party that ends
+ *   without having arrived, in this phase or the next, breaks the group, or,
+ *   with QUIESCE_GROUP_SHRINK, takes its seat along. When the last copy of the
+ *   group's descriptor is closed nobody can join any more, and the open seats
+ *   end in the same way. LEAVE and QUIESCE_ARRIVE_DROP give a seat up without
+ *   breaking anything.
+ *
+ *   A broken group stays broken, with the cause of the first break, until
+ *   RESET. RESET starts a new phase, in which those parties that are left have
+ *   to arrive; seats of ended parties are open again.
+ *
+ * poll, epoll and io_uring poll; all are levels
+ *
+ *                 party of a pair              party of a group
+ *   EPOLLIN       places are unread            phase of the last arrival is over
+ *                                              and WAIT has not told it yet
+ *   EPOLLOUT      ARRIVE would succeed         ARRIVE would succeed
+ *   EPOLLPRI|ERR  other side called ABORT      group is broken
+ *   EPOLLRDHUP    other side has ended         -
+ *   EPOLLHUP      other side has ended and     party has left, or has ended with
+ *                 nothing is unread            its process
+ *
+ *   On the group's descriptor: EPOLLIN a phase was over since the last STATUS
+ *   on this descriptor, EPOLLPRI|ERR broken, EPOLLHUP no seat is left.
+ *
+ * Structs and their versions
+ *
+ *   A struct's size is part of its command (_IOC_SIZE), and the kernel knows a
+ *   command by type and number. A struct smaller than the first version of it:
+ *   EINVAL. One that is larger than the kernel's and not zero beyond: E2BIG. Of
+ *   one that is smaller the rest reads as zero and is not written. Members
+ *   marked [in] are read, [out] written and not looked at before, [in/out]
+ *   both. Flags that are not defined here and `reserved` must be 0.
+ *
+ *   [out] members are written on success and, by those commands that list them,
+ *   with ECONNABORTED, EOWNERDEAD, ESHUTDOWN, ECANCELED, ETIMEDOUT and EINTR.
+ *
+ * Errors of all commands
+ *
+ *   ENOTTY        no such command on this kind of descriptor
+ *   EINVAL        struct too small; unknown flag; `reserved` not 0; a value out
+ *                 of its range
+ *   E2BIG         struct larger than the kernel's and not zero beyond
+ *   EFAULT        the struct, or memory that it points to, is not accessible
+ *
+ * Errors that depend on state
+ *
+ *   ECONNABORTED  pair: the other side called ABORT (in view)
+ *                 group: broken by ABORT, or by a timeout with
+ *                 QUIESCE_WAIT_BREAK
+ *   EOWNERDEAD    pair: the other side has ended (in view)
+ *                 group: broken by the end of a party or of the open seats
+ *   ESHUTDOWN     pair: this side called ABORT
+ *   ECANCELED     group: the ticket's phase ended by RESET, or was broken and
+ *                 then RESET
+ *   ESTALE        group: the ticket is older than the last phase that ended in
+ *                 ECANCELED, so that its outcome is not known any more
+ *   EALREADY      group: this party has arrived in this phase
+ *   ENOTCONN      this party has left, or its process is dead (a copy of the
+ *                 descriptor was kept elsewhere)
+ *   EOVERFLOW     pair: the count of places would not fit; nothing was placed
+ *   ETIMEDOUT     the deadline has passed
+ *   EINTR         a signal handler without SA_RESTART ran. With SA_RESTART, and
+ *                 where there is no handler, the call goes on by itself
+ *   EDQUOT        QUIESCE_MAX_OBJECTS barriers of this open file exist
+ *   ENOSPC        group: no open seat, and max_parties seats
+ *   EMFILE ENFILE no descriptor, or no file, is left
+ *   ENOMEM        no memory, or the cgroup's limit
+ *   ESRCH         MEMBER: no such party
+ *
+ * Where several hold, a wait prefers its result to EINTR and EINTR to
+ * ETIMEDOUT, and the state of this party (ENOTCONN, ESHUTDOWN) comes before that
+ * of the barrier.
  */
 #ifndef _UAPI_QUIESCE_H
 #define _UAPI_QUIESCE_H
 
-#include <linux/types.h>
 #include <linux/ioctl.h>
+#include <linux/types.h>
 
 /* The version of this interface. */
-#define QUIESCE_VERSION 1
+#define QUIESCE_VERSION		1
+
+#define QUIESCE_DEVICE		"/dev/quiesce"
+
+/* Limits; FEATURES tells those of the running kernel. */
+#define QUIESCE_MAX_PARTIES	1024	/* seats of a group */
+#define QUIESCE_MAX_OBJECTS	4096	/* barriers of one open file */
+
+/* In `party`: not a party. The group itself, open seats, or nobody. */
+#define QUIESCE_NOBODY		0xffffffffU
+
+/* Deadlines are absolute, in ns; one in the past only looks. */
+#define QUIESCE_FOREVER		0xffffffffffffffffULL
+#define QUIESCE_NOW		0ULL
+
+/* Why something ended. */
+#define QUIESCE_CAUSE_NONE	0
+#define QUIESCE_CAUSE_ABORT	1	/* ABORT; `code` is the caller's */
+#define QUIESCE_CAUSE_TIMEOUT	2	/* a wait with QUIESCE_WAIT_BREAK */
+#define QUIESCE_CAUSE_CLOSE	3	/* last copy closed */
+#define QUIESCE_CAUSE_EXEC	4	/* last copy closed by execve() */
+#define QUIESCE_CAUSE_EXIT	5	/* process exited; `status` is its code */
+#define QUIESCE_CAUSE_SIGNAL	6	/* process killed; `status` is the signal */
+#define QUIESCE_CAUSE_UNCLAIMED	7	/* open seats, and no descriptor to join by */
+
+/*
+ * struct quiesce_cause - why and who
+ * @cause:  QUIESCE_CAUSE_*
+ * @party:  the party whose doing it was, or QUIESCE_NOBODY
+ * @pid:    the process that aborted, closed last or died, in the pid namespace
+ *          of the reader; 0 where it is not visible there
+ * @status: exit code or signal number, else 0
+ * @code:   what was given to ABORT, else 0
+ */
+struct quiesce_cause {
+	__u32 cause;
+	__u32 party;
+	__s32 pid;
+	__s32 status;
+	__u64 code;
+};
+
+/*
+ * FEATURES, on /dev/quiesce.
+ *
+ * @version:     [out] QUIESCE_VERSION
+ * @reserved:    [in] 0
+ * @features:    [out] QUIESCE_FEATURE_*
+ * @max_parties: [out] seats that a group can have
+ * @max_objects: [out] barriers that one open file can have
+ */
+struct quiesce_features {
+	__u32 version;
+	__u32 reserved;
+	__u64 features;
+	__u32 max_parties;
+	__u32 max_objects;
+};
+
+#define QUIESCE_FEATURE_PAIR	(1ULL << 0)
+#define QUIESCE_FEATURE_GROUP	(1ULL << 1)
+#define QUIESCE_FEATURE_BIND	(1ULL << 2)	/* QUIESCE_BIND_PROCESS */
+
+/* Descriptors are close-on-exec, except with this flag of PAIR, GROUP, JOIN. */
+#define QUIESCE_FD_INHERIT	(1U << 0)
+
+/*
+ * PAIR, on /dev/quiesce: makes a pair.
+ *
+ * @flags:    [in] QUIESCE_FD_INHERIT
+ * @fd:       [out] the descriptors of party 0 and party 1
+ * @reserved: [in] 0
+ *
+ * Both parties count as the caller's until BIND.
+ *
+ * Errors: EDQUOT, EMFILE, ENFILE, ENOMEM.
+ */
+struct quiesce_pair {
+	__u32 flags;
+	__s32 fd[2];
+	__u32 reserved;
+};
+
+/*
+ * GROUP, on /dev/quiesce: makes a group and returns its descriptor in @fd.
+ *
+ * @flags:       [in] QUIESCE_FD_INHERIT, QUIESCE_GROUP_SHRINK
+ * @parties:     [in] seats to begin with, all open
+ * @max_parties: [in] seats that JOIN may make in all, at least @parties and at
+ *               least 1, at most QUIESCE_MAX_PARTIES; 0 means @parties
+ * @fd:          [out] the group's descriptor
+ *
+ * Errors: EDQUOT, EMFILE, ENFILE, ENOMEM.
+ */
+struct quiesce_group {
+	__u32 flags;
+	__u32 parties;
+	__u32 max_parties;
+	__s32 fd;
+};
+
+/* The end of a party that has not arrived: its seat goes, nothing breaks. */
+#define QUIESCE_GROUP_SHRINK	(1U << 1)
+
+/*
+ * JOIN, on a group's descriptor: takes a seat and returns its descriptor.
+ *
+ * @flags:    [in] QUIESCE_FD_INHERIT, QUIESCE_BIND_PROCESS
+ * @fd:       [out] the party's descriptor
+ * @party:    [out] its number, the lowest free one, below max_parties
+ * @reserved: [in] 0
+ * @phase:    [out] the phase in which it has to arrive first
+ *
+ * Errors: ENOSPC; ECONNABORTED, EOWNERDEAD when the group is broken; EMFILE,
+ * ENFILE, ENOMEM.
+ */
+struct quiesce_join {
+	__u32 flags;
+	__s32 fd;
+	__u32 party;
+	__u32 reserved;
+	__u64 phase;
+};
+
+/*
+ * BIND, on a party: it is the calling process's from now on.
+ *
+ * @flags:    [in] QUIESCE_BIND_PROCESS: the party ends with this process, even
+ *            if copies of the descriptor live on elsewhere. Without it, the
+ *            process is only what MEMBER reports
+ * @reserved: [in] 0
+ *
+ * Replaces what an earlier BIND or JOIN said.
+ *
+ * Errors: ENOTCONN.
+ */
+struct quiesce_bind {
+	__u32 flags;
+	__u32 reserved;
+};
+
+#define QUIESCE_BIND_PROCESS	(1U << 2)
+
+/*
+ * ARRIVE, on a party: places a barrier, or arrives. Never sleeps.
+ *
+ * @flags:   [in] QUIESCE_ARRIVE_DROP
+ * @index:   [out] group: how many arrived in this phase before; pair: 0
+ * @count:   [in] pair: places to make, at least 1; group: 1
+ * @ticket:  [out] group: the phase; pair: places made by this side in all
+ * @balance: [out] pair: as in struct quiesce_wait
+ * @view:    [out] pair: as in struct quiesce_wait
+ * @result:  [out] group: QUIESCE_RESULT_*
+ * @cause:   [out] as in struct quiesce_wait
+ *
+ * Writes [out] also with errors that have a cause.
+ *
+ * Errors, pair: ENOTCONN, ESHUTDOWN, ECONNABORTED, EOWNERDEAD, EOVERFLOW.
+ * Errors, group: ENOTCONN, ECONNABORTED, EOWNERDEAD, EALREADY.
+ */
+struct quiesce_arrive {
+	__u32 flags;
+	__u32 index;
+	__u64 count;
+	__u64 ticket;
+	__s64 balance;
+	__u32 view;
+	__u32 result;
+	struct quiesce_cause cause;
+};
+
+/* group: arrive in this phase, and leave before the next. */
+#define QUIESCE_ARRIVE_DROP	(1U << 0)
+
+/* The phase is over. */
+#define QUIESCE_RESULT_DONE	(1U << 0)
+/* This party leads: true for one party of each phase, the last to arrive. */
+#define QUIESCE_RESULT_LEADER	(1U << 1)
+
+/* pair: the view. */
+#define QUIESCE_I_ABORTED	(1U << 0)
+#define QUIESCE_THEY_ABORTED	(1U << 1)
+
+/*
+ * WAIT and ARRIVE_WAIT, on a party.
+ *
+ * @kind:     [in] QUIESCE_WAIT_*; of a pair NEXT, SYNC_NEXT, SYNC or ABORTION,
+ *            of a group PHASE
+ * @flags:    [in] QUIESCE_WAIT_REALTIME, QUIESCE_WAIT_BREAK
+ * @deadline: [in] absolute, ns of CLOCK_MONOTONIC or, by flag, CLOCK_REALTIME;
+ *            QUIESCE_FOREVER; a time in the past, or QUIESCE_NOW, only looks
+ * @count:    [in] ARRIVE_WAIT: as in struct quiesce_arrive; WAIT: 0
+ * @ticket:   [in/out] ARRIVE_WAIT: 0 arrives first and writes the ticket before
+ *            it sleeps; any other value is the ticket of such an arrival and
+ *            only waits, so a call that is repeated after EINTR, ETIMEDOUT or
+ *            by the kernel never arrives twice. Set it to 0 for each round.
+ *            WAIT: a group's ticket; 0 with a pair
+ * @balance:  [out] pair: places made by this side, less places read
+ * @view:     [out] pair: QUIESCE_I_ABORTED | QUIESCE_THEY_ABORTED
+ * @result:   [out] group: QUIESCE_RESULT_*
+ * @index:    [out] group: how many arrived in the ticket's phase before; of
+ *            this party's latest arrival only, else 0
+ * @reserved: [in] 0
+ * @cause:    [out] with ECONNABORTED, EOWNERDEAD and a successful
+ *            QUIESCE_WAIT_ABORTION: why and who; else zero
+ *
+ * Writes [out] on success and with ECONNABORTED, EOWNERDEAD, ESHUTDOWN,
+ * ECANCELED and ETIMEDOUT. After EINTR only @ticket is written.
+ *
+ * ARRIVE_WAIT of a pair whose view is aborted places nothing and gives the
+ * wait's error, as a place whose result nobody looks at.
+ *
+ * Errors, pair: ENOTCONN, ESHUTDOWN, ECONNABORTED, EOWNERDEAD, ETIMEDOUT, EINTR,
+ * ARRIVE_WAIT also EOVERFLOW.
+ * Errors, group: ENOTCONN, ECONNABORTED, EOWNERDEAD, ECANCELED, ESTALE,
+ * ETIMEDOUT, EINTR, EINVAL for a ticket that was not given out yet,
+ * ARRIVE_WAIT also EALREADY.
+ */
+struct quiesce_wait {
+	__u32 kind;
+	__u32 flags;
+	__u64 deadline;
+	__u64 count;
+	__u64 ticket;
+	__s64 balance;
+	__u32 view;
+	__u32 result;
+	__u32 index;
+	__u32 reserved;
+	struct quiesce_cause cause;
+};
+
+/*
+ * The four waits of a pair. An aborted view ends all but ABORTION at once:
+ * ESHUTDOWN if this side aborted, else ECONNABORTED or EOWNERDEAD.
+ */
+#define QUIESCE_WAIT_NEXT	1	/* one place or more was read by this call */
+#define QUIESCE_WAIT_SYNC_NEXT	2	/* as NEXT, or balance <= 0 */
+#define QUIESCE_WAIT_SYNC	3	/* balance <= 0 */
+/*
+ * The other side aborted or ended; places are read and ignored. Success if only
+ * they aborted, ESHUTDOWN if both have. The one wait that sleeps after own ABORT.
+ */
+#define QUIESCE_WAIT_ABORTION	4
+/* group: the phase of the ticket is over. */
+#define QUIESCE_WAIT_PHASE	5
+
+#define QUIESCE_WAIT_REALTIME	(1U << 0)
+/* group: a timeout of this wait breaks the group. */
+#define QUIESCE_WAIT_BREAK	(1U << 1)
+
+/*
+ * ABORT, on a party or a group's descriptor. Never sleeps.
+ *
+ * @flags:    [in] 0
+ * @view:     [out] pair: the view after it
+ * @code:     [in] told to the others as cause.code
+ *
+ * Pair: this side is aborted; the first ABORT counts and others do nothing.
+ * Group: it is broken; the first break counts and others do nothing.
+ *
+ * Errors: ENOTCONN.
+ */
+struct quiesce_abort {
+	__u32 flags;
+	__u32 view;
+	__u64 code;
+};
+
+/*
+ * STATUS, on a party or a group's descriptor: the truth, at once.
+ *
+ * @flags:      [in] 0
+ * @kind:       [out] QUIESCE_KIND_*
+ * @party:      [out] number of this party; QUIESCE_NOBODY for the group's
+ *              descriptor
+ * @view:       [out] pair: as in struct quiesce_wait, not advanced
+ * @state:      [out] this party's QUIESCE_STATE_*
+ * @parties:    [out] seats in this phase, 2 for a pair
+ * @arrived:    [out] group: how many of them have arrived
+ * @open:       [out] group: how many are open
+ * @waiting:    [out] tasks that sleep in a wait on this barrier
+ * @late_words: [in/out] how many __u64 @late has room for; written back as how
+ *              many the whole bitmap needs
+ * @late:       [in] 0, or a pointer to a bitmap: bit n is set if party n is
+ *              late. Group: it has not arrived in this phase, or had not when
+ *              the group broke; open seats are late. Pair: it has placed less
+ *              than the other side
+ * @phase:      [out] group: number of the current phase, from 1
+ * @balance:    [out] pair: as in struct quiesce_wait
+ * @unread:     [out] pair: places of the other side that this side has not read
+ * @sent:       [out] pair: places of this side that the other has not read
+ * @cause:      [out] pair: how the other side ended or aborted; group: the break
+ */
+struct quiesce_status {
+	__u32 flags;
+	__u32 kind;
+	__u32 party;
+	__u32 view;
+	__u32 state;
+	__u32 parties;
+	__u32 arrived;
+	__u32 open;
+	__u32 waiting;
+	__u32 late_words;
+	__u64 late;
+	__u64 phase;
+	__s64 balance;
+	__u64 unread;
+	__u64 sent;
+	struct quiesce_cause cause;
+};
+
+#define QUIESCE_KIND_PAIR	1	/* party of a pair */
+#define QUIESCE_KIND_PARTY	2	/* party of a group */
+#define QUIESCE_KIND_GROUP	3	/* a group's descriptor */
+
+/*
+ * MEMBER, on a party or a group's descriptor: the truth about one party.
+ *
+ * @party:   [in] number of the party, of a pair 0 or 1
+ * @state:   [out] QUIESCE_STATE_*
+ * @pid:     [out] its process: who made it, or was bound to it last; in the pid
+ *           namespace of the reader; 0 where not visible or nobody's
+ * @waiting: [out] tasks that sleep in a wait of this party
+ * @count:   [out] pair: places it made in all; group: the phase of its last
+ *           arrival, 0 before the first
+ * @cause:   [out] how it ended or aborted
+ *
+ * Errors: ESRCH.
+ */
+struct quiesce_member {
+	__u32 party;
+	__u32 state;
+	__s32 pid;
+	__u32 waiting;
+	__u64 count;
+	struct quiesce_cause cause;
+};
+
+#define QUIESCE_STATE_OPEN	(1U << 0)	/* group: seat that nobody took */
+#define QUIESCE_STATE_ARRIVED	(1U << 1)	/* group: in this phase */
+#define QUIESCE_STATE_LEFT	(1U << 2)	/* group: LEAVE or DROP */
+#define QUIESCE_STATE_ABORTED	(1U << 3)	/* pair: called ABORT */
+#define QUIESCE_STATE_ENDED	(1U << 4)	/* closed, exec, exit or signal */
+#define QUIESCE_STATE_BOUND	(1U << 5)	/* QUIESCE_BIND_PROCESS */
+#define QUIESCE_STATE_BROKEN	(1U << 6)	/* group: broken */
+
+/*
+ * LEAVE, on a party of a group: gives the seat up. An arrival in this phase
+ * stands. The descriptor stays until closed, which then breaks nothing. Has no
+ * struct.
+ *
+ * Errors: ENOTCONN.
+ */
+
+/*
+ * RESET, on a group's descriptor: starts a new phase. Those who wait for the
+ * current one are told ECANCELED.
+ *
+ * @flags:    [in] 0
+ * @reserved: [in] 0
+ * @phase:    [out] number of the new phase
+ */
+struct quiesce_reset {
+	__u32 flags;
+	__u32 reserved;
+	__u64 phase;
+};
+
+#define QUIESCE_IOC_MAGIC	0xB9
+
+#define QUIESCE_IOC_FEATURES	_IOWR(QUIESCE_IOC_MAGIC, 0x00, struct quiesce_features)
+#define QUIESCE_IOC_PAIR	_IOWR(QUIESCE_IOC_MAGIC, 0x01, struct quiesce_pair)
+#define QUIESCE_IOC_GROUP	_IOWR(QUIESCE_IOC_MAGIC, 0x02, struct quiesce_group)
+
+#define QUIESCE_IOC_ARRIVE	_IOWR(QUIESCE_IOC_MAGIC, 0x10, struct quiesce_arrive)
+#define QUIESCE_IOC_WAIT	_IOWR(QUIESCE_IOC_MAGIC, 0x11, struct quiesce_wait)
+#define QUIESCE_IOC_ARRIVE_WAIT	_IOWR(QUIESCE_IOC_MAGIC, 0x12, struct quiesce_wait)
+#define QUIESCE_IOC_ABORT	_IOWR(QUIESCE_IOC_MAGIC, 0x13, struct quiesce_abort)
+#define QUIESCE_IOC_BIND	_IOW(QUIESCE_IOC_MAGIC, 0x14, struct quiesce_bind)
+#define QUIESCE_IOC_STATUS	_IOWR(QUIESCE_IOC_MAGIC, 0x15, struct quiesce_status)
+#define QUIESCE_IOC_MEMBER	_IOWR(QUIESCE_IOC_MAGIC, 0x16, struct quiesce_member)
+
+#define QUIESCE_IOC_JOIN	_IOWR(QUIESCE_IOC_MAGIC, 0x20, struct quiesce_join)
+#define QUIESCE_IOC_LEAVE	_IO(QUIESCE_IOC_MAGIC, 0x21)
+#define QUIESCE_IOC_RESET	_IOWR(QUIESCE_IOC_MAGIC, 0x22, struct quiesce_reset)
 
 #endif /* _UAPI_QUIESCE_H */
