@@ -23,8 +23,10 @@
 #define MAX_CPUS	8
 #define ROUNDS		24
 #define WARM_UP		3
-/* A round lasts at least this long: the clock then does not matter. */
-#define ROUND_NS	(10 * NSEC_PER_MSEC)
+/* A run lasts at least this long: the clock then does not matter. */
+#define RUN_NS		(5 * NSEC_PER_MSEC)
+/* A round is the quickest of so many runs: what else the machine does only adds. */
+#define RUNS		3
 
 struct bench_row {
 	const char *name;
@@ -34,7 +36,7 @@ struct bench_row {
 	/* How many CPUs do the path at once. */
 	unsigned int ours_cpus;
 	unsigned int peer_cpus;
-	/* Iterations a round; 0 means as many as ROUND_NS takes. */
+	/* Iterations a round; 0 means as many as RUN_NS takes. */
 	u64 n;
 	/* What was deferred has to be freed before the next round. */
 	bool settle;
@@ -44,14 +46,14 @@ struct bench_row {
 	{ .name = #path, .ours = bench_ours_##path, .peer = bench_peer_##path }
 #define ROW_NAMED(row, path, ...) \
 	{ .name = row, .ours = bench_ours_##path, .peer = bench_peer_##path, __VA_ARGS__ }
-/* One function against itself on more CPUs. */
+/* One function against itself, on more CPUs. */
 #define ROW_SCALE(row, fn, cpus) \
 	{ .name = row, .ours = fn, .peer = fn, .ours_cpus = cpus }
 
 static const struct bench_row rows[] = {
 	/* A peer against itself tells how well this machine can measure. */
-	{ .name = "null_seqlock_read", .ours = bench_peer_seqlock_read, .peer = bench_peer_seqlock_read },
-	{ .name = "null_rundown_word", .ours = bench_peer_rundown_word, .peer = bench_peer_rundown_word },
+	ROW_SCALE("null_seqlock_read", bench_peer_seqlock_read, 1),
+	ROW_SCALE("null_rundown_word", bench_peer_rundown_word, 1),
 	ROW(seqlock_read),
 	ROW(seqlock_read_excl),
 	ROW(seqlock_write),
@@ -112,6 +114,7 @@ static int worker(void *data)
 	struct run *run = w->run;
 
 	atomic_dec(&run->waiting);
+	/* Pairs with the store in run_on(). */
 	while (!smp_load_acquire(&run->go)) {
 		cpu_relax();
 		cond_resched();
@@ -162,6 +165,7 @@ static int run_on(bench_fn fn, u64 n, unsigned int arg, unsigned int cpus, u64 *
 		schedule_timeout_uninterruptible(1);
 	if (err)
 		run.n = 0;
+	/* Pairs with the load in worker(). */
 	smp_store_release(&run.go, true);
 	*extra = 0;
 	while (i--) {
@@ -182,22 +186,26 @@ static int run_row(struct seq_file *m, const struct bench_row *row)
 	bench_fn fns[] = { row->ours, row->peer };
 	static const char * const sides[] = { "ours", "peer" };
 	u64 n[] = { row->n, row->n }, ns, extra;
-	int round, side, err;
+	int runs = row->n ? 1 : RUNS;
+	int round, side, i, err;
 
 	for (side = 0; side < 2 && !row->n; side++) {
 		for (n[side] = 1; ; n[side] *= 2) {
 			err = run_on(fns[side], n[side], row->arg, cpus[side], &ns, &extra);
 			if (err)
 				return err;
-			if (ns >= ROUND_NS)
+			if (ns >= RUN_NS)
 				break;
 		}
 	}
 	for (round = -WARM_UP; round < ROUNDS; round++) {
+		u64 best[] = { U64_MAX, U64_MAX }, most[] = { 0, 0 };
+
 		/* One warm-up will do where a round is a second. */
 		if (row->n && round < -1)
 			continue;
-		for (side = 0; side < 2; side++) {
+		for (i = 0; i < 2 * runs; i++) {
+			side = i % 2;
 			if (row->settle) {
 				bench_ours_settle();
 				bench_peers_settle();
@@ -205,10 +213,12 @@ static int run_row(struct seq_file *m, const struct bench_row *row)
 			err = run_on(fns[side], n[side], row->arg, cpus[side], &ns, &extra);
 			if (err)
 				return err;
-			if (round >= 0)
-				seq_printf(m, "round %s %s %llu %llu %llu\n", row->name,
-					   sides[side], n[side], ns, extra);
+			best[side] = min(best[side], ns);
+			most[side] = max(most[side], extra);
 		}
+		for (side = 0; side < 2 && round >= 0; side++)
+			seq_printf(m, "round %s %s %llu %llu %llu\n", row->name, sides[side],
+				   n[side], best[side], most[side]);
 	}
 	return 0;
 }
@@ -239,19 +249,22 @@ static const struct file_operations row_fops = {
 
 static int sizes_show(struct seq_file *m, void *unused)
 {
-	static const struct bench_size sizes[] = {
-		{ "rundown word (C: atomic_long_t)", 0, sizeof(atomic_long_t) },
-		{ "rundown per CPU, without the counts (C: percpu_ref and its data)", 1,
+	/* In the order of bench_ours_size(). */
+	static const struct {
+		const char *name;
+		u64 peer;
+	} sizes[] = {
+		{ "rundown word (peer: atomic_long_t)", sizeof(atomic_long_t) },
+		{ "rundown per CPU, without the counts (peer: percpu_ref and its data)",
 		  sizeof(struct percpu_ref) + sizeof(struct percpu_ref_data) },
-		{ "seqlock of 24 bytes (C: seqlock_t and the data)", 2, sizeof(seqlock_t) + 24 },
-		{ "rcu cell (C: a pointer)", 3, sizeof(void *) },
-		{ "rcu box of 24 bytes (C: the data and an rcu_head)", 4,
-		  sizeof(struct rcu_head) + 24 },
+		{ "seqlock of 24 bytes (peer: seqlock_t and the data)", sizeof(struct locked) },
+		{ "rcu cell (peer: a pointer)", sizeof(void *) },
+		{ "retirable box of 24 bytes (peer: rcu_head and the data)", sizeof(struct node) },
 	};
 	int i;
 
 	for (i = 0; i < ARRAY_SIZE(sizes); i++)
-		seq_printf(m, "bytes %llu %llu %s\n", bench_ours_size(sizes[i].ours),
+		seq_printf(m, "bytes %llu %llu %s\n", bench_ours_size(i),
 			   sizes[i].peer, sizes[i].name);
 	return 0;
 }

@@ -9,11 +9,6 @@
 
 #include "bench.h"
 
-struct node {
-	struct rcu_head rcu;
-	u64 a[3];
-};
-
 static struct node __rcu *current_node;
 DEFINE_STATIC_SRCU(bench_srcu);
 
@@ -45,7 +40,6 @@ void bench_peers_settle(void)
 	kmem_cache_destroy(cache);
 }
 
-u64 size_peer_rcu_read(struct node __rcu **p);
 u64 size_peer_rcu_read(struct node __rcu **p)
 {
 	u64 v;

@@ -58,26 +58,22 @@ void bench_peers_rundown_exit(void)
 	percpu_ref_exit(&waitable.ref);
 }
 
-bool size_peer_rundown_acquire(atomic_long_t *w);
 bool size_peer_rundown_acquire(atomic_long_t *w)
 {
 	return atomic_long_inc_not_zero(w);
 }
 
-void size_peer_rundown_release(atomic_long_t *w);
 void size_peer_rundown_release(atomic_long_t *w)
 {
 	if (atomic_long_dec_and_test(w))
 		wake_up_var(w);
 }
 
-bool size_peer_rundown_percpu_acquire(struct percpu_ref *ref);
 bool size_peer_rundown_percpu_acquire(struct percpu_ref *ref)
 {
 	return percpu_ref_tryget_live(ref);
 }
 
-void size_peer_rundown_percpu_release(struct percpu_ref *ref);
 void size_peer_rundown_percpu_release(struct percpu_ref *ref)
 {
 	percpu_ref_put(ref);

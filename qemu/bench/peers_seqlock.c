@@ -7,20 +7,10 @@
 
 #include "bench.h"
 
-struct payload {
-	u64 a[3];
-};
-
-struct locked {
-	seqlock_t lock;
-	struct payload data;
-};
-
 static struct locked locked = {
 	.lock = __SEQLOCK_UNLOCKED(locked.lock),
 };
 
-void size_peer_seqlock_read(struct locked *l, struct payload *out);
 void size_peer_seqlock_read(struct locked *l, struct payload *out)
 {
 	unsigned int seq;
@@ -64,7 +54,6 @@ u64 bench_peer_seqlock_read_excl(u64 n, unsigned int arg)
 }
 
 #define WRITES(name, lock_fn, unlock_fn)				\
-void size_peer_##name(struct locked *l, struct payload *in);		\
 void size_peer_##name(struct locked *l, struct payload *in)		\
 {									\
 	lock_fn(&l->lock);						\
@@ -88,7 +77,6 @@ WRITES(seqlock_write, write_seqlock, write_sequnlock)
 WRITES(seqlock_write_bh, write_seqlock_bh, write_sequnlock_bh)
 WRITES(seqlock_write_irq, write_seqlock_irq, write_sequnlock_irq)
 
-void size_peer_seqlock_write_irqsave(struct locked *l, struct payload *in);
 void size_peer_seqlock_write_irqsave(struct locked *l, struct payload *in)
 {
 	unsigned long flags;

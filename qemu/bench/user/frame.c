@@ -6,24 +6,29 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <sched.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#include <linux/types.h>
 
 #include "scheme.h"
 
 #define ROUNDS		24
 #define WARM_UP		3
-/* A measurement lasts at least this long. */
-#define ROUND_NS	20000000ull
+/* A run lasts at least this long. */
+#define RUN_NS		10000000ull
+/* A round is the quickest of so many runs: what else the machine does only adds. */
+#define RUNS		3
 /* Meetings before the clock starts: all are forked and have run. */
 #define MEET		8
 
-static uint64_t now(void)
+#define __noreturn	__attribute__((noreturn))
+#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
+
+static __u64 now(void)
 {
 	struct timespec t;
 
@@ -31,7 +36,7 @@ static uint64_t now(void)
 	return t.tv_sec * 1000000000ull + t.tv_nsec;
 }
 
-static void fail(const char *what, const char *name)
+static __noreturn void fail(const char *what, const char *name)
 {
 	fprintf(stderr, "barrier-bench: %s: %s: %s\n", name, what, strerror(errno));
 	exit(1);
@@ -48,7 +53,7 @@ static void pin(unsigned int party, unsigned int cpus)
 		fail("sched_setaffinity", "pin");
 }
 
-static void rounds(const struct scheme *scheme, void *s, unsigned int party, uint64_t n)
+static void rounds(const struct scheme *scheme, void *s, unsigned int party, __u64 n)
 {
 	int err;
 
@@ -62,11 +67,11 @@ static void rounds(const struct scheme *scheme, void *s, unsigned int party, uin
 }
 
 /* The time that n rounds take, in nanoseconds. */
-static uint64_t measure(const struct scheme *scheme, unsigned int parties, unsigned int cpus,
-			uint64_t n)
+static __u64 measure(const struct scheme *scheme, unsigned int parties, unsigned int cpus,
+		     __u64 n)
 {
 	unsigned int party;
-	uint64_t begin, end;
+	__u64 begin, end;
 	int status;
 	void *s = scheme->create(parties);
 
@@ -104,10 +109,10 @@ static uint64_t measure(const struct scheme *scheme, unsigned int parties, unsig
 }
 
 /* The time that making and unmaking one n times takes. */
-static uint64_t measure_create(const struct scheme *scheme, unsigned int parties, unsigned int cpus,
-			       uint64_t n)
+static __u64 measure_create(const struct scheme *scheme, unsigned int parties, unsigned int cpus,
+			    __u64 n)
 {
-	uint64_t begin;
+	__u64 begin;
 	void *s;
 
 	(void)cpus;
@@ -126,8 +131,8 @@ static const struct row {
 	const struct scheme *schemes[2];
 	unsigned int parties;
 	unsigned int cpus;
-	uint64_t (*measure)(const struct scheme *scheme, unsigned int parties, unsigned int cpus,
-			    uint64_t n);
+	__u64 (*measure)(const struct scheme *scheme, unsigned int parties, unsigned int cpus,
+			 __u64 n);
 } rows[] = {
 	{ "null_pthread_2cpus", { &scheme_pthread, &scheme_pthread }, 2, 2, measure },
 	{ "pair_eventfd_2cpus", { &scheme_pair, &scheme_eventfd }, 2, 2, measure },
@@ -149,30 +154,45 @@ static const struct row {
 static void run(const struct row *row)
 {
 	static const char *const sides[] = { "ours", "peer" };
-	uint64_t n[2], ns;
-	int round, side;
+	const struct scheme *scheme;
+	__u64 n[2], ns;
+	int round, side, i;
 
-	for (side = 0; side < 2; side++)
-		for (n[side] = 16; row->measure(row->schemes[side], row->parties, row->cpus, n[side]) <
-		     ROUND_NS; n[side] *= 2)
-			;
+	for (side = 0; side < 2; side++) {
+		scheme = row->schemes[side];
+		n[side] = 16;
+		while (row->measure(scheme, row->parties, row->cpus, n[side]) < RUN_NS)
+			n[side] *= 2;
+	}
 	for (round = -WARM_UP; round < ROUNDS; round++) {
-		for (side = 0; side < 2; side++) {
+		__u64 best[] = { ~0ull, ~0ull };
+
+		for (i = 0; i < 2 * RUNS; i++) {
+			side = i % 2;
 			ns = row->measure(row->schemes[side], row->parties, row->cpus, n[side]);
-			if (round >= 0)
-				printf("round %s %s %llu %llu 0\n", row->name, sides[side],
-				       (unsigned long long)n[side], (unsigned long long)ns);
+			if (ns < best[side])
+				best[side] = ns;
 		}
+		for (side = 0; side < 2 && round >= 0; side++)
+			printf("round %s %s %llu %llu 0\n", row->name, sides[side], n[side],
+			       best[side]);
 	}
 }
 
-/* What the kernel has allocated, in bytes; what unreclaimable slab and vmalloc tell. */
-static long long kernel_bytes(void)
+/* The kernel's slab memory, in bytes. */
+static long long slab_bytes(void)
 {
 	char line[128];
 	long long sum = 0, kb;
-	FILE *f = fopen("/proc/meminfo", "re");
+	FILE *f;
 
+	/* Fold what the CPUs have counted each for itself. */
+	f = fopen("/proc/sys/vm/stat_refresh", "we");
+	if (f) {
+		fputs("1", f);
+		fclose(f);
+	}
+	f = fopen("/proc/meminfo", "re");
 	if (!f)
 		fail("open", "/proc/meminfo");
 	while (fgets(line, sizeof(line), f))
@@ -183,28 +203,27 @@ static long long kernel_bytes(void)
 	return sum;
 }
 
-/* Kernel memory of one object: the mean of many that are alive at once. */
+/*
+ * Kernel memory of one object: the mean of MANY that are made when FIRST exist
+ * already and have used up what the slabs had left.
+ */
 static long long memory(const struct scheme *scheme, unsigned int parties)
 {
-	enum { MANY = 240 };
-	void *s[MANY];
-	long long begin, end;
+	enum { FIRST = 200, MANY = 400 };
+	void *s[FIRST + MANY];
+	long long begin = 0;
+	long long end;
 	int i;
 
-	/* The first ones fill the caches that the others then share. */
-	for (i = 0; i < MANY; i++)
-		s[i] = scheme->create(parties);
-	for (i = 0; i < MANY; i++)
-		if (s[i])
-			scheme->destroy(s[i]);
-	begin = kernel_bytes();
-	for (i = 0; i < MANY; i++) {
+	for (i = 0; i < FIRST + MANY; i++) {
+		if (i == FIRST)
+			begin = slab_bytes();
 		s[i] = scheme->create(parties);
 		if (!s[i])
 			fail("create", scheme->name);
 	}
-	end = kernel_bytes();
-	for (i = 0; i < MANY; i++)
+	end = slab_bytes();
+	while (i--)
 		scheme->destroy(s[i]);
 	return (end - begin) / MANY;
 }
@@ -216,18 +235,19 @@ int main(int argc, char **argv)
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (argc == 2 && !strcmp(argv[1], "--list")) {
-		for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		for (i = 0; i < ARRAY_SIZE(rows); i++)
 			puts(rows[i].name);
 		return 0;
 	}
 	if (argc == 2 && !strcmp(argv[1], "--sizes")) {
-		printf("bytes %lld %lld pair in the kernel, files and all (eventfds and a pipe)\n",
+		printf("bytes %lld %lld pair: slab memory (peer: eventfds and a pipe)\n",
 		       memory(&scheme_pair, 2), memory(&scheme_eventfd, 2));
-		printf("bytes %lld %lld group of 16 in the kernel (two pipes)\n",
-		       memory(&scheme_group, 16), memory(&scheme_pipe, 2));
+		for (i = 2; i <= 16; i *= 8)
+			printf("bytes %lld 0 group of %u with its parties: slab memory\n",
+			       memory(&scheme_group_full, i), i);
 		return 0;
 	}
-	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+	for (i = 0; i < ARRAY_SIZE(rows); i++)
 		for (a = 1; a < argc; a++)
 			if (!strcmp(argv[a], rows[i].name))
 				run(&rows[i]);

@@ -11,11 +11,12 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdbool.h>
-#include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include <linux/types.h>
 
 #include "scheme.h"
 
@@ -28,7 +29,7 @@ struct eventfd_barrier {
 	int me;
 	int them;
 	int pipe[2];
-	int64_t ahead;
+	__s64 ahead;
 	bool aborted;
 };
 
@@ -56,7 +57,8 @@ static void *eventfd_create(unsigned int parties)
 	b = calloc(1, sizeof(*b));
 	if (!b)
 		return NULL;
-	b->pipe[0] = b->pipe[1] = -1;
+	b->pipe[0] = -1;
+	b->pipe[1] = -1;
 	b->me = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	b->them = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (b->me < 0 || b->them < 0 || pipe2(b->pipe, O_CLOEXEC | O_NONBLOCK) < 0) {
@@ -83,7 +85,7 @@ static int eventfd_join(void *s, unsigned int party)
 
 static bool eventfd_place(struct eventfd_barrier *b)
 {
-	uint64_t one = 1;
+	__u64 one = 1;
 
 	if (b->aborted)
 		return false;
@@ -100,7 +102,7 @@ static bool eventfd_sync(struct eventfd_barrier *b)
 			{ .fd = b->pipe[0] >= 0 ? b->pipe[0] : b->pipe[1], .events = POLLHUP },
 			{ .fd = b->them, .events = POLLIN },
 		};
-		uint64_t places;
+		__u64 places;
 
 		if (ppoll(fds, 2, NULL, NULL) < 0) {
 			if (errno == EINTR || errno == EAGAIN)
@@ -109,7 +111,7 @@ static bool eventfd_sync(struct eventfd_barrier *b)
 		} else if (fds[1].revents) {
 			if (read(b->them, &places, sizeof(places)) != sizeof(places))
 				continue;
-			if (places >= INT64_MAX)
+			if (places >= LLONG_MAX)
 				b->aborted = true;
 			else
 				b->ahead -= places;
@@ -162,7 +164,7 @@ static void *pipe_create(unsigned int parties)
 	p = malloc(sizeof(*p));
 	if (!p)
 		return NULL;
-	p->fds[0][0] = p->fds[0][1] = p->fds[1][0] = p->fds[1][1] = -1;
+	memset(p->fds, -1, sizeof(p->fds));
 	if (pipe2(p->fds[0], O_CLOEXEC) < 0 || pipe2(p->fds[1], O_CLOEXEC) < 0) {
 		pipe_destroy(p);
 		return NULL;
@@ -177,7 +179,8 @@ static int pipe_join(void *s, unsigned int party)
 	/* Party n reads from pipe n. */
 	close(p->fds[party][1]);
 	close(p->fds[!party][0]);
-	p->fds[party][1] = p->fds[!party][0] = -1;
+	p->fds[party][1] = -1;
+	p->fds[!party][0] = -1;
 	return 0;
 }
 

@@ -18,6 +18,7 @@ struct scheme {
 
 extern const struct scheme scheme_pair;		/* ours, two parties */
 extern const struct scheme scheme_group;	/* ours, any number */
+extern const struct scheme scheme_group_full;	/* joined already, by one process */
 extern const struct scheme scheme_eventfd;	/* eventfds and a pipe, two parties */
 extern const struct scheme scheme_pipe;		/* two pipes, two parties */
 extern const struct scheme scheme_pthread;	/* pthread_barrier_t, any number */
