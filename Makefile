@@ -14,6 +14,51 @@ kbuild-words = $(if $(call kconf,CC_IS_CLANG),LLVM=1,CC=$(firstword $(subst ", ,
 modules: check-kdir ## Build the modules against KDIR=/path/to/a/kernel/build/directory
 	+$(MAKE) -C $(KDIR) M=$(CURDIR) $(if $(MO),MO=$(MO)) $(kbuild-words) modules
 
+test: ## Run everything in all profiles; PROFILE= and SUITE= (a prefix) choose
+	@PROFILE="$(PROFILE)" SUITE="$(SUITE)" qemu/test.sh
+
+run: ## Boot, load quiesce.ko, run CMD= with FILES=; exits with its status
+	@PROFILE="$(PROFILE)" FILES="$(FILES)" CMD='$(CMD)' qemu/run.sh run
+
+shell: ## A shell in a VM with quiesce.ko loaded
+	@PROFILE="$(PROFILE)" qemu/run.sh shell
+
+demo: ## From nothing to the module at work in Debian's stock kernel
+	@qemu/demo.sh
+
+check: ## Format, lints, checkpatch, shellcheck, documentation
+	@qemu/check.sh
+
+doc: ## The crate's documentation, in .build/doc
+	@qemu/doc.sh
+
+bench: ## Ours against C and the peers, in one VM; BENCH= chooses
+	@BENCH="$(BENCH)" PROFILE="$(PROFILE)" qemu/bench.sh
+
+size: ## Instruction counts and sizes, from the built objects
+	@qemu/size.sh
+
+torture: ## Longer runs: TIME= minutes, PART=, PROFILE=
+	@TIME="$(TIME)" PART="$(PART)" PROFILE="$(PROFILE)" qemu/torture.sh
+
+litmus: ## The ordering claims, checked by herd7 against the kernel's memory model
+	@qemu/litmus/run.sh
+
+install: ## Install libquiesce, its manual pages and the udev rule: PREFIX=, DESTDIR=
+	$(MAKE) -C src/lib install
+
+rust-analyzer: check-kdir ## Write rust-project.json for the editor
+	+$(MAKE) -C $(KDIR) M=$(CURDIR) $(kbuild-words) rust-analyzer
+
+clean: ## Remove what was built in the checkout; the cache stays
+	rm -rf .build rust-project.json
+	find . -name .git -prune -o \( -name '*.o' -o -name '*.ko' -o -name '*.mod' -o -name '*.mod.c' -o -name '*.rmeta' \
+		-o -name '.*.cmd' -o -name '.*.d' -o -name '*_generated.*' \) -exec rm -f {} +
+	rm -f modules.order Module.symvers samples/external/modules.order samples/external/Module.symvers
+
+help: ## This list
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 15
+
 check-kdir:
 	@test -e $(KDIR)/include/config/auto.conf || \
 		{ echo "KDIR=$(KDIR) is no kernel build directory (it has no include/config/auto.conf)" >&2; exit 2; }
@@ -23,4 +68,4 @@ check-kdir:
 		{ echo "KDIR=$(KDIR) has no rust/libkernel.rmeta: Debian's headers package does not have it either." >&2; \
 		  echo "\`make demo\` shows how to get one without building a kernel." >&2; exit 2; }
 
-.PHONY: modules check-kdir
+.PHONY: modules test run shell demo check doc bench size torture litmus install rust-analyzer clean help check-kdir

@@ -1,3 +1,298 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the suites share.
+//! What the test modules need of the kernel and the kernel crate does not have: threads, and
+//! running a closure in each of the kernel's contexts.
+//!
+//! Nothing here asserts and nothing here knows KUnit, so that other modules can take this file
+//! with `#[path]`; they link `support.o`.
+
+#![allow(dead_code, reason = "each test module uses a part")]
+
+use core::{
+    ffi::c_void,
+    marker::PhantomData,
+    mem::MaybeUninit, //
+};
+use kernel::{
+    error::from_err_ptr,
+    prelude::*,
+    str::CStr, //
+};
+
+#[allow(
+    missing_docs,
+    non_camel_case_types,
+    non_upper_case_globals,
+    unreachable_pub,
+    clippy::all,
+    clippy::undocumented_unsafe_blocks
+)]
+mod bindings {
+    use kernel::ffi;
+    include!(concat!(env!("QUIESCE_OBJ"), "/kunit/support_generated.rs"));
+}
+
+macro_rules! probes {
+    ($($(#[$doc:meta])* $name:ident => $c:ident ($($arg:ident: $t:ty)?) $(-> $ret:ty)?;)*) => {
+        $($(#[$doc])*
+        pub(crate) fn $name($($arg: $t)?) $(-> $ret)? {
+            // SAFETY: The function has no requirements that memory safety depends on.
+            unsafe { bindings::$c($($arg)?) }
+        })*
+    };
+}
+
+probes! {
+    /// The kernel's `preempt_count()`, with all its fields.
+    preempt_count => quiesce_kunit_preempt_count() -> i32;
+    /// Whether the caller can be preempted: nothing switched off, and process context.
+    preemptible => quiesce_kunit_preemptible() -> bool;
+    /// Whether interrupts are disabled on this CPU.
+    irqs_disabled => quiesce_kunit_irqs_disabled() -> bool;
+    /// Whether softirqs are disabled or being served here, `softirq_count() != 0`.
+    in_softirq_disabled => quiesce_kunit_softirq_disabled() -> bool;
+    /// Whether the caller runs in a hardware interrupt.
+    in_hardirq_context => quiesce_kunit_in_hardirq() -> bool;
+    /// Whether the caller runs in a softirq.
+    in_softirq_context => quiesce_kunit_in_serving_softirq() -> bool;
+    /// Whether the caller runs in an NMI.
+    in_nmi_context => quiesce_kunit_in_nmi() -> bool;
+    /// The CPU the caller is on, which is old news if it can be preempted.
+    cpu => quiesce_kunit_cpu() -> u32;
+    /// The number of online CPUs.
+    num_online_cpus => quiesce_kunit_online_cpus() -> u32;
+    /// The online CPU after `cpu`, and the first one after the last.
+    next_cpu => quiesce_kunit_next_cpu(cpu: i32) -> i32;
+    /// Spins politely once.
+    cpu_relax => quiesce_kunit_cpu_relax();
+    /// Spins for `us` microseconds.
+    udelay => quiesce_kunit_udelay(us: u32);
+    /// Sleeps for at least `ms` milliseconds.
+    msleep => quiesce_kunit_msleep(ms: u32);
+    /// Lets another task run if one wants to.
+    cond_resched => quiesce_kunit_cond_resched();
+}
+
+/// Runs `f` with preemption disabled.
+pub(crate) fn preempt_disabled<R>(f: impl FnOnce() -> R) -> R {
+    // SAFETY: It is enabled again below.
+    unsafe { bindings::quiesce_kunit_preempt_disable() };
+    let ret = f();
+    // SAFETY: It was disabled above.
+    unsafe { bindings::quiesce_kunit_preempt_enable() };
+    ret
+}
+
+/// Runs `f` with bottom halves disabled.
+pub(crate) fn bh_disabled<R>(f: impl FnOnce() -> R) -> R {
+    // SAFETY: They are enabled again below.
+    unsafe { bindings::quiesce_kunit_bh_disable() };
+    let ret = f();
+    // SAFETY: They were disabled above.
+    unsafe { bindings::quiesce_kunit_bh_enable() };
+    ret
+}
+
+/// A kernel thread; dropping it waits for its end.
+///
+/// # Invariants
+///
+/// `ptr` came from `quiesce_kunit_thread_start` and was not joined.
+#[must_use = "the thread is waited for when this is dropped"]
+pub(crate) struct Thread {
+    ptr: *mut c_void,
+}
+
+// SAFETY: Any task may wait for the thread.
+unsafe impl Send for Thread {}
+
+impl Thread {
+    /// Waits for the end of the thread, uninterruptibly.
+    pub(crate) fn join(self) {}
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants the thread is there and this is its only join.
+        unsafe { bindings::quiesce_kunit_thread_join(self.ptr) }
+    }
+}
+
+/// # Safety
+///
+/// `data` is a `KBox<F>` given away, to be run once.
+unsafe extern "C" fn run_boxed<F: FnOnce()>(data: *mut c_void) {
+    // SAFETY: `start` gave the box away, and a thread's function runs once.
+    let f = unsafe { KBox::<F>::from_raw(data.cast()) };
+    KBox::into_inner(f)();
+}
+
+fn start<F: FnOnce() + Send + 'static>(name: &CStr, cpu: i32, f: F) -> Result<Thread> {
+    let data = KBox::into_raw(KBox::new(f, GFP_KERNEL)?);
+    // SAFETY: `run_boxed::<F>` takes what `data` is, on any task as `F: Send + 'static`.
+    let ret = from_err_ptr(unsafe {
+        bindings::quiesce_kunit_thread_start(
+            Some(run_boxed::<F>),
+            data.cast(),
+            cpu,
+            name.as_char_ptr(),
+        )
+    });
+    match ret {
+        // INVARIANT: It was just started.
+        Ok(ptr) => Ok(Thread { ptr }),
+        Err(e) => {
+            // SAFETY: No thread was made, so nobody took the box.
+            drop(unsafe { KBox::from_raw(data) });
+            Err(e)
+        }
+    }
+}
+
+/// Starts a kernel thread that runs `f`.
+pub(crate) fn spawn<F: FnOnce() + Send + 'static>(name: &CStr, f: F) -> Result<Thread> {
+    start(name, bindings::QUIESCE_KUNIT_ANY_CPU, f)
+}
+
+/// Starts a kernel thread that runs `f` on the CPU `cpu` alone.
+pub(crate) fn spawn_on<F: FnOnce() + Send + 'static>(
+    cpu: i32,
+    name: &CStr,
+    f: F,
+) -> Result<Thread> {
+    start(name, cpu, f)
+}
+
+type Runner = unsafe extern "C" fn(bindings::quiesce_kunit_fn, *mut c_void) -> bool;
+
+struct Call<F, R> {
+    f: Option<F>,
+    ret: MaybeUninit<R>,
+}
+
+/// # Safety
+///
+/// `data` is a `Call<F, R>` that nobody else uses during the call.
+unsafe extern "C" fn run_call<F: FnOnce() -> R, R>(data: *mut c_void) {
+    // SAFETY: `run_in` passes its call and waits, so nobody else looks at it.
+    let call = unsafe { &mut *data.cast::<Call<F, R>>() };
+    if let Some(f) = call.f.take() {
+        call.ret.write(f());
+    }
+}
+
+/// Runs `f` by `runner`; `None` if it did not run it.
+fn run_in<F: FnOnce() -> R + Send, R: Send>(runner: Runner, f: F) -> Option<R> {
+    let mut call = Call {
+        f: Some(f),
+        ret: MaybeUninit::uninit(),
+    };
+    // SAFETY: `run_call::<F, R>` takes what the second argument is; it lives until the runner is
+    // back, and the runner calls at most once, before that.
+    if !unsafe { runner(Some(run_call::<F, R>), (&raw mut call).cast()) } {
+        return None;
+    }
+    // SAFETY: The runner says that it ran the closure, so that the value is there.
+    Some(unsafe { call.ret.assume_init() })
+}
+
+/// Runs `f` in a hardware interrupt on this CPU (also on PREEMPT_RT) and waits for it, without
+/// sleeping.
+///
+/// `None`, and `f` not run, if interrupts are disabled here.
+pub(crate) fn in_hardirq<R: Send>(f: impl FnOnce() -> R + Send) -> Option<R> {
+    run_in(bindings::quiesce_kunit_run_hardirq, f)
+}
+
+/// Runs `f` in a softirq on this CPU and waits for it.
+///
+/// `None`, and `f` not run, if the caller may not sleep.
+pub(crate) fn in_softirq<R: Send>(f: impl FnOnce() -> R + Send) -> Option<R> {
+    run_in(bindings::quiesce_kunit_run_softirq, f)
+}
+
+/// Runs `f` in an NMI on this CPU and waits for it; the caller must be able to sleep.
+///
+/// `None`, and `f` not run, where there is no way to send one or the caller may not sleep.
+pub(crate) fn in_nmi<R: Send>(f: impl FnOnce() -> R + Send) -> Option<R> {
+    run_in(bindings::quiesce_kunit_run_nmi, f)
+}
+
+/// The context a [`Timer`] calls from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TimerContext {
+    /// A hardware interrupt, also on PREEMPT_RT.
+    Hardirq,
+    /// A softirq.
+    Softirq,
+}
+
+/// A timer that calls a closure again and again, until it is dropped.
+///
+/// # Invariants
+///
+/// `ptr` came from `quiesce_kunit_timer_start` with `data` and was not stopped.
+#[must_use = "the timer stops when this is dropped"]
+pub(crate) struct Timer<F: Fn() + Send + Sync + 'static> {
+    ptr: *mut c_void,
+    data: *mut F,
+    _owns: PhantomData<KBox<F>>,
+}
+
+// SAFETY: Any task may stop the timer and drop the closure, which is `Send`.
+unsafe impl<F: Fn() + Send + Sync + 'static> Send for Timer<F> {}
+
+/// # Safety
+///
+/// `data` is an `F` that outlives the call.
+unsafe extern "C" fn run_shared<F: Fn()>(data: *mut c_void) {
+    // SAFETY: The closure lives until the timer has been stopped.
+    let f = unsafe { &*data.cast::<F>() };
+    f();
+}
+
+impl<F: Fn() + Send + Sync + 'static> Timer<F> {
+    /// Starts a timer that calls `f` with `period_us` between its end and the next call, on the
+    /// CPU `cpu` or on this one.
+    pub(crate) fn start(
+        context: TimerContext,
+        period_us: u32,
+        cpu: Option<i32>,
+        f: F,
+    ) -> Result<Self> {
+        let data = KBox::into_raw(KBox::new(f, GFP_KERNEL)?);
+        // SAFETY: `run_shared::<F>` takes what `data` is, from any context as `F: Sync`.
+        let ret = from_err_ptr(unsafe {
+            bindings::quiesce_kunit_timer_start(
+                Some(run_shared::<F>),
+                data.cast(),
+                context == TimerContext::Hardirq,
+                period_us,
+                cpu.unwrap_or(bindings::QUIESCE_KUNIT_ANY_CPU),
+            )
+        });
+        match ret {
+            // INVARIANT: It was just started.
+            Ok(ptr) => Ok(Self {
+                ptr,
+                data,
+                _owns: PhantomData,
+            }),
+            Err(e) => {
+                // SAFETY: There is no timer, so nobody uses the closure.
+                drop(unsafe { KBox::from_raw(data) });
+                Err(e)
+            }
+        }
+    }
+}
+
+impl<F: Fn() + Send + Sync + 'static> Drop for Timer<F> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants the timer runs, and this stops it once. It waits for a
+        // call under way.
+        unsafe { bindings::quiesce_kunit_timer_stop(self.ptr) };
+        // SAFETY: The closure came from a box and nobody uses it any more.
+        drop(unsafe { KBox::from_raw(self.data) });
+    }
+}

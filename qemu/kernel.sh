@@ -16,7 +16,7 @@ SOURCE=/usr/src/linux
 # Debian's kernel: nothing is built but what modules_prepare makes, from Debian's
 # configuration and in Debian's name; symbols come from Debian's own build.
 make_debian() {
-	local flavour=$1 kernel=$2 srv=$ROOT/srv/$1 words
+	local srv=$ROOT/srv/$1 kernel=$2 words
 	mkdir -p "$kernel/build"
 	cp "$srv/config" "$kernel/build/.config"
 	words="KERNELRELEASE=$(cat "$srv/release") CC=x86_64-linux-gnu-gcc-14 HOSTCC=gcc-14"
@@ -36,11 +36,12 @@ check_config() {
 		name=${line%%=*}
 		case $line in
 		*=n) ! grep -q "^$name=" "$1" || die "$name is set though the profile asks for =n" ;;
-		CONFIG_*) grep -qxF "$line" "$1" || die "the kernel did not take $line (it has: $(grep "$name[= ]" "$1" || echo nothing))" ;;
+		CONFIG_*) grep -qxF "$line" "$1" || die "the kernel did not take $line (it has: $(grep "${name}[= ]" "$1" || echo nothing))" ;;
 		esac
-	done < <(tac "${@:2}" | awk -F= '!seen[$1]++')
+	done < <(cat "${@:2}" | tac | awk -F= '!seen[$1]++')
 }
 
+# shellcheck disable=SC2016 # expanded by the inner shell
 make_own() {
 	local kernel=$2 fragments=() f words="LLVM=1"
 	for f in $1; do fragments+=("$QEMU_DIR/kernel/$f.config"); done
@@ -59,16 +60,16 @@ make_own() {
 profile=${1:?usage: kernel.sh PROFILE}
 need_profile "$profile"
 ROOT=$("$QEMU_DIR/buildroot.sh")
-config=${PROFILE_CONFIG[$profile]}
+words=${PROFILE_CONFIG[$profile]}
 case ${PROFILE_KIND[$profile]} in
 debian)
 	kernel=$CACHE/kernel-$profile-$(key "$(basename "$ROOT")" "$(sed -n '/^make_debian/,/^}/p' "$0")")
-	what="Preparing Debian's $(cat "$ROOT/srv/$config/release") for Rust modules (about 2 minutes)"
+	what="Preparing Debian's $(cat "$ROOT/srv/$words/release") for Rust modules (about 2 minutes)"
 	maker=make_debian
 	;;
 own)
 	fragments=()
-	for f in $config; do fragments+=("$QEMU_DIR/kernel/$f.config"); done
+	for f in $words; do fragments+=("$QEMU_DIR/kernel/$f.config"); done
 	kernel=$CACHE/kernel-$profile-$(key "$(basename "$ROOT")" "${fragments[@]}" "$(sed -n '/^make_own/,/^}/p' "$0")")
 	what="Building the kernel of profile $profile (about 12 minutes)"
 	maker=make_own
@@ -78,7 +79,7 @@ if [ ! -e "$kernel/.done" ]; then
 	(
 		# One kernel build at a time: two would only take turns.
 		flock 8
-		once "$kernel" step "$what" "$maker" "$config"
+		once "$kernel" step "$what" "$maker" "$words"
 	) 8>"$CACHE/kernel.lock" || die "the kernel of profile $profile could not be made"
 fi
 printf '%s\n' "$kernel"

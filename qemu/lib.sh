@@ -8,12 +8,14 @@
 set -euo pipefail
 
 # Exit codes, the same in every script and in the judge.
-# shellcheck disable=SC2034 # used by the scripts that source this
+# shellcheck disable=SC2034 # all of these are for the scripts that source this
 EX_TESTS=1 EX_ENV=2 EX_CRASH=3
 
 TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck disable=SC2034
 QEMU_DIR=$TOP/qemu
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/quiesce
+# shellcheck disable=SC2034
 BUILD=$TOP/.build
 JOBS=${JOBS:-$(nproc)}
 

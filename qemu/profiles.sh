@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034 # all of it is for the scripts that source this
 #
 # The kernels that the tests run on, one line a profile. Sourced.
 #
@@ -33,7 +33,6 @@ profile kasan-rt       own    base kasan-rt        -- "PREEMPT_RT, KASAN, kmemle
 profile inline-helpers own    base inline-helpers  -- "RUST_INLINE_HELPERS, KUnit; for measuring"
 
 # The profiles that `make test` runs when none is named.
-# shellcheck disable=SC2034 # used by test.sh
 DEFAULT_PROFILES="stock stock-rt lockdep kasan-rt"
 
 # need_profile NAME: stops when there is no such profile.

@@ -16,7 +16,10 @@ struct Sample;
 
 impl kernel::Module for Sample {
     fn init(_module: &'static ThisModule) -> Result<Self> {
-        pr_info!("quiesce interface version {}\n", quiesce::rundown::version());
+        pr_info!(
+            "quiesce interface version {}\n",
+            quiesce::rundown::version()
+        );
         Ok(Self)
     }
 }

@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The fast paths' operations are not the crate's users' business.
+
+//~ ERROR module `arch` is private
+
+#[cfg(not(fixed))]
+pub use quiesce::arch;
+#[cfg(fixed)]
+pub use quiesce::seqlock;

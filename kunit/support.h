@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the test modules need of the kernel and the kernel crate does not have:
+ * threads, and running a function in each of the kernel's contexts. bindgen
+ * reads this file.
+ */
+#ifndef _QUIESCE_KUNIT_SUPPORT_H
+#define _QUIESCE_KUNIT_SUPPORT_H
+
+#include <linux/types.h>
+
+#define QUIESCE_KUNIT_ANY_CPU	(-1)
+
+typedef void (*quiesce_kunit_fn)(void *data);
+
+/* Where the caller runs, and what is switched off there. */
+int quiesce_kunit_preempt_count(void);
+bool quiesce_kunit_preemptible(void);
+bool quiesce_kunit_irqs_disabled(void);
+bool quiesce_kunit_softirq_disabled(void);
+bool quiesce_kunit_in_hardirq(void);
+bool quiesce_kunit_in_serving_softirq(void);
+bool quiesce_kunit_in_nmi(void);
+unsigned int quiesce_kunit_cpu(void);
+unsigned int quiesce_kunit_online_cpus(void);
+int quiesce_kunit_next_cpu(int cpu);
+
+void quiesce_kunit_preempt_disable(void);
+void quiesce_kunit_preempt_enable(void);
+void quiesce_kunit_bh_disable(void);
+void quiesce_kunit_bh_enable(void);
+void quiesce_kunit_cpu_relax(void);
+void quiesce_kunit_udelay(unsigned int us);
+void quiesce_kunit_msleep(unsigned int ms);
+void quiesce_kunit_cond_resched(void);
+
+/*
+ * Threads. The pointer returned is an ERR_PTR() on failure; fn() runs unless it
+ * is. The join frees the thread.
+ */
+void *quiesce_kunit_thread_start(quiesce_kunit_fn fn, void *data, int cpu,
+				 const char *name);
+void quiesce_kunit_thread_join(void *thread);
+
+/* fn() once in another context of this CPU; returns after it has run. */
+bool quiesce_kunit_run_hardirq(quiesce_kunit_fn fn, void *data);
+bool quiesce_kunit_run_softirq(quiesce_kunit_fn fn, void *data);
+bool quiesce_kunit_run_nmi(quiesce_kunit_fn fn, void *data);
+
+/*
+ * fn() again and again from a timer, in hardirq context also on PREEMPT_RT or
+ * in softirq context, with @period_us between its end and the next beginning.
+ */
+void *quiesce_kunit_timer_start(quiesce_kunit_fn fn, void *data, bool hard,
+				unsigned int period_us, int cpu);
+void quiesce_kunit_timer_stop(void *timer);
+
+#endif /* _QUIESCE_KUNIT_SUPPORT_H */

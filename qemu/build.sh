@@ -1,0 +1,35 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# build.sh PROFILE: builds everything for one profile into .build/PROFILE:
+# the modules, a module in a tree of its own, libquiesce, the samples and tests
+# of the device.
+
+. "$(dirname "$0")/lib.sh"
+
+profile=${1:?usage: build.sh PROFILE}
+ROOT=$("$QEMU_DIR/buildroot.sh")
+KERNEL=$("$QEMU_DIR/kernel.sh" "$profile")
+OUT=$BUILD/$profile
+
+# The third party's module: copied out of the repository, built with only what
+# the README tells.
+build_external() {
+	local dir=$OUT/external
+	rm -rf "$dir"
+	cp -r "$TOP/samples/external" "$dir"
+	in_root "$ROOT" make -C "$dir" KDIR="$KERNEL/build" QUIESCE="$OUT"
+}
+
+build() {
+	mkdir -p "$OUT"
+	in_root "$ROOT" make -C "$TOP" modules KDIR="$KERNEL/build" MO="$OUT" W=e
+	[ ! -d "$TOP/samples/external" ] || build_external
+	local dir
+	for dir in src/lib samples qemu/tests; do
+		[ -e "$TOP/$dir/Makefile" ] || continue
+		in_root "$ROOT" make -C "$TOP/$dir" O="$OUT/user/$dir" -j"$JOBS"
+	done
+}
+
+step "Building quiesce for profile $profile" build

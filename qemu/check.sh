@@ -1,0 +1,74 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# check.sh: what a reviewer would look at first: format, lints, warnings.
+
+. "$(dirname "$0")/lib.sh"
+cd "$TOP"
+
+ROOT=$("$QEMU_DIR/buildroot.sh")
+SOURCE=/usr/src/linux
+failed=0
+
+# tracked GLOB...: the files of the tree, new ones too, without ignored ones.
+tracked() {
+	local f
+	git -c safe.directory="$TOP" ls-files -co --exclude-standard -- "$@" | sort -u | while read -r f; do
+		[ ! -f "$f" ] || printf '%s\n' "$f"
+	done
+}
+
+check() { step "$@" || failed=$((failed + 1)); }
+
+format() {
+	# shellcheck disable=SC2046 # names have no blanks
+	in_root "$ROOT" rustfmt --check --edition 2021 --config-path "$SOURCE/.rustfmt.toml" $(tracked '*.rs')
+}
+
+lint() {
+	local kernel
+	kernel=$("$QEMU_DIR/kernel.sh" "$1")
+	mkdir -p "$BUILD/clippy-$1"
+	in_root "$ROOT" make modules KDIR="$kernel/build" MO="$BUILD/clippy-$1" CLIPPY=1 W=e
+}
+
+checkpatch() {
+	# LINUX_VERSION_CODE and the like do not matter here; the tree is not the kernel's.
+	tracked '*.c' '*.h' | grep -v _generated | in_root "$ROOT" xargs perl "$SOURCE/scripts/checkpatch.pl" \
+		--no-tree --strict --terse --no-summary --show-types \
+		--ignore FILE_PATH_CHANGES,CONST_STRUCT,SPDX_LICENSE_TAG,LINUX_VERSION_CODE,EXPORT_SYMBOL,MACRO_ARG_REUSE -f
+}
+
+shell() {
+	{
+		tracked 'qemu/*.sh' 'qemu/**/*.sh' 'qemu/guest/init' '.ci/run'
+	} | sort -u | in_root "$ROOT" xargs shellcheck -x -P "$QEMU_DIR" -e SC1091
+}
+
+spelling() {
+	tracked | grep -v '^LICENSE$\|\.log$' | in_root "$ROOT" xargs codespell -q 3 -L "$(cat qemu/words.ignore 2>/dev/null)"
+}
+
+manuals() {
+	# shellcheck disable=SC2046 # names have no blanks
+	in_root "$ROOT" mandoc -T lint -W warning $(tracked 'src/lib/*.[1-9]')
+}
+
+python() {
+	tracked '*.py' | in_root "$ROOT" xargs -n 1 python3 -W error -c 'import ast, sys; ast.parse(open(sys.argv[1]).read())'
+}
+
+check "Format of the Rust code" format
+check "Lints, stock kernel" lint stock
+check "Lints, lockdep kernel" lint lockdep
+check "Style of the C code (checkpatch)" checkpatch
+check "The harness's shell (shellcheck)" shell
+check "The harness's Python" python
+check "Spelling" spelling
+[ -z "$(tracked 'src/lib/*.[1-9]')" ] || check "Manual pages (mandoc)" manuals
+"$QEMU_DIR/doc.sh" || failed=$((failed + 1))
+if [ $failed != 0 ]; then
+	say "$failed checks failed"
+	exit "$EX_TESTS"
+fi
+say "all checks passed"

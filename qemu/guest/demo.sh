@@ -1,0 +1,29 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# What `make demo` shows. Lines that begin with # are for the host.
+
+# run "what is shown" command...
+run() {
+	echo
+	echo "\$ $1"
+	shift
+	before=$(dmesg | wc -l)
+	"$@" || echo "# FAILED ($?): $*"
+	# What modules said meanwhile, without the kernel's remarks on taint.
+	dmesg | tail -n +$((before + 1)) | sed -n 's/^\[[^]]*\] //; /taint/d; /^\(quiesce\|rust_\|c_\)[a-z_]*: /s/^/    /p'
+}
+
+cd /work || exit 2
+echo "$(uname -sr), up $(cut -d' ' -f1 /proc/uptime) s: $(uname -v)"
+run "insmod quiesce.ko" insmod /modules/quiesce.ko
+for module in rust_rundown rust_seqlock rust_rcu; do
+	[ -e /modules/$module.ko ] || continue
+	run "insmod $module.ko" insmod /modules/$module.ko
+	run "rmmod $module" rmmod $module
+done
+run "ls -l /dev/quiesce" ls -l /dev/quiesce
+run "barrier_fork words.txt" /samples/barrier_fork words.txt
+run "rmmod quiesce" rmmod quiesce
+echo
+echo "# DEMO done"

@@ -1,0 +1,16 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# Loads quiesce.ko and runs one command, or a shell; its status goes to the host
+# behind a mark that the host made up.
+
+insmod /modules/quiesce.ko || echo "quiesce.ko did not load"
+cd /work || exit 2
+if [ -e /interactive ]; then
+	# The console itself, so that what the kernel says is seen too.
+	setsid sh -c 'exec sh -l </dev/ttyS0 >/dev/ttyS0 2>&1'
+	exit
+fi
+sh /command
+status=$?
+printf '\n%s %s\n' "$(cat /mark)" "$status"

@@ -1,0 +1,79 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# Runs the suites of one profile. Each suite is one KTAP document between the
+# lines '# begin NAME' and '# end NAME'; the last line is '# DONE suites=N'.
+#
+# /plan has a line for each thing to do, in order; see test.sh on the host.
+
+suites=0
+cd /work || exit 2
+
+begin() { echo "# begin $1"; start=$(cut -d' ' -f1 /proc/uptime); }
+end() {
+	echo "# seconds $(awk -v a="$start" '{ printf "%.1f", $1 - a }' /proc/uptime)"
+	echo "# end $1"
+	suites=$((suites + 1))
+}
+
+# tap COMMAND "NAME": one test point of the document that is open.
+tap() {
+	n=$((n + 1))
+	if sh -c "$1" > /tmp/out 2>&1; then
+		echo "ok $n - $2"
+	else
+		sed 's/^/# /' /tmp/out
+		echo "not ok $n - $2"
+	fi
+}
+
+leak_scan() {
+	[ -e /sys/kernel/debug/kmemleak ] || return 0
+	# What was just freed is seen as leaked until a scan finds it gone.
+	echo scan > /sys/kernel/debug/kmemleak
+	sleep 6
+	echo scan > /sys/kernel/debug/kmemleak
+	cat /sys/kernel/debug/kmemleak > /tmp/leaks
+	cat /tmp/leaks
+	[ ! -s /tmp/leaks ]
+}
+
+while read -r what suite args; do
+	case $what in
+	kunit)
+		# printf: a newline would become part of the glob.
+		printf %s "$args" > /sys/module/kunit/parameters/filter_glob
+		insmod /modules/quiesce_kunit.ko
+		for dir in /sys/kernel/debug/kunit/quiesce_*; do
+			[ -e "$dir/results" ] || continue
+			echo "# begin ${dir##*/}"
+			cat "$dir/results"
+			echo "# end ${dir##*/}"
+			suites=$((suites + 1))
+		done
+		rmmod quiesce_kunit
+		;;
+	user)
+		begin "$suite"
+		# shellcheck disable=SC2086 # words
+		"/tests/$args"
+		echo "# status $?"
+		end "$suite"
+		;;
+	steps)
+		begin "$suite"
+		echo "TAP version 13"
+		n=0
+		while IFS='|' read -r name command; do
+			case $command in
+			leak_scan) leak_scan > /tmp/leak.log 2>&1 && r=true || r='cat /tmp/leak.log; false'; tap "$r" "$name" ;;
+			*) tap "$command" "$name" ;;
+			esac
+		done < "/$args"
+		echo "1..$n"
+		end "$suite"
+		;;
+	esac
+done < /plan
+
+echo "# DONE suites=$suites"

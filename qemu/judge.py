@@ -1,0 +1,221 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Judges one run of the guest: what it said on its result line and its console.
+
+A run passes only when the guest came to its end, every suite that was expected is
+there and complete, no test failed and the kernel had nothing to complain about.
+That nothing was said is never a pass: a panic, too, ends QEMU with exit code 0.
+
+Exit status: 0 passed, 1 tests failed, 3 the kernel crashed, hung or complained.
+"""
+
+import argparse
+import re
+import sys
+
+EX_OK, EX_TESTS, EX_CRASH = 0, 1, 3
+
+# What a healthy kernel never says; after rcutorture's console-badness.sh.
+COMPLAINT = re.compile(
+    r"WARNING:|\bBUG\b[: ]|\bOops\b|Kernel panic|Call Trace:|general protection fault|"
+    r"KASAN|KCSAN:|UBSAN:|KFENCE|kmemleak: \d+ new|Unable to handle|"
+    r"possible (?:circular|recursive) locking|inconsistent lock state|possible irq lock inversion|"
+    r"suspicious RCU usage|bad unlock balance|INFO: task .* blocked for more than|held lock freed|"
+    r"self-detected stall|detected stalls on|detected expedited stalls|soft lockup|hard LOCKUP|"
+    r"ODEBUG:|list_(?:add|del) corruption|refcount_t:|sleeping function called|scheduling while atomic|"
+    r"rust_kernel: panicked|percpu ref .* <= 0|kobject_add_internal failed|unregister_netdevice: waiting"
+)
+# Said at boot by kernels that are configured with these tools; nothing happened.
+HARMLESS = re.compile(
+    r"KernelAddressSanitizer initialized|kasan: |\*\*.*\*\*|rcu: .*(?:CONFIG_|RCU_)|KFENCE.*initialized|kfence: initialized"
+)
+# A test that provokes a complaint says so in the kernel's log, before and after:
+#   quiesce: expect-begin REGEX
+#   quiesce: expect-end
+# What comes between must match, and at least once.
+EXPECT_BEGIN = re.compile(r"quiesce: expect-begin (.*)")
+EXPECT_END = re.compile(r"quiesce: expect-end")
+
+RESULT = re.compile(r"^(ok|not ok)\s+(\d+)(?:\s+-)?\s*(.*?)(?:\s+#\s*(SKIP|XFAIL|TODO)\b.*)?$", re.I)
+PLAN = re.compile(r"^1\.\.(\d+)(?:\s*#\s*SKIP.*)?$", re.I)
+
+
+class Level:
+    """One level of a KTAP document: a plan and the results that it promised."""
+
+    def __init__(self):
+        self.plan = None
+        self.results = 0
+        self.had_child = False
+
+
+class Suite:
+    """One document of the result line."""
+
+    def __init__(self, name):
+        self.name = name
+        self.passed = self.failed = self.skipped = 0
+        self.failures = []
+        self.problems = []
+        self.seconds = ""
+        self.status = None
+        self.closed = False
+        self.levels = [Level()]
+
+    def line(self, raw):
+        text = raw.strip()
+        if text.startswith("# seconds "):
+            self.seconds = text.split()[2]
+            return
+        if text.startswith("# status "):
+            self.status = int(text.split()[2])
+            return
+        depth = (len(raw) - len(raw.lstrip(" "))) // 4
+        plan, result = PLAN.match(text), RESULT.match(text)
+        if not plan and not result:
+            return
+        while len(self.levels) > depth + 1:
+            self.close_level()
+        while len(self.levels) < depth + 1:
+            self.levels[-1].had_child = True
+            self.levels.append(Level())
+        level = self.levels[-1]
+        if plan:
+            level.plan = int(plan.group(1))
+            return
+        level.results += 1
+        if int(result.group(2)) != level.results:
+            self.problems.append(f"result {result.group(2)} came as number {level.results}")
+        ok, name, mark = result.group(1) == "ok", result.group(3), (result.group(4) or "").upper()
+        # A parent's result repeats its children's.
+        if level.had_child:
+            level.had_child = False
+            if not ok and not self.failed:
+                self.problems.append(f"{name} failed though none of its tests did")
+        elif mark == "SKIP":
+            self.skipped += 1
+        elif ok or mark in ("XFAIL", "TODO"):
+            self.passed += 1
+        else:
+            self.failed += 1
+            self.failures.append(name)
+
+    def close_level(self):
+        level = self.levels.pop()
+        if level.plan is None:
+            if level.results:
+                self.problems.append("results without a plan")
+        elif level.plan != level.results:
+            self.problems.append(f"{level.plan} tests were planned, {level.results} reported")
+
+    def close(self, closed):
+        while self.levels:
+            self.close_level()
+        if not closed:
+            self.problems.append("it did not end")
+        if not self.passed + self.failed + self.skipped:
+            self.problems.append("it ran no test")
+        if self.status not in (None, 0, 4) and not self.failed:
+            self.problems.append(f"it ended with status {self.status}")
+
+
+def read_results(path):
+    """Returns the suites of a result line and whether the guest came to its end."""
+    suites, done, current = [], None, None
+    with open(path, encoding="utf-8", errors="replace") as lines:
+        for raw in lines:
+            raw = raw.rstrip("\r\n")
+            if raw.startswith("# begin "):
+                if current:
+                    current.close(False)
+                current = Suite(raw.split()[2])
+                suites.append(current)
+            elif raw.startswith("# end ") and current:
+                current.close(raw.split()[2] == current.name)
+                current = None
+            elif raw.startswith("# DONE suites="):
+                done = int(raw.partition("=")[2])
+            elif current:
+                current.line(raw)
+    if current:
+        current.close(False)
+    return suites, done
+
+
+def complaints(path):
+    """Returns the kernel's complaints that no test had announced."""
+    found, expected, pattern, seen = [], False, None, 0
+    with open(path, encoding="utf-8", errors="replace") as lines:
+        for number, line in enumerate(lines, 1):
+            begin = EXPECT_BEGIN.search(line)
+            if begin:
+                expected, pattern, seen = True, re.compile(begin.group(1).strip()), 0
+                continue
+            if EXPECT_END.search(line):
+                if expected and not seen:
+                    found.append((number, f"announced and not seen: {pattern.pattern}"))
+                expected = False
+                continue
+            if expected and pattern.search(line):
+                seen += 1
+            if not COMPLAINT.search(line) or HARMLESS.search(line):
+                continue
+            # The trace of an announced complaint is part of it.
+            if expected and (pattern.search(line) or seen):
+                continue
+            found.append((number, line.strip()))
+    return found
+
+
+def main():
+    args = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    args.add_argument("--console", required=True)
+    args.add_argument("--results", required=True)
+    args.add_argument("--expect", default="", help="the suites that have to be there, separated by blanks")
+    args.add_argument("--profile", default="-")
+    args.add_argument("--table", help="append a line for each suite to this file")
+    args.add_argument("--console-only", action="store_true")
+    args = args.parse_args()
+
+    bad = complaints(args.console)
+    if args.console_only:
+        for number, line in bad[:10]:
+            print(f"console:{number}: {line}")
+        return EX_CRASH if bad else EX_OK
+
+    suites, done = read_results(args.results)
+    crash, failed = [], []
+    if done is None:
+        crash.append("the guest did not come to its end")
+    elif done != len(suites):
+        crash.append(f"the guest ran {done} suites and reported {len(suites)}")
+    crash += [f"console:{number}: {line}" for number, line in bad[:10]]
+    if len(bad) > 10:
+        crash.append(f"and {len(bad) - 10} complaints more")
+
+    names = [suite.name for suite in suites]
+    failed += [f"{name}: expected and not there" for name in args.expect.split() if name not in names]
+    failed += [f"{name}: reported twice" for name in sorted(set(names)) if names.count(name) > 1]
+    for suite in suites:
+        failed += [f"{suite.name}: {name} failed" for name in suite.failures]
+        failed += [f"{suite.name}: {problem}" for problem in suite.problems]
+    if not any(suite.passed + suite.failed for suite in suites):
+        failed.append("no test ran")
+
+    for line in crash + failed:
+        print(f"{args.profile}: {line}")
+    if args.table:
+        with open(args.table, "a", encoding="utf-8") as table:
+            for suite in suites:
+                wrong = suite.failed + (1 if suite.problems else 0)
+                print(args.profile, suite.name, suite.passed, wrong, suite.skipped, suite.seconds or "-", file=table)
+            missing = [name for name in args.expect.split() if name not in names]
+            for name in missing:
+                print(args.profile, name, 0, 1, 0, "-", file=table)
+            if crash:
+                print(args.profile, "(kernel)", 0, 1, 0, "-", file=table)
+    return EX_CRASH if crash else EX_TESTS if failed else EX_OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# run.sh run:   boots a VM with quiesce.ko loaded, puts FILES into its working
+#               directory, runs CMD there, prints its output as it comes and exits
+#               with its status; with 3 if the kernel complained.
+# run.sh shell: the same with a shell on the kernel's console.
+
+. "$(dirname "$0")/lib.sh"
+. "$QEMU_DIR/profiles.sh"
+. "$QEMU_DIR/vm.sh"
+
+verb=${1:?usage: run.sh run|shell}
+profile=${PROFILE:-stock}
+need_profile "$profile"
+if [ "$verb" = run ] && [ -z "${CMD:-}" ]; then
+	die 'usage: make run [PROFILE=stock] [FILES="a.ko prog"] CMD="insmod a.ko && ./prog 20"'
+fi
+for file in ${FILES:-}; do
+	[ -e "$file" ] || die "FILES: there is no '$file'"
+done
+
+ROOT=$("$QEMU_DIR/buildroot.sh")
+KERNEL=$("$QEMU_DIR/kernel.sh" "$profile")
+"$QEMU_DIR/build.sh" "$profile" || die "profile $profile does not build"
+
+dir=$(mktemp -d "$BUILD/$verb.XXXXXX")
+trap 'rm -rf "$dir"' EXIT
+stage=$dir/stage
+mkdir -p "$stage/work"
+copy_modules "$stage" "$profile"
+for user in "$BUILD/$profile/user"/samples "$BUILD/$profile/user"/qemu/tests; do
+	[ ! -d "$user" ] || cp -r "$user" "$stage/"
+done
+for file in ${FILES:-}; do cp -rL "$file" "$stage/work/"; done
+
+if [ "$verb" = shell ]; then
+	: >"$stage/interactive"
+	initramfs "$dir/initramfs" "$stage"
+	say "A shell in $(cat "$KERNEL/release"), quiesce.ko loaded; modules in /modules, programs in /samples."
+	say "'exit' ends the machine; so does Ctrl-A x."
+	TIMEOUT=864000 boot "$dir/initramfs" "quiesce_do=run" -serial mon:stdio -serial null
+	exit
+fi
+
+mark="quiesce-status-$$-$RANDOM"
+printf '%s\n' "$CMD" >"$stage/command"
+printf '%s\n' "$mark" >"$stage/mark"
+initramfs "$dir/initramfs" "$stage"
+say "[$(stamp)] booting $(cat "$KERNEL/release")"
+: >"$dir/console"
+status=
+while IFS= read -r line; do
+	line=${line%$'\r'}
+	case $line in
+	"$mark "*) status=${line##* } ;;
+	"# exit "*) ;;
+	*) [ -n "$status" ] || printf '%s\n' "$line" ;;
+	esac
+done < <(boot "$dir/initramfs" "quiesce_do=run" -serial "file:$dir/console" -serial stdio 2>"$dir/qemu.err" </dev/null)
+
+cp "$dir/console" "$BUILD/$verb-console.log"
+if [ -z "$status" ]; then
+	tail -n 40 "$dir/console" "$dir/qemu.err" >&2
+	say "quiesce: the machine ended before the command did"
+	exit "$EX_CRASH"
+fi
+if ! in_root "$ROOT" python3 "$QEMU_DIR/judge.py" --console-only --console "$dir/console" --results /dev/null; then
+	say "quiesce: the kernel complained (the whole console is in $BUILD/$verb-console.log)"
+	exit "$EX_CRASH"
+fi
+exit "$status"

@@ -1,0 +1,181 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# test.sh: builds, boots and judges every profile, prints a table and the line
+# 'N passed, M failed'. PROFILE= names the profiles, SUITE= the suites by prefix.
+#
+# Exit status: 0 passed, 1 tests failed, 2 environment, 3 a kernel crashed, hung or
+# complained.
+
+. "$(dirname "$0")/lib.sh"
+. "$QEMU_DIR/profiles.sh"
+. "$QEMU_DIR/vm.sh"
+
+SUITE=${SUITE:-}
+TABLE=$BUILD/results.table
+mkdir -p "$BUILD"
+: >"$TABLE"
+
+wanted() { [[ $1 == "$SUITE"* ]]; }
+
+# suites KIND: the suites of one kind that are wanted, from the list in
+# qemu/suites; 'NAME rest of line' each.
+suites() {
+	local kind=$1 k profiles name rest
+	while read -r k profiles name rest; do
+		if [ "$k" != "$kind" ] || ! wanted "$name"; then continue; fi
+		[ "$profiles" = all ] || [[ ",$profiles," == *",$profile,"* ]] || continue
+		printf '%s %s\n' "$name" "$rest"
+	done < <(grep -v '^#' "$QEMU_DIR/suites")
+}
+
+names() { cut -d' ' -f1 | sort -u; }
+
+# plan STAGE: what the guest has to do, in /plan. Prints the suites that have to
+# come of it.
+plan() {
+	local stage=$1 name rest
+	: >"$stage/plan"
+	mkdir -p "$stage/tests"
+	# The module is in before everything and out after everything, whatever is asked for.
+	steps "$stage" quiesce_load load.steps
+	if has_kunit && [ -n "$(suites kunit)" ]; then
+		printf 'kunit - quiesce_%s*\n' "${SUITE#quiesce_}" >>"$stage/plan"
+		suites kunit | names
+	fi
+	while read -r name rest; do
+		cp "$BUILD/$profile/user/qemu/tests/${rest%% *}" "$stage/tests/"
+		printf 'user %s %s\n' "$name" "$rest" >>"$stage/plan"
+		echo "$name"
+	done < <(suites user)
+	while read -r name rest; do
+		steps "$stage" "$name" "$rest"
+	done < <(suites steps)
+	steps "$stage" quiesce_unload unload.steps
+}
+
+# steps STAGE SUITE FILE: a suite whose tests are shell commands, one a line.
+steps() {
+	sed -n '/^#/d; s/ *| */|/p' "$QEMU_DIR/tests/$3" >"$1/$3"
+	printf 'steps %s %s\n' "$2" "$3" >>"$1/plan"
+	echo "$2"
+}
+
+has_kunit() { [ -e "$BUILD/$profile/quiesce_kunit.ko" ]; }
+
+run_profile() {
+	local profile=$1 stage expect name file r rc=0
+	KERNEL=$("$QEMU_DIR/kernel.sh" "$profile")
+	"$QEMU_DIR/build.sh" "$profile" || die "profile $profile does not build"
+	stage=$BUILD/$profile/stage
+	rm -rf "$stage"
+	mkdir -p "$stage"
+	copy_modules "$stage" "$profile"
+	cp -r "$BUILD/$profile/user/samples" "$stage/samples" 2>/dev/null || true
+	expect=$(plan "$stage" | tr '\n' ' ')
+	initramfs "$BUILD/$profile/initramfs" "$stage"
+	: >"$BUILD/$profile/console.log"
+	: >"$BUILD/$profile/results.log"
+	# KASAN's shadow takes an eighth of the memory.
+	case $profile in kasan*) MEM=2048 ;; *) MEM=1024 ;; esac
+	step "Testing in profile $profile ($(cat "$KERNEL/release"))" \
+		boot "$BUILD/$profile/initramfs" quiesce_do=test \
+		-serial "file:$BUILD/$profile/console.log" -serial "file:$BUILD/$profile/results.log" ||
+		say "quiesce: QEMU ended with status $?"
+	judge --profile "$profile" --console "$BUILD/$profile/console.log" \
+		--results "$BUILD/$profile/results.log" --expect "$expect" --table "$TABLE" || rc=$?
+	if [ $rc = "$EX_CRASH" ]; then
+		say "--- the end of $BUILD/$profile/console.log:"
+		tail -n 60 "$BUILD/$profile/console.log" >&2
+	fi
+	while read -r name file; do
+		r=0
+		step "Provoking complaints in profile $profile: $name" splats_to "$BUILD/$profile/$name.tap" "$name" "$file"
+		host "$name" "$BUILD/$profile/$name.tap" "$profile" || r=$?
+		[ "$r" -le "$rc" ] || rc=$r
+	done < <(suites splats)
+	return $rc
+}
+
+splats_to() {
+	local out=$1
+	shift
+	splats "$@" >"$out"
+}
+
+# splats SUITE FILE: a suite whose tests are complaints that a debugging kernel has to
+# make, one a line: name | regex | command. lockdep falls silent after its first
+# complaint, so each has a boot of its own.
+splats() {
+	local suite=$1 name regex command n=0 dir=$BUILD/$profile/splats
+	rm -rf "$dir"
+	mkdir -p "$dir"
+	cp -r "$BUILD/$profile/stage" "$dir/stage"
+	echo mark >"$dir/stage/mark"
+	echo "KTAP version 1"
+	while IFS='|' read -r name regex command; do
+		n=$((n + 1))
+		printf '%s\n' "$command" >"$dir/stage/command"
+		initramfs "$dir/initramfs" "$dir/stage"
+		TIMEOUT=120 boot "$dir/initramfs" quiesce_do=run -serial "file:$dir/console.$n" \
+			-serial "file:$dir/output.$n" || true
+		if grep -qE "$regex" "$dir/console.$n" && grep -q '^mark ' "$dir/output.$n"; then
+			echo "ok $n - $name"
+		else
+			tail -n 30 "$dir/console.$n" | sed 's/^/# /'
+			echo "not ok $n - $name"
+		fi
+	done < <(sed -n '/^#/d; s/ *| */|/gp' "$QEMU_DIR/tests/$2")
+	echo "1..$n"
+}
+
+judge() { in_root "$ROOT" python3 "$QEMU_DIR/judge.py" "$@"; }
+
+# host SUITE FILE [PROFILE]: takes the KTAP document in FILE into the table, judged
+# like a guest's.
+host() {
+	local suite=$1 file=$2 rc=0
+	{
+		echo "# begin $suite"
+		cat "$file"
+		printf '# end %s\n# DONE suites=1\n' "$suite"
+	} >"$file.framed"
+	judge --profile "${3:-host}" --console /dev/null --results "$file.framed" \
+		--expect "$suite" --table "$TABLE" || rc=$?
+	return $rc
+}
+
+# run_host: the suites that need no guest.
+run_host() {
+	local name command rc=0 r profile=host
+	# Those that look at built modules take the first profile's.
+	first=${PROFILE:-$DEFAULT_PROFILES}
+	export first=${first%% *}
+	while read -r name command; do
+		r=0
+		step "Running $name" bash -c "cd \"\$0\" && { $command; } >\"\$1\"" "$TOP" "$BUILD/$name.tap" || true
+		host "$name" "$BUILD/$name.tap" || r=$?
+		[ "$r" -le "$rc" ] || rc=$r
+	done < <(suites host)
+	return "$rc"
+}
+
+ROOT=$("$QEMU_DIR/buildroot.sh")
+status=0
+for p in ${PROFILE:-$DEFAULT_PROFILES}; do need_profile "$p"; done
+for p in ${PROFILE:-$DEFAULT_PROFILES}; do
+	rc=0
+	run_profile "$p" || rc=$?
+	[ $rc != "$EX_ENV" ] || exit "$EX_ENV"
+	[ $rc -le $status ] || status=$rc
+done
+rc=0
+run_host || rc=$?
+[ $rc -le $status ] || status=$rc
+
+echo
+awk '
+	BEGIN { printf "%-15s %-34s %7s %7s %8s %8s\n", "profile", "suite", "passed", "failed", "skipped", "seconds" }
+	{ printf "%-15s %-34s %7d %7d %8d %8s\n", $1, $2, $3, $4, $5, $6; passed += $3; failed += $4 }
+	END { printf "\n%d passed, %d failed\n", passed, failed }' "$TABLE"
+exit $status

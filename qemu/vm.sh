@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# Makes an initramfs and boots a kernel with it. Sourced after lib.sh.
+#
+# The guest has two serial lines: ttyS0 is the kernel's console, ttyS1 carries
+# what the guest's init has to say. Nothing is concluded from QEMU's exit code: it
+# is 0 after a panic too.
+
+# initramfs FILE STAGE: packs the tree STAGE, with busybox and the guest's init.
+initramfs() {
+	local out=$1 stage=$2
+	mkdir -p "$stage"/{bin,dev,proc,sys,tmp,work}
+	cp "$ROOT/usr/bin/busybox" "$stage/bin/busybox"
+	ln -sf busybox "$stage/bin/sh"
+	cp "$QEMU_DIR/guest/init" "$stage/init"
+	cp "$QEMU_DIR"/guest/*.sh "$stage/"
+	chmod 755 "$stage/init"
+	# shellcheck disable=SC2016 # expanded by the inner shell
+	in_root "$ROOT" sh -c 'cd "$1" && find . | LC_ALL=C sort | cpio --quiet -o -H newc -R 0:0 > "$2"' - "$stage" "$out"
+}
+
+# accel: TCG unless KVM is asked for. That /dev/kvm is there proves nothing, so a
+# KVM that was asked for has to boot something first.
+accel() {
+	if [ "${ACCEL:-tcg}" != kvm ]; then
+		echo "-accel tcg,thread=multi -cpu max"
+		return
+	fi
+	if in_root "$ROOT" timeout 20 qemu-system-x86_64 -accel kvm -cpu host -m 256 -nodefaults -display none \
+		-no-reboot -serial stdio -kernel "$KERNEL/image" -append "console=ttyS0 panic=-1" \
+		</dev/null 2>/dev/null | grep -q 'Linux version'; then
+		echo "-accel kvm -cpu host"
+	else
+		say "quiesce: warning: KVM was asked for and does not boot a kernel here; using TCG"
+		echo "-accel tcg,thread=multi -cpu max"
+	fi
+}
+
+# boot INITRAMFS APPEND QEMU-ARGS...: boots $KERNEL; what the serial lines are
+# connected to is the caller's matter. TIMEOUT seconds is all that it may take.
+boot() {
+	local initrd=$1 append=$2
+	shift 2
+	# shellcheck disable=SC2046 # words
+	in_root "$ROOT" timeout --foreground "${TIMEOUT:-1500}" qemu-system-x86_64 $(accel) -smp "${SMP:-2}" -m "${MEM:-1024}" \
+		-nodefaults -display none -no-reboot -kernel "$KERNEL/image" -initrd "$initrd" \
+		-append "console=ttyS0 panic=-1 oops=panic reboot=t loglevel=7 rcupdate.rcu_cpu_stall_timeout=120 $append" "$@"
+}
+
+# copy_modules STAGE PROFILE: the profile's modules.
+copy_modules() {
+	local stage=$1 profile=$2 ko
+	mkdir -p "$stage/modules"
+	for ko in "$BUILD/$profile"/*.ko "$BUILD/$profile"/external/*.ko; do
+		[ ! -e "$ko" ] || cp "$ko" "$stage/modules/"
+	done
+	# Debug information is of no use in the guest, and the guest's memory is small.
+	for ko in "$stage"/modules/*.ko; do in_root "$ROOT" objcopy --strip-debug "$ko"; done
+}
