@@ -178,6 +178,71 @@ static inline int join(pid_t pid)
 	}								\
 } while (0)
 
+/* Zeroed memory that this process and its children share. */
+static inline void *share(size_t size)
+{
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	check(p != MAP_FAILED);
+	return p;
+}
+
+/*
+ * A gate between processes: bytes in a pipe. Opened once, passed once.
+ */
+struct gate {
+	int fd[2];
+};
+
+static inline int gate_make(struct gate *g)
+{
+	return pipe2(g->fd, O_CLOEXEC) < 0 ? -errno : 0;
+}
+
+static inline void gate_open(struct gate *g)
+{
+	check(write(g->fd[1], "x", 1) == 1);
+}
+
+static inline void gate_pass(struct gate *g)
+{
+	char c;
+
+	check(read(g->fd[0], &c, 1) == 1);
+}
+
+/*
+ * Run this test's program again, as @what, with @fd known to it. The
+ * program's exec_main() is called before anything else is.
+ */
+#define EXEC_ENV "QUIESCE_TEST_EXEC"
+#define EXEC_ENV_FD "QUIESCE_TEST_EXEC_FD"
+
+static inline void exec_self(const char *what, int fd)
+{
+	char number[16];
+
+	snprintf(number, sizeof(number), "%d", fd);
+	setenv(EXEC_ENV, what, 1);
+	setenv(EXEC_ENV_FD, number, 1);
+	execl("/proc/self/exe", "exec_self", (char *)NULL);
+	_exit(126);
+}
+
+#define EXEC_MAIN(what, fd)						\
+static void exec_main(const char *what, int fd);			\
+__attribute__((constructor)) static void exec_main_hook(void)		\
+{									\
+	const char *w = getenv(EXEC_ENV), *n = getenv(EXEC_ENV_FD);	\
+									\
+	if (w && n) {							\
+		prctl(PR_SET_PDEATHSIG, SIGKILL);			\
+		exec_main(w, atoi(n));					\
+		_exit(0);						\
+	}								\
+}									\
+static void exec_main(const char *what, int fd)
+
 /* The number of descriptors that this process has open. */
 static inline int count_fds(void)
 {

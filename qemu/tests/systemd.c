@@ -8,23 +8,6 @@
 #include "common.h"
 #include "barrier.h"
 
-/* A one-way gate between processes: bytes in a pipe. */
-struct gate {
-	int fd[2];
-};
-
-static void gate_open(struct gate *g)
-{
-	check(write(g->fd[1], "x", 1) == 1);
-}
-
-static void gate_pass(struct gate *g)
-{
-	char c;
-
-	check(read(g->fd[0], &c, 1) == 1);
-}
-
 FIXTURE(systemd)
 {
 	Barrier b;
@@ -39,8 +22,8 @@ FIXTURE_SETUP(systemd)
 
 	self->b = b;
 	ASSERT_EQ(0, barrier_create(&self->b));
-	ASSERT_EQ(0, pipe2(self->go.fd, O_CLOEXEC));
-	ASSERT_EQ(0, pipe2(self->at.fd, O_CLOEXEC));
+	ASSERT_EQ(0, gate_make(&self->go));
+	ASSERT_EQ(0, gate_make(&self->at));
 }
 
 FIXTURE_TEARDOWN(systemd)
