@@ -51,6 +51,7 @@ mod error;
 mod guard;
 mod lockdep;
 mod protect;
+mod single;
 mod wait;
 mod word;
 
@@ -74,8 +75,8 @@ pub use self::{
         HasRundown,
         RundownProtect, //
     },
-    wait::Wait,
-    word::RundownRef, //
+    single::RundownRef,
+    wait::Wait, //
 };
 
 pub(crate) use self::wait::Waiters;

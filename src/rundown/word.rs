@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The reference that is one word.
-//!
-//! # The word
+//! The word of a reference: its states and how they change.
 //!
 //! Bit 0 is set while the object is live; the bits above count the holders. So a release that leaves
 //! zero is, and alone is, the last one of a rundown: the processor's zero flag says it, as it does
@@ -25,17 +23,8 @@
 //! and those that ask for many at once do look. Should it happen, the next release sees it.
 
 use super::{
-    lockdep::Dep,
-    protect::{
-        raw::RawRundown,
-        Drained,
-        HasRundown,
-        RundownProtect, //
-    },
     wait,
-    RundownError,
-    RundownGuard,
-    Wait, //
+    RundownError, //
 };
 use crate::{
     arch::word::{
@@ -50,16 +39,13 @@ use crate::{
 use kernel::{
     prelude::*,
     str::CStr,
-    sync::{
-        atomic::{
-            Acquire,
-            Atomic,
-            Full,
-            Relaxed,
-            Release, //
-        },
-        LockClassKey, //
-    },
+    sync::atomic::{
+        Acquire,
+        Atomic,
+        Full,
+        Relaxed,
+        Release, //
+    }, //
 };
 
 /// The middle of the saturated range. Even, and bit 0 still says whether the object is live.
@@ -74,164 +60,222 @@ const CLAIMED: isize = isize::MIN / 4 * 3;
 /// The count up to which many may be acquired at once.
 const MAX_HOLDERS: isize = isize::MAX / 4;
 
-/// A rundown reference in one word.
-///
-/// With `C`, something is called when a rundown has ended, see [`Drained`]; that adds `C`'s size.
-/// (With `CONFIG_LOCKDEP`, what lockdep needs is added.)
+const TOO_MANY: &CStr = c"too many holders of a rundown reference";
+const TOO_OFTEN: &CStr = c"a rundown reference was released too often";
+
+/// What to do after an operation: nothing, or what follows the end of a rundown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum After {
+    /// Nothing ended.
+    Nothing,
+    /// The rundown ended. The word, and the object it is in, may be gone.
+    Drained,
+}
+
+/// The word.
 ///
 /// # Invariants
 ///
-/// The word is one of those in the table of the file `rundown/word.rs`; it counts each acquisition
-/// that was not released, unless saturated.
-///
-/// # Examples
-///
-/// ```
-/// use quiesce::rundown::RundownRef;
-///
-/// static USERS: RundownRef = RundownRef::new();
-///
-/// fn request() -> Result {
-///     let _guard = USERS.try_acquire()?;
-///     // It is there until `_guard` is dropped, and this may sleep.
-///     Ok(())
-/// }
-///
-/// fn remove() -> Result {
-///     // From now on, requests fail; those under way end first.
-///     USERS.wait_for_rundown()?;
-///     Ok(())
-/// }
-/// ```
-#[repr(C)]
-pub struct RundownRef<C: Drained = ()> {
-    word: Atomic<isize>,
-    dep: Dep,
-    callback: C,
-}
+/// It is one of those in the table above; it counts each acquisition that was not released, unless
+/// saturated.
+#[repr(transparent)]
+pub(crate) struct Word(Atomic<isize>);
 
-impl RundownRef {
-    /// Makes a live reference without holders.
-    ///
-    /// Under lockdep, each place in the source that calls this is a class of its own.
-    #[cfg_attr(CONFIG_LOCKDEP, track_caller)]
-    pub const fn new() -> Self {
-        Self::with_callback(())
+impl Word {
+    /// Live, without holders.
+    #[inline]
+    pub(crate) const fn live() -> Self {
+        // INVARIANT: As the name says.
+        Self(Atomic::new(LIVE))
     }
 
-    /// Makes a reference that is run down already, to be armed by [`re_init`](Self::re_init).
-    ///
-    /// For what is published before it is ready: acquisitions fail until then.
-    #[cfg_attr(CONFIG_LOCKDEP, track_caller)]
-    pub const fn new_rundown() -> Self {
-        Self::new_rundown_with_callback(())
+    /// Run down.
+    #[inline]
+    pub(crate) const fn run_down() -> Self {
+        // INVARIANT: As the name says.
+        Self(Atomic::new(0))
     }
 
-    /// Makes a live reference of a certain class for lockdep.
-    pub fn new_with_class(name: &'static CStr, key: Pin<&'static LockClassKey>) -> Self {
-        // INVARIANT: Live, without holders.
-        Self {
-            word: Atomic::new(LIVE),
-            dep: Dep::with_class(name, key),
-            callback: (),
-        }
-    }
-
-    /// Initialises a live reference of a certain class for lockdep, in place.
-    pub fn pin_init(name: &'static CStr, key: Pin<&'static LockClassKey>) -> impl PinInit<Self> {
-        // SAFETY: The closure initialises the slot and never fails.
-        unsafe {
-            pin_init::pin_init_from_closure(move |slot: *mut Self| {
-                slot.write(Self::new_with_class(name, key));
-                Ok(())
-            })
-        }
-    }
-}
-
-impl Default for RundownRef {
-    #[cfg_attr(CONFIG_LOCKDEP, track_caller)]
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl<C: Drained> RundownRef<C> {
-    /// Makes a live reference that calls `callback` when a rundown has ended.
-    #[cfg_attr(CONFIG_LOCKDEP, track_caller)]
-    pub const fn with_callback(callback: C) -> Self {
-        // INVARIANT: Live, without holders.
-        Self {
-            word: Atomic::new(LIVE),
-            dep: Dep::new(),
-            callback,
-        }
-    }
-
-    /// Makes a reference that is run down already and calls `callback` when a later rundown has
-    /// ended.
-    #[cfg_attr(CONFIG_LOCKDEP, track_caller)]
-    pub const fn new_rundown_with_callback(callback: C) -> Self {
-        // INVARIANT: Run down.
-        Self {
-            word: Atomic::new(0),
-            dep: Dep::new(),
-            callback,
-        }
-    }
-
-    /// The callback.
-    pub fn callback(&self) -> &C {
-        &self.callback
-    }
-
-    /// Acquires, or fails if the rundown has begun.
-    ///
-    /// Context: any, see the table in the [module](crate::rundown). Acquire ordering.
-    ///
-    /// # Errors
-    ///
-    /// [`RundownError::RundownInProgress`] from the moment the rundown has begun.
-    #[inline(always)]
-    #[cfg_attr(CONFIG_LOCKDEP, track_caller)]
-    pub fn try_acquire(&self) -> Result<RundownGuard<'_, Self>, RundownError> {
-        HasRundown::try_acquire(self)
-    }
-
-    fn key(&self) -> usize {
+    /// The address, by which waiters know the word.
+    #[inline]
+    pub(crate) fn key(&self) -> usize {
         core::ptr::from_ref(self).addr()
     }
 
-    /// What follows the last release, or a begin without holders.
-    ///
-    /// Does not look at the word: without a callback, not even the object need be there.
-    #[cold]
-    fn after_drain(&self) {
-        wait::poke(self.key());
-        self.callback.drained();
+    /// Adds a holder if the word is live. Acquire ordering if so.
+    #[inline(always)]
+    pub(crate) fn acquire_one(&self) -> Result<(), RundownError> {
+        // INVARIANT: It counts one more.
+        if add_one_if_live(&self.0) {
+            Ok(())
+        } else {
+            Err(RundownError::RundownInProgress)
+        }
     }
 
-    /// Begins the rundown; says what the word was if it was live.
-    fn begin_word(&self) -> Option<isize> {
-        let mut old = self.word.load(Relaxed);
+    /// Adds `n` holders if the word is live and they can be counted. Acquire ordering if so.
+    pub(crate) fn acquire_many(&self, n: usize) -> Result<(), RundownError> {
+        let mut old = self.0.load(Relaxed);
+        loop {
+            if old & LIVE == 0 {
+                return Err(RundownError::RundownInProgress);
+            }
+            let free = MAX_HOLDERS.saturating_sub(old >> 1);
+            let n = isize::try_from(n).unwrap_or(isize::MAX);
+            if old < 0 || n > free {
+                return Err(RundownError::Overflow);
+            }
+            // INVARIANT: It counts `n` more, and is positive as `MAX_HOLDERS` is small enough.
+            let new = old.wrapping_add(n.wrapping_mul(ONE));
+            match self.0.cmpxchg(old, new, Acquire) {
+                Ok(_) => return Ok(()),
+                Err(now) => old = now,
+            }
+        }
+    }
+
+    /// Adds `n` holders; the caller is one, so that no ordering is needed.
+    pub(crate) fn acquire_more(&self, n: usize) {
+        // INVARIANT: It counts `n` more, or is saturated.
+        let more = (n as isize).wrapping_mul(ONE);
+        let old = self.0.fetch_add(more, Relaxed);
+        if old < 0 || old.wrapping_add(more) < 0 {
+            self.saturate(TOO_MANY);
+        }
+    }
+
+    /// Takes a holder away. Release ordering.
+    #[inline(always)]
+    pub(crate) fn release_one(&self) -> After {
+        // INVARIANT: It counts one less, or is saturated.
+        match sub_one(&self.0) {
+            Released::Shared => After::Nothing,
+            Released::Drained => After::Drained,
+            Released::Negative => {
+                self.released_too_often();
+                After::Nothing
+            }
+        }
+    }
+
+    /// Takes `n` holders away. Release ordering.
+    pub(crate) fn release_many(&self, n: usize) -> After {
+        let less = (n as isize).wrapping_mul(ONE);
+        // INVARIANT: It counts `n` less, or is saturated.
+        match self.0.fetch_sub(less, Release).wrapping_sub(less) {
+            0 => After::Drained,
+            1.. => After::Nothing,
+            _ => {
+                self.released_too_often();
+                After::Nothing
+            }
+        }
+    }
+
+    /// Begins the rundown; `None` if it has begun already.
+    pub(crate) fn begin(&self) -> Option<After> {
+        let mut old = self.0.load(Relaxed);
         while old & LIVE != 0 {
             // INVARIANT: The same count, not live.
-            match self.word.cmpxchg(old, old & !LIVE, Full) {
-                Ok(_) => return Some(old),
+            match self.0.cmpxchg(old, old & !LIVE, Full) {
+                Ok(LIVE) => return Some(After::Drained),
+                Ok(_) => return Some(After::Nothing),
                 Err(now) => old = now,
             }
         }
         None
     }
 
-    /// Moves a word that is out of range to the middle of it.
+    /// Whether the rundown has begun, or is over. No ordering.
+    #[inline]
+    pub(crate) fn is_begun(&self) -> bool {
+        self.0.load(Relaxed) & LIVE == 0
+    }
+
+    /// Whether the rundown is over; an error if it never will be. Acquire ordering.
+    pub(crate) fn is_run_down(&self) -> Result<bool, RundownError> {
+        match self.0.load(Acquire) {
+            0 | CLAIMED => Ok(true),
+            ..0 => Err(RundownError::Saturated),
+            _ => Ok(false),
+        }
+    }
+
+    /// Takes what is run down for the caller alone. Acquire ordering.
+    pub(crate) fn claim(&self) -> Result<(), RundownError> {
+        // INVARIANT: It was run down, and nobody else has claimed it.
+        self.from_run_down(CLAIMED)
+    }
+
+    /// Gives up the caller's claim, to what is live if `live`. Release ordering.
+    pub(crate) fn unclaim(&self, live: bool) {
+        // INVARIANT: It was claimed by the caller, and has no holders.
+        let set = |new| match self.0.cmpxchg(CLAIMED, new, Full) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(RundownError::Saturated),
+        };
+        let ret = if live {
+            wait::settle(self.key(), Ok(()), || set(LIVE))
+        } else {
+            set(0).inspect(|()| wait::poke(self.key()))
+        };
+        if ret.is_err() {
+            self.released_too_often();
+        }
+    }
+
+    /// Arms what is run down. Release ordering.
+    pub(crate) fn re_init(&self) -> Result<(), RundownError> {
+        // INVARIANT: It was run down, so it has no holders.
+        wait::settle(self.key(), Ok(()), || self.from_run_down(LIVE))
+    }
+
+    fn from_run_down(&self, new: isize) -> Result<(), RundownError> {
+        match self.0.cmpxchg(0, new, Full) {
+            Ok(_) => Ok(()),
+            Err(now) if now < 0 && now != CLAIMED => Err(RundownError::Saturated),
+            Err(_) => Err(RundownError::NotDrained),
+        }
+    }
+
+    /// Takes back a rundown that is not over.
+    pub(crate) fn resurrect(&self) -> Result<(), RundownError> {
+        wait::settle(self.key(), Err(RundownError::Resurrected), || {
+            let mut old = self.0.load(Relaxed);
+            while old > 0 && old & LIVE == 0 {
+                // INVARIANT: The same count, live.
+                match self.0.cmpxchg(old, old | LIVE, Full) {
+                    Ok(_) => return Ok(()),
+                    Err(now) => old = now,
+                }
+            }
+            Err(RundownError::NotInProgress)
+        })
+    }
+
+    /// The number of holders; as many as there can be if it is saturated.
+    pub(crate) fn holders(&self) -> usize {
+        match self.0.load(Relaxed) {
+            0 | CLAIMED => 0,
+            ..0 => usize::MAX,
+            word => (word >> 1) as usize,
+        }
+    }
+
+    #[cold]
+    fn released_too_often(&self) {
+        self.saturate(TOO_OFTEN);
+    }
+
+    /// Moves a word that is out of range to the middle of the saturated range.
     #[cold]
     fn saturate(&self, what: &CStr) {
-        let mut old = self.word.load(Relaxed);
+        let mut old = self.0.load(Relaxed);
         loop {
             let known = (SATURATED - DRIFT..=SATURATED + DRIFT).contains(&old);
             // INVARIANT: Saturated, and live or not as it was.
-            match self.word.cmpxchg(old, SATURATED | (old & LIVE), Relaxed) {
+            match self.0.cmpxchg(old, SATURATED | (old & LIVE), Relaxed) {
                 Ok(_) if known => return,
                 Ok(_) => break,
                 Err(now) => old = now,
@@ -243,227 +287,79 @@ impl<C: Drained> RundownRef<C> {
         wait::poke(self.key());
     }
 
-    /// Sets the word, to come to its edges in a test.
-    #[doc(hidden)]
-    pub fn set_holders_for_test(&mut self, holders: usize) {
-        let live = *self.word.get_mut() & LIVE;
-        *self.word.get_mut() = (holders as isize).wrapping_mul(ONE) | live;
+    pub(crate) fn set_holders_for_test(&mut self, holders: usize) {
+        let live = *self.0.get_mut() & LIVE;
+        *self.0.get_mut() = (holders as isize).wrapping_mul(ONE) | live;
     }
 }
 
-// SAFETY: A claim needs a word of zero, which it has only after a rundown has begun and each
-// acquisition was released. Acquisitions fail while the word is even, which `CLAIMED` is. Releases
-// have release ordering, are read-modify-writes and so carry each other on, and a claim has acquire
-// ordering.
-unsafe impl<C: Drained> RawRundown for RundownRef<C> {
-    #[inline(always)]
-    fn acquire_one(&self) -> Result<(), RundownError> {
-        // INVARIANT: It counts one more.
-        if add_one_if_live(&self.word) {
-            Ok(())
-        } else {
-            Err(RundownError::RundownInProgress)
-        }
-    }
+/// What follows the end of the rundown of the word that was at `key`, for its waiters.
+#[cold]
+pub(crate) fn poke(key: usize) {
+    wait::poke(key);
+}
 
-    fn acquire_many(&self, n: usize) -> Result<(), RundownError> {
-        let mut old = self.word.load(Relaxed);
-        loop {
-            if old & LIVE == 0 {
-                return Err(RundownError::RundownInProgress);
-            }
-            let free = MAX_HOLDERS - (old >> 1);
-            if old < 0 || isize::try_from(n).map_or(true, |n| n > free) {
-                return Err(RundownError::Overflow);
-            }
-            // INVARIANT: It counts `n` more, and is positive as `MAX_HOLDERS` is small enough.
-            let new = old.wrapping_add((n as isize).wrapping_mul(ONE));
-            match self.word.cmpxchg(old, new, Acquire) {
-                Ok(_) => return Ok(()),
-                Err(now) => old = now,
-            }
-        }
-    }
-
-    unsafe fn acquire_more(&self, n: usize) {
-        // INVARIANT: It counts `n` more, or is saturated.
-        //
-        // No ordering: the caller has an acquisition that came first.
-        let more = (n as isize).wrapping_mul(ONE);
-        let old = self.word.fetch_add(more, Relaxed);
-        if old < 0 || old.wrapping_add(more) < 0 {
-            self.saturate(c"too many holders of a rundown reference");
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn release_one(&self) {
-        // INVARIANT: It counts one less, or is saturated.
-        match sub_one(&self.word) {
-            Released::Shared => {}
-            Released::Drained => self.after_drain(),
-            Released::Negative => self.saturate(c"a rundown reference was released too often"),
-        }
-    }
-
-    unsafe fn release_many(&self, n: usize) {
-        let less = (n as isize).wrapping_mul(ONE);
-        // INVARIANT: It counts `n` less, or is saturated.
-        match self.word.fetch_sub(less, Release).wrapping_sub(less) {
-            0 => self.after_drain(),
-            1.. => {}
-            _ => self.saturate(c"a rundown reference was released too often"),
-        }
-    }
-
-    fn claim(&self) -> Result<(), RundownError> {
-        // INVARIANT: It was run down, and nobody else has claimed it.
-        match self.word.cmpxchg(0, CLAIMED, Full) {
-            Ok(_) => Ok(()),
-            Err(now) if now < 0 && now != CLAIMED => Err(RundownError::Saturated),
-            Err(_) => Err(RundownError::NotDrained),
-        }
-    }
-
-    unsafe fn unclaim(&self, live: bool) {
-        let new = if live { LIVE } else { 0 };
-        // INVARIANT: It was claimed by the caller, and has no holders.
-        let set = || match self.word.cmpxchg(CLAIMED, new, Full) {
-            Ok(_) => Ok(()),
-            Err(_) => Err(RundownError::Saturated),
-        };
-        let ret = if live {
-            wait::settle(self.key(), Ok(()), set)
-        } else {
-            set().inspect(|()| wait::poke(self.key()))
-        };
-        if ret.is_err() {
-            self.saturate(c"a rundown reference was released too often");
-        }
-    }
-
-    fn wait_raw(&self, how: Wait, claim: bool) -> Result<(), RundownError> {
-        self.might_wait();
-        wait::wait(
-            self.key(),
-            how,
-            &mut Look {
-                of: self,
-                claim,
-                begun: false,
-                drained: false,
-            },
-        )
-    }
-
-    #[inline(always)]
-    fn dep(&self) -> &Dep {
-        &self.dep
-    }
+/// Begins the rundown of `word` and waits for its end, or for a claim.
+///
+/// `drained` is called, without locks, if there was nobody to wait for.
+pub(crate) fn wait(
+    word: &Word,
+    how: super::Wait,
+    claim: bool,
+    drained: &dyn Fn(),
+) -> Result<(), RundownError> {
+    wait::wait(
+        word.key(),
+        how,
+        &mut Look {
+            word,
+            claim,
+            begun: false,
+            after: After::Nothing,
+            drained,
+        },
+    )
 }
 
 /// A waiter's view of a word.
-struct Look<'a, C: Drained> {
-    of: &'a RundownRef<C>,
+struct Look<'a> {
+    word: &'a Word,
     claim: bool,
     begun: bool,
-    drained: bool,
+    after: After,
+    drained: &'a dyn Fn(),
 }
 
-impl<C: Drained> wait::Subject for Look<'_, C> {
+impl wait::Subject for Look<'_> {
     fn look(&mut self) -> Option<Result<(), RundownError>> {
         // With the lock held, so that nobody re-arms or resurrects the object between the
         // beginning and the waiting.
         if !self.begun {
             self.begun = true;
-            self.drained = self.of.begin_word() == Some(LIVE);
+            self.after = self.word.begin().unwrap_or(After::Nothing);
         }
         if self.claim {
-            return match self.of.claim() {
+            return match self.word.claim() {
                 Err(RundownError::NotDrained) => None,
                 ret => Some(ret),
             };
         }
-        match self.of.word.load(Acquire) {
-            0 | CLAIMED => Some(Ok(())),
-            ..0 => Some(Err(RundownError::Saturated)),
-            _ => None,
+        match self.word.is_run_down() {
+            Ok(false) => None,
+            Ok(true) => Some(Ok(())),
+            Err(err) => Some(Err(err)),
         }
     }
 
     fn unlocked(&mut self) {
-        if core::mem::take(&mut self.drained) {
-            self.of.after_drain();
+        if self.after == After::Drained {
+            self.after = After::Nothing;
+            wait::poke(self.word.key());
+            (self.drained)();
         }
     }
 
     fn holders(&self) -> usize {
-        self.of.holders()
-    }
-}
-
-impl<C: Drained> RundownProtect for RundownRef<C> {
-    fn begin_rundown(&self) -> bool {
-        match self.begin_word() {
-            None => false,
-            Some(LIVE) => {
-                self.after_drain();
-                true
-            }
-            Some(_) => true,
-        }
-    }
-
-    #[inline]
-    fn is_rundown_requested(&self) -> bool {
-        self.word.load(Relaxed) & LIVE == 0
-    }
-
-    #[inline]
-    fn rundown_completed(&self) -> bool {
-        matches!(self.word.load(Acquire), 0 | CLAIMED)
-    }
-
-    fn re_init(&self) -> Result<(), RundownError> {
-        wait::settle(self.key(), Ok(()), || {
-            // INVARIANT: It was run down, so it has no holders.
-            match self.word.cmpxchg(0, LIVE, Full) {
-                Ok(_) => Ok(()),
-                Err(now) if now < 0 && now != CLAIMED => Err(RundownError::Saturated),
-                Err(_) => Err(RundownError::NotDrained),
-            }
-        })
-    }
-
-    fn resurrect(&self) -> Result<(), RundownError> {
-        wait::settle(self.key(), Err(RundownError::Resurrected), || {
-            let mut old = self.word.load(Relaxed);
-            while old > 0 && old & LIVE == 0 {
-                // INVARIANT: The same count, live.
-                match self.word.cmpxchg(old, old | LIVE, Full) {
-                    Ok(_) => return Ok(()),
-                    Err(now) => old = now,
-                }
-            }
-            Err(RundownError::NotInProgress)
-        })
-    }
-
-    fn holders(&self) -> usize {
-        match self.word.load(Relaxed) {
-            0 | CLAIMED => 0,
-            ..0 => usize::MAX,
-            word => (word >> 1) as usize,
-        }
-    }
-}
-
-// SAFETY: It is the reference itself.
-unsafe impl<C: Drained> HasRundown for RundownRef<C> {
-    type Ref = Self;
-
-    #[inline(always)]
-    fn rundown(&self) -> &Self {
-        self
+        self.word.holders()
     }
 }
