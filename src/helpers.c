@@ -4,6 +4,7 @@
 #include <linux/irq_work.h>
 #include <linux/lockdep.h>
 #include <linux/module.h>
+#include <linux/percpu-refcount.h>
 #include <linux/preempt.h>
 #include <linux/sched.h>
 #include <linux/spinlock.h>
@@ -60,6 +61,73 @@ void quiesce_helper_set_rundown_report_ms(unsigned int ms)
 void quiesce_helper_warn(const char *what)
 {
 	WARN(1, "quiesce: %s\n", what);
+}
+
+int quiesce_helper_percpu_ref_init(struct percpu_ref *ref,
+				   void (*release)(struct percpu_ref *ref),
+				   bool live)
+{
+	return percpu_ref_init(ref, release,
+			       live ? PERCPU_REF_ALLOW_REINIT : PERCPU_REF_INIT_DEAD,
+			       GFP_KERNEL);
+}
+
+bool quiesce_helper_percpu_ref_tryget_live(struct percpu_ref *ref)
+{
+	if (!percpu_ref_tryget_live(ref))
+		return false;
+	/* percpu_ref promises no ordering; this pairs with percpu_ref_reinit(). */
+	smp_acquire__after_ctrl_dep();
+	return true;
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_percpu_ref_tryget_live);
+
+bool quiesce_helper_percpu_ref_tryget(struct percpu_ref *ref)
+{
+	return percpu_ref_tryget(ref);
+}
+
+void quiesce_helper_percpu_ref_get_many(struct percpu_ref *ref, unsigned long nr)
+{
+	percpu_ref_get_many(ref, nr);
+}
+
+void quiesce_helper_percpu_ref_put(struct percpu_ref *ref)
+{
+	percpu_ref_put(ref);
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_percpu_ref_put);
+
+void quiesce_helper_percpu_ref_put_many(struct percpu_ref *ref, unsigned long nr)
+{
+	percpu_ref_put_many(ref, nr);
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_percpu_ref_put_many);
+
+/*
+ * How many references there are besides the initial one: a look at what others
+ * change meanwhile, for reports. The count is biased while the CPUs' counters
+ * are in use or under collection.
+ */
+unsigned long quiesce_helper_percpu_ref_holders(struct percpu_ref *ref)
+{
+	unsigned long flags = READ_ONCE(ref->percpu_count_ptr);
+	unsigned long __percpu *counts;
+	long sum = atomic_long_read(&ref->data->count);
+	int cpu;
+
+	if (sum < 0) {
+		sum -= LONG_MIN;
+		counts = (unsigned long __percpu *)(flags & ~__PERCPU_REF_ATOMIC_DEAD);
+		for_each_possible_cpu(cpu)
+			sum += READ_ONCE(*per_cpu_ptr(counts, cpu));
+		/* The collector has one. */
+		if (flags & __PERCPU_REF_ATOMIC)
+			sum--;
+	}
+	if (!(flags & __PERCPU_REF_DEAD))
+		sum--;
+	return sum > 0 ? sum : 0;
 }
 
 #ifdef CONFIG_LOCKDEP

@@ -12,6 +12,7 @@
 /* rundown */
 struct irq_work;
 struct lockdep_map;
+struct percpu_ref;
 
 bool quiesce_helper_in_nmi(void);
 void quiesce_helper_raw_spin_lock_init(raw_spinlock_t *lock);
@@ -23,6 +24,15 @@ void quiesce_helper_init_irq_work_hard(struct irq_work *work,
 unsigned int quiesce_helper_rundown_report_ms(void);
 void quiesce_helper_set_rundown_report_ms(unsigned int ms);
 void quiesce_helper_warn(const char *what);
+int quiesce_helper_percpu_ref_init(struct percpu_ref *ref,
+				   void (*release)(struct percpu_ref *ref),
+				   bool live);
+bool quiesce_helper_percpu_ref_tryget_live(struct percpu_ref *ref);
+bool quiesce_helper_percpu_ref_tryget(struct percpu_ref *ref);
+void quiesce_helper_percpu_ref_get_many(struct percpu_ref *ref, unsigned long nr);
+void quiesce_helper_percpu_ref_put(struct percpu_ref *ref);
+void quiesce_helper_percpu_ref_put_many(struct percpu_ref *ref, unsigned long nr);
+unsigned long quiesce_helper_percpu_ref_holders(struct percpu_ref *ref);
 bool quiesce_helper_dep_hold(struct lockdep_map *map);
 void quiesce_helper_dep_let_go(struct lockdep_map *map);
 void quiesce_helper_dep_sync(struct lockdep_map *map);

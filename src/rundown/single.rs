@@ -250,7 +250,7 @@ unsafe impl<C: Drained> HasRundown for RundownRef<C> {
     type Ref = Self;
 
     #[inline(always)]
-    fn rundown(&self) -> &Self {
+    unsafe fn rundown(&self) -> &Self {
         self
     }
 }
