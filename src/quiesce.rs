@@ -28,10 +28,15 @@ module! {
     license: "GPL",
 }
 
-struct Quiesce {}
+/// Dropped in this order: the users before what they use.
+struct Quiesce {
+    _rcu: rcu::Runtime,
+}
 
 impl kernel::Module for Quiesce {
     fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self {})
+        Ok(Self {
+            _rcu: rcu::Runtime::new()?,
+        })
     }
 }
