@@ -28,7 +28,9 @@ module! {
     license: "GPL",
 }
 
+/// Dropped in this order: the users before what they use.
 struct Quiesce {
+    _rcu: rcu::Runtime,
     _rundown: rundown::Waiters,
 }
 
@@ -37,6 +39,7 @@ impl kernel::Module for Quiesce {
         Ok(Self {
             // SAFETY: A module's start runs once, and before those of modules that need it.
             _rundown: unsafe { rundown::Waiters::start() },
+            _rcu: rcu::Runtime::new()?,
         })
     }
 }
