@@ -17,7 +17,8 @@ pub mod rcu;
 pub mod rundown;
 pub mod seqlock;
 
-mod barrier;
+#[doc(hidden)]
+pub mod barrier;
 mod device;
 
 module! {
@@ -26,12 +27,24 @@ module! {
     authors: ["The quiesce developers"],
     description: "Rundown references, sequence locks, RCU and a process barrier",
     license: "GPL",
+    params: {
+        mode: u16 {
+            default: 0o666,
+            description: "Mode of /dev/quiesce",
+        },
+    },
 }
 
-struct Quiesce {}
+#[pin_data]
+struct Quiesce {
+    #[pin]
+    _device: device::Registration,
+}
 
-impl kernel::Module for Quiesce {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self {})
+impl kernel::InPlaceModule for Quiesce {
+    fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            _device <- device::Registration::new(module_parameters::mode.value()),
+        })
     }
 }
