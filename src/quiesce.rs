@@ -37,13 +37,17 @@ module! {
 
 #[pin_data]
 struct Quiesce {
+    // Fields are dropped in this order: the device first, then what it may use.
     #[pin]
     _device: device::Registration,
+    _rundown: rundown::Waiters,
 }
 
 impl kernel::InPlaceModule for Quiesce {
     fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
+            // SAFETY: A module's start runs once, and before those of modules that need it.
+            _rundown: unsafe { rundown::Waiters::start() },
             _device <- device::Registration::new(module_parameters::mode.value()),
         })
     }
