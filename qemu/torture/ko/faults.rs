@@ -15,6 +15,7 @@ use quiesce::{
     rcu::{
         global,
         Domain,
+        Global,
         Object,
         RcuCell,
         Srcu, //
@@ -47,14 +48,14 @@ pub(crate) fn run(name: &CStr) -> Result {
         }
         b"srcu-init" => Srcu::<Lazy>::init()?.synchronize_blocking(),
         b"rcu-retire" => {
-            let cell = RcuCell::new(KBox::new(Object::new(KVec::<u8>::new()), GFP_KERNEL)?);
+            let cell = RcuCell::<_, Global>::new(KBox::new(Object::new(KVec::<u8>::new()), GFP_KERNEL)?);
             let new = KBox::new(Object::new(KVec::new()), GFP_KERNEL)?;
             // What is deferred needs no memory.
             cell.replace(new).defer();
             global().barrier()
         }
         b"rcu-plain" => {
-            let cell = RcuCell::new(KBox::new(Object::new(0u64), GFP_KERNEL)?);
+            let cell = RcuCell::<_, Global>::new(KBox::new(Object::new(0u64), GFP_KERNEL)?);
             cell.publish(KBox::new(Object::new(1), GFP_KERNEL)?);
             global().synchronize_blocking()
         }

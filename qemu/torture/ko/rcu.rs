@@ -58,13 +58,12 @@ struct Books {
 /// What readers look at.
 struct Item {
     mark: Atomic<u64>,
-    number: u64,
     books: Arc<Books>,
 }
 
 impl Drop for Item {
     fn drop(&mut self) {
-        self.mark.store(DEAD, Full);
+        self.mark.store(DEAD, Release);
         self.books.gone.inc();
     }
 }
@@ -78,7 +77,6 @@ struct Cells {
     spare: RcuCell<Option<Boxed>, Global>,
     srcu: Srcu<Sleepers>,
     books: Arc<Books>,
-    next: Atomic<u64>,
 }
 
 impl Cells {
@@ -86,20 +84,18 @@ impl Cells {
         let books = Arc::new(Books::default(), GFP_KERNEL)?;
         let srcu = Srcu::<Sleepers>::init()?;
         Ok(Self {
-            plain: RcuCell::new(Self::item(&books, 0)?),
-            sleepable: RcuCell::new(Self::item(&books, 0)?),
+            plain: RcuCell::new(Self::item(&books)?),
+            sleepable: RcuCell::new(Self::item(&books)?),
             spare: RcuCell::none(),
             srcu,
             books,
-            next: Atomic::new(1),
         })
     }
 
-    fn item(books: &Arc<Books>, number: u64) -> Result<Boxed> {
+    fn item(books: &Arc<Books>) -> Result<Boxed> {
         let item = KBox::new(
             Object::new(Item {
                 mark: Atomic::new(LIVE),
-                number,
                 books: books.clone(),
             }),
             GFP_KERNEL,
@@ -185,8 +181,7 @@ impl Part for Cells {
     }
 
     fn write(&self, me: &Worker<'_>) {
-        let number = self.next.fetch_add(1, Relaxed);
-        let Ok(item) = Self::item(&self.books, number) else {
+        let Ok(item) = Self::item(&self.books) else {
             me.tally.refused.inc();
             return;
         };
@@ -309,9 +304,9 @@ pub(crate) fn run(how: &How<'_>) -> Result {
 /// Leaves `n` objects deferred, for who unloads the module next.
 pub(crate) fn flood(n: u64) -> Result {
     let books = Arc::new(Books::default(), GFP_KERNEL)?;
-    let cell = RcuCell::<_, Global>::new(Cells::item(&books, 0)?);
-    for i in 0..n {
-        cell.publish(Cells::item(&books, i)?);
+    let cell = RcuCell::<_, Global>::new(Cells::item(&books)?);
+    for _ in 0..n {
+        cell.publish(Cells::item(&books)?);
     }
     Ok(())
 }
