@@ -96,10 +96,13 @@ pub(super) fn join(barrier: &Arc<Barrier>, command: &Command) -> Result {
     } else {
         None
     };
+    // Made here: the initialiser takes whole what it names, and `party` undoes the join when it
+    // goes.
+    let mine = party.0.clone();
     let file = NewFile::new(
         args.flags & uapi::QUIESCE_FD_INHERIT != 0,
         try_pin_init!(PartyFile {
-            party: party.0.clone(),
+            party: mine,
             watch <- new_mutex!(watch, "quiesce_party_watch"),
         }),
     )?;
