@@ -59,9 +59,9 @@ unsigned int quiesce_helper_rundown_report_ms(void)
 	return READ_ONCE(rundown_report_ms);
 }
 
-void quiesce_helper_set_rundown_report_ms(unsigned int ms)
+unsigned int quiesce_helper_set_rundown_report_ms(unsigned int ms)
 {
-	WRITE_ONCE(rundown_report_ms, ms);
+	return xchg(&rundown_report_ms, ms);
 }
 
 void quiesce_helper_warn(const char *what)
