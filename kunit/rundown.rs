@@ -111,10 +111,7 @@ fn acquire_until_rundown<R: Form>() -> Result {
     r.wait_for_rundown()?;
     ensure!(r.rundown_completed());
     ensure!(r.is_rundown_requested());
-    ensure_eq!(
-        r.try_acquire().err(),
-        Some(RundownError::RundownInProgress)
-    );
+    ensure_eq!(r.try_acquire().err(), Some(RundownError::RundownInProgress));
     ensure_eq!(
         r.try_acquire_many(3).err(),
         Some(RundownError::RundownInProgress)
@@ -156,10 +153,7 @@ fn born_run_down<R: Form>() -> Result {
     let r = R::run_down()?;
     ensure!(r.rundown_completed());
     ensure!(!r.begin_rundown());
-    ensure_eq!(
-        r.try_acquire().err(),
-        Some(RundownError::RundownInProgress)
-    );
+    ensure_eq!(r.try_acquire().err(), Some(RundownError::RundownInProgress));
     r.wait_for_rundown()?;
     r.re_init()?;
     let guard = r.try_acquire()?;

@@ -23,7 +23,6 @@ use quiesce::rundown::{
     HasRundown,
     PerCpuRundownRef,
     RundownError,
-    RundownProtect,
     RundownRef, //
 };
 
@@ -86,7 +85,10 @@ fn last_release_in<R: Form>(context: Context) -> Result {
         let told = over.clone();
         let waiter = support::spawn(c"rundown_waiter", move || {
             let ret = theirs.wait_for_rundown();
-            told.store(if ret.is_ok() { 1 } else { 2 }, kernel::sync::atomic::Release);
+            told.store(
+                if ret.is_ok() { 1 } else { 2 },
+                kernel::sync::atomic::Release,
+            );
         })?;
         while !guard.is_rundown_requested() {
             support::msleep(1);

@@ -294,10 +294,7 @@ mod tests {
             drop(value.take());
         }
         assert!(TABLE.try_acquire().is_err());
-        assert_eq!(
-            TABLE.wait_for_rundown().err(),
-            Some(RundownError::Vacant)
-        );
+        assert_eq!(TABLE.wait_for_rundown().err(), Some(RundownError::Vacant));
         TABLE.vacancy()?.fill(5);
         let five = *TABLE.try_acquire()?;
         assert_eq!(five, 5);

@@ -69,10 +69,7 @@ fn many_split_and_merge<R: Form>() -> Result {
     // What is acquired can be shared out also afterwards.
     let rest = guards.split(4)?;
     drop(guards);
-    ensure_eq!(
-        r.wait_for_rundown_timeout(0),
-        Err(RundownError::TimedOut)
-    );
+    ensure_eq!(r.wait_for_rundown_timeout(0), Err(RundownError::TimedOut));
     drop(rest);
     r.wait_for_rundown()?;
     Ok(())
@@ -143,7 +140,10 @@ fn holder_runs_down<R: Form>() -> Result {
         }
         drop(other);
     })?;
-    let ret = r.try_acquire()?.into_rundown().map(|r| r.rundown_completed());
+    let ret = r
+        .try_acquire()?
+        .into_rundown()
+        .map(|r| r.rundown_completed());
     thread.join();
     ensure_eq!(ret, Ok(true));
 
@@ -321,10 +321,7 @@ mod tests {
 
     #[test]
     fn callback_percpu() -> Result {
-        let r = KBox::pin_init(
-            PerCpuRundownRef::with_callback(Ended::new()),
-            GFP_KERNEL,
-        )?;
+        let r = KBox::pin_init(PerCpuRundownRef::with_callback(Ended::new()), GFP_KERNEL)?;
         callback(&*r, r.callback())
     }
 

@@ -5,6 +5,7 @@
 use super::complaining;
 use kernel::prelude::*;
 use quiesce::rundown::{
+    HasRundown,
     RundownError,
     RundownProtect,
     RundownRef, //

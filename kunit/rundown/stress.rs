@@ -304,7 +304,7 @@ fn wrong(fault: Fault) -> Result {
 
 /// How many rundowns of a word; a rundown per CPU takes a grace period, so there are fewer of those.
 fn cycles() -> u32 {
-    *crate::module_parameters::rundown_cycles.value()
+    crate::module_parameters::rundown_cycles.value()
 }
 
 #[kunit_tests(quiesce_rundown_stress)]

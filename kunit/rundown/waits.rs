@@ -27,7 +27,6 @@ use quiesce::rundown::{
     HasRundown,
     PerCpuRundownRef,
     RundownError,
-    RundownProtect,
     RundownRef,
     Wait, //
 };
@@ -179,7 +178,7 @@ fn resurrect_races_with_wait<R: Form>(rounds: u32) -> Result {
 /// Runs `f` in a thread that has the signal `signal` pending, or gets it after a while.
 fn with_signal<R, F>(signal: u32, pending: bool, f: F) -> Result<R>
 where
-    R: Copy + Send + 'static,
+    R: Copy + Send + Sync + 'static,
     F: FnOnce() -> R + Send + 'static,
 {
     struct Shared<R> {

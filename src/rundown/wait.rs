@@ -324,10 +324,14 @@ pub(super) trait Subject {
     fn holders(&self) -> usize;
 }
 
-/// Waits for the `subject`, which is at `key`.
+/// Waits for the `subject`, which is at `key`; what is left of the timeout stays in `how`.
 ///
 /// Process context.
-pub(super) fn wait(key: usize, how: Wait, subject: &mut dyn Subject) -> Result<(), RundownError> {
+pub(super) fn wait(
+    key: usize,
+    how: &mut Wait,
+    subject: &mut dyn Subject,
+) -> Result<(), RundownError> {
     let bucket = bucket(key);
     // INVARIANT: It is not linked.
     let mut node = Node {
@@ -356,7 +360,11 @@ pub(super) fn wait(key: usize, how: Wait, subject: &mut dyn Subject) -> Result<(
         // SAFETY: The node is ours, or protected by the lock. It lives until this function returns,
         // which it does only with the node not linked.
         let end = unsafe {
-            let end = (*node).told.or_else(|| subject.look()).or(gave_up.map(Err));
+            let end = (*node)
+                .told
+                .map(|told| subject.told(told))
+                .or_else(|| subject.look())
+                .or(gave_up.map(Err));
             match (end.is_some(), (*node).linked) {
                 (true, true) => locked.unlink(node),
                 (false, false) => locked.link(node),
