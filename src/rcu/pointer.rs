@@ -178,7 +178,9 @@ unsafe impl<T: Send + 'static, C: DropContext, D: Domain> UniquePointer<D> for K
 impl<T, C: DropContext> sealed::Sealed for Pin<KBox<Object<T, C>>> {}
 
 // SAFETY: As for `KBox`. The object is never moved.
-unsafe impl<T: Send + 'static, C: DropContext, D: Domain> RcuPointer<D> for Pin<KBox<Object<T, C>>> {
+unsafe impl<T: Send + 'static, C: DropContext, D: Domain> RcuPointer<D>
+    for Pin<KBox<Object<T, C>>>
+{
     type Borrowed<'a> = Pin<&'a T>;
 
     fn into_raw(self) -> *mut c_void {
@@ -208,7 +210,10 @@ unsafe impl<T: Send + 'static, C: DropContext, D: Domain> RcuPointer<D> for Pin<
 }
 
 // SAFETY: A box owns what it points to.
-unsafe impl<T: Send + 'static, C: DropContext, D: Domain> UniquePointer<D> for Pin<KBox<Object<T, C>>> {}
+unsafe impl<T: Send + 'static, C: DropContext, D: Domain> UniquePointer<D>
+    for Pin<KBox<Object<T, C>>>
+{
+}
 
 /// Gives up the references to a shared object that a grace period has covered.
 ///
@@ -268,7 +273,8 @@ impl<T, D: Domain, C: DropContext> sealed::Sealed for Arc<Shared<T, D, C>> {}
 
 // SAFETY: A shared object begins with its head, of which `Shared::retire` makes good use.
 unsafe impl<T: Send + Sync + 'static, D: Domain, C: DropContext> RcuPointer<D>
-    for Arc<Shared<T, D, C>> {
+    for Arc<Shared<T, D, C>>
+{
     type Borrowed<'a> = ArcBorrow<'a, Shared<T, D, C>>;
 
     fn into_raw(self) -> *mut c_void {
