@@ -7,10 +7,27 @@
 #define _QUIESCE_HELPERS_H
 
 #include <linux/seqlock_types.h>
+#include <linux/spinlock_types.h>
 #include <linux/types.h>
 
 /* rundown */
-void quiesce_helper_wait_var_event_zero(unsigned long *word);
+struct irq_work;
+struct lockdep_map;
+
+bool quiesce_helper_in_nmi(void);
+void quiesce_helper_raw_spin_lock_init(raw_spinlock_t *lock);
+unsigned long quiesce_helper_raw_spin_lock_irqsave(raw_spinlock_t *lock);
+void quiesce_helper_raw_spin_unlock_irqrestore(raw_spinlock_t *lock,
+					       unsigned long flags);
+void quiesce_helper_init_irq_work_hard(struct irq_work *work,
+				       void (*fn)(struct irq_work *work));
+unsigned int quiesce_helper_rundown_report_ms(void);
+void quiesce_helper_set_rundown_report_ms(unsigned int ms);
+void quiesce_helper_warn(const char *what);
+bool quiesce_helper_dep_hold(struct lockdep_map *map);
+void quiesce_helper_dep_let_go(struct lockdep_map *map);
+void quiesce_helper_dep_sync(struct lockdep_map *map);
+bool quiesce_helper_dep_is_held(struct lockdep_map *map);
 
 /* seqlock */
 struct lock_class_key;

@@ -28,10 +28,15 @@ module! {
     license: "GPL",
 }
 
-struct Quiesce {}
+struct Quiesce {
+    _rundown: rundown::Waiters,
+}
 
 impl kernel::Module for Quiesce {
     fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self {})
+        Ok(Self {
+            // SAFETY: A module's start runs once, and before those of modules that need it.
+            _rundown: unsafe { rundown::Waiters::start() },
+        })
     }
 }
