@@ -35,7 +35,8 @@ pub(super) const ON: State = State {
     irq: false,
 };
 
-/// A spin lock's sections on PREEMPT_RT disable neither preemption nor interrupts.
+/// A spin lock's sections on PREEMPT_RT disable neither preemption nor interrupts; a raw one's
+/// disable preemption and thereby hold off softirqs, which run in threads.
 const RT: bool = cfg!(CONFIG_PREEMPT_RT);
 
 pub(super) fn state() -> State {
@@ -51,7 +52,7 @@ const fn inside(bh: bool, irq: bool, raw: bool) -> State {
     let spins = raw || !RT;
     State {
         preempt: spins,
-        bh,
+        bh: bh && !(raw && RT),
         irq: irq && spins,
     }
 }
