@@ -5,6 +5,7 @@
 use kernel::prelude::*;
 
 mod rundown;
+mod seqlock;
 mod support;
 
 module! {

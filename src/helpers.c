@@ -315,11 +315,10 @@ bool quiesce_helper_bh_disable(void)
 EXPORT_SYMBOL_GPL(quiesce_helper_bh_disable);
 
 /* Leaves them disabled for ever rather than to end an RCU section of others. */
-void quiesce_helper_bh_enable(bool disabled)
+void quiesce_helper_bh_enable(void)
 {
-	if (!disabled || WARN_ON_ONCE(!preemptible()))
-		return;
-	local_bh_enable();
+	if (!WARN_ON_ONCE(!preemptible()))
+		local_bh_enable();
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_bh_enable);
 
@@ -352,7 +351,7 @@ bool quiesce_helper_bh_disable(void)
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_bh_disable);
 
-void quiesce_helper_bh_enable(bool disabled)
+void quiesce_helper_bh_enable(void)
 {
 	if (unlikely(irqs_disabled()))
 		bh_enable_irqs_disabled();

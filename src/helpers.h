@@ -67,7 +67,7 @@ void quiesce_helper_preempt_enable(void);
 unsigned long quiesce_helper_irq_save(void);
 void quiesce_helper_irq_restore(unsigned long flags);
 bool quiesce_helper_bh_disable(void);
-void quiesce_helper_bh_enable(bool disabled);
+void quiesce_helper_bh_enable(void);
 void quiesce_helper_raw_spin_lock(raw_spinlock_t *lock);
 bool quiesce_helper_raw_spin_trylock(raw_spinlock_t *lock);
 void quiesce_helper_raw_spin_unlock(raw_spinlock_t *lock);
