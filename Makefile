@@ -47,8 +47,8 @@ litmus: ## The ordering claims, checked by herd7 against the kernel's memory mod
 install: ## Install libquiesce, its manual pages and the udev rule: PREFIX=, DESTDIR=
 	$(MAKE) -C src/lib install
 
-rust-analyzer: check-kdir ## Write rust-project.json for the editor
-	+$(MAKE) -C $(KDIR) M=$(CURDIR) $(kbuild-words) rust-analyzer
+rust-analyzer: ## Write rust-project.json for the editor
+	@PROFILE="$(PROFILE)" qemu/rust-analyzer.sh
 
 clean: ## Remove what was built in the checkout; the cache stays
 	rm -rf .build rust-project.json

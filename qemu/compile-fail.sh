@@ -16,7 +16,7 @@
 profile=${1:-stock}
 ROOT=$("$QEMU_DIR/buildroot.sh")
 OUT=$BUILD/$profile
-CMD=$OUT/samples/.rust_quiesce.o.cmd
+CMD=$OUT/samples/.rust_rundown.o.cmd
 WORK=$OUT/compile-fail
 CASES=$QEMU_DIR/../kunit/compile-fail
 
@@ -32,7 +32,7 @@ printf '%s\n' '//~ ERROR mismatched types' '#[cfg(not(fixed))]' 'fn f() { g() }'
 
 # What Kbuild saved, with the source and the outputs taken out.
 sed -n '1s/^savedcmd_[^ ]* := //p' "$CMD" | sed -e 's/ --emit=[^ ]*//g' -e 's/ --out-dir [^ ]*//' \
-	-e 's/ -Dwarnings//' -e 's/ -Cdebuginfo=[0-9]//' -e 's| [^ ]*/rust_quiesce\.rs.*||' >"$WORK/rustc"
+	-e 's/ -Dwarnings//' -e 's/ -Cdebuginfo=[0-9]//' -e 's| [^ ]*/rust_rundown\.rs.*||' >"$WORK/rustc"
 grep -q -e '--extern quiesce=' "$WORK/rustc" || die "no rustc command in $CMD"
 
 # The inner part runs in the build root, where Kbuild ran: once per case and form.

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * A row of the bench: one path, ours and the peer's. Each function does its path
+ * n times; arg is the row's own parameter. What it returns is the row's extra
+ * figure, 0 where there is none.
+ */
+#ifndef _QUIESCE_BENCH_H
+#define _QUIESCE_BENCH_H
+
+#include <linux/percpu-refcount.h>
+#include <linux/seqlock.h>
+#include <linux/types.h>
+
+typedef u64 (*bench_fn)(u64 n, unsigned int arg);
+
+/* Both sides of a path. */
+#define BENCH_PATH(path) \
+	u64 bench_ours_##path(u64 n, unsigned int arg), bench_peer_##path(u64 n, unsigned int arg)
+
+BENCH_PATH(seqlock_read);
+BENCH_PATH(seqlock_read_excl);
+BENCH_PATH(seqlock_write);
+BENCH_PATH(seqlock_write_bh);
+BENCH_PATH(seqlock_write_irq);
+BENCH_PATH(seqlock_write_irqsave);
+BENCH_PATH(rundown_word);
+BENCH_PATH(rundown_refcount);
+BENCH_PATH(rundown_percpu);
+BENCH_PATH(rundown_drain);
+BENCH_PATH(rundown_drain_percpu);
+BENCH_PATH(rundown_drain_holders);
+BENCH_PATH(rundown_create);
+BENCH_PATH(rundown_create_percpu);
+BENCH_PATH(rcu_read);
+BENCH_PATH(srcu_read);
+BENCH_PATH(rcu_defer);
+BENCH_PATH(rcu_defer_drop);
+
+/* What both sides keep from round to round is made and unmade here. */
+int bench_peers_rundown_init(void);
+void bench_peers_rundown_exit(void);
+int bench_peers_rcu_init(void);
+void bench_peers_rcu_exit(void);
+int bench_ours_init(void);
+void bench_ours_exit(void);
+
+/* Waits until everything that was deferred so far has been freed. */
+void bench_peers_settle(void);
+void bench_ours_settle(void);
+
+/* Memory in use, in kB; for the peak of a flood of deferred frees. */
+u64 bench_used_kb(void);
+
+/* The size of one of our objects; frame.c has the list. */
+u64 bench_ours_size(unsigned int which);
+
+/* The peers' paths alone, for counting instructions. */
+struct payload {
+	u64 a[3];
+};
+
+struct locked {
+	seqlock_t lock;
+	struct payload data;
+};
+
+struct node {
+	struct rcu_head rcu;
+	u64 a[3];
+};
+
+void size_peer_seqlock_read(struct locked *l, struct payload *out);
+void size_peer_seqlock_write(struct locked *l, struct payload *in);
+void size_peer_seqlock_write_bh(struct locked *l, struct payload *in);
+void size_peer_seqlock_write_irq(struct locked *l, struct payload *in);
+void size_peer_seqlock_write_irqsave(struct locked *l, struct payload *in);
+atomic_long_t *size_peer_rundown_acquire(atomic_long_t *w);
+void size_peer_rundown_release(atomic_long_t *w);
+struct percpu_ref *size_peer_rundown_percpu_acquire(struct percpu_ref *ref);
+void size_peer_rundown_percpu_release(struct percpu_ref *ref);
+u64 size_peer_rcu_read(struct node __rcu **p);
+
+#endif /* _QUIESCE_BENCH_H */

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The C side of RCU's rows.
+ */
+#include <linux/rcupdate.h>
+#include <linux/sched.h>
+#include <linux/slab.h>
+#include <linux/srcu.h>
+
+#include "bench.h"
+
+static struct node __rcu *current_node;
+DEFINE_STATIC_SRCU(bench_srcu);
+
+int bench_peers_rcu_init(void)
+{
+	struct node *node = kzalloc_obj(*node);
+
+	if (!node)
+		return -ENOMEM;
+	rcu_assign_pointer(current_node, node);
+	return 0;
+}
+
+void bench_peers_rcu_exit(void)
+{
+	kfree(rcu_dereference_protected(current_node, true));
+}
+
+void bench_peers_settle(void)
+{
+	struct kmem_cache *cache;
+
+	rcu_barrier();
+	/*
+	 * kvfree_rcu_barrier() is not exported; destroying a cache waits for all
+	 * of kvfree_rcu() as it does.
+	 */
+	cache = kmem_cache_create("quiesce_bench", sizeof(struct node), 0, SLAB_NO_MERGE, NULL);
+	kmem_cache_destroy(cache);
+}
+
+u64 size_peer_rcu_read(struct node __rcu **p)
+{
+	u64 v;
+
+	rcu_read_lock();
+	v = rcu_dereference(*p)->a[0];
+	rcu_read_unlock();
+	return v;
+}
+
+u64 bench_peer_rcu_read(u64 n, unsigned int arg)
+{
+	u64 sum = 0;
+
+	while (n--) {
+		rcu_read_lock();
+		sum += rcu_dereference(current_node)->a[0];
+		rcu_read_unlock();
+	}
+	OPTIMIZER_HIDE_VAR(sum);
+	return 0;
+}
+
+u64 bench_peer_srcu_read(u64 n, unsigned int arg)
+{
+	u64 sum = 0;
+	int idx;
+
+	while (n--) {
+		idx = srcu_read_lock(&bench_srcu);
+		sum += srcu_dereference(current_node, &bench_srcu)->a[0];
+		srcu_read_unlock(&bench_srcu, idx);
+	}
+	OPTIMIZER_HIDE_VAR(sum);
+	return 0;
+}
+
+/* How often a flood of deferred frees looks at the memory and lets others run. */
+#define LOOK	4096
+
+u64 bench_peer_rcu_defer(u64 n, unsigned int arg)
+{
+	u64 begin = bench_used_kb(), peak = begin;
+	struct node *node;
+
+	while (n--) {
+		node = kmalloc_obj(*node);
+		if (!node)
+			break;
+		node->a[0] = n;
+		kvfree_rcu(node, rcu);
+		if (n % LOOK == 0) {
+			peak = max(peak, bench_used_kb());
+			cond_resched();
+		}
+	}
+	return peak - begin;
+}
+
+static atomic_long_t drops;
+
+static void node_drop(struct rcu_head *rcu)
+{
+	struct node *node = container_of(rcu, struct node, rcu);
+
+	atomic_long_inc(&drops);
+	kfree(node);
+}
+
+u64 bench_peer_rcu_defer_drop(u64 n, unsigned int arg)
+{
+	u64 begin = bench_used_kb(), peak = begin;
+	struct node *node;
+
+	while (n--) {
+		node = kmalloc_obj(*node);
+		if (!node)
+			break;
+		node->a[0] = n;
+		call_rcu(&node->rcu, node_drop);
+		if (n % LOOK == 0) {
+			peak = max(peak, bench_used_kb());
+			cond_resched();
+		}
+	}
+	return peak - begin;
+}

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The C side of the sequence lock's rows. The functions of the bench loop over
+ * the path; those called size_* are the path alone, for counting instructions.
+ */
+#include <linux/seqlock.h>
+
+#include "bench.h"
+
+static struct locked locked = {
+	.lock = __SEQLOCK_UNLOCKED(locked.lock),
+};
+
+void size_peer_seqlock_read(struct locked *l, struct payload *out)
+{
+	unsigned int seq;
+
+	do {
+		seq = read_seqbegin(&l->lock);
+		*out = l->data;
+	} while (read_seqretry(&l->lock, seq));
+}
+
+u64 bench_peer_seqlock_read(u64 n, unsigned int arg)
+{
+	struct payload p;
+	unsigned int seq;
+	u64 sum = 0;
+
+	while (n--) {
+		do {
+			seq = read_seqbegin(&locked.lock);
+			p = locked.data;
+		} while (read_seqretry(&locked.lock, seq));
+		sum += p.a[0] + p.a[1] + p.a[2];
+	}
+	OPTIMIZER_HIDE_VAR(sum);
+	return 0;
+}
+
+u64 bench_peer_seqlock_read_excl(u64 n, unsigned int arg)
+{
+	struct payload p;
+	u64 sum = 0;
+
+	while (n--) {
+		read_seqlock_excl(&locked.lock);
+		p = locked.data;
+		read_sequnlock_excl(&locked.lock);
+		sum += p.a[0] + p.a[1] + p.a[2];
+	}
+	OPTIMIZER_HIDE_VAR(sum);
+	return 0;
+}
+
+#define WRITES(name, lock_fn, unlock_fn)				\
+void size_peer_##name(struct locked *l, struct payload *in)		\
+{									\
+	lock_fn(&l->lock);						\
+	l->data = *in;							\
+	unlock_fn(&l->lock);						\
+}									\
+									\
+u64 bench_peer_##name(u64 n, unsigned int arg)				\
+{									\
+	while (n--) {							\
+		struct payload p = { { n, n, n } };			\
+									\
+		lock_fn(&locked.lock);					\
+		locked.data = p;					\
+		unlock_fn(&locked.lock);				\
+	}								\
+	return 0;							\
+}
+
+WRITES(seqlock_write, write_seqlock, write_sequnlock)
+WRITES(seqlock_write_bh, write_seqlock_bh, write_sequnlock_bh)
+WRITES(seqlock_write_irq, write_seqlock_irq, write_sequnlock_irq)
+
+void size_peer_seqlock_write_irqsave(struct locked *l, struct payload *in)
+{
+	unsigned long flags;
+
+	write_seqlock_irqsave(&l->lock, flags);
+	l->data = *in;
+	write_sequnlock_irqrestore(&l->lock, flags);
+}
+
+u64 bench_peer_seqlock_write_irqsave(u64 n, unsigned int arg)
+{
+	unsigned long flags;
+
+	while (n--) {
+		struct payload p = { { n, n, n } };
+
+		write_seqlock_irqsave(&locked.lock, flags);
+		locked.data = p;
+		write_sequnlock_irqrestore(&locked.lock, flags);
+	}
+	return 0;
+}

@@ -1,0 +1,271 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Counts the instructions of the fast paths, ours and C's, in built objects.
+
+Takes one folder for each kernel: bench/ has the objects of the bench module,
+quiesce.o is the crate. A path is the shortest one from a function's first
+instruction to its return that passes the instruction that does the work. A
+call counts as one instruction and is listed; what is the same in every function
+of a kernel (endbr64, the ftrace call, alignment) does not count.
+"""
+
+import argparse
+import collections
+import glob
+import heapq
+import json
+import os
+import re
+import subprocess
+import sys
+
+# Path -> what has to be on it, one after the other.
+LOCKED = r"^lock|^xchg"
+PERCPU = r"%gs:"
+PATHS = {
+    "seqlock_read": [],
+    "seqlock_write": [],
+    "seqlock_write_bh": [],
+    "seqlock_write_irq": [],
+    "seqlock_write_irqsave": [],
+    "rundown_acquire": [LOCKED],
+    "rundown_release": [LOCKED],
+    "rundown_percpu_acquire": [PERCPU],
+    "rundown_percpu_release": [PERCPU],
+    "rcu_read": [],
+}
+
+# objdump gives these a line of their own.
+PREFIXES = ("lock", "rep", "repne", "data16")
+
+Insn = collections.namedtuple("Insn", "addr op args reloc")
+
+
+def run(*command):
+    """A tool's output."""
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def disassemble(path):
+    """Function name -> list of instructions."""
+    functions, current, prefix = {}, None, None
+    for line in run("llvm-objdump", "-dr", "--no-show-raw-insn", path).splitlines():
+        head = re.match(r"[0-9a-f]+ <(.+)>:$", line)
+        insn = re.match(r"\s*([0-9a-f]+):\s+(\S+)\s*(.*)$", line)
+        if head:
+            current = functions.setdefault(head.group(1), [])
+        elif insn and current is not None:
+            addr, op, args = int(insn.group(1), 16), insn.group(2), insn.group(3)
+            if op.startswith("R_X86_64"):
+                if current:
+                    current[-1] = current[-1]._replace(reloc=args.strip())
+                continue
+            if prefix is not None:
+                addr, op = prefix.addr, f"{prefix.op} {op}"
+                current.pop()
+            prefix = Insn(addr, op, args, "") if op in PREFIXES and not args else None
+            current.append(Insn(addr, op, args, ""))
+    return functions
+
+
+def target(insn):
+    """Where a jump goes inside its function, or None if it leaves it."""
+    if insn.reloc:
+        return None
+    m = re.search(r"0x([0-9a-f]+)", insn.args)
+    return int(m.group(1), 16) if m else None
+
+
+def free(insn):
+    """What is in every function of a kernel alike."""
+    text = insn.op + " " + insn.args
+    return insn.op in ("endbr64", "int3", "ud2") or "nop" in text or "__fentry__" in insn.reloc
+
+
+def is_return(insn):
+    return insn.op.startswith("ret") or "__x86_return_thunk" in insn.reloc
+
+
+def fast_path(insns, via):
+    """The instructions of the shortest path, or None."""
+    index = {insn.addr: i for i, insn in enumerate(insns)}
+    heap = [(0, 0, 0, ())]
+    seen = set()
+    while heap:
+        cost, i, done, path = heapq.heappop(heap)
+        if (i, done) in seen or i >= len(insns):
+            continue
+        seen.add((i, done))
+        insn = insns[i]
+        text = f"{insn.op} {insn.args}"
+        if done < len(via) and re.search(via[done], text):
+            done += 1
+        if not free(insn):
+            cost, path = cost + 1, path + (i,)
+        if is_return(insn):
+            if done == len(via):
+                return [insns[j] for j in path]
+            continue
+        nexts = []
+        if insn.op == "jmp":
+            to = target(insn)
+            if to is None:
+                # A tail call: it does the return.
+                if insn.reloc and done == len(via):
+                    return [insns[j] for j in path]
+                continue
+            nexts = [to]
+        elif insn.op.startswith("j"):
+            to = target(insn)
+            nexts = [to] if to is not None else []
+        if insn.op != "jmp" and i + 1 < len(insns):
+            nexts.append(insns[i + 1].addr)
+        for to in nexts:
+            if to in index:
+                heapq.heappush(heap, (cost, index[to], done, path))
+    return None
+
+
+def count(functions, name, via):
+    """What the table says of one function."""
+    insns = functions.get(name)
+    if not insns:
+        return None
+    path = fast_path(insns, via)
+    if path is None:
+        return None
+    calls = [re.split(r"[-+]0x", i.reloc.split()[-1] if i.reloc else i.args)[0]
+             for i in path if i.op.startswith("call") or (i.op == "jmp" and i.reloc and not is_return(i))]
+    return {
+        "instructions": len(path),
+        "calls": calls,
+        "locked": sum(1 for i in path if re.search(LOCKED, i.op)),
+        "whole": sum(1 for i in insns if not free(i)),
+    }
+
+
+def symbols(path):
+    """(size, type, mangled name) of an object's functions."""
+    out = []
+    for line in run("llvm-nm", "--defined-only", "--print-size", path).splitlines():
+        words = line.split()
+        if len(words) == 4 and words[2] in "tTwW":
+            out.append((int(words[1], 16), words[2], words[3]))
+    return out
+
+
+def text_by_part(path):
+    """Bytes of .text of each part of the crate."""
+    syms = symbols(path)
+    names = subprocess.run(["llvm-cxxfilt"], input="\n".join(s[2] for s in syms), check=True,
+                           stdout=subprocess.PIPE, text=True).stdout.splitlines()
+    parts = collections.Counter()
+    for (size, _, _), name in zip(syms, names):
+        m = re.search(r"quiesce(?:\[[0-9a-f]+\])?::(rundown|seqlock|rcu|barrier|device|arch)\b", name)
+        parts[m.group(1) if m else "rest"] += size
+    return dict(parts)
+
+
+def longest_symbol(path):
+    """The length of the longest name that the crate exports, and the name."""
+    names = re.findall(r"\b_R\S+", run("llvm-nm", "--defined-only", path))
+    return max(((len(n), n) for n in names), default=(0, ""))
+
+
+def sections(path):
+    """Bytes of code, read-only data, data and bss of a module."""
+    out = collections.Counter()
+    for line in run("llvm-size", "-A", path).splitlines():
+        words = line.split()
+        if len(words) == 3 and words[1].isdigit():
+            name = words[0]
+            for kind in (".text", ".init.text", ".exit.text", ".rodata", ".data", ".bss"):
+                if name == kind or name.startswith(kind + "."):
+                    out[kind.split(".")[-1] if kind.count(".") == 1 else "init"] += int(words[1])
+    return dict(out)
+
+
+def objects(folder):
+    """The bench module's objects that have size_* functions."""
+    bench = os.path.join(folder, "bench", "module")
+    return sorted(glob.glob(os.path.join(bench, "peers", "*.o"))) + [os.path.join(bench, "ours", "ours.o")]
+
+
+def measure(folder):
+    """All figures of one kernel."""
+    functions = {}
+    for path in objects(folder):
+        functions.update(disassemble(path))
+    crate = os.path.join(folder, "src", "quiesce.o")
+    return {
+        "paths": {
+            path: {
+                "ours": count(functions, "size_ours_" + path, via),
+                "peer": count(functions, "size_peer_" + path, via),
+            }
+            for path, via in PATHS.items()
+        },
+        "text": text_by_part(crate),
+        "module": sections(os.path.join(folder, "quiesce.o")),
+        "longest": longest_symbol(crate)[0],
+    }
+
+
+def cell(one):
+    """One side of a path in the table."""
+    if one is None:
+        return "-"
+    return f"{one['instructions']}" + (f"+{len(one['calls'])}c" if one["calls"] else "")
+
+
+def table(kernels):
+    """What the terminal shows."""
+    names = list(kernels)
+    print("Instructions of the fast path, ours / C; '+2c': two of them are calls")
+    print(f"{'path':26}" + "".join(f"{n:>22}" for n in names) + "  verdict")
+    missed = 0
+    for path in PATHS:
+        line, verdict = f"{path:26}", ""
+        for n in names:
+            ours, peer = kernels[n]["paths"][path]["ours"], kernels[n]["paths"][path]["peer"]
+            line += f"{cell(ours) + ' / ' + cell(peer):>22}"
+            if ours and peer and (ours["instructions"], len(ours["calls"])) > (peer["instructions"], 99):
+                verdict = "more on " + n if not verdict else verdict + ", " + n
+            if ours and peer and len(ours["calls"]) > len(peer["calls"]):
+                verdict = (verdict + "; " if verdict else "") + "a call more on " + n
+        missed += bool(verdict)
+        print(line + "  " + (verdict or "no more than C"))
+    print(f"\n{'bytes of .text':26}" + "".join(f"{n:>22}" for n in names))
+    for part in ("rundown", "seqlock", "rcu", "barrier", "device", "arch", "rest"):
+        print(f"{part:26}" + "".join(f"{kernels[n]['text'].get(part, 0):>22}" for n in names))
+    for kind in ("text", "init", "rodata", "data", "bss"):
+        print(f"{'quiesce.ko ' + kind:26}" + "".join(f"{kernels[n]['module'].get(kind, 0):>22}" for n in names))
+    print(f"{'longest symbol':26}" + "".join(f"{kernels[n]['longest']:>22}" for n in names))
+    return missed
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", help="a file for the figures in JSON")
+    parser.add_argument("--show", help="print the path of this function, e.g. size_ours_seqlock_read")
+    parser.add_argument("kernel", nargs="+", help="NAME=folder that the modules were built in")
+    args = parser.parse_args()
+    folders = dict(k.split("=", 1) for k in args.kernel)
+    if args.show:
+        via = PATHS.get(re.sub("^size_(ours|peer)_", "", args.show), [])
+        for name, folder in folders.items():
+            for path in objects(folder):
+                insns = disassemble(path).get(args.show)
+                for i in (fast_path(insns, via) or []) if insns else []:
+                    print(f"{name}: {i.addr:6x} {i.op} {i.args} {i.reloc}")
+        return 0
+    kernels = {name: measure(folder) for name, folder in folders.items()}
+    if args.out:
+        with open(args.out, "w", encoding="utf-8") as f:
+            json.dump(kernels, f, indent=1)
+    table(kernels)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,754 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Groups: phases, tickets, joining and leaving, breaks and their cause, reset. */
+#include "ops.h"
+
+#define CODE 0xfeedbeefcafeULL
+
+/* A group of four, all of whose parties this process has. */
+#define N 4
+
+FIXTURE(group)
+{
+	int group;
+	int party[N];
+	uint64_t phase;
+};
+
+FIXTURE_VARIANT(group)
+{
+	unsigned int flags;
+};
+
+FIXTURE_VARIANT_ADD(group, breaks) { .flags = 0 };
+FIXTURE_VARIANT_ADD(group, shrinks) { .flags = QUIESCE_GROUP_SHRINK };
+
+FIXTURE_SETUP(group)
+{
+	struct quiesce_join j;
+
+	self->group = make_group(N, N + 2, variant->flags);
+	ASSERT_LE(0, self->group);
+	for (int i = 0; i < N; i++) {
+		self->party[i] = join_group(self->group, 0, &j);
+		ASSERT_LE(0, self->party[i]);
+		ASSERT_EQ(i, j.party);
+		self->phase = j.phase;
+		ASSERT_EQ(1, j.phase);
+	}
+}
+
+FIXTURE_TEARDOWN(group)
+{
+}
+
+/* All but those in the mask arrive. */
+#define ARRIVE_BUT(mask) do {						\
+	for (int _i = 0; _i < N; _i++)					\
+		if (!((mask) & (1 << _i)))				\
+			ASSERT_EQ(0, place(self->party[_i]));		\
+} while (0)
+
+/* A task that waits with this party, and reports. */
+struct report {
+	int ret;
+	struct quiesce_wait w;
+};
+
+static struct report *report_make(void)
+{
+	return share(sizeof(struct report));
+}
+
+#define SPAWN_WAIT(r, fd, ticket) spawn({				\
+	(r)->ret = wait_phase(fd, ticket, QUIESCE_FOREVER, &(r)->w);	\
+})
+
+TEST_F(group, phase_by_phase)
+{
+	struct quiesce_arrive a[N];
+	struct quiesce_status s;
+	struct quiesce_wait w;
+	uint64_t late;
+
+	for (int phase = 1; phase <= 50; phase++) {
+		for (int i = 0; i < N; i++) {
+			/* Another first one each time. */
+			int p = (phase + i) % N;
+
+			ASSERT_EQ(0, status_late(self->group, &s, &late));
+			EXPECT_EQ(phase, s.phase);
+			EXPECT_EQ(i, s.arrived);
+			EXPECT_EQ(N, s.parties);
+			EXPECT_EQ(N - i, __builtin_popcountll(late));
+			EXPECT_TRUE(late & (1 << p));
+
+			ASSERT_EQ(0, arrive(self->party[p], &a[p]));
+			EXPECT_EQ(phase, a[p].ticket);
+			EXPECT_EQ(i, a[p].index);
+			EXPECT_EQ(i == N - 1 ? QUIESCE_RESULT_DONE | QUIESCE_RESULT_LEADER : 0,
+				  a[p].result);
+			if (i < N - 1) {
+				EXPECT_EQ(-EALREADY, place(self->party[p]));
+				EXPECT_EQ(-ETIMEDOUT, wait_phase(self->party[p], phase,
+								 QUIESCE_NOW, &w));
+			}
+		}
+		for (int i = 0; i < N; i++) {
+			int p = (phase + i) % N;
+
+			ASSERT_EQ(0, wait_phase(self->party[p], phase, QUIESCE_FOREVER, &w));
+			EXPECT_EQ(QUIESCE_RESULT_DONE |
+				  (i == N - 1 ? QUIESCE_RESULT_LEADER : 0), w.result);
+			EXPECT_EQ(i, w.index);
+			EXPECT_EQ(QUIESCE_CAUSE_NONE, w.cause.cause);
+		}
+	}
+}
+
+TEST_F(group, arrive_and_wait)
+{
+	struct report *r[N];
+	pid_t pid[N];
+	unsigned int leaders = 0, seen = 0;
+
+	for (int i = 0; i < N; i++) {
+		r[i] = report_make();
+		pid[i] = spawn({
+			r[i]->ret = meet(self->party[i], QUIESCE_FOREVER, &r[i]->w);
+		});
+		if (i < N - 1)
+			ASSERT_TRUE(wait_asleep(pid[i]));
+	}
+	for (int i = 0; i < N; i++) {
+		ASSERT_EQ(0, join(pid[i]));
+		EXPECT_EQ(0, r[i]->ret);
+		EXPECT_EQ(1, r[i]->w.ticket);
+		leaders += !!(r[i]->w.result & QUIESCE_RESULT_LEADER);
+		seen |= 1 << r[i]->w.index;
+		EXPECT_EQ(i, r[i]->w.index);
+	}
+	EXPECT_EQ(1, leaders);
+	EXPECT_EQ((1 << N) - 1, seen);
+}
+
+TEST_F(group, tickets)
+{
+	struct quiesce_arrive a;
+	struct quiesce_wait w;
+
+	/* Of no phase, of one to come. */
+	EXPECT_EQ(-EINVAL, wait_phase(self->party[0], 0, QUIESCE_NOW, &w));
+	EXPECT_EQ(-EINVAL, wait_phase(self->party[0], 2, QUIESCE_NOW, &w));
+	EXPECT_EQ(-EINVAL, wait_phase(self->party[0], UINT64_MAX, QUIESCE_NOW, &w));
+
+	/* It may arrive in the next phase without having waited for the last. */
+	ARRIVE_BUT(0);
+	ASSERT_EQ(0, arrive(self->party[0], &a));
+	EXPECT_EQ(2, a.ticket);
+	EXPECT_EQ(0, wait_phase(self->party[0], 1, QUIESCE_NOW, &w));
+	EXPECT_EQ(0, wait_phase(self->party[0], 1, QUIESCE_NOW, &w));
+	EXPECT_EQ(-ETIMEDOUT, wait_phase(self->party[0], 2, QUIESCE_NOW, &w));
+	EXPECT_EQ(-EALREADY, place(self->party[0]));
+	ARRIVE_BUT(1);
+	EXPECT_EQ(0, wait_phase(self->party[0], 2, QUIESCE_NOW, &w));
+	EXPECT_EQ(0, wait_phase(self->party[0], 1, QUIESCE_NOW, &w));
+	EXPECT_EQ(0, wait_phase(self->party[1], 1, QUIESCE_NOW, &w));
+}
+
+TEST_F(group, timeout_breaks_nothing)
+{
+	struct quiesce_status s;
+	struct quiesce_wait w;
+	uint64_t late;
+
+	ARRIVE_BUT(1 << 2);
+	EXPECT_EQ(-ETIMEDOUT, wait_phase(self->party[0], 1, in_ms(BLOCKS_MS), &w));
+	ASSERT_EQ(0, status_late(self->party[0], &s, &late));
+	EXPECT_EQ(1 << 2, late);
+	EXPECT_EQ(1, s.late_words);
+	EXPECT_EQ(N - 1, s.arrived);
+	EXPECT_EQ(QUIESCE_STATE_ARRIVED, s.state);
+	EXPECT_EQ(0, place(self->party[2]));
+	EXPECT_EQ(0, wait_phase(self->party[0], 1, QUIESCE_NOW, &w));
+}
+
+TEST_F(group, timeout_breaks_when_asked)
+{
+	struct report *r = report_make();
+	struct quiesce_status s;
+	struct quiesce_wait w;
+	uint64_t late;
+	pid_t pid;
+
+	ARRIVE_BUT(1 << 2);
+	pid = SPAWN_WAIT(r, self->party[1], 1);
+	ASSERT_TRUE(wait_asleep(pid));
+	w = wait_args(QUIESCE_WAIT_PHASE, in_ms(BLOCKS_MS));
+	w.flags = QUIESCE_WAIT_BREAK;
+	w.ticket = 1;
+	EXPECT_EQ(-ETIMEDOUT, ctl(self->party[0], QUIESCE_IOC_WAIT, &w));
+	ASSERT_EQ(0, join(pid));
+	EXPECT_EQ(-ECONNABORTED, r->ret);
+	EXPECT_EQ(QUIESCE_CAUSE_TIMEOUT, r->w.cause.cause);
+	EXPECT_EQ(0, r->w.cause.party);
+	EXPECT_EQ(getpid(), r->w.cause.pid);
+
+	EXPECT_EQ(-ECONNABORTED, place(self->party[2]));
+	EXPECT_EQ(-ECONNABORTED, wait_phase(self->party[3], 1, QUIESCE_FOREVER, &w));
+	EXPECT_EQ(-ECONNABORTED, meet(self->party[2], QUIESCE_FOREVER, &w));
+	/* Who was late, still. */
+	ASSERT_EQ(0, status_late(self->group, &s, &late));
+	EXPECT_EQ(1 << 2, late);
+	EXPECT_EQ(QUIESCE_CAUSE_TIMEOUT, s.cause.cause);
+	ASSERT_EQ(0, status_of(self->party[0], &s));
+	EXPECT_TRUE(s.state & QUIESCE_STATE_BROKEN);
+}
+
+TEST_F(group, abort_by_party)
+{
+	struct report *r = report_make();
+	struct quiesce_join j;
+	struct quiesce_status s;
+	pid_t pid;
+
+	ARRIVE_BUT(1 << 3);
+	pid = SPAWN_WAIT(r, self->party[1], 1);
+	ASSERT_TRUE(wait_asleep(pid));
+	EXPECT_EQ(0, abort_with(self->party[3], CODE, NULL));
+	ASSERT_EQ(0, join(pid));
+	EXPECT_EQ(-ECONNABORTED, r->ret);
+	EXPECT_EQ(QUIESCE_CAUSE_ABORT, r->w.cause.cause);
+	EXPECT_EQ(3, r->w.cause.party);
+	EXPECT_EQ(getpid(), r->w.cause.pid);
+	EXPECT_EQ(CODE, r->w.cause.code);
+	/* The first break counts. */
+	EXPECT_EQ(0, abort_with(self->party[2], 1, NULL));
+	close(self->party[1]);
+	ASSERT_EQ(0, status_of(self->group, &s));
+	EXPECT_EQ(QUIESCE_CAUSE_ABORT, s.cause.cause);
+	EXPECT_EQ(3, s.cause.party);
+	EXPECT_EQ(CODE, s.cause.code);
+	EXPECT_EQ(-ECONNABORTED, join_group(self->group, 0, &j));
+}
+
+TEST_F(group, abort_by_group)
+{
+	struct quiesce_wait w;
+
+	EXPECT_EQ(0, abort_with(self->group, CODE, NULL));
+	EXPECT_EQ(-ECONNABORTED, meet(self->party[0], QUIESCE_FOREVER, &w));
+	EXPECT_EQ(QUIESCE_CAUSE_ABORT, w.cause.cause);
+	EXPECT_EQ(QUIESCE_NOBODY, w.cause.party);
+	EXPECT_EQ(CODE, w.cause.code);
+}
+
+TEST_F(group, death_before_arrival)
+{
+	struct report *r[2];
+	struct quiesce_wait w;
+	struct gate g;
+	pid_t pid[2], victim;
+
+	ASSERT_EQ(0, gate_make(&g));
+	victim = spawn({
+		check(bind_to_me(self->party[3], 0) == 0);
+		gate_open(&g);
+		pause();
+	});
+	gate_pass(&g);
+	close(self->party[3]);
+	ARRIVE_BUT(1 << 3);
+	for (int i = 0; i < 2; i++) {
+		r[i] = report_make();
+		/* They must not keep the victim's descriptor: it is closed here. */
+		pid[i] = SPAWN_WAIT(r[i], self->party[i], 1);
+		ASSERT_TRUE(wait_asleep(pid[i]));
+	}
+	kill(victim, SIGKILL);
+	for (int i = 0; i < 2; i++) {
+		ASSERT_EQ(0, join(pid[i]));
+		if (variant->flags & QUIESCE_GROUP_SHRINK) {
+			EXPECT_EQ(0, r[i]->ret);
+			EXPECT_EQ(QUIESCE_RESULT_DONE, r[i]->w.result & QUIESCE_RESULT_DONE);
+			continue;
+		}
+		EXPECT_EQ(-EOWNERDEAD, r[i]->ret);
+		EXPECT_EQ(QUIESCE_CAUSE_SIGNAL, r[i]->w.cause.cause);
+		EXPECT_EQ(SIGKILL, r[i]->w.cause.status);
+		EXPECT_EQ(3, r[i]->w.cause.party);
+		EXPECT_EQ(victim, r[i]->w.cause.pid);
+	}
+	if (variant->flags & QUIESCE_GROUP_SHRINK) {
+		/* And the three go on. */
+		ARRIVE_BUT(1 << 3);
+		EXPECT_EQ(0, wait_phase(self->party[0], 2, QUIESCE_FOREVER, &w));
+	} else {
+		EXPECT_EQ(-EOWNERDEAD, place(self->party[0]));
+		EXPECT_EQ(-EOWNERDEAD, join_group(self->group, 0, NULL));
+	}
+}
+
+/* No ghosts: who dies while it waits has arrived, and counts for that phase only. */
+TEST_F(group, death_after_arrival)
+{
+	struct quiesce_member m;
+	struct quiesce_wait w;
+	pid_t victim;
+
+	victim = spawn({
+		meet(self->party[3], QUIESCE_FOREVER, NULL);
+	});
+	close(self->party[3]);
+	ASSERT_TRUE(wait_asleep(victim));
+	kill(victim, SIGKILL);
+	ASSERT_EQ(KILLED, join(victim));
+
+	ASSERT_EQ(0, member_of(self->group, 3, &m));
+	EXPECT_TRUE(m.state & QUIESCE_STATE_ENDED);
+	EXPECT_TRUE(m.state & QUIESCE_STATE_ARRIVED);
+	EXPECT_EQ(QUIESCE_CAUSE_SIGNAL, m.cause.cause);
+	EXPECT_EQ(victim, m.cause.pid);
+	ARRIVE_BUT(1 << 3);
+	EXPECT_EQ(0, wait_phase(self->party[0], 1, QUIESCE_FOREVER, &w));
+
+	/* The next phase is the first that misses it. */
+	if (variant->flags & QUIESCE_GROUP_SHRINK) {
+		ARRIVE_BUT(1 << 3);
+		EXPECT_EQ(0, wait_phase(self->party[0], 2, QUIESCE_FOREVER, &w));
+		EXPECT_EQ(QUIESCE_RESULT_DONE, w.result & QUIESCE_RESULT_DONE);
+	} else {
+		EXPECT_EQ(-EOWNERDEAD, meet(self->party[0], QUIESCE_FOREVER, &w));
+		EXPECT_EQ(3, w.cause.party);
+		EXPECT_EQ(victim, w.cause.pid);
+		EXPECT_EQ(SIGKILL, w.cause.status);
+	}
+}
+
+TEST_F(group, leave)
+{
+	struct quiesce_member m;
+	struct quiesce_status s;
+	struct quiesce_wait w;
+
+	/* Not arrived: the seat goes. */
+	EXPECT_EQ(0, leave(self->party[0]));
+	EXPECT_EQ(-ENOTCONN, leave(self->party[0]));
+	EXPECT_EQ(-ENOTCONN, place(self->party[0]));
+	EXPECT_EQ(-ENOTCONN, meet(self->party[0], QUIESCE_FOREVER, &w));
+	EXPECT_EQ(-ENOTCONN, wait_phase(self->party[0], 1, QUIESCE_FOREVER, &w));
+	EXPECT_EQ(-ENOTCONN, abort_with(self->party[0], 0, NULL));
+	EXPECT_EQ(-ENOTCONN, bind_to_me(self->party[0], 0));
+	ASSERT_EQ(0, status_of(self->group, &s));
+	EXPECT_EQ(N - 1, s.parties);
+	ASSERT_EQ(0, status_of(self->party[0], &s));
+	EXPECT_TRUE(s.state & QUIESCE_STATE_LEFT);
+	EXPECT_EQ(0, close(self->party[0]));
+
+	/* Arrived: that stands. */
+	EXPECT_EQ(0, place(self->party[1]));
+	EXPECT_EQ(0, leave(self->party[1]));
+	EXPECT_EQ(0, close(self->party[1]));
+	EXPECT_EQ(0, place(self->party[2]));
+	EXPECT_EQ(-ETIMEDOUT, wait_phase(self->party[2], 1, QUIESCE_NOW, &w));
+
+	/* The one that was waited for. */
+	EXPECT_EQ(0, leave(self->party[3]));
+	EXPECT_EQ(0, wait_phase(self->party[2], 1, QUIESCE_NOW, &w));
+
+	/* Alone now. */
+	EXPECT_EQ(0, meet(self->party[2], QUIESCE_NOW, &w));
+	EXPECT_EQ(QUIESCE_RESULT_DONE | QUIESCE_RESULT_LEADER, w.result);
+	ASSERT_EQ(0, status_of(self->group, &s));
+	EXPECT_EQ(1, s.parties);
+	EXPECT_EQ(-ESRCH, member_of(self->group, N + 2, &m));
+}
+
+TEST_F(group, leave_wakes)
+{
+	struct report *r = report_make();
+	pid_t pid;
+
+	ARRIVE_BUT(1 << 0);
+	pid = SPAWN_WAIT(r, self->party[1], 1);
+	ASSERT_TRUE(wait_asleep(pid));
+	EXPECT_EQ(0, leave(self->party[0]));
+	ASSERT_EQ(0, join(pid));
+	EXPECT_EQ(0, r->ret);
+}
+
+TEST_F(group, drop)
+{
+	struct quiesce_arrive a;
+	struct quiesce_status s;
+	struct quiesce_wait w;
+
+	a = arrive_args(1);
+	a.flags = QUIESCE_ARRIVE_DROP;
+	EXPECT_EQ(0, ctl(self->party[0], QUIESCE_IOC_ARRIVE, &a));
+	EXPECT_EQ(1, a.ticket);
+	EXPECT_EQ(-ENOTCONN, place(self->party[0]));
+	ASSERT_EQ(0, status_of(self->group, &s));
+	EXPECT_EQ(1, s.arrived);
+	close(self->party[0]);
+	ARRIVE_BUT(1);
+	EXPECT_EQ(0, wait_phase(self->party[1], 1, QUIESCE_NOW, &w));
+	/* Not in the next. */
+	ARRIVE_BUT(1);
+	EXPECT_EQ(0, wait_phase(self->party[1], 2, QUIESCE_NOW, &w));
+	ASSERT_EQ(0, status_of(self->group, &s));
+	EXPECT_EQ(N - 1, s.parties);
+}
+
+TEST_F(group, last_one_drops)
+{
+	struct quiesce_arrive a = arrive_args(1);
+	struct report *r = report_make();
+	pid_t pid;
+
+	ARRIVE_BUT(1 << 3);
+	pid = SPAWN_WAIT(r, self->party[0], 1);
+	ASSERT_TRUE(wait_asleep(pid));
+	a.flags = QUIESCE_ARRIVE_DROP;
+	EXPECT_EQ(0, ctl(self->party[3], QUIESCE_IOC_ARRIVE, &a));
+	ASSERT_EQ(0, join(pid));
+	EXPECT_EQ(0, r->ret);
+}
+
+TEST_F(group, join_adds_seats)
+{
+	struct quiesce_status s;
+	struct quiesce_join j;
+	struct quiesce_wait w;
+	int more[2];
+
+	EXPECT_EQ(0, place(self->party[0]));
+	for (int i = 0; i < 2; i++) {
+		more[i] = join_group(self->group, 0, &j);
+		ASSERT_LE(0, more[i]);
+		EXPECT_EQ(N + i, j.party);
+		EXPECT_EQ(1, j.phase);
+	}
+	EXPECT_EQ(-ENOSPC, join_group(self->group, 0, &j));
+	ASSERT_EQ(0, status_of(self->group, &s));
+	EXPECT_EQ(N + 2, s.parties);
+	EXPECT_EQ(1, s.arrived);
+
+	ARRIVE_BUT(1);
+	EXPECT_EQ(0, place(more[0]));
+	EXPECT_EQ(-ETIMEDOUT, wait_phase(self->party[0], 1, QUIESCE_NOW, &w));
+	EXPECT_EQ(0, place(more[1]));
+	EXPECT_EQ(0, wait_phase(self->party[0], 1, QUIESCE_NOW, &w));
+
+	/* A number that has become free is given again. */
+	EXPECT_EQ(0, leave(self->party[1]));
+	close(self->party[1]);
+	self->party[1] = join_group(self->group, 0, &j);
+	ASSERT_LE(0, self->party[1]);
+	EXPECT_EQ(1, j.party);
+	EXPECT_EQ(2, j.phase);
+}
+
+TEST_F(group, reset_in_mid_phase)
+{
+	struct report *r = report_make();
+	struct quiesce_arrive a;
+	struct quiesce_wait w;
+	uint64_t phase;
+	pid_t pid;
+
+	ARRIVE_BUT(1 << 3);
+	pid = SPAWN_WAIT(r, self->party[1], 1);
+	ASSERT_TRUE(wait_asleep(pid));
+	ASSERT_EQ(0, reset(self->group, &phase));
+	EXPECT_EQ(2, phase);
+	ASSERT_EQ(0, join(pid));
+	EXPECT_EQ(-ECANCELED, r->ret);
+	EXPECT_EQ(-ECANCELED, wait_phase(self->party[0], 1, QUIESCE_FOREVER, &w));
+
+	/* All arrive anew. */
+	for (int i = 0; i < N; i++) {
+		ASSERT_EQ(0, arrive(self->party[i], &a));
+		EXPECT_EQ(2, a.ticket);
+		EXPECT_EQ(i, a.index);
+	}
+	EXPECT_EQ(0, wait_phase(self->party[0], 2, QUIESCE_NOW, &w));
+	/* What became of phase 1 is still known; not after another reset. */
+	EXPECT_EQ(-ECANCELED, wait_phase(self->party[0], 1, QUIESCE_NOW, &w));
+	ASSERT_EQ(0, reset(self->group, &phase));
+	EXPECT_EQ(4, phase);
+	EXPECT_EQ(-ECANCELED, wait_phase(self->party[0], 3, QUIESCE_NOW, &w));
+	EXPECT_EQ(-ESTALE, wait_phase(self->party[0], 2, QUIESCE_NOW, &w));
+	EXPECT_EQ(-ESTALE, wait_phase(self->party[0], 1, QUIESCE_NOW, &w));
+}
+
+TEST_F(group, reset_after_break)
+{
+	struct quiesce_status s;
+	struct quiesce_join j;
+	struct quiesce_wait w;
+	uint64_t phase, late;
+
+	ARRIVE_BUT(1 << 3);
+	EXPECT_EQ(0, abort_with(self->party[2], CODE, NULL));
+	EXPECT_EQ(-ECONNABORTED, wait_phase(self->party[0], 1, QUIESCE_FOREVER, &w));
+	close(self->party[3]);
+	EXPECT_EQ(0, leave(self->party[2]));
+	close(self->party[2]);
+
+	ASSERT_EQ(0, reset(self->group, &phase));
+	EXPECT_EQ(2, phase);
+	ASSERT_EQ(0, status_late(self->group, &s, &late));
+	EXPECT_EQ(QUIESCE_CAUSE_NONE, s.cause.cause);
+	EXPECT_EQ(0, s.state & QUIESCE_STATE_BROKEN);
+	EXPECT_EQ(2, s.phase);
+	EXPECT_EQ(0, s.arrived);
+	EXPECT_EQ(-ECANCELED, wait_phase(self->party[0], 1, QUIESCE_NOW, &w));
+
+	/* Until all the seats are taken, again, the phase cannot end. */
+	while (s.open) {
+		EXPECT_LE(0, join_group(self->group, 0, &j));
+		EXPECT_EQ(2, j.phase);
+		self->party[j.party] = j.fd;
+		ASSERT_EQ(0, status_of(self->group, &s));
+	}
+	EXPECT_EQ(0, place(self->party[0]));
+	EXPECT_EQ(0, place(self->party[1]));
+	ASSERT_EQ(0, status_late(self->group, &s, &late));
+	for (int i = 2; i < N; i++)
+		if (late & (1 << i))
+			EXPECT_EQ(0, place(self->party[i]));
+	EXPECT_EQ(0, wait_phase(self->party[0], 2, QUIESCE_NOW, &w));
+}
+
+TEST_F(group, poll_of_a_party)
+{
+	struct quiesce_wait w;
+
+	EXPECT_EQ(POLLOUT, poll_now(self->party[0]));
+	EXPECT_EQ(0, place(self->party[0]));
+	EXPECT_EQ(0, poll_now(self->party[0]));
+	ARRIVE_BUT(1);
+	EXPECT_EQ(POLLIN | POLLOUT, poll_now(self->party[0]));
+	EXPECT_EQ(POLLIN | POLLOUT, poll_now(self->party[0]));
+	EXPECT_EQ(0, wait_phase(self->party[0], 1, QUIESCE_NOW, &w));
+	EXPECT_EQ(POLLOUT, poll_now(self->party[0]));
+	EXPECT_EQ(0, abort_with(self->party[1], 0, NULL));
+	EXPECT_EQ(POLLPRI | POLLERR, poll_now(self->party[0]) & (POLLPRI | POLLERR | POLLHUP));
+	EXPECT_EQ(0, poll_now(self->party[0]) & POLLOUT);
+	EXPECT_EQ(0, leave(self->party[2]));
+	EXPECT_TRUE(poll_now(self->party[2]) & POLLHUP);
+}
+
+TEST_F(group, poll_of_the_group)
+{
+	struct quiesce_status s;
+
+	EXPECT_EQ(0, poll_now(self->group) & (POLLIN | POLLPRI | POLLERR | POLLHUP));
+	ARRIVE_BUT(0);
+	EXPECT_EQ(POLLIN, poll_now(self->group) & (POLLIN | POLLPRI | POLLERR | POLLHUP));
+	ASSERT_EQ(0, status_of(self->group, &s));
+	EXPECT_EQ(0, poll_now(self->group) & (POLLIN | POLLPRI | POLLERR | POLLHUP));
+	EXPECT_EQ(0, abort_with(self->group, 0, NULL));
+	EXPECT_EQ(POLLPRI | POLLERR, poll_now(self->group) & (POLLPRI | POLLERR | POLLHUP));
+	for (int i = 0; i < N; i++)
+		EXPECT_EQ(0, leave(self->party[i]));
+	EXPECT_TRUE(poll_now(self->group) & POLLHUP);
+}
+
+TEST_F(group, members)
+{
+	struct quiesce_member m;
+	struct quiesce_arrive a;
+
+	EXPECT_EQ(0, place(self->party[1]));
+	ASSERT_EQ(0, member_of(self->group, 1, &m));
+	EXPECT_EQ(QUIESCE_STATE_ARRIVED, m.state);
+	EXPECT_EQ(getpid(), m.pid);
+	EXPECT_EQ(1, m.count);
+	EXPECT_EQ(0, m.waiting);
+	ASSERT_EQ(0, member_of(self->party[1], 2, &m));
+	EXPECT_EQ(0, m.state);
+	EXPECT_EQ(0, m.count);
+	a = arrive_args(1);
+	a.flags = QUIESCE_ARRIVE_DROP;
+	ASSERT_EQ(0, ctl(self->party[2], QUIESCE_IOC_ARRIVE, &a));
+	ASSERT_EQ(0, member_of(self->party[1], 2, &m));
+	EXPECT_TRUE(m.state & QUIESCE_STATE_LEFT);
+	EXPECT_TRUE(m.state & QUIESCE_STATE_ARRIVED);
+	EXPECT_EQ(-ESRCH, member_of(self->group, QUIESCE_NOBODY, &m));
+	EXPECT_EQ(-ESRCH, member_of(self->group, N + 2, &m));
+}
+
+/* Open seats hold a phase up, and end when nobody can join any more. */
+TEST(open_seats_break)
+{
+	struct report *r = report_make();
+	struct quiesce_status s;
+	int group = make_group(3, 0, 0), party;
+	uint64_t late;
+	pid_t pid;
+
+	ASSERT_LE(0, group);
+	party = join_group(group, 0, NULL);
+	ASSERT_LE(0, party);
+	ASSERT_EQ(0, place(party));
+	ASSERT_EQ(0, status_late(group, &s, &late));
+	EXPECT_EQ(3, s.parties);
+	EXPECT_EQ(2, s.open);
+	EXPECT_EQ(6, late);
+	pid = spawn({
+		close(group);
+		r->ret = wait_phase(party, 1, QUIESCE_FOREVER, &r->w);
+	});
+	ASSERT_TRUE(wait_asleep(pid));
+	close(group);
+	ASSERT_EQ(0, join(pid));
+	EXPECT_EQ(-EOWNERDEAD, r->ret);
+	EXPECT_EQ(QUIESCE_CAUSE_UNCLAIMED, r->w.cause.cause);
+	EXPECT_EQ(QUIESCE_NOBODY, r->w.cause.party);
+}
+
+TEST(open_seats_shrink)
+{
+	int group = make_group(3, 0, QUIESCE_GROUP_SHRINK), party;
+	struct quiesce_wait w;
+
+	ASSERT_LE(0, group);
+	party = join_group(group, 0, NULL);
+	ASSERT_LE(0, party);
+	ASSERT_EQ(0, place(party));
+	EXPECT_EQ(-ETIMEDOUT, wait_phase(party, 1, QUIESCE_NOW, &w));
+	close(group);
+	EXPECT_EQ(0, wait_phase(party, 1, QUIESCE_NOW, &w));
+	EXPECT_EQ(0, meet(party, QUIESCE_NOW, &w));
+}
+
+/* Nothing breaks when the group's descriptor goes and all seats are taken. */
+TEST(group_closed_with_all_seats_taken)
+{
+	int group = make_group(2, 0, 0), a, b;
+	struct quiesce_wait w;
+
+	ASSERT_LE(0, group);
+	a = join_group(group, 0, NULL);
+	b = join_group(group, 0, NULL);
+	ASSERT_LE(0, a);
+	ASSERT_LE(0, b);
+	close(group);
+	for (int i = 1; i <= 10; i++) {
+		ASSERT_EQ(0, place(a));
+		ASSERT_EQ(0, meet(b, QUIESCE_NOW, &w));
+		ASSERT_EQ(0, wait_phase(a, i, QUIESCE_NOW, &w));
+	}
+}
+
+/* The bitmap of the late in as many words as there is room for. */
+TEST(late_bitmap)
+{
+	enum { PARTIES = 150, WORDS = 3 };
+	int group = make_group(PARTIES, 0, 0), party[PARTIES];
+	struct quiesce_status s;
+	uint64_t late[WORDS + 1];
+
+	ASSERT_LE(0, group);
+	for (int i = 0; i < PARTIES; i++) {
+		party[i] = join_group(group, 0, NULL);
+		ASSERT_LE(0, party[i]);
+		if (i % 3)
+			ASSERT_EQ(0, place(party[i]));
+	}
+	for (unsigned int room = 0; room <= WORDS + 1; room++) {
+		memset(late, POISON, sizeof(late));
+		memset(&s, POISON, sizeof(s));
+		s.flags = 0;
+		s.late = (uintptr_t)late;
+		s.late_words = room;
+		ASSERT_EQ(0, ctl(group, QUIESCE_IOC_STATUS, &s));
+		EXPECT_EQ(WORDS, s.late_words);
+		EXPECT_EQ(PARTIES, s.parties);
+		for (unsigned int w = 0; w < WORDS; w++) {
+			uint64_t expected = 0;
+
+			for (int bit = 0; bit < 64; bit++)
+				if (w * 64 + bit < PARTIES && (w * 64 + bit) % 3 == 0)
+					expected |= 1ULL << bit;
+			EXPECT_EQ(w < room ? expected : 0xccccccccccccccccULL, late[w]);
+		}
+	}
+}
+
+/* Many phases of several processes at once: one leader each, no index twice. */
+TEST(many_phases)
+{
+	enum { PARTIES = 6, PHASES = 300 };
+	struct {
+		_Atomic int leaders[PHASES];
+		_Atomic unsigned int seen[PHASES];
+		_Atomic int inside;
+	} *all = share(sizeof(*all));
+	int group = make_group(PARTIES, 0, 0), party[PARTIES];
+	pid_t pid[PARTIES];
+
+	ASSERT_LE(0, group);
+	for (int i = 0; i < PARTIES; i++) {
+		party[i] = join_group(group, 0, NULL);
+		ASSERT_LE(0, party[i]);
+	}
+	for (int i = 0; i < PARTIES; i++) {
+		pid[i] = spawn({
+			struct quiesce_wait w;
+
+			for (int phase = 0; phase < PHASES; phase++) {
+				atomic_fetch_add(&all->inside, 1);
+				check(meet(party[i], QUIESCE_FOREVER, &w) == 0);
+				/* All have entered this phase, none is in the one after next. */
+				check(atomic_load(&all->inside) >= (phase + 1) * PARTIES);
+				check(atomic_load(&all->inside) <= (phase + 2) * PARTIES);
+				check(w.ticket == (uint64_t)phase + 1);
+				if (w.result & QUIESCE_RESULT_LEADER)
+					atomic_fetch_add(&all->leaders[phase], 1);
+				atomic_fetch_or(&all->seen[phase], 1u << w.index);
+			}
+		});
+	}
+	for (int i = 0; i < PARTIES; i++) {
+		ASSERT_EQ(0, join(pid[i]));
+	}
+	for (int phase = 0; phase < PHASES; phase++) {
+		ASSERT_EQ(1, all->leaders[phase]);
+		ASSERT_EQ((1 << PARTIES) - 1, all->seen[phase]);
+	}
+}
+
+/* A party bound to its process ends with it, though another has a copy. */
+TEST(bound_party)
+{
+	int group = make_group(2, 0, 0), a, b;
+	struct quiesce_wait w;
+	struct gate g;
+	pid_t pid;
+
+	ASSERT_LE(0, group);
+	ASSERT_EQ(0, gate_make(&g));
+	a = join_group(group, 0, NULL);
+	b = join_group(group, 0, NULL);
+	ASSERT_LE(0, a);
+	ASSERT_LE(0, b);
+	pid = spawn({
+		check(bind_to_me(b, QUIESCE_BIND_PROCESS) == 0);
+		gate_open(&g);
+		_exit(5);
+	});
+	gate_pass(&g);
+	EXPECT_EQ(-EOWNERDEAD, meet(a, QUIESCE_FOREVER, &w));
+	EXPECT_EQ(QUIESCE_CAUSE_EXIT, w.cause.cause);
+	EXPECT_EQ(5, w.cause.status);
+	EXPECT_EQ(pid, w.cause.pid);
+	EXPECT_EQ(1, w.cause.party);
+	EXPECT_EQ(5, join(pid));
+	/* The copy here is of no use any more. */
+	EXPECT_EQ(-ENOTCONN, place(b));
+	EXPECT_TRUE(poll_now(b) & POLLHUP);
+}
+
+TEST_HARNESS_MAIN

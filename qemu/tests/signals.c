@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Signals that come upon every wait: a handler without SA_RESTART ends it with
+ * EINTR, one with SA_RESTART does not, and neither makes a second place.
+ */
+#include "ops.h"
+#include "barrier.h"
+
+#define SIGNALS 20		/* one at a time, each upon a sleeping task */
+#define STORM 1000		/* as fast as they can be sent */
+
+struct shared {
+	_Atomic int handled;
+	_Atomic int interrupted;
+	int ret;
+	struct quiesce_wait w;
+};
+
+static struct shared *shared;
+
+static void handler(int sig)
+{
+	atomic_fetch_add(&shared->handled, 1);
+}
+
+static void handle(int sig, int flags)
+{
+	struct sigaction sa = { .sa_handler = handler, .sa_flags = flags };
+
+	sigaction(sig, &sa, NULL);
+}
+
+/* One wait, on a pair or on a group, and what ends it. */
+FIXTURE(signals)
+{
+	int me, them;
+	int group;
+	unsigned long cmd;
+	struct quiesce_wait args;
+};
+
+FIXTURE_VARIANT(signals)
+{
+	bool group, arrive;
+	unsigned int kind;
+};
+
+#define VARIANT(name, g, a, k) \
+	FIXTURE_VARIANT_ADD(signals, name) { .group = g, .arrive = a, .kind = k }
+
+VARIANT(wait_next, false, false, QUIESCE_WAIT_NEXT);
+VARIANT(sync_next, false, false, QUIESCE_WAIT_SYNC_NEXT);
+VARIANT(sync, false, false, QUIESCE_WAIT_SYNC);
+VARIANT(wait_abortion, false, false, QUIESCE_WAIT_ABORTION);
+VARIANT(place_and_wait_next, false, true, QUIESCE_WAIT_NEXT);
+VARIANT(place_and_sync_next, false, true, QUIESCE_WAIT_SYNC_NEXT);
+VARIANT(place_and_sync, false, true, QUIESCE_WAIT_SYNC);
+VARIANT(place_and_wait_abortion, false, true, QUIESCE_WAIT_ABORTION);
+VARIANT(phase, true, false, QUIESCE_WAIT_PHASE);
+VARIANT(arrive_and_phase, true, true, QUIESCE_WAIT_PHASE);
+
+FIXTURE_SETUP(signals)
+{
+	struct quiesce_arrive a;
+	int fd[2];
+
+	shared = share(sizeof(*shared));
+	self->group = -1;
+	self->args = wait_args(variant->kind, QUIESCE_FOREVER);
+	self->cmd = variant->arrive ? QUIESCE_IOC_ARRIVE_WAIT : QUIESCE_IOC_WAIT;
+	self->args.count = variant->arrive;
+
+	if (variant->group) {
+		self->group = make_group(2, 0, 0);
+		ASSERT_LE(0, self->group);
+		self->me = join_group(self->group, 0, NULL);
+		self->them = join_group(self->group, 0, NULL);
+		ASSERT_LE(0, self->me);
+		ASSERT_LE(0, self->them);
+	} else {
+		ASSERT_EQ(0, make_pair(0, fd));
+		self->me = fd[0];
+		self->them = fd[1];
+	}
+	if (!variant->arrive) {
+		ASSERT_EQ(0, arrive(self->me, &a));
+		if (variant->group)
+			self->args.ticket = a.ticket;
+	}
+}
+
+FIXTURE_TEARDOWN(signals)
+{
+}
+
+/* What the waiter waits for. */
+static int complete(struct _test_data_signals *self, const struct _fixture_variant_signals *v)
+{
+	return v->kind == QUIESCE_WAIT_ABORTION ? abort_with(self->them, 0, NULL) :
+		place(self->them);
+}
+
+#define EXPECT_ONE_PLACE() do {						\
+	struct quiesce_member m;					\
+									\
+	EXPECT_EQ(0, member_of(self->me, 0, &m));			\
+	EXPECT_EQ(1, m.count);						\
+	if (variant->arrive)						\
+		EXPECT_EQ(1, shared->w.ticket);				\
+} while (0)
+
+/* The call is made again as it was left, whenever it is interrupted. */
+static void wait_through(struct _test_data_signals *self)
+{
+	shared->w = self->args;
+	while ((shared->ret = ctl(self->me, self->cmd, &shared->w)) == -EINTR)
+		atomic_fetch_add(&shared->interrupted, 1);
+}
+
+/* Signals one by one, each upon a task that sleeps in the call. */
+#define SEND_ONE_BY_ONE(pid, sig) do {					\
+	for (int _i = 1; _i <= SIGNALS; _i++) {				\
+		ASSERT_TRUE(wait_asleep(pid));				\
+		kill(pid, sig);						\
+		while (atomic_load(&shared->handled) < _i) {		\
+			ASSERT_EQ(0, waitpid(pid, NULL, WNOHANG));	\
+			nap();						\
+		}							\
+	}								\
+	ASSERT_TRUE(wait_asleep(pid));					\
+} while (0)
+
+TEST_F(signals, eintr_without_restart)
+{
+	pid_t pid = spawn({
+		handle(SIGUSR1, 0);
+		wait_through(self);
+	});
+
+	SEND_ONE_BY_ONE(pid, SIGUSR1);
+	EXPECT_EQ(SIGNALS, shared->interrupted);
+	EXPECT_ONE_PLACE();
+	ASSERT_EQ(0, complete(self, variant));
+	ASSERT_EQ(0, join(pid));
+	EXPECT_EQ(0, shared->ret);
+	EXPECT_ONE_PLACE();
+}
+
+TEST_F(signals, goes_on_with_restart)
+{
+	pid_t pid = spawn({
+		handle(SIGUSR1, SA_RESTART);
+		wait_through(self);
+	});
+
+	SEND_ONE_BY_ONE(pid, SIGUSR1);
+	EXPECT_EQ(0, shared->interrupted);
+	EXPECT_ONE_PLACE();
+	ASSERT_EQ(0, complete(self, variant));
+	ASSERT_EQ(0, join(pid));
+	EXPECT_EQ(0, shared->ret);
+	EXPECT_EQ(0, shared->interrupted);
+	EXPECT_ONE_PLACE();
+}
+
+TEST_F(signals, storm)
+{
+	pid_t pid = spawn({
+		handle(SIGUSR1, 0);
+		handle(SIGUSR2, SA_RESTART);
+		wait_through(self);
+	});
+
+	ASSERT_TRUE(wait_asleep(pid));
+	for (int i = 0; i < STORM; i++) {
+		kill(pid, i & 1 ? SIGUSR1 : SIGUSR2);
+		if (i == STORM / 2)
+			ASSERT_EQ(0, complete(self, variant));
+	}
+	ASSERT_EQ(0, join(pid));
+	EXPECT_EQ(0, shared->ret);
+	EXPECT_ONE_PLACE();
+}
+
+TEST_F(signals, storm_does_not_move_the_deadline)
+{
+	uint64_t deadline;
+	pid_t pid;
+
+	deadline = in_ms(100);
+	self->args.deadline = deadline;
+	pid = spawn({
+		handle(SIGUSR2, SA_RESTART);
+		wait_through(self);
+	});
+
+	for (;;) {
+		siginfo_t info = {};
+
+		kill(pid, SIGUSR2);
+		ASSERT_EQ(0, waitid(P_PID, pid, &info, WEXITED | WNOHANG | WNOWAIT));
+		if (info.si_pid)
+			break;
+		nap();
+	}
+	/* A storm that never lets it time out ends in the harness's timeout. */
+	ASSERT_EQ(0, join(pid));
+	EXPECT_LE(deadline, clock_ns(CLOCK_MONOTONIC));
+	EXPECT_EQ(-ETIMEDOUT, shared->ret);
+	EXPECT_EQ(0, shared->interrupted);
+	EXPECT_ONE_PLACE();
+}
+
+TEST_F(signals, stop_and_continue)
+{
+	pid_t pid = spawn({
+		wait_through(self);
+	});
+	int status;
+
+	for (int i = 0; i < 5; i++) {
+		ASSERT_TRUE(wait_asleep(pid));
+		kill(pid, SIGSTOP);
+		ASSERT_EQ(pid, waitpid(pid, &status, WUNTRACED));
+		ASSERT_TRUE(WIFSTOPPED(status));
+		kill(pid, SIGCONT);
+		ASSERT_EQ(pid, waitpid(pid, &status, WCONTINUED));
+		ASSERT_TRUE(WIFCONTINUED(status));
+	}
+	ASSERT_TRUE(wait_asleep(pid));
+	EXPECT_ONE_PLACE();
+	ASSERT_EQ(0, complete(self, variant));
+	ASSERT_EQ(0, join(pid));
+	EXPECT_EQ(0, shared->ret);
+	EXPECT_ONE_PLACE();
+}
+
+/* What it waits for comes while it is stopped. */
+TEST_F(signals, met_while_stopped)
+{
+	pid_t pid = spawn({
+		wait_through(self);
+	});
+	int status;
+
+	ASSERT_TRUE(wait_asleep(pid));
+	kill(pid, SIGSTOP);
+	ASSERT_EQ(pid, waitpid(pid, &status, WUNTRACED));
+	ASSERT_EQ(0, complete(self, variant));
+	EXPECT_EQ(0, waitpid(pid, &status, WNOHANG));
+	kill(pid, SIGCONT);
+	ASSERT_EQ(0, join(pid));
+	EXPECT_EQ(0, shared->ret);
+	EXPECT_ONE_PLACE();
+}
+
+TEST_F(signals, kill_is_at_once)
+{
+	pid_t pid = spawn({
+		wait_through(self);
+	});
+
+	ASSERT_TRUE(wait_asleep(pid));
+	kill(pid, SIGKILL);
+	ASSERT_EQ(KILLED, join(pid));
+	EXPECT_ONE_PLACE();
+}
+
+/* barrier.h: as in systemd no handler ends a wait, and a place is made once. */
+TEST(library_waits_are_not_interrupted)
+{
+	Barrier b = BARRIER_NULL;
+	struct quiesce_status s;
+	pid_t pid;
+
+	shared = share(sizeof(*shared));
+	ASSERT_EQ(0, barrier_create(&b));
+	pid = spawn({
+		barrier_set_role(&b, BARRIER_CHILD);
+		handle(SIGUSR1, 0);
+		check(barrier_place_and_sync(&b));
+		check(barrier_place(&b));
+		check(barrier_sync(&b));
+	});
+	barrier_set_role(&b, BARRIER_PARENT);
+	SEND_ONE_BY_ONE(pid, SIGUSR1);
+	ASSERT_EQ(0, barrier_status(&b, &s));
+	EXPECT_EQ(1, s.unread);
+	EXPECT_TRUE(barrier_place(&b));
+	shared->handled = 0;
+	SEND_ONE_BY_ONE(pid, SIGUSR1);
+	ASSERT_EQ(0, barrier_status(&b, &s));
+	EXPECT_EQ(2, s.unread);
+	EXPECT_TRUE(barrier_place(&b));
+	ASSERT_EQ(0, join(pid));
+}
+
+/* But one with a deadline is. */
+TEST(library_waits_until_are_interrupted)
+{
+	Barrier b = BARRIER_NULL;
+	struct quiesce_status s;
+	pid_t pid;
+
+	shared = share(sizeof(*shared));
+	ASSERT_EQ(0, barrier_create(&b));
+	pid = spawn({
+		barrier_set_role(&b, BARRIER_CHILD);
+		handle(SIGUSR1, 0);
+		check(barrier_place_and_sync_until(&b, CLOCK_MONOTONIC, NULL) == -EINTR);
+		check(barrier_sync_until(&b, CLOCK_MONOTONIC, NULL) == 1);
+	});
+	barrier_set_role(&b, BARRIER_PARENT);
+	ASSERT_TRUE(wait_asleep(pid));
+	kill(pid, SIGUSR1);
+	while (!atomic_load(&shared->handled))
+		nap();
+	ASSERT_TRUE(wait_asleep(pid));
+	ASSERT_EQ(0, barrier_status(&b, &s));
+	EXPECT_EQ(1, s.unread);
+	EXPECT_TRUE(barrier_place(&b));
+	ASSERT_EQ(0, join(pid));
+}
+
+TEST_HARNESS_MAIN

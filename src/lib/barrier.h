@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Barrier: two processes wait for each other, and learn when the other is gone.
+ *
+ * The calls, their names, results and blocking are those of systemd's
+ * src/shared/barrier.h (David Herrmann, 2014). A program written for that header
+ * changes the line that includes it. What is new stands below, after them.
+ *
+ *	Barrier b = BARRIER_NULL;
+ *
+ *	if (barrier_create(&b) < 0)
+ *		...
+ *	if (fork() == 0) {
+ *		barrier_set_role(&b, BARRIER_CHILD);
+ *		... set up ...
+ *		if (!barrier_place_and_sync(&b))
+ *			_exit(1);	// the parent aborted or is gone
+ *		execve(...);
+ *	}
+ *	barrier_set_role(&b, BARRIER_PARENT);
+ *	... set up ...
+ *	if (!barrier_place_and_sync(&b))
+ *		...			// the child aborted or is gone
+ *	barrier_destroy(&b);
+ *
+ * Link with -lquiesce. Needs /dev/quiesce. barrier(3) has the whole story.
+ */
+#ifndef _QUIESCE_BARRIER_H
+#define _QUIESCE_BARRIER_H
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <time.h>
+#include <sys/types.h>
+
+#include "quiesce.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct Barrier Barrier;
+
+enum {
+	BARRIER_PARENT,
+	BARRIER_CHILD,
+};
+
+/**
+ * struct Barrier - one side of a barrier
+ * @me: this side's descriptor; before barrier_set_role() the parent's
+ * @them: before barrier_set_role() the child's descriptor, then -EBADF
+ * @aborted: what the last call on this side learned: QUIESCE_I_ABORTED,
+ *	QUIESCE_THEY_ABORTED
+ *
+ * @me can be polled, kept over exec and sent to another process. Everything
+ * else about the barrier is in the kernel.
+ */
+struct Barrier {
+	int me;
+	int them;
+	uint32_t aborted;
+};
+
+#define BARRIER_NULL { -EBADF, -EBADF, 0 }
+
+int barrier_create(Barrier *b);
+Barrier *barrier_destroy(Barrier *b);
+void barrier_set_role(Barrier *b, unsigned int role);
+
+bool barrier_place(Barrier *b);
+bool barrier_abort(Barrier *b);
+
+bool barrier_wait_next(Barrier *b);
+bool barrier_wait_abortion(Barrier *b);
+bool barrier_sync_next(Barrier *b);
+bool barrier_sync(Barrier *b);
+bool barrier_place_and_sync(Barrier *b);
+
+/* What this side knows. None of them looks at the other side. */
+
+static inline bool barrier_i_aborted(Barrier *b)
+{
+	return b->aborted & QUIESCE_I_ABORTED;
+}
+
+static inline bool barrier_they_aborted(Barrier *b)
+{
+	return b->aborted & QUIESCE_THEY_ABORTED;
+}
+
+static inline bool barrier_we_aborted(Barrier *b)
+{
+	return b->aborted == (QUIESCE_I_ABORTED | QUIESCE_THEY_ABORTED);
+}
+
+static inline bool barrier_is_aborted(Barrier *b)
+{
+	return b->aborted;
+}
+
+/* For __attribute__((cleanup)) of a variable of type Barrier *. */
+static inline void barrier_destroyp(Barrier **b)
+{
+	if (*b)
+		*b = barrier_destroy(*b);
+}
+
+/*
+ * What systemd's barrier does not have.
+ *
+ * The waits with a deadline return 1 where those above return true and 0 where
+ * they return false, -ETIMEDOUT when @abstime of @clock (CLOCK_MONOTONIC or
+ * CLOCK_REALTIME) has passed, -EINTR when a signal handler without SA_RESTART
+ * ran, -EINVAL for another clock or a broken time. NULL waits without end. After
+ * -ETIMEDOUT and -EINTR barrier_place_and_sync_until() has placed: go on with
+ * barrier_sync_until().
+ */
+int barrier_wait_next_until(Barrier *b, clockid_t clock, const struct timespec *abstime);
+int barrier_wait_abortion_until(Barrier *b, clockid_t clock, const struct timespec *abstime);
+int barrier_sync_next_until(Barrier *b, clockid_t clock, const struct timespec *abstime);
+int barrier_sync_until(Barrier *b, clockid_t clock, const struct timespec *abstime);
+int barrier_place_and_sync_until(Barrier *b, clockid_t clock, const struct timespec *abstime);
+
+/* barrier_abort() with a reason, which the other side finds in cause.code. */
+bool barrier_abort_code(Barrier *b, uint64_t code);
+
+/* End this side with this process, whoever else has a copy of the descriptor. */
+int barrier_bind_process(Barrier *b);
+
+/*
+ * The truth, at once: whether the other side aborted or is gone though no wait
+ * has told so yet, and why (in cause). Leaves what the calls above know alone.
+ */
+int barrier_status(Barrier *b, struct quiesce_status *status);
+
+/* Make a side of a descriptor that came by exec or over a socket. */
+int barrier_adopt(Barrier *b, int fd);
+
+/*
+ * A cause in words, as "process 12 was killed by signal 9 (Killed)". Returns
+ * @buf. Like snprintf() it cuts what does not fit.
+ */
+char *quiesce_cause_text(const struct quiesce_cause *cause, char *buf, size_t size);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* _QUIESCE_BARRIER_H */

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Groups: N processes or threads meet again and again, and learn who is late,
+ * who died, and of what.
+ *
+ *	int group = quiesce_group_create(4, 4, 0);
+ *	... in each of four processes:
+ *	int me = quiesce_group_join(group, 0, NULL);
+ *	close(group);
+ *	for (;;) {
+ *		... work ...
+ *		ret = quiesce_group_arrive_and_wait(me, NULL, CLOCK_MONOTONIC, NULL);
+ *		if (ret < 0)
+ *			...		// -EOWNERDEAD: the wait's cause says who
+ *		if (ret == 1)
+ *			...		// one party of each phase: the leader
+ *	}
+ *
+ * The group and its parties are descriptors: they can be polled, inherited, and
+ * sent over a socket; close(2) ends them. All calls return a negative errno
+ * value when they fail; <quiesce.h> says which and when. quiesce_group(3) has
+ * the whole story.
+ */
+#ifndef _QUIESCE_GROUP_H
+#define _QUIESCE_GROUP_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
+
+#include "quiesce.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/*
+ * Make a group of @parties seats, which joins may raise to @max_parties (0: as
+ * many as @parties). @flags: QUIESCE_GROUP_SHRINK, QUIESCE_FD_INHERIT. Returns
+ * the group's descriptor. Nobody can join once all copies of it are closed.
+ */
+int quiesce_group_create(unsigned int parties, unsigned int max_parties, unsigned int flags);
+
+/*
+ * Take a seat. @flags: QUIESCE_BIND_PROCESS, QUIESCE_FD_INHERIT. Returns the
+ * party's descriptor; its number and first phase are in @join unless that is
+ * NULL.
+ */
+int quiesce_group_join(int group, unsigned int flags, struct quiesce_join *join);
+
+/* Arrive, without waiting, and get a ticket for the end of this phase. */
+int quiesce_group_arrive(int party, uint64_t *ticket);
+
+/*
+ * Wait for the end of the ticket's phase, until @abstime of @clock at the
+ * longest; NULL waits without end. Returns 1 to the phase's leader and 0 to the
+ * others. @wait, unless it is NULL, has the index, and the cause of a break.
+ */
+int quiesce_group_wait(int party, uint64_t ticket, struct quiesce_wait *wait,
+		       clockid_t clock, const struct timespec *abstime);
+
+/* The same, and a timeout breaks the group: -ETIMEDOUT here, -ECONNABORTED there. */
+int quiesce_group_wait_or_break(int party, uint64_t ticket, struct quiesce_wait *wait,
+				clockid_t clock, const struct timespec *abstime);
+
+/*
+ * Both, in one system call. After -EINTR and -ETIMEDOUT the party has arrived;
+ * go on with quiesce_group_wait() and @wait's ticket.
+ */
+int quiesce_group_arrive_and_wait(int party, struct quiesce_wait *wait, clockid_t clock,
+				  const struct timespec *abstime);
+
+/* Arrive in this phase and have no part in those that follow. */
+int quiesce_group_arrive_and_drop(int party);
+
+/* Give the seat up, arrived or not. */
+int quiesce_group_leave(int party);
+
+/* Break the group, from a party or the group's descriptor. */
+int quiesce_group_abort(int fd, uint64_t code);
+
+/* Start anew after a break, or in the middle of a phase. */
+int quiesce_group_reset(int group, uint64_t *phase);
+
+/*
+ * How things stand. @late has room for @words words of the bitmap of late
+ * parties; it may be NULL, with 0 words. status->late_words says how many words
+ * the whole bitmap has.
+ */
+int quiesce_group_status(int fd, struct quiesce_status *status, uint64_t *late,
+			 unsigned int words);
+
+/* How party @party stands. */
+int quiesce_group_member(int fd, unsigned int party, struct quiesce_member *member);
+
+/* A cause in words; see barrier.h. */
+char *quiesce_cause_text(const struct quiesce_cause *cause, char *buf, size_t size);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* _QUIESCE_GROUP_H */

@@ -1,0 +1,387 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Guards: an acquisition, released on drop.
+
+use super::{
+    lockdep::Held,
+    protect::{
+        raw::RawRundown,
+        HasRundown,
+        RundownProtect, //
+    },
+    RundownError,
+    Wait, //
+};
+use core::{
+    mem::ManuallyDrop,
+    ops::Deref,
+    ptr, //
+};
+use kernel::{
+    prelude::*,
+    sync::Arc,
+    types::NotThreadSafe, //
+};
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// How a guard points at its object: borrowed, or owning.
+///
+/// # Safety
+///
+/// The object stays alive and in its place until the pointer and its clones are gone.
+pub unsafe trait Pointer: Deref<Target: HasRundown> + Clone + sealed::Sealed {}
+
+impl<O: HasRundown> sealed::Sealed for &O {}
+
+// SAFETY: What is borrowed is neither moved nor dropped.
+unsafe impl<O: HasRundown> Pointer for &O {}
+
+impl<O: HasRundown> sealed::Sealed for Arc<O> {}
+
+// SAFETY: An `Arc` keeps its object alive and does not move it.
+unsafe impl<O: HasRundown> Pointer for Arc<O> {}
+
+/// Whether a guard leaves its task.
+pub trait Mobility: sealed::Sealed {
+    /// It does not, and lockdep knows who holds it.
+    const BOUND: bool;
+    /// What makes it `Send`, or not.
+    type Marker;
+    /// The only value of it.
+    const MARKER: Self::Marker;
+}
+
+/// The guard stays in its task, and lockdep sees a lock that is held.
+pub struct Bound;
+
+impl sealed::Sealed for Bound {}
+
+impl Mobility for Bound {
+    const BOUND: bool = true;
+    type Marker = NotThreadSafe;
+    const MARKER: Self::Marker = NotThreadSafe;
+}
+
+/// The guard may be sent elsewhere, and lockdep does not know who holds it.
+pub struct Movable;
+
+impl sealed::Sealed for Movable {}
+
+impl Mobility for Movable {
+    const BOUND: bool = false;
+    type Marker = ();
+    const MARKER: Self::Marker = ();
+}
+
+/// How many acquisitions a guard stands for.
+pub trait Count: sealed::Sealed {
+    /// Their number, which is not zero.
+    fn get(&self) -> usize;
+
+    #[doc(hidden)]
+    fn acquire<R: RawRundown>(&self, from: &R) -> Result<(), RundownError>;
+
+    /// # Safety
+    ///
+    /// The caller has the acquisitions, which are used up.
+    #[doc(hidden)]
+    unsafe fn release<R: RawRundown>(&self, to: &R);
+}
+
+/// One acquisition.
+pub struct One(());
+
+impl One {
+    #[inline(always)]
+    pub(super) const fn new() -> Self {
+        Self(())
+    }
+}
+
+impl sealed::Sealed for One {}
+
+impl Count for One {
+    #[inline(always)]
+    fn get(&self) -> usize {
+        1
+    }
+
+    #[inline(always)]
+    fn acquire<R: RawRundown>(&self, from: &R) -> Result<(), RundownError> {
+        from.acquire_one()
+    }
+
+    #[inline(always)]
+    unsafe fn release<R: RawRundown>(&self, to: &R) {
+        // SAFETY: By the requirements of this function.
+        unsafe { to.release_one() }
+    }
+}
+
+/// A number of acquisitions.
+///
+/// # Invariants
+///
+/// The number is not zero, and at most [`Many::MAX`].
+pub struct Many(usize);
+
+impl Many {
+    /// As many can be asked for at once.
+    pub const MAX: usize = usize::MAX >> 3;
+
+    pub(super) fn new(n: usize) -> Result<Self, RundownError> {
+        match n {
+            0 => Err(RundownError::ZeroCount),
+            // INVARIANT: It was compared just now.
+            1..=Self::MAX => Ok(Self(n)),
+            _ => Err(RundownError::Overflow),
+        }
+    }
+}
+
+impl sealed::Sealed for Many {}
+
+impl Count for Many {
+    #[inline]
+    fn get(&self) -> usize {
+        self.0
+    }
+
+    #[inline]
+    fn acquire<R: RawRundown>(&self, from: &R) -> Result<(), RundownError> {
+        from.acquire_many(self.0)
+    }
+
+    #[inline]
+    unsafe fn release<R: RawRundown>(&self, to: &R) {
+        // SAFETY: By the requirements of this function.
+        unsafe { to.release_many(self.0) }
+    }
+}
+
+/// What a guard does with its object's reference, which is never to arm it.
+#[inline(always)]
+fn rundown<O: HasRundown + ?Sized>(object: &O) -> &O::Ref {
+    // SAFETY: As said above.
+    unsafe { object.rundown() }
+}
+
+/// An acquired object: it is not run down as long as this exists.
+///
+/// There are names for the usual ones: [`RundownGuard`], [`SendGuard`], [`ArcGuard`] and their
+/// plurals. Released on drop, with release ordering, in any context in which it can be acquired.
+///
+/// A leaked guard is never released: the object's rundown does not end then.
+///
+/// # Invariants
+///
+/// `count.get()` acquisitions of `at.rundown()` are this guard's. `held` says whether lockdep counts
+/// them as held by this task.
+#[must_use = "the object is released immediately when the guard is unused"]
+pub struct Guard<P: Pointer, M: Mobility = Bound, N: Count = One> {
+    at: P,
+    count: N,
+    held: Held,
+    _marker: M::Marker,
+}
+
+/// A borrowed guard that stays in its task.
+pub type RundownGuard<'a, O = super::RundownRef> = Guard<&'a O, Bound, One>;
+
+/// Several acquisitions in a borrowed guard that stays in its task.
+pub type RundownGuards<'a, O = super::RundownRef> = Guard<&'a O, Bound, Many>;
+
+/// A borrowed guard that can move to another task.
+pub type SendGuard<'a, O = super::RundownRef> = Guard<&'a O, Movable, One>;
+
+/// Several acquisitions in a borrowed guard that can move to another task.
+pub type SendGuards<'a, O = super::RundownRef> = Guard<&'a O, Movable, Many>;
+
+/// A guard that keeps its object alive and can move to another task.
+pub type ArcGuard<O = super::RundownRef> = Guard<Arc<O>, Movable, One>;
+
+/// Several acquisitions in a guard that keeps its object alive and can move to another task.
+pub type ArcGuards<O = super::RundownRef> = Guard<Arc<O>, Movable, Many>;
+
+impl<P: Pointer, M: Mobility, N: Count> Guard<P, M, N> {
+    /// # Safety
+    ///
+    /// The caller has `count` acquisitions of the object, which become the guard's.
+    #[inline(always)]
+    unsafe fn from_acquired(at: P, count: N) -> Self {
+        let held = if M::BOUND {
+            Held::hold(rundown(&*at).dep())
+        } else {
+            Held::NO
+        };
+        // INVARIANT: By the requirements, and by what lockdep was told just now.
+        Self {
+            at,
+            count,
+            held,
+            _marker: M::MARKER,
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn acquire(at: P, count: N) -> Result<Self, RundownError> {
+        count.acquire(rundown(&*at))?;
+        // SAFETY: They were acquired just now.
+        Ok(unsafe { Self::from_acquired(at, count) })
+    }
+
+    /// Takes the guard apart, with its acquisitions given to the caller.
+    #[inline(always)]
+    fn into_acquired(self) -> (P, N) {
+        let this = ManuallyDrop::new(self);
+        this.held.let_go(rundown(&*this.at).dep());
+        // SAFETY: `this` is not used after this, so that each field is moved out once.
+        unsafe { (ptr::read(&this.at), ptr::read(&this.count)) }
+    }
+
+    /// The object that was acquired.
+    #[inline]
+    pub fn object(&self) -> &P::Target {
+        &self.at
+    }
+
+    /// How many acquisitions this guard stands for.
+    #[inline]
+    pub fn count(&self) -> usize {
+        self.count.get()
+    }
+
+    /// Whether somebody wants the object gone: a holder of long standing should let go then.
+    #[inline]
+    pub fn is_rundown_requested(&self) -> bool {
+        rundown(&*self.at).is_rundown_requested()
+    }
+
+    /// Makes the guard one that can move to another task; lockdep loses sight of it.
+    #[inline]
+    pub fn unbind(self) -> Guard<P, Movable, N> {
+        let (at, count) = self.into_acquired();
+        // SAFETY: The acquisitions are the caller's by `into_acquired`.
+        unsafe { Guard::from_acquired(at, count) }
+    }
+
+    /// Binds the guard to this task, where lockdep sees it from now on.
+    #[inline]
+    #[cfg_attr(CONFIG_LOCKDEP, track_caller)]
+    pub fn bind(self) -> Guard<P, Bound, N> {
+        let (at, count) = self.into_acquired();
+        // SAFETY: As in `unbind`.
+        unsafe { Guard::from_acquired(at, count) }
+    }
+
+    /// Begins the rundown of the object, releases this guard and waits for all the others.
+    ///
+    /// For a holder that runs down the very object it uses. Any number of holders may do so at the
+    /// same time. See [`RundownProtect::wait_with`] for what a wait does.
+    ///
+    /// # Errors
+    ///
+    /// As [`RundownProtect::wait_with`]. The guard is released in any case.
+    pub fn into_rundown(self) -> Result<P, RundownError> {
+        self.into_rundown_with(Wait::uninterruptible())
+    }
+
+    /// [`into_rundown`](Self::into_rundown), waiting as `how` says.
+    pub fn into_rundown_with(self, how: Wait) -> Result<P, RundownError> {
+        let at = self.at.clone();
+        rundown(&*at).begin_rundown();
+        drop(self);
+        rundown(&*at).wait_with(how)?;
+        Ok(at)
+    }
+}
+
+impl<P: Pointer, M: Mobility> Guard<P, M, Many> {
+    /// Splits off a guard for `n` of the acquisitions.
+    ///
+    /// # Errors
+    ///
+    /// [`RundownError::ZeroCount`] if `n` is zero or nothing would be left, and
+    /// [`RundownError::Overflow`] if there are not as many.
+    pub fn split(&mut self, n: usize) -> Result<Self, RundownError> {
+        let off = Many::new(n)?;
+        match self.count.0.checked_sub(n) {
+            None => Err(RundownError::Overflow),
+            Some(0) => Err(RundownError::ZeroCount),
+            Some(left) => {
+                // INVARIANT: `left` is not zero, and `n` acquisitions are no longer this guard's.
+                self.count = Many(left);
+                // SAFETY: They are the new guard's.
+                Ok(unsafe { Self::from_acquired(self.at.clone(), off) })
+            }
+        }
+    }
+
+    /// Splits off a guard for one of the acquisitions; `None` if it is the last.
+    pub fn split_one(&mut self) -> Option<Guard<P, M, One>> {
+        if self.count.0 == 1 {
+            return None;
+        }
+        // INVARIANT: It is more than one.
+        self.count = Many(self.count.0 - 1);
+        // SAFETY: One acquisition is no longer this guard's but the new one's.
+        Some(unsafe { Guard::from_acquired(self.at.clone(), One::new()) })
+    }
+
+    /// Adds the acquisitions of `other`.
+    ///
+    /// # Errors
+    ///
+    /// Gives `other` back if it is of another object, or if there would be more than [`Many::MAX`].
+    pub fn merge<P2, M2, N2>(&mut self, other: Guard<P2, M2, N2>) -> Result<(), Guard<P2, M2, N2>>
+    where
+        P2: Pointer<Target = P::Target>,
+        M2: Mobility,
+        N2: Count,
+    {
+        let sum = self.count.0.saturating_add(other.count.get());
+        if sum > Many::MAX || !ptr::eq(rundown(&*self.at), rundown(&*other.at)) {
+            return Err(other);
+        }
+        // The other's pointer goes; its acquisitions stay.
+        let _ = other.into_acquired();
+        // INVARIANT: They are this guard's now, and not too many.
+        self.count = Many(sum);
+        Ok(())
+    }
+}
+
+impl<P: Pointer, M: Mobility> From<Guard<P, M, One>> for Guard<P, M, Many> {
+    fn from(one: Guard<P, M, One>) -> Self {
+        let (at, _) = one.into_acquired();
+        // SAFETY: The acquisition is the caller's by `into_acquired`.
+        unsafe { Self::from_acquired(at, Many(1)) }
+    }
+}
+
+/// Another guard of the same object, also after its rundown has begun.
+///
+/// Overflow of the count saturates it with a warning: the object is leaked then.
+impl<P: Pointer, M: Mobility> Clone for Guard<P, M, One> {
+    #[cfg_attr(CONFIG_LOCKDEP, track_caller)]
+    fn clone(&self) -> Self {
+        // SAFETY: This guard has an acquisition.
+        unsafe { rundown(&*self.at).acquire_more(1) };
+        // SAFETY: It was acquired just now.
+        unsafe { Self::from_acquired(self.at.clone(), One::new()) }
+    }
+}
+
+impl<P: Pointer, M: Mobility, N: Count> Drop for Guard<P, M, N> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        let from = rundown(&*self.at);
+        self.held.let_go(from.dep());
+        // SAFETY: By the type invariants the acquisitions are there, and the guard is gone after
+        // this.
+        unsafe { self.count.release(from) }
+    }
+}

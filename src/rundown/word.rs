@@ -1,0 +1,365 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The word of a reference: its states and how they change.
+//!
+//! Bit 0 is set while the object is live; the bits above count the holders. So a release that leaves
+//! zero is, and alone is, the last one of a rundown: the processor's zero flag says it, as it does
+//! for C's `dec_and_test`. (With the bit the other way round, each release would compare.)
+//!
+//! The count never leaves the word, unlike NT's, which moves it to the stack of the only waiter.
+//! Therefore there can be many waiters, any of them may give up, and a rundown can be taken back.
+//!
+//! | word | state |
+//! |---|---|
+//! | odd, positive | live, `word >> 1` holders |
+//! | even, positive | rundown in progress, `word >> 1` holders |
+//! | 0 | run down |
+//! | [`CLAIMED`] | run down, and in somebody's exclusive hands |
+//! | other negative | saturated: too many holders, or too many releases |
+//!
+//! Saturation is `refcount_t`'s: half of the range stands for it, and each operation that sees a
+//! value in there moves it to the middle, so that it takes 2^61 operations at the same time to get
+//! out. The fast acquisition does not look: 2^62 acquisitions, one each nanosecond, take 146 years,
+//! and those that ask for many at once do look. Should it happen, the next release sees it.
+
+use super::{
+    wait,
+    RundownError, //
+};
+use crate::{
+    arch::word::{
+        add_one_if_live,
+        sub_one,
+        Released,
+        LIVE,
+        ONE, //
+    },
+    bindings, //
+};
+use kernel::{
+    prelude::*,
+    str::CStr,
+    sync::atomic::{
+        Acquire,
+        Atomic,
+        Full,
+        Relaxed,
+        Release, //
+    }, //
+};
+
+/// The middle of the saturated range. Even, and bit 0 still says whether the object is live.
+const SATURATED: isize = isize::MIN / 2;
+
+/// How far from the middle is still known as saturated.
+const DRIFT: isize = isize::MAX / 8;
+
+/// Somebody has the object alone. Not within [`DRIFT`], and even: not live.
+const CLAIMED: isize = isize::MIN / 4 * 3;
+
+/// The count up to which many may be acquired at once.
+const MAX_HOLDERS: isize = isize::MAX / 4;
+
+const TOO_MANY: &CStr = c"too many holders of a rundown reference";
+const TOO_OFTEN: &CStr = c"a rundown reference was released too often";
+
+/// What to do after an operation: nothing, or what follows the end of a rundown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum After {
+    /// Nothing ended.
+    Nothing,
+    /// The rundown ended. The word, and the object it is in, may be gone.
+    Drained,
+}
+
+/// The word.
+///
+/// # Invariants
+///
+/// It is one of those in the table above; it counts each acquisition that was not released, unless
+/// saturated.
+#[repr(transparent)]
+pub(crate) struct Word(Atomic<isize>);
+
+impl Word {
+    /// Live, without holders.
+    #[inline]
+    pub(crate) const fn live() -> Self {
+        // INVARIANT: As the name says.
+        Self(Atomic::new(LIVE))
+    }
+
+    /// Run down.
+    #[inline]
+    pub(crate) const fn run_down() -> Self {
+        // INVARIANT: As the name says.
+        Self(Atomic::new(0))
+    }
+
+    /// The address, by which waiters know the word.
+    #[inline]
+    pub(crate) fn key(&self) -> usize {
+        core::ptr::from_ref(self).addr()
+    }
+
+    /// Adds a holder if the word is live. Acquire ordering if so.
+    #[inline(always)]
+    pub(crate) fn acquire_one(&self) -> Result<(), RundownError> {
+        // INVARIANT: It counts one more.
+        if add_one_if_live(&self.0) {
+            Ok(())
+        } else {
+            Err(RundownError::RundownInProgress)
+        }
+    }
+
+    /// Adds `n` holders if the word is live and they can be counted. Acquire ordering if so.
+    pub(crate) fn acquire_many(&self, n: usize) -> Result<(), RundownError> {
+        let mut old = self.0.load(Relaxed);
+        loop {
+            if old & LIVE == 0 {
+                return Err(RundownError::RundownInProgress);
+            }
+            let free = MAX_HOLDERS.saturating_sub(old >> 1);
+            let n = isize::try_from(n).unwrap_or(isize::MAX);
+            if old < 0 || n > free {
+                return Err(RundownError::Overflow);
+            }
+            // INVARIANT: It counts `n` more, and is positive as `MAX_HOLDERS` is small enough.
+            let new = old.wrapping_add(n.wrapping_mul(ONE));
+            match self.0.cmpxchg(old, new, Acquire) {
+                Ok(_) => return Ok(()),
+                Err(now) => old = now,
+            }
+        }
+    }
+
+    /// Adds `n` holders; the caller is one, so that no ordering is needed.
+    pub(crate) fn acquire_more(&self, n: usize) {
+        // INVARIANT: It counts `n` more, or is saturated.
+        let more = (n as isize).wrapping_mul(ONE);
+        let old = self.0.fetch_add(more, Relaxed);
+        if old < 0 || old.wrapping_add(more) < 0 {
+            self.saturate(TOO_MANY);
+        }
+    }
+
+    /// Takes a holder away. Release ordering.
+    #[inline(always)]
+    pub(crate) fn release_one(&self) -> After {
+        // INVARIANT: It counts one less, or is saturated.
+        match sub_one(&self.0) {
+            Released::Shared => After::Nothing,
+            Released::Drained => After::Drained,
+            Released::Negative => {
+                self.released_too_often();
+                After::Nothing
+            }
+        }
+    }
+
+    /// Takes `n` holders away. Release ordering.
+    pub(crate) fn release_many(&self, n: usize) -> After {
+        let less = (n as isize).wrapping_mul(ONE);
+        // INVARIANT: It counts `n` less, or is saturated.
+        match self.0.fetch_sub(less, Release).wrapping_sub(less) {
+            0 => After::Drained,
+            1.. => After::Nothing,
+            _ => {
+                self.released_too_often();
+                After::Nothing
+            }
+        }
+    }
+
+    /// Begins the rundown; `None` if it has begun already.
+    pub(crate) fn begin(&self) -> Option<After> {
+        let mut old = self.0.load(Relaxed);
+        while old & LIVE != 0 {
+            // INVARIANT: The same count, not live.
+            match self.0.cmpxchg(old, old & !LIVE, Full) {
+                Ok(LIVE) => return Some(After::Drained),
+                Ok(_) => return Some(After::Nothing),
+                Err(now) => old = now,
+            }
+        }
+        None
+    }
+
+    /// Whether the rundown has begun, or is over. No ordering.
+    #[inline]
+    pub(crate) fn is_begun(&self) -> bool {
+        self.0.load(Relaxed) & LIVE == 0
+    }
+
+    /// Whether the rundown is over; an error if it never will be. Acquire ordering.
+    pub(crate) fn is_run_down(&self) -> Result<bool, RundownError> {
+        match self.0.load(Acquire) {
+            0 | CLAIMED => Ok(true),
+            ..0 => Err(RundownError::Saturated),
+            _ => Ok(false),
+        }
+    }
+
+    /// Takes what is run down for the caller alone. Acquire ordering.
+    pub(crate) fn claim(&self) -> Result<(), RundownError> {
+        // INVARIANT: It was run down, and nobody else has claimed it.
+        self.from_run_down(CLAIMED)
+    }
+
+    /// Gives up the caller's claim, to what is live if `live`. Release ordering.
+    pub(crate) fn unclaim(&self, live: bool) {
+        // INVARIANT: It was claimed by the caller, and has no holders.
+        let set = |new| match self.0.cmpxchg(CLAIMED, new, Full) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(RundownError::Saturated),
+        };
+        let ret = if live {
+            wait::settle(self.key(), Ok(()), || set(LIVE))
+        } else {
+            set(0).inspect(|()| wait::poke(self.key()))
+        };
+        if ret.is_err() {
+            self.released_too_often();
+        }
+    }
+
+    /// Arms what is run down. Release ordering.
+    pub(crate) fn re_init(&self) -> Result<(), RundownError> {
+        // INVARIANT: It was run down, so it has no holders.
+        wait::settle(self.key(), Ok(()), || self.from_run_down(LIVE))
+    }
+
+    fn from_run_down(&self, new: isize) -> Result<(), RundownError> {
+        match self.0.cmpxchg(0, new, Full) {
+            Ok(_) => Ok(()),
+            Err(now) if now < 0 && now != CLAIMED => Err(RundownError::Saturated),
+            Err(_) => Err(RundownError::NotDrained),
+        }
+    }
+
+    /// Takes back a rundown that is not over.
+    pub(crate) fn resurrect(&self) -> Result<(), RundownError> {
+        wait::settle(self.key(), Err(RundownError::Resurrected), || {
+            let mut old = self.0.load(Relaxed);
+            while old > 0 && old & LIVE == 0 {
+                // INVARIANT: The same count, live.
+                match self.0.cmpxchg(old, old | LIVE, Full) {
+                    Ok(_) => return Ok(()),
+                    Err(now) => old = now,
+                }
+            }
+            Err(RundownError::NotInProgress)
+        })
+    }
+
+    /// The number of holders; as many as there can be if it is saturated.
+    pub(crate) fn holders(&self) -> usize {
+        match self.0.load(Relaxed) {
+            0 | CLAIMED => 0,
+            ..0 => usize::MAX,
+            word => (word >> 1) as usize,
+        }
+    }
+
+    #[cold]
+    fn released_too_often(&self) {
+        self.saturate(TOO_OFTEN);
+    }
+
+    /// Moves a word that is out of range to the middle of the saturated range.
+    #[cold]
+    fn saturate(&self, what: &CStr) {
+        let mut old = self.0.load(Relaxed);
+        loop {
+            let known = (SATURATED - DRIFT..=SATURATED + DRIFT).contains(&old);
+            // INVARIANT: Saturated, and live or not as it was.
+            match self.0.cmpxchg(old, SATURATED | (old & LIVE), Relaxed) {
+                Ok(_) if known => return,
+                Ok(_) => break,
+                Err(now) => old = now,
+            }
+        }
+        // SAFETY: The string is NUL-terminated and lives long enough.
+        unsafe { bindings::quiesce_helper_warn(what.as_char_ptr()) };
+        // Waiters learn that they would wait forever.
+        wait::poke(self.key());
+    }
+
+    pub(crate) fn set_holders_for_test(&mut self, holders: usize) {
+        let live = *self.0.get_mut() & LIVE;
+        *self.0.get_mut() = (holders as isize).wrapping_mul(ONE) | live;
+    }
+}
+
+/// What follows the end of the rundown of the word that was at `key`, for its waiters.
+#[cold]
+pub(crate) fn poke(key: usize) {
+    wait::poke(key);
+}
+
+/// Begins the rundown of `word` and waits for its end, or for a claim.
+///
+/// `drained` is called, without locks, if there was nobody to wait for.
+pub(crate) fn wait(
+    word: &Word,
+    how: super::Wait,
+    claim: bool,
+    drained: &dyn Fn(),
+) -> Result<(), RundownError> {
+    wait::wait(
+        word.key(),
+        how,
+        &mut Look {
+            word,
+            claim,
+            begun: false,
+            after: After::Nothing,
+            drained,
+        },
+    )
+}
+
+/// A waiter's view of a word.
+struct Look<'a> {
+    word: &'a Word,
+    claim: bool,
+    begun: bool,
+    after: After,
+    drained: &'a dyn Fn(),
+}
+
+impl wait::Subject for Look<'_> {
+    fn look(&mut self) -> Option<Result<(), RundownError>> {
+        // With the lock held, so that nobody re-arms or resurrects the object between the
+        // beginning and the waiting.
+        if !self.begun {
+            self.begun = true;
+            self.after = self.word.begin().unwrap_or(After::Nothing);
+        }
+        if self.claim {
+            return match self.word.claim() {
+                Err(RundownError::NotDrained) => None,
+                ret => Some(ret),
+            };
+        }
+        match self.word.is_run_down() {
+            Ok(false) => None,
+            Ok(true) => Some(Ok(())),
+            Err(err) => Some(Err(err)),
+        }
+    }
+
+    fn unlocked(&mut self) {
+        if self.after == After::Drained {
+            self.after = After::Nothing;
+            wait::poke(self.word.key());
+            (self.drained)();
+        }
+    }
+
+    fn holders(&self) -> usize {
+        self.word.holders()
+    }
+}
