@@ -4,6 +4,7 @@
 
 use kernel::prelude::*;
 
+mod rcu;
 mod rundown;
 mod seqlock;
 mod support;
