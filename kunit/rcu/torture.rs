@@ -532,7 +532,7 @@ mod tests {
         let busted = Busted::new(&counters)?;
         let plan = Plan {
             writers: 2,
-            each: 2000,
+            each: 16_000,
         };
         let report = run(busted, counters, plan)?;
         assert!(report.too_old > 0);
