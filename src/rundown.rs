@@ -84,7 +84,10 @@ pub use self::{
         Vacant, //
     },
     single::RundownRef,
-    wait::Wait, //
+    wait::{
+        set_report_interval,
+        Wait, //
+    }, //
 };
 
 pub(crate) use self::wait::Waiters;

@@ -243,7 +243,7 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
     }
 
     /// The value, without a lock as nobody else has it.
-    pub fn get_mut(self: Pin<&mut Self>) -> &mut T {
+    pub fn value_mut(self: Pin<&mut Self>) -> &mut T {
         // SAFETY: The lock is not moved, the value is not pinned; there are no other references to
         // either, so that no guard and no reader is left.
         unsafe { &mut *self.get_unchecked_mut().body.data.get() }

@@ -31,7 +31,10 @@ impl kernel::Module for External {
 
 impl Drop for External {
     fn drop(&mut self) {
-        GATE.wait_for_rundown();
-        pr_info!("everybody is out: {}\n", GATE.try_acquire().is_err());
+        let waited = GATE.wait_for_rundown();
+        pr_info!(
+            "everybody is out: {}\n",
+            waited.is_ok() && GATE.try_acquire().is_err()
+        );
     }
 }

@@ -74,7 +74,7 @@ pub unsafe trait Slot<D: Domain>: sealed::Sealed + Sized {
     /// # Safety
     ///
     /// As for [`from_raw`](Self::from_raw), and no section of `D` that begins from now on can find
-    /// the pointer.
+    /// the pointer, which is [`Send`].
     #[doc(hidden)]
     unsafe fn retire(raw: *mut c_void) -> Self::Old;
 }
@@ -220,13 +220,22 @@ impl<P: Slot<D>, D: Domain> RcuCell<P, D> {
     /// Any in which there can be a section of `D`.
     #[inline(always)]
     pub fn read<'a>(&'a self, _token: Token<'a, D>) -> P::Read<'a> {
-        let raw = arch::load_pointer(&self.pointer);
+        let raw = arch::pointer::load_pointer(&self.pointer);
         // SAFETY: The cell held `raw` at a moment during the section that the token proves. Who
         // takes it out retires it, and it is not taken back before the section ends; or drops the
         // cell, which is borrowed for as long.
         unsafe { P::read(raw) }
     }
 
+    /// Takes the value out of a cell that nobody else has.
+    pub fn into_inner(self) -> P {
+        let this = ManuallyDrop::new(self);
+        // SAFETY: The cell owns it, nobody reads as nobody borrows the cell, and it is not dropped.
+        unsafe { P::from_raw(this.pointer.load(kernel::sync::atomic::Relaxed)) }
+    }
+}
+
+impl<P: Slot<D> + Send, D: Domain> RcuCell<P, D> {
     /// Puts `new` into the cell and returns what was there.
     ///
     /// # Context
@@ -240,7 +249,7 @@ impl<P: Slot<D>, D: Domain> RcuCell<P, D> {
         // INVARIANT: The new value is given away to the cell.
         let old = self.pointer.xchg(new.into_raw(), Full);
         // SAFETY: The cell owned it, and who took it out is its one owner. No reader can find it
-        // any more.
+        // any more, and `P` is `Send`.
         unsafe { P::retire(old) }
     }
 
@@ -320,13 +329,6 @@ impl<P: Slot<D>, D: Domain> RcuCell<P, D> {
                 return Ok(old);
             }
         }
-    }
-
-    /// Takes the value out of a cell that nobody else has.
-    pub fn into_inner(self) -> P {
-        let this = ManuallyDrop::new(self);
-        // SAFETY: The cell owns it, nobody reads as nobody borrows the cell, and it is not dropped.
-        unsafe { P::from_raw(this.pointer.load(kernel::sync::atomic::Relaxed)) }
     }
 }
 

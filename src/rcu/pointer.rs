@@ -35,7 +35,10 @@ pub(super) mod sealed {
 /// - What `into_raw` returns is not null, begins with a `Head` that is free to use while the
 ///   pointer is retired, and gives the pointer back by `from_raw`, in the same place.
 /// - `Borrowed` can be used from many tasks at once if the pointer is [`Sync`].
-pub unsafe trait RcuPointer<D: Domain>: sealed::Sealed + Send + Sized + 'static {
+///
+/// That the pointer is [`Send`] is not asked for here but where one is retired: the trait would
+/// otherwise be in the way of types that contain a cell of their own kind, as a list's do.
+pub unsafe trait RcuPointer<D: Domain>: sealed::Sealed + Sized + 'static {
     /// What a reader gets.
     type Borrowed<'a>: Copy;
 
@@ -68,7 +71,7 @@ pub unsafe trait RcuPointer<D: Domain>: sealed::Sealed + Send + Sized + 'static 
     /// # Safety
     ///
     /// As for [`from_raw`](Self::from_raw), and no section of `D` that begins from now on can find
-    /// the pointer.
+    /// the pointer, which is [`Send`].
     #[doc(hidden)]
     unsafe fn defer(raw: *mut c_void);
 }
@@ -127,7 +130,7 @@ unsafe fn defer_box<P: RcuPointer<D>, T, C: DropContext, D: Domain>(raw: *mut c_
         } else {
             reclaim_in_process::<P, D>
         };
-        // SAFETY: By the safety requirements, and `P` is `Send` and `'static`.
+        // SAFETY: By the safety requirements, and `P` is `'static`.
         unsafe { domain.post(head, func, 1) };
     } else if domain.sleepable() {
         // SAFETY: As above, and there is nothing to drop.
@@ -141,7 +144,7 @@ unsafe fn defer_box<P: RcuPointer<D>, T, C: DropContext, D: Domain>(raw: *mut c_
 impl<T, C: DropContext> sealed::Sealed for KBox<Object<T, C>> {}
 
 // SAFETY: An object begins with its head, and a box owns it.
-unsafe impl<T: Send + 'static, C: DropContext, D: Domain> RcuPointer<D> for KBox<Object<T, C>> {
+unsafe impl<T: 'static, C: DropContext, D: Domain> RcuPointer<D> for KBox<Object<T, C>> {
     type Borrowed<'a> = &'a T;
 
     fn into_raw(self) -> *mut c_void {
@@ -173,12 +176,12 @@ unsafe impl<T: Send + 'static, C: DropContext, D: Domain> RcuPointer<D> for KBox
 }
 
 // SAFETY: A box owns what it points to.
-unsafe impl<T: Send + 'static, C: DropContext, D: Domain> UniquePointer<D> for KBox<Object<T, C>> {}
+unsafe impl<T: 'static, C: DropContext, D: Domain> UniquePointer<D> for KBox<Object<T, C>> {}
 
 impl<T, C: DropContext> sealed::Sealed for Pin<KBox<Object<T, C>>> {}
 
 // SAFETY: As for `KBox`. The object is never moved.
-unsafe impl<T: Send + 'static, C: DropContext, D: Domain> RcuPointer<D> for Pin<KBox<Object<T, C>>> {
+unsafe impl<T: 'static, C: DropContext, D: Domain> RcuPointer<D> for Pin<KBox<Object<T, C>>> {
     type Borrowed<'a> = Pin<&'a T>;
 
     fn into_raw(self) -> *mut c_void {
@@ -208,7 +211,7 @@ unsafe impl<T: Send + 'static, C: DropContext, D: Domain> RcuPointer<D> for Pin<
 }
 
 // SAFETY: A box owns what it points to.
-unsafe impl<T: Send + 'static, C: DropContext, D: Domain> UniquePointer<D> for Pin<KBox<Object<T, C>>> {}
+unsafe impl<T: 'static, C: DropContext, D: Domain> UniquePointer<D> for Pin<KBox<Object<T, C>>> {}
 
 /// Gives up the references to a shared object that a grace period has covered.
 ///
@@ -218,7 +221,7 @@ unsafe impl<T: Send + 'static, C: DropContext, D: Domain> UniquePointer<D> for P
 /// gone by since it was posted.
 unsafe extern "C" fn give_up<T, C, D>(head: *mut Head)
 where
-    T: Send + Sync + 'static,
+    T: 'static,
     C: DropContext,
     D: Domain,
 {
@@ -243,7 +246,7 @@ where
 /// As for [`give_up`].
 unsafe extern "C" fn give_up_in_process<T, C, D>(head: *mut Head)
 where
-    T: Send + Sync + 'static,
+    T: 'static,
     C: DropContext,
     D: Domain,
 {
@@ -253,7 +256,7 @@ where
 
 fn give_up_func<T, C, D>() -> unsafe extern "C" fn(*mut Head)
 where
-    T: Send + Sync + 'static,
+    T: 'static,
     C: DropContext,
     D: Domain,
 {
@@ -267,7 +270,7 @@ where
 impl<T, D: Domain, C: DropContext> sealed::Sealed for Arc<Shared<T, D, C>> {}
 
 // SAFETY: A shared object begins with its head, of which `Shared::retire` makes good use.
-unsafe impl<T: Send + Sync + 'static, D: Domain, C: DropContext> RcuPointer<D>
+unsafe impl<T: 'static, D: Domain, C: DropContext> RcuPointer<D>
     for Arc<Shared<T, D, C>> {
     type Borrowed<'a> = ArcBorrow<'a, Shared<T, D, C>>;
 

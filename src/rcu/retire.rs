@@ -28,7 +28,7 @@ use kernel::prelude::*;
 /// # Invariants
 ///
 /// `raw` came from `P::into_raw`, this owns it, and no section of `D` that begins from now on can
-/// find it.
+/// find it. `P` is [`Send`].
 ///
 /// # Examples
 ///
@@ -47,7 +47,7 @@ pub struct Retired<P: RcuPointer<D>, D: Domain = Global> {
     _owns: PhantomData<(P, fn() -> D)>,
 }
 
-// SAFETY: It owns a `P`, which is `Send`.
+// SAFETY: It owns a `P`, which is `Send` by the type invariants.
 unsafe impl<P: RcuPointer<D>, D: Domain> Send for Retired<P, D> {}
 // SAFETY: A shared reference leads nowhere.
 unsafe impl<P: RcuPointer<D>, D: Domain> Sync for Retired<P, D> {}
@@ -79,7 +79,7 @@ impl<P: RcuPointer<D>, D: Domain> Retired<P, D> {
     /// # Safety
     ///
     /// `raw` came from `P::into_raw`, the caller gives it away, and no section of `D` that begins
-    /// from now on can find it.
+    /// from now on can find it. `P` is [`Send`].
     pub(super) unsafe fn new(raw: NonNull<c_void>) -> Self {
         // INVARIANT: By the safety requirements.
         Self {
@@ -173,7 +173,7 @@ impl<P: RcuPointer<D>, D: Domain> Retired<P, D> {
 
 impl<P: RcuPointer<D>, D: Domain> Drop for Retired<P, D> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants it is ours, and no reader can find it any more.
+        // SAFETY: By the type invariants it is ours and `Send`, and no reader can find it any more.
         unsafe { P::defer(self.raw.as_ptr()) };
     }
 }

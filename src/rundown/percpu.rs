@@ -189,17 +189,19 @@ impl Core {
         matches!(self.phase.load(Acquire), RUN_DOWN | CLAIMED)
     }
 
-    fn wait(&self, how: Wait, claim: bool) -> Result<(), RundownError> {
-        let (_, collecting) = self.begin();
-        wait::wait(
-            self.key(),
-            how,
-            &mut Look {
+    fn wait(&self, mut how: Wait, claim: bool) -> Result<(), RundownError> {
+        loop {
+            let (_, collecting) = self.begin();
+            let mut look = Look {
                 core: self,
                 claim,
                 unarmed: Some(collecting),
-            },
-        )
+            };
+            match wait::wait(self.key(), &mut how, &mut look) {
+                Err(RundownError::NotDrained) => {}
+                ret => return ret,
+            }
+        }
     }
 
     fn holders(&self) -> usize {
@@ -259,6 +261,15 @@ impl wait::Subject for Look<'_> {
             self.core.is_run_down()
         };
         over.then_some(Ok(()))
+    }
+
+    fn told(&self, told: Result<(), RundownError>) -> Result<(), RundownError> {
+        if self.claim {
+            // Somebody else claimed the object and armed it: begin anew.
+            told.and(Err(RundownError::NotDrained))
+        } else {
+            told
+        }
     }
 
     fn unlocked(&mut self) {

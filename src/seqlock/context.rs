@@ -20,7 +20,8 @@
 //!   enabling leaves it, but both only in preemptible context. There a bottom-half section begun
 //!   where preemption is disabled does not disable bottom halves (they cannot run anyway), and one
 //!   ended where preemption is disabled leaves them disabled for ever; both are reported by a
-//!   warning, once.
+//!   warning, once. A [`Raw`](super::Raw) lock disables preemption and nothing else for its
+//!   bottom-half mode there, as they run in threads, and has no such limit.
 
 use core::marker::PhantomData;
 use kernel::{
@@ -111,13 +112,24 @@ fn disable_bh() -> BhState {
     BhState(unsafe { helpers::quiesce_helper_bh_disable() })
 }
 
+#[inline(always)]
+fn disable_bh_if(condition: bool) -> BhState {
+    if condition {
+        disable_bh()
+    } else {
+        BhState(false)
+    }
+}
+
 /// # Safety
 ///
 /// This context got `state` from [`disable_bh`], and gives it back once.
 #[inline(always)]
 unsafe fn enable_bh(state: BhState) {
-    // SAFETY: As the caller promises; the order is of no importance.
-    unsafe { helpers::quiesce_helper_bh_enable(state.0) }
+    if state.0 {
+        // SAFETY: As the caller promises; the order is of no importance.
+        unsafe { helpers::quiesce_helper_bh_enable() }
+    }
 }
 
 /// One of the kernel's spin locks, with each mode's functions.
@@ -137,6 +149,11 @@ unsafe fn enable_bh(state: BhState) {
 pub unsafe trait Lock: Sealed {
     /// Whether waiting for the lock sleeps, so that it must be taken with interrupts enabled.
     const SLEEPS: bool;
+
+    /// Whether bottom halves have to be disabled to hold them off.
+    ///
+    /// On PREEMPT_RT they run in threads, so a lock that disables preemption does that alone.
+    const BH_RUN: bool = !cfg!(CONFIG_PREEMPT_RT) || Self::SLEEPS;
 
     unsafe fn lock(this: *mut Self);
     unsafe fn try_lock(this: *mut Self) -> bool;
@@ -181,7 +198,7 @@ pub unsafe trait Lock: Sealed {
 
     #[inline(always)]
     unsafe fn lock_bh(this: *mut Self) -> BhState {
-        let state = disable_bh();
+        let state = disable_bh_if(Self::BH_RUN);
         // SAFETY: As the caller promises.
         unsafe { Self::lock(this) };
         state
@@ -189,7 +206,7 @@ pub unsafe trait Lock: Sealed {
 
     #[inline(always)]
     unsafe fn try_lock_bh(this: *mut Self) -> Option<BhState> {
-        let state = disable_bh();
+        let state = disable_bh_if(Self::BH_RUN);
         // SAFETY: As the caller promises.
         if unsafe { Self::try_lock(this) } {
             return Some(state);

@@ -13,8 +13,8 @@ use core::{
     mem::{align_of, size_of, MaybeUninit}, //
 };
 
-use crate::arch::{
-    self,
+use crate::arch::seq::{
+    self as arch,
     Word, //
 };
 

@@ -9,7 +9,7 @@ use core::mem::offset_of;
 use kernel::bindings;
 
 use crate::{
-    arch,
+    arch::seq as arch,
     bindings as helpers, //
 };
 
