@@ -48,7 +48,8 @@ pub(crate) fn run(name: &CStr) -> Result {
         }
         b"srcu-init" => Srcu::<Lazy>::init()?.synchronize_blocking(),
         b"rcu-retire" => {
-            let cell = RcuCell::<_, Global>::new(KBox::new(Object::new(KVec::<u8>::new()), GFP_KERNEL)?);
+            let cell =
+                RcuCell::<_, Global>::new(KBox::new(Object::new(KVec::<u8>::new()), GFP_KERNEL)?);
             let new = KBox::new(Object::new(KVec::new()), GFP_KERNEL)?;
             // What is deferred needs no memory.
             cell.replace(new).defer();

@@ -281,8 +281,7 @@ impl<P: Protocol> Part for Torture<P> {
         me.tally
             .must(self.users.load(Acquire) == 0, Violation::HeldAfterWait);
         self.there.store(1, Release);
-        me.tally
-            .must(self.protocol.rearm(), Violation::CannotRearm);
+        me.tally.must(self.protocol.rearm(), Violation::CannotRearm);
         me.tally.writes.inc();
         me.sleeping_window();
     }
@@ -301,10 +300,7 @@ pub(crate) fn run(how: &How<'_>) -> Result {
     match how.twin.to_bytes() {
         b"none" => frame::run(how, Torture::new(RundownRef::new(), 5000)),
         b"control" => frame::run(how, Torture::new(Counter::new(Broken::Nothing), 5000)),
-        b"released-early" => frame::run(
-            how,
-            Torture::new(ReleasedEarly(RundownRef::new()), 5000),
-        ),
+        b"released-early" => frame::run(how, Torture::new(ReleasedEarly(RundownRef::new()), 5000)),
         b"not-waited" => frame::run(how, Torture::new(Counter::new(Broken::Wait), 500)),
         b"wake-lost" => frame::run(how, Torture::new(Counter::new(Broken::Wake), 200)),
         b"checked-then-counted" => {
