@@ -40,6 +40,7 @@ struct Quiesce {
     // Fields are dropped in this order: the device first, then what it may use.
     #[pin]
     _device: device::Registration,
+    _rcu: rcu::Runtime,
     _rundown: rundown::Waiters,
 }
 
@@ -48,6 +49,7 @@ impl kernel::InPlaceModule for Quiesce {
         try_pin_init!(Self {
             // SAFETY: A module's start runs once, and before those of modules that need it.
             _rundown: unsafe { rundown::Waiters::start() },
+            _rcu: rcu::Runtime::new()?,
             _device <- device::Registration::new(module_parameters::mode.value()),
         })
     }

@@ -11,6 +11,7 @@ of a kernel (endbr64, the ftrace call, alignment) does not count.
 
 import argparse
 import collections
+import glob
 import heapq
 import json
 import os
@@ -184,13 +185,17 @@ def sections(path):
     return dict(out)
 
 
+def objects(folder):
+    """The bench module's objects that have size_* functions."""
+    bench = os.path.join(folder, "bench", "module")
+    return sorted(glob.glob(os.path.join(bench, "peers", "*.o"))) + [os.path.join(bench, "ours", "ours.o")]
+
+
 def measure(folder):
     """All figures of one kernel."""
     functions = {}
-    bench = os.path.join(folder, "bench", "module")
-    for name in sorted(os.listdir(bench)):
-        if name.startswith(("peers_", "ours")) and name.endswith(".o"):
-            functions.update(disassemble(os.path.join(bench, name)))
+    for path in objects(folder):
+        functions.update(disassemble(path))
     crate = os.path.join(folder, "src", "quiesce.o")
     return {
         "paths": {
@@ -249,12 +254,10 @@ def main():
     if args.show:
         via = PATHS.get(re.sub("^size_(ours|peer)_", "", args.show), [])
         for name, folder in folders.items():
-            bench = os.path.join(folder, "bench", "module")
-            for o in sorted(os.listdir(bench)):
-                if o.startswith(("peers_", "ours")) and o.endswith(".o"):
-                    insns = disassemble(os.path.join(bench, o)).get(args.show)
-                    for i in (fast_path(insns, via) or []) if insns else []:
-                        print(f"{name}: {i.addr:6x} {i.op} {i.args} {i.reloc}")
+            for path in objects(folder):
+                insns = disassemble(path).get(args.show)
+                for i in (fast_path(insns, via) or []) if insns else []:
+                    print(f"{name}: {i.addr:6x} {i.op} {i.args} {i.reloc}")
         return 0
     kernels = {name: measure(folder) for name, folder in folders.items()}
     if args.out:
