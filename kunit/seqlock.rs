@@ -2,6 +2,8 @@
 
 //! Suites of `quiesce::seqlock`.
 
+mod broken;
 mod modes;
 mod order;
 mod read;
+mod stress;

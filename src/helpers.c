@@ -88,11 +88,17 @@ unsigned int quiesce_helper_set_rundown_report_ms(unsigned int ms)
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_set_rundown_report_ms);
 
-void quiesce_helper_warn(const char *what)
+void quiesce_helper_rundown_too_many_holders(void)
 {
-	WARN(1, "quiesce: %s\n", what);
+	WARN(1, "quiesce: a rundown reference has too many holders and is leaked\n");
 }
-EXPORT_SYMBOL_GPL(quiesce_helper_warn);
+EXPORT_SYMBOL_GPL(quiesce_helper_rundown_too_many_holders);
+
+void quiesce_helper_rundown_too_many_releases(void)
+{
+	WARN(1, "quiesce: a rundown reference was released too often and is leaked\n");
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_rundown_too_many_releases);
 
 int quiesce_helper_percpu_ref_init(struct percpu_ref *ref,
 				   void (*release)(struct percpu_ref *ref),

@@ -28,7 +28,8 @@ void quiesce_helper_init_irq_work_hard(struct irq_work *work,
 				       void (*fn)(struct irq_work *work));
 unsigned int quiesce_helper_rundown_report_ms(void);
 unsigned int quiesce_helper_set_rundown_report_ms(unsigned int ms);
-void quiesce_helper_warn(const char *what);
+void quiesce_helper_rundown_too_many_holders(void);
+void quiesce_helper_rundown_too_many_releases(void);
 int quiesce_helper_percpu_ref_init(struct percpu_ref *ref,
 				   void (*release)(struct percpu_ref *ref),
 				   bool live);

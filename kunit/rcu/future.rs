@@ -153,18 +153,19 @@ mod tests {
         let woken = woken()?;
         let waker = waker(woken.clone());
         let mut cx = Context::from_waker(&waker);
-        let mut futures = KVec::<Pin<KBox<GracePeriod>>>::new();
-        for _ in 0..N {
-            futures.push(KBox::pin(rcu::global().synchronize(), GFP_KERNEL)?, GFP_KERNEL)?;
-        }
+        let mut futures = KVec::<Pin<KBox<GracePeriod>>>::with_capacity(N, GFP_KERNEL)?;
         let mut early = 0;
         rcu::global().run(|_| {
+            for _ in 0..N {
+                futures.push(KBox::pin(rcu::global().synchronize(), GFP_ATOMIC)?, GFP_ATOMIC)?;
+            }
             // Later ones first; each twice.
             for future in futures.iter_mut().rev() {
                 early += usize::from(future.as_mut().poll(&mut cx).is_ready());
                 early += usize::from(future.as_mut().poll(&mut cx).is_ready());
             }
-        });
+            Ok::<_, Error>(())
+        })?;
         // The odd ones go without having been woken.
         let mut kept = KVec::new();
         let mut i = 0;

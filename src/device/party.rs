@@ -87,22 +87,20 @@ pub(super) fn join(barrier: &Arc<Barrier>, command: &Command) -> Result {
     args.phase = lock.group.phase();
     drop(lock);
 
-    let party = Unconfirmed(Party {
+    let party = Party {
         barrier: barrier.clone(),
         seat,
-    });
+    };
+    let _undo = Unconfirmed(party.clone());
     let watch = if bound {
-        Some(Watch::current(party.0.clone())?)
+        Some(Watch::current(party.clone())?)
     } else {
         None
     };
-    // Made here: the initialiser takes whole what it names, and `party` undoes the join when it
-    // goes.
-    let mine = party.0.clone();
     let file = NewFile::new(
         args.flags & uapi::QUIESCE_FD_INHERIT != 0,
         try_pin_init!(PartyFile {
-            party: mine,
+            party,
             watch <- new_mutex!(watch, "quiesce_party_watch"),
         }),
     )?;

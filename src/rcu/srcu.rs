@@ -127,59 +127,40 @@ impl<T: Tag> Srcu<T> {
 
 impl<T: Tag> Sealed for Srcu<T> {}
 
-/// A read section of an SRCU domain, on the stack.
-///
-/// The word in it tells [`Domain::in_reader`] about the section: it holds its own address combined
-/// with the domain's, and is cleared when the section ends, so that looking through the current
-/// stack answers the question. Two stores pay for that, and no memory is shared.
+/// A read section of the SRCU domain that `T` names.
 ///
 /// # Invariants
 ///
 /// `__srcu_read_lock()` returned `idx` for the domain, and `__srcu_read_unlock()` was not called.
-struct Section {
-    mark: UnsafeCell<usize>,
-    domain: &'static DomainState,
+struct Section<T: Tag> {
     idx: c_int,
+    _domain: PhantomData<Srcu<T>>,
 }
 
-impl Section {
-    /// Enters a section.
-    ///
-    /// # Safety
-    ///
-    /// The domain is ready, and stays so while the section lasts.
-    #[inline]
-    unsafe fn enter(domain: &'static DomainState) -> Self {
-        // SAFETY: The domain is ready; `Drop` is the other half. What C's `srcu_read_lock()` is
-        // without lockdep.
+impl<T: Tag> Section<T> {
+    #[inline(always)]
+    fn enter(_domain: Srcu<T>) -> Self {
+        let srcu = T::state().srcu_raw();
+        // SAFETY: By the invariants of the handle the domain is ready, and the module that it is in
+        // is not unloaded while its code or that of its users runs. `Drop` is the other half. What
+        // C's `srcu_read_lock()` is without lockdep.
         #[cfg(not(CONFIG_DEBUG_LOCK_ALLOC))]
-        let idx = unsafe { bindings::__srcu_read_lock(domain.srcu_raw()) };
+        let idx = unsafe { bindings::__srcu_read_lock(srcu) };
         // SAFETY: As above.
         #[cfg(CONFIG_DEBUG_LOCK_ALLOC)]
-        let idx = unsafe { bindings::srcu_read_lock(domain.srcu_raw()) };
+        let idx = unsafe { bindings::srcu_read_lock(srcu) };
         // INVARIANT: Just called.
         Self {
-            mark: UnsafeCell::new(0),
-            domain,
             idx,
+            _domain: PhantomData,
         }
-    }
-
-    /// Marks the stack; the section must not move after this.
-    #[inline]
-    fn mark(&self) {
-        let mark = self.mark.get();
-        // SAFETY: The word is ours.
-        unsafe { mark.write_volatile(mark.expose_provenance() ^ self.domain.mark()) };
     }
 }
 
-impl Drop for Section {
-    #[inline]
+impl<T: Tag> Drop for Section<T> {
+    #[inline(always)]
     fn drop(&mut self) {
-        // SAFETY: The word is ours.
-        unsafe { self.mark.get().write_volatile(0) };
-        let srcu = self.domain.srcu_raw();
+        let srcu = T::state().srcu_raw();
         // SAFETY: By the type invariants the section is there to be left.
         #[cfg(not(CONFIG_DEBUG_LOCK_ALLOC))]
         unsafe {
@@ -193,18 +174,43 @@ impl Drop for Section {
     }
 }
 
+/// A word on the stack that tells [`Domain::in_reader`] about a section.
+///
+/// It holds its own address combined with the domain's, and is cleared when the section ends, so
+/// that looking through the current stack answers the question. Two stores pay for that, no memory
+/// is shared and nothing has to be allocated. What is left of it on the stack later is zero, and a
+/// copy is in another place than it says.
+struct Mark(UnsafeCell<usize>);
+
+impl Mark {
+    /// Marks the stack; the mark must not move after this.
+    #[inline(always)]
+    fn set(&self, domain: &DomainState) {
+        let word = self.0.get();
+        // SAFETY: The word is ours.
+        unsafe { word.write_volatile(word.expose_provenance() ^ domain.mark()) };
+    }
+}
+
+impl Drop for Mark {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: The word is ours.
+        unsafe { self.0.get().write_volatile(0) };
+    }
+}
+
 impl<T: Tag> Domain for Srcu<T> {
     #[inline]
     fn state() -> &'static DomainState {
         T::state()
     }
 
-    #[inline]
+    #[inline(always)]
     fn run<R>(self, f: impl for<'r> FnOnce(Token<'r, Self>) -> R) -> R {
-        // SAFETY: By the type invariants the domain is ready, and the module that it is in is not
-        // unloaded while its code or that of its users runs.
-        let section = unsafe { Section::enter(T::state()) };
-        section.mark();
+        let _section = Section::enter(self);
+        let mark = Mark(UnsafeCell::new(0));
+        mark.set(T::state());
         // SAFETY: The section lasts until this function returns, and `f` cannot keep the token.
         f(unsafe { Token::new() })
     }

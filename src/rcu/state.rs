@@ -155,12 +155,12 @@ impl DomainState {
         unsafe { helpers::quiesce_helper_rcu_counter_destroy(self.pending.get()) };
     }
 
-    /// The value that marks a read section on the stack of the task that is in it.
+    /// What, combined with an address on the stack, marks a read section of this domain there.
     ///
-    /// Any word that is unlikely elsewhere does; the upper half is the golden ratio's.
+    /// Odd, so that it is not the combination of two pointers.
     #[inline(always)]
     pub(super) fn mark(&self) -> usize {
-        core::ptr::from_ref(self).addr() ^ 0x9e37_79b9_0000_0000
+        core::ptr::from_ref(self).addr().wrapping_add(1)
     }
 
     pub(super) fn in_reader(&self) -> bool {

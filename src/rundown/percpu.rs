@@ -444,7 +444,7 @@ unsafe impl<C: Drained> RawRundown for PerCpuRundownRef<C> {
     }
 
     fn wait_raw(&self, how: Wait, claim: bool) -> Result<(), RundownError> {
-        self.might_wait();
+        how.tell(&self.dep);
         self.core.wait(how, claim)
     }
 

@@ -22,7 +22,10 @@
 
 use crate::{
     bindings as helpers,
-    rundown::RundownError, //
+    rundown::{
+        lockdep::Dep,
+        RundownError, //
+    }, //
 };
 use core::{
     cell::UnsafeCell,
@@ -96,11 +99,20 @@ impl Wait {
         }
     }
 
-    /// And for `timeout` at most; with zero, only look.
+    /// And for `timeout` at most; with zero, only look, which lockdep does not take for waiting.
     pub const fn timeout(self, timeout: Jiffies) -> Self {
         Self {
             timeout: Some(timeout),
             ..self
+        }
+    }
+}
+
+impl Wait {
+    /// Tells lockdep, unless this only looks.
+    pub(super) fn tell(&self, dep: &Dep) {
+        if self.timeout != Some(0) {
+            dep.may_wait();
         }
     }
 }

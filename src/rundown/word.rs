@@ -39,7 +39,6 @@ use crate::{
 };
 use kernel::{
     prelude::*,
-    str::CStr,
     sync::atomic::{
         Acquire,
         Atomic,
@@ -60,9 +59,6 @@ const CLAIMED: isize = isize::MIN / 4;
 
 /// The count up to which many may be acquired at once.
 const MAX_HOLDERS: isize = isize::MAX / 4;
-
-const TOO_MANY: &CStr = c"too many holders of a rundown reference";
-const TOO_OFTEN: &CStr = c"a rundown reference was released too often";
 
 /// What to do after an operation: nothing, or what follows the end of a rundown.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -275,16 +271,16 @@ impl Word {
                 Err(now) => old = now,
             }
         }
-        let what = if old > SATURATED + DRIFT {
-            TOO_OFTEN
-        } else if old < SATURATED - DRIFT {
-            TOO_MANY
+        if (SATURATED + DRIFT + 1..0).contains(&old) {
+            // SAFETY: No requirements.
+            unsafe { bindings::quiesce_helper_rundown_too_many_releases() };
+        } else if !(SATURATED - DRIFT..0).contains(&old) {
+            // SAFETY: No requirements.
+            unsafe { bindings::quiesce_helper_rundown_too_many_holders() };
         } else {
             // It was known.
             return;
-        };
-        // SAFETY: The string is NUL-terminated and lives long enough.
-        unsafe { bindings::quiesce_helper_warn(what.as_char_ptr()) };
+        }
         // Waiters learn that they would wait forever.
         wait::poke(self.key());
     }
