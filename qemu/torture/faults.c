@@ -3,7 +3,9 @@
  * faults: makes the first, the second, ... allocation of each path fail, until the
  * path succeeds without one that failed. KTAP on stdout.
  *
- *   faults [--module FILE]... [--stride N]
+ *   faults [--with FILE] [--stride N] [--module FILE]
+ *
+ * --with loads quiesce_torture.ko for as long as it takes.
  *
  * Each failure must answer ENOMEM, leave no descriptor behind and change nothing;
  * then the same call must succeed. --module walks through the loading of a module,
@@ -323,10 +325,10 @@ static const struct path module_paths[] = {
 static const char *module_file;
 static int module_fd;
 
-static void unload(void)
+static void unload_file(const char *file)
 {
 	char name[64];
-	const char *base = strrchr(module_file, '/') + 1;
+	const char *base = strrchr(file, '/') + 1;
 
 	snprintf(name, sizeof(name), "%.*s", (int)strcspn(base, "."), base);
 	if (syscall(SYS_delete_module, name, 0))
@@ -336,6 +338,11 @@ static void unload(void)
 static int call_load(void)
 {
 	return syscall(SYS_finit_module, module_fd, "", 0) ? -errno : 0;
+}
+
+static void unload(void)
+{
+	unload_file(module_file);
 }
 
 static void report(const char *name, unsigned int faults)
@@ -391,26 +398,32 @@ static void walk(const struct path *p, int stride, bool tolerant)
 	report(p->name, faults);
 }
 
-int main(int argc, char **argv)
+/* The kernel's own code complains when memory is short there: in events of traces, in sysfs. */
+static void walk_module(int stride)
 {
-	int stride = 1, a;
-	unsigned int i;
-	char path[64];
+	struct path load = { module_file, call_load, unload };
 
-	printf("TAP version 13\n");
-	if (access(FAILSLAB, F_OK)) {
-		printf("1..0 # SKIP the kernel has no failslab\n");
-		return 4;
-	}
-	put(FAILSLAB "ignore-gfp-wait", "N");
-	put(FAILSLAB "verbose", "0");
-	put(FAILSLAB "probability", "0");
-	snprintf(path, sizeof(path), "/proc/self/task/%d/fail-nth", getpid());
-	nth_fd = open(path, O_RDWR | O_CLOEXEC);
-	if (nth_fd < 0) {
-		printf("1..0 # SKIP no fail-nth\n");
-		return 4;
-	}
+	module_fd = open(module_file, O_RDONLY | O_CLOEXEC);
+	put("/dev/kmsg", "quiesce: expect-begin Comm: faults|comm faults|PID: \\d+ at event_|kobject_add_internal failed\n");
+	walk(&load, stride, true);
+	put("/dev/kmsg", "comm faults: so it was announced\n");
+	put("/dev/kmsg", "quiesce: expect-end\n");
+	close(module_fd);
+}
+
+static void load(const char *file)
+{
+	int fd = open(file, O_RDONLY | O_CLOEXEC);
+
+	if (syscall(SYS_finit_module, fd, "", 0))
+		wrong("insmod %s: %s", file, strerror(errno));
+	close(fd);
+}
+
+static void walk_all(const char *with)
+{
+	unsigned int i;
+
 	dev = open(QUIESCE_DEVICE, O_RDWR | O_CLOEXEC);
 	if (dev >= 0) {
 		epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -431,22 +444,49 @@ int main(int argc, char **argv)
 		wrong("%s: %s", QUIESCE_DEVICE, strerror(errno));
 		report("open", 0);
 	}
+	if (with)
+		load(with);
 	fault_fd = open(FAULT, O_WRONLY | O_CLOEXEC);
 	if (fault_fd >= 0)
 		for (i = 0; i < ARRAY_SIZE(module_paths); i++)
 			walk(&module_paths[i], 1, false);
-	for (a = 1; a + 1 < argc; a += 2) {
-		if (!strcmp(argv[a], "--stride")) {
-			stride = atoi(argv[a + 1]);
-		} else if (!strcmp(argv[a], "--module")) {
-			struct path load = { argv[a + 1], call_load, unload };
+	close(fault_fd);
+	if (with)
+		unload_file(with);
+}
 
-			module_file = argv[a + 1];
-			module_fd = open(module_file, O_RDONLY | O_CLOEXEC);
-			walk(&load, stride, true);
-			close(module_fd);
-		}
+int main(int argc, char **argv)
+{
+	const char *with = NULL;
+	int stride = 1, a;
+	char path[64];
+
+	printf("TAP version 13\n");
+	if (access(FAILSLAB, F_OK)) {
+		printf("1..0 # SKIP the kernel has no failslab\n");
+		return 4;
 	}
+	put(FAILSLAB "ignore-gfp-wait", "N");
+	put(FAILSLAB "verbose", "0");
+	put(FAILSLAB "probability", "0");
+	snprintf(path, sizeof(path), "/proc/self/task/%d/fail-nth", getpid());
+	nth_fd = open(path, O_RDWR | O_CLOEXEC);
+	if (nth_fd < 0) {
+		printf("1..0 # SKIP no fail-nth\n");
+		return 4;
+	}
+	for (a = 1; a + 1 < argc; a += 2) {
+		if (!strcmp(argv[a], "--with"))
+			with = argv[a + 1];
+		else if (!strcmp(argv[a], "--stride"))
+			stride = atoi(argv[a + 1]);
+		else if (!strcmp(argv[a], "--module"))
+			module_file = argv[a + 1];
+	}
+	if (module_file)
+		walk_module(stride);
+	else
+		walk_all(with);
 	printf("1..%d\n# figures faults: injected=%lu\n", tests, injected);
 	return failures != 0;
 }
