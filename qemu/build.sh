@@ -25,10 +25,17 @@ build_external() {
 	in_root "$ROOT" make -C "$dir" KDIR="$KERNEL/build" QUIESCE="$OUT"
 }
 
+# The torture module, in a tree of its own as well.
+build_torture() {
+	mkdir -p "$OUT/torture"
+	in_root "$ROOT" make -C "$TOP/qemu/torture" module KDIR="$KERNEL/build" QUIESCE="$OUT" MO="$OUT/torture"
+}
+
 build() {
 	mkdir -p "$OUT"
 	in_root "$ROOT" make -C "$TOP" modules KDIR="$KERNEL/build" MO="$OUT" W=e
 	[ ! -d "$TOP/samples/external" ] || build_external
+	build_torture
 	local dir
 	for dir in "${folders[@]}"; do
 		in_root "$ROOT" make -C "$TOP/$dir" O="$BUILD/user/$dir" -j"$JOBS"

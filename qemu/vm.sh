@@ -56,7 +56,7 @@ copy_modules() {
 	while read -r ko; do
 		cp "$BUILD/$profile/${ko%.o}.ko" "$stage/modules/"
 	done <"$BUILD/$profile/modules.order"
-	for ko in "$BUILD/$profile"/external/*.ko; do
+	for ko in "$BUILD/$profile"/external/*.ko "$BUILD/$profile"/torture/*.ko; do
 		[ ! -e "$ko" ] || cp "$ko" "$stage/modules/"
 	done
 	# Debug information is of no use in the guest, and the guest's memory is small.

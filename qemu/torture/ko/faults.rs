@@ -22,6 +22,7 @@ use quiesce::{
     },
     rundown::{
         HasRundown,
+        PerCpuRundownRef,
         RundownProtect,
         RundownRef, //
     },
@@ -40,6 +41,12 @@ pub(crate) fn run(name: &CStr) -> Result {
             let guard = RundownRef::try_acquire_arc(object.clone())?;
             drop(guard);
             Ok(object.wait_for_rundown()?)
+        }
+        b"percpu-init" => {
+            let users = KBox::pin_init(PerCpuRundownRef::new(), GFP_KERNEL)?;
+            let guard = users.try_acquire()?;
+            drop(guard);
+            Ok(users.wait_for_rundown()?)
         }
         b"seqlock" => {
             let lock = KBox::pin_init(new_seqlock!(SeqLock<u64>, 1), GFP_KERNEL)?;
