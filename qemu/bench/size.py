@@ -65,6 +65,16 @@ def disassemble(path):
                 current.pop()
             prefix = Insn(addr, op, args, "") if op in PREFIXES and not args else None
             current.append(Insn(addr, op, args, ""))
+    # Functions with the same code may be one, of which objdump gives one name.
+    names = collections.defaultdict(list)
+    for line in run("llvm-nm", "--defined-only", path).splitlines():
+        value, kind, name = line.split()
+        if kind in "tT":
+            names[value].append(name)
+    for same in names.values():
+        for known in [n for n in same if functions.get(n)]:
+            for name in same:
+                functions.setdefault(name, functions[known])
     return functions
 
 
