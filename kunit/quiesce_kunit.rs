@@ -4,7 +4,9 @@
 
 use kernel::prelude::*;
 
+mod rcu;
 mod rundown;
+mod seqlock;
 mod support;
 
 module! {
@@ -13,6 +15,12 @@ module! {
     authors: ["The quiesce developers"],
     description: "KUnit suites of quiesce",
     license: "GPL",
+    params: {
+        rundown_cycles: u32 {
+            default: 100_000,
+            description: "How many rundowns the stress of quiesce_rundown_stress is long",
+        },
+    },
 }
 
 struct Suites;

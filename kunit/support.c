@@ -373,3 +373,49 @@ void quiesce_kunit_timer_stop(void *arg)
 	hrtimer_cancel(&timer->timer);
 	kfree(timer);
 }
+
+/* A tasklet that counts its runs */
+
+struct test_tasklet {
+	struct tasklet_struct tasklet;
+	unsigned int runs;
+};
+
+static void test_tasklet_run(struct tasklet_struct *tasklet)
+{
+	struct test_tasklet *test = container_of(tasklet, struct test_tasklet, tasklet);
+
+	WRITE_ONCE(test->runs, test->runs + 1);
+}
+
+void *quiesce_kunit_tasklet_new(void)
+{
+	struct test_tasklet *test = kzalloc_obj(*test);
+
+	if (!test)
+		return ERR_PTR(-ENOMEM);
+	tasklet_setup(&test->tasklet, test_tasklet_run);
+	return test;
+}
+
+void quiesce_kunit_tasklet_schedule(void *tasklet)
+{
+	struct test_tasklet *test = tasklet;
+
+	tasklet_schedule(&test->tasklet);
+}
+
+unsigned int quiesce_kunit_tasklet_runs(void *tasklet)
+{
+	struct test_tasklet *test = tasklet;
+
+	return READ_ONCE(test->runs);
+}
+
+void quiesce_kunit_tasklet_free(void *tasklet)
+{
+	struct test_tasklet *test = tasklet;
+
+	tasklet_kill(&test->tasklet);
+	kfree(test);
+}

@@ -55,4 +55,10 @@ void *quiesce_kunit_timer_start(quiesce_kunit_fn fn, void *data, bool hard,
 				unsigned int period_us, int cpu);
 void quiesce_kunit_timer_stop(void *timer);
 
+/* A tasklet that counts its runs. */
+void *quiesce_kunit_tasklet_new(void);
+void quiesce_kunit_tasklet_schedule(void *tasklet);
+unsigned int quiesce_kunit_tasklet_runs(void *tasklet);
+void quiesce_kunit_tasklet_free(void *tasklet);
+
 #endif /* _QUIESCE_KUNIT_SUPPORT_H */

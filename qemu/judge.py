@@ -142,6 +142,20 @@ def read_results(path):
     return suites, done
 
 
+def kunit_seconds(path):
+    """Returns how long each KUnit suite took, by the console's time stamps."""
+    begun, took = {}, {}
+    stamp = re.compile(r"^\[ *(\d+\.\d+)\] +(?:# Subtest: (\S+)|(?:not )?ok \d+ (\S+)$)")
+    with open(path, encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            match = stamp.match(line.rstrip())
+            if match and match.group(2):
+                begun[match.group(2)] = float(match.group(1))
+            elif match and match.group(3) in begun:
+                took[match.group(3)] = f"{float(match.group(1)) - begun[match.group(3)]:.1f}"
+    return took
+
+
 def complaints(path):
     """Returns the kernel's complaints that no test had announced."""
     found, expected, pattern, seen = [], False, None, 0
@@ -205,10 +219,12 @@ def main():
     for line in crash + failed:
         print(f"{args.profile}: {line}")
     if args.table:
+        took = kunit_seconds(args.console)
         with open(args.table, "a", encoding="utf-8") as table:
             for suite in suites:
                 wrong = suite.failed + (1 if suite.problems else 0)
-                print(args.profile, suite.name, suite.passed, wrong, suite.skipped, suite.seconds or "-", file=table)
+                print(args.profile, suite.name, suite.passed, wrong, suite.skipped, suite.seconds or took.get(suite.name, "-"),
+                      file=table)
             missing = [name for name in args.expect.split() if name not in names]
             for name in missing:
                 print(args.profile, name, 0, 1, 0, "-", file=table)

@@ -52,7 +52,11 @@ boot() {
 copy_modules() {
 	local stage=$1 profile=$2 ko
 	mkdir -p "$stage/modules"
-	for ko in "$BUILD/$profile"/*.ko "$BUILD/$profile"/external/*.ko; do
+	# modules.order, not *.ko: a build leaves the modules of an earlier state behind.
+	while read -r ko; do
+		cp "$BUILD/$profile/${ko%.o}.ko" "$stage/modules/"
+	done <"$BUILD/$profile/modules.order"
+	for ko in "$BUILD/$profile"/external/*.ko; do
 		[ ! -e "$ko" ] || cp "$ko" "$stage/modules/"
 	done
 	# Debug information is of no use in the guest, and the guest's memory is small.

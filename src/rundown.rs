@@ -50,7 +50,9 @@
 mod error;
 mod guard;
 mod lockdep;
+mod percpu;
 mod protect;
+mod protected;
 mod single;
 mod wait;
 mod word;
@@ -70,13 +72,22 @@ pub use self::{
         SendGuard,
         SendGuards, //
     },
+    percpu::PerCpuRundownRef,
     protect::{
         Drained,
         HasRundown,
         RundownProtect, //
     },
+    protected::{
+        Exclusive,
+        Rundown,
+        Vacant, //
+    },
     single::RundownRef,
-    wait::Wait, //
+    wait::{
+        set_report_interval,
+        Wait, //
+    }, //
 };
 
 pub(crate) use self::wait::Waiters;

@@ -1,3 +1,291 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Sequence locks.
+//!
+//! A sequence lock protects a small value that is read often and written seldom. A reader takes no
+//! lock and writes nothing: it copies the value and looks at a counter before and after; if the
+//! counter was odd or has changed, a writer came in between, and the reader copies again. Writers
+//! exclude each other by a spin lock and never wait for readers.
+//!
+//! [`SeqLock<T, C>`](SeqLock) holds the value and knows in which contexts it is read: `C` is what a
+//! writer has to switch off so that no reader interrupts it on its own CPU and spins for ever,
+//! [`Preempt`] `<` [`Bh`] `<` [`Irq`]. A writer in a weaker mode does not compile.
+//!
+//! | mode | write | exclusive read | switches off |
+//! |---|---|---|---|
+//! | [`Preempt`] | [`write`], [`try_write`] | [`read_exclusive`], [`try_read_exclusive`] | preemption |
+//! | [`Bh`] | `write_bh`, `try_write_bh` | `read_exclusive_bh`, … | and bottom halves |
+//! | [`Irq`] | `write_irq`, `try_write_irq` | `read_exclusive_irq`, … | and interrupts |
+//! | [`Irq`] | `write_irqsave`, `try_write_irqsave` | `read_exclusive_irqsave`, … | the same |
+//!
+//! The two interrupt modes are one: interrupts are disabled by count, so that guards nest and may be
+//! dropped in any order. Both names are there because both are in C and in the seed.
+//!
+//! No copy that a writer disturbed ever becomes a `T`, and no reference to the shared value reaches
+//! an optimistic reader.
+//!
+//! # Context
+//!
+//! | call | process | softirq | hardirq | NMI | PREEMPT_RT |
+//! |---|---|---|---|---|---|
+//! | [`try_read`] | y | y | y | y | as left |
+//! | [`read`], [`begin`] | y | `C` is [`Bh`] or [`Irq`] | `C` is [`Irq`] | n | not hardirq, may sleep |
+//! | [`write`], [`read_exclusive`] | y | see text | n | n | sleeps |
+//! | `write_bh`, `read_exclusive_bh` | y | y | n | n | sleeps |
+//! | `write_irq`, `read_exclusive_irq` | y | y | y | n | sleeps, not in hardirq |
+//! | [`RawSeqLock`], all calls | as above | as above | as above | as above | as left |
+//! | [`Latch::read`] | y | y | y | y | as left |
+//!
+//! A plain writer or exclusive reader may run in a softirq or hardirq too if no other of the same
+//! lock interrupts it, which is what lockdep checks. A reader must not run within its own write
+//! section: it would wait for itself.
+//!
+//! # Memory ordering
+//!
+//! A read that returned a value saw all of the writes of the writer that stored it and none of the
+//! next one's. Beginning a read is an acquire operation, ending a write a release operation.
+//!
+//! # Leaks
+//!
+//! A guard that is leaked leaves the lock held, with the switched-off things off: writers and
+//! exclusive readers spin for ever, and after a leaked write guard so do optimistic readers, but for
+//! [`try_read`]. No memory is at risk.
+//!
+//! After XWOS's `Seqlock`, with Linux's `seqlock_t` beneath.
+//!
+//! C header: [`include/linux/seqlock.h`](srctree/include/linux/seqlock.h)
+//!
+//! [`write`]: SeqLock::write
+//! [`try_write`]: SeqLock::try_write
+//! [`read`]: SeqLock::read
+//! [`begin`]: SeqLock::begin
+//! [`try_read`]: SeqLock::try_read
+//! [`read_exclusive`]: SeqLock::read_exclusive
+//! [`try_read_exclusive`]: SeqLock::try_read_exclusive
+
+use core::{
+    cell::UnsafeCell,
+    marker::{
+        PhantomData,
+        PhantomPinned, //
+    },
+    mem::MaybeUninit,
+    pin::Pin, //
+};
+use kernel::{
+    bindings,
+    prelude::*,
+    str::CStr,
+    sync::LockClassKey, //
+};
+
+mod context;
+mod count;
+mod data;
+mod exclusive;
+mod fixed;
+mod kind;
+mod latch;
+mod read;
+mod sequence;
+mod write;
+
+pub use context::{
+    bh_disable,
+    preempt_disable,
+    AtLeast,
+    Bh,
+    BhDisabled,
+    Context,
+    Irq,
+    Preempt,
+    PreemptDisabled,
+    Token, //
+};
+pub use count::SeqCount;
+pub use data::{
+    Field,
+    SeqData, //
+};
+pub use exclusive::ExclusiveGuard;
+pub use kind::{
+    Kind,
+    Raw,
+    Spin, //
+};
+pub use latch::Latch;
+pub use read::{
+    ReadSection,
+    Retry,
+    Unvalidated, //
+};
+pub use write::WriteGuard;
+
+use data::WordCell;
+
+/// The lock and its value, whatever the context.
+///
+/// # Invariants
+///
+/// `raw` is an initialised lock, and `data` is only stored to by who holds it, between
+/// `sequence::write_begin` and `sequence::write_end`.
+#[repr(C)]
+struct Body<T: SeqData, K: Kind> {
+    raw: UnsafeCell<MaybeUninit<K::Raw>>,
+    data: WordCell<T>,
+}
+
+impl<T: SeqData, K: Kind> Body<T, K> {
+    #[inline(always)]
+    fn raw(&self) -> *mut K::Raw {
+        self.raw.get().cast()
+    }
+
+    #[inline(always)]
+    fn sequence(&self) -> *mut bindings::seqcount_t {
+        K::sequence(self.raw())
+    }
+
+    #[inline(always)]
+    fn lock(&self) -> *mut K::Lock {
+        K::lock(self.raw())
+    }
+}
+
+/// A value under a sequence lock; see the [module's text](self).
+///
+/// Made by [`new_seqlock!`](crate::new_seqlock) in place, or by
+/// [`seqlock_static!`](crate::seqlock_static) as a static.
+///
+/// It is laid out as C's `struct { seqlock_t lock; T data __aligned(8); }`.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::prelude::*;
+/// use quiesce::{new_seqlock, seqlock::{Irq, SeqLock}};
+///
+/// #[derive(Clone, Copy)]
+/// struct Clock {
+///     seconds: u64,
+///     nanos: u32,
+/// }
+///
+/// fn example() -> Result {
+///     let clock = KBox::pin_init(
+///         new_seqlock!(SeqLock<Clock, Irq>, Clock { seconds: 0, nanos: 0 }),
+///         GFP_KERNEL,
+///     )?;
+///     clock.write_irq().set(Clock { seconds: 1, nanos: 500 });
+///     let now = clock.read();
+///     assert_eq!((now.seconds, now.nanos), (1, 500));
+///     Ok(())
+/// }
+/// ```
+#[repr(C)]
+#[pin_data]
+pub struct SeqLock<T: SeqData, C: Context = Preempt, K: Kind = Spin> {
+    body: Body<T, K>,
+    _context: PhantomData<fn() -> C>,
+    #[pin]
+    _pin: PhantomPinned,
+}
+
+/// A [`SeqLock`] that spins on PREEMPT_RT too, for hardware interrupts there.
+///
+/// Everywhere else the two are the same.
+pub type RawSeqLock<T, C = Preempt> = SeqLock<T, C, Raw>;
+
+// SAFETY: The value is `Send`, and the kernel's lock belongs to no task while it is not held.
+unsafe impl<T: SeqData, C: Context, K: Kind> Send for SeqLock<T, C, K> {}
+
+// SAFETY: Optimistic readers get copies of the value, which is `Send`; a reference to it gets only
+// who holds the lock, one at a time.
+unsafe impl<T: SeqData, C: Context, K: Kind> Sync for SeqLock<T, C, K> {}
+
+impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
+    /// Makes a lock in place; [`new_seqlock!`](crate::new_seqlock) finds the last three arguments.
+    pub fn new(
+        value: T,
+        name: &'static CStr,
+        lock_key: Pin<&'static LockClassKey>,
+        seq_key: Pin<&'static LockClassKey>,
+    ) -> impl PinInit<Self> {
+        let init = move |slot: *mut Self| {
+            // SAFETY: `slot` is valid for writes, and nothing is there yet.
+            // INVARIANT: The lock is initialised.
+            unsafe {
+                (&raw mut (*slot).body.data).write(WordCell::new(value));
+                K::init(
+                    (&raw mut (*slot).body.raw).cast(),
+                    name.as_char_ptr(),
+                    lock_key.as_ptr(),
+                    seq_key.as_ptr(),
+                );
+            }
+            Ok(())
+        };
+        // SAFETY: All fields with a size were initialised, and the lock stays where it is.
+        unsafe { pin_init::pin_init_from_closure(init) }
+    }
+
+    /// The lock's C type, to share it with C code.
+    ///
+    /// C code that holds it may not keep it, by any path of this lock's.
+    pub fn as_raw(&self) -> *mut K::Raw {
+        self.body.raw()
+    }
+
+    /// The value's address, to share it with C code, which reads and writes it under the lock of
+    /// [`SeqLock::as_raw`].
+    pub fn data_ptr(&self) -> *mut T {
+        self.body.data.get()
+    }
+
+    /// The value, without a lock as nobody else has it.
+    pub fn value_mut(self: Pin<&mut Self>) -> &mut T {
+        // SAFETY: The lock is not moved, the value is not pinned; there are no other references to
+        // either, so that no guard and no reader is left.
+        unsafe { &mut *self.get_unchecked_mut().body.data.get() }
+    }
+}
+
+impl<T: SeqData, C: Context> SeqLock<T, C, Spin> {
+    /// A lock that C code made.
+    ///
+    /// # Safety
+    ///
+    /// `raw` is the first member of a C structure that lives for `'a` and is aligned as `Self` is;
+    /// the second is a valid `T`, aligned to 8 bytes and with room for its size rounded up to that.
+    /// The lock is initialised. C code writes the value only under the lock as a writer, and in a
+    /// mode at least as strong as `C`.
+    pub unsafe fn from_raw<'a>(raw: *mut bindings::seqlock_t) -> &'a Self {
+        // SAFETY: As the caller promises, this is the layout of `Self`.
+        unsafe { &*raw.cast() }
+    }
+}
+
+/// Makes a [`SeqLock`] in place, with lockdep classes of its own:
+/// `new_seqlock!([type,] value[, c"name"])`.
+///
+/// See [`SeqLock`] for an example.
+#[macro_export]
+macro_rules! new_seqlock {
+    (@ $t:ty, $value:expr, $name:expr) => {
+        <$t>::new(
+            $value,
+            $name,
+            ::kernel::static_lock_class!(),
+            ::kernel::static_lock_class!(),
+        )
+    };
+    ($t:ty, $value:expr, $name:literal $(,)?) => {
+        $crate::new_seqlock!(@ $t, $value, $name)
+    };
+    ($t:ty, $value:expr $(,)?) => {
+        $crate::new_seqlock!(@ $t, $value, ::kernel::optional_name!())
+    };
+    ($value:expr $(,)?) => {
+        $crate::new_seqlock!(@ $crate::seqlock::SeqLock<_>, $value, ::kernel::optional_name!())
+    };
+}

@@ -162,6 +162,13 @@ impl Count for Many {
     }
 }
 
+/// What a guard does with its object's reference, which is never to arm it.
+#[inline(always)]
+fn rundown<O: HasRundown + ?Sized>(object: &O) -> &O::Ref {
+    // SAFETY: As said above.
+    unsafe { object.rundown() }
+}
+
 /// An acquired object: it is not run down as long as this exists.
 ///
 /// There are names for the usual ones: [`RundownGuard`], [`SendGuard`], [`ArcGuard`] and their
@@ -206,7 +213,7 @@ impl<P: Pointer, M: Mobility, N: Count> Guard<P, M, N> {
     #[inline(always)]
     unsafe fn from_acquired(at: P, count: N) -> Self {
         let held = if M::BOUND {
-            Held::hold(at.rundown().dep())
+            Held::hold(rundown(&*at).dep())
         } else {
             Held::NO
         };
@@ -221,7 +228,7 @@ impl<P: Pointer, M: Mobility, N: Count> Guard<P, M, N> {
 
     #[inline(always)]
     pub(super) fn acquire(at: P, count: N) -> Result<Self, RundownError> {
-        count.acquire(at.rundown())?;
+        count.acquire(rundown(&*at))?;
         // SAFETY: They were acquired just now.
         Ok(unsafe { Self::from_acquired(at, count) })
     }
@@ -230,7 +237,7 @@ impl<P: Pointer, M: Mobility, N: Count> Guard<P, M, N> {
     #[inline(always)]
     fn into_acquired(self) -> (P, N) {
         let this = ManuallyDrop::new(self);
-        this.held.let_go(this.at.rundown().dep());
+        this.held.let_go(rundown(&*this.at).dep());
         // SAFETY: `this` is not used after this, so that each field is moved out once.
         unsafe { (ptr::read(&this.at), ptr::read(&this.count)) }
     }
@@ -250,7 +257,7 @@ impl<P: Pointer, M: Mobility, N: Count> Guard<P, M, N> {
     /// Whether somebody wants the object gone: a holder of long standing should let go then.
     #[inline]
     pub fn is_rundown_requested(&self) -> bool {
-        self.at.rundown().is_rundown_requested()
+        rundown(&*self.at).is_rundown_requested()
     }
 
     /// Makes the guard one that can move to another task; lockdep loses sight of it.
@@ -285,9 +292,9 @@ impl<P: Pointer, M: Mobility, N: Count> Guard<P, M, N> {
     /// [`into_rundown`](Self::into_rundown), waiting as `how` says.
     pub fn into_rundown_with(self, how: Wait) -> Result<P, RundownError> {
         let at = self.at.clone();
-        at.rundown().begin_rundown();
+        rundown(&*at).begin_rundown();
         drop(self);
-        at.rundown().wait_with(how)?;
+        rundown(&*at).wait_with(how)?;
         Ok(at)
     }
 }
@@ -336,7 +343,7 @@ impl<P: Pointer, M: Mobility> Guard<P, M, Many> {
         N2: Count,
     {
         let sum = self.count.0.saturating_add(other.count.get());
-        if sum > Many::MAX || !ptr::eq(self.at.rundown(), other.at.rundown()) {
+        if sum > Many::MAX || !ptr::eq(rundown(&*self.at), rundown(&*other.at)) {
             return Err(other);
         }
         // The other's pointer goes; its acquisitions stay.
@@ -362,7 +369,7 @@ impl<P: Pointer, M: Mobility> Clone for Guard<P, M, One> {
     #[cfg_attr(CONFIG_LOCKDEP, track_caller)]
     fn clone(&self) -> Self {
         // SAFETY: This guard has an acquisition.
-        unsafe { self.at.rundown().acquire_more(1) };
+        unsafe { rundown(&*self.at).acquire_more(1) };
         // SAFETY: It was acquired just now.
         unsafe { Self::from_acquired(self.at.clone(), One::new()) }
     }
@@ -371,10 +378,10 @@ impl<P: Pointer, M: Mobility> Clone for Guard<P, M, One> {
 impl<P: Pointer, M: Mobility, N: Count> Drop for Guard<P, M, N> {
     #[inline(always)]
     fn drop(&mut self) {
-        let rundown = self.at.rundown();
-        self.held.let_go(rundown.dep());
+        let from = rundown(&*self.at);
+        self.held.let_go(from.dep());
         // SAFETY: By the type invariants the acquisitions are there, and the guard is gone after
         // this.
-        unsafe { self.count.release(rundown) }
+        unsafe { self.count.release(from) }
     }
 }

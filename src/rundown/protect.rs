@@ -207,7 +207,12 @@ pub unsafe trait HasRundown: Sync {
     type Ref: RundownProtect;
 
     /// The reference.
-    fn rundown(&self) -> &Self::Ref;
+    ///
+    /// # Safety
+    ///
+    /// The caller does not arm it again: an object may have more to do then, as
+    /// [`Rundown`](super::Rundown) has, which may lack a value.
+    unsafe fn rundown(&self) -> &Self::Ref;
 
     /// Acquires the object, or fails if its rundown has begun.
     ///
@@ -295,7 +300,7 @@ macro_rules! impl_has_rundown {
             type Ref = $ref;
 
             #[inline(always)]
-            fn rundown(&self) -> &Self::Ref {
+            unsafe fn rundown(&self) -> &Self::Ref {
                 &self.$field
             }
         }

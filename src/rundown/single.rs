@@ -202,7 +202,7 @@ unsafe impl<C: Drained> RawRundown for RundownRef<C> {
     }
 
     fn wait_raw(&self, how: Wait, claim: bool) -> Result<(), RundownError> {
-        self.might_wait();
+        how.tell(&self.dep);
         word::wait(&self.word, how, claim, &|| self.callback.drained())
     }
 
@@ -250,7 +250,7 @@ unsafe impl<C: Drained> HasRundown for RundownRef<C> {
     type Ref = Self;
 
     #[inline(always)]
-    fn rundown(&self) -> &Self {
+    unsafe fn rundown(&self) -> &Self {
         self
     }
 }

@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Optimistic readers.
+
+use core::{
+    marker::PhantomData,
+    mem::MaybeUninit, //
+};
+use kernel::{
+    bindings,
+    processor::cpu_relax, //
+};
+
+use super::{
+    data::Words,
+    sequence,
+    Body,
+    Context,
+    Field,
+    Kind,
+    SeqData,
+    SeqLock,
+    Spin, //
+};
+
+impl<T: SeqData, K: Kind> Body<T, K> {
+    #[inline(always)]
+    fn begin(&self) -> u32 {
+        // SAFETY: By the type invariants the lock is initialised.
+        unsafe { sequence::begin(self.sequence(), || K::begin_in_c(self.raw())) }
+    }
+
+    #[inline(always)]
+    fn retry(&self, start: u32) -> bool {
+        // SAFETY: By the type invariants the lock is initialised.
+        unsafe { sequence::retry(self.sequence(), start) }
+    }
+
+    /// One pass of `copy`, which does not wait for a writer.
+    #[inline(always)]
+    fn try_copy<R>(&self, copy: impl FnOnce() -> R) -> Option<R> {
+        // SAFETY: By the type invariants the lock is initialised.
+        let start = unsafe { sequence::peek(self.sequence()) };
+        if start & 1 != 0 {
+            return None;
+        }
+        let copy = copy();
+        (!self.retry(start)).then_some(copy)
+    }
+}
+
+impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
+    /// Copies the value out, again until no writer came in between.
+    ///
+    /// Spins while a writer is active; on PREEMPT_RT a [`Spin`] lock then sleeps until it is done.
+    /// How often it copies has no bound: see [`SeqLock::read_or_lock`].
+    ///
+    /// In process context; in softirqs if `C` is [`Bh`](super::Bh) or [`Irq`](super::Irq), in
+    /// hardware interrupts if it is [`Irq`](super::Irq), not on PREEMPT_RT unless the lock is
+    /// [`Raw`](super::Raw). Not in NMIs, and not by who holds a write guard of the lock: it would
+    /// spin for ever.
+    #[inline]
+    pub fn read(&self) -> T {
+        loop {
+            let start = self.body.begin();
+            let copy = self.body.data.load();
+            if !self.body.retry(start) {
+                // SAFETY: The counter was even and is the same, so that no writer stored while the
+                // value was copied.
+                return unsafe { copy.assume_whole() };
+            }
+        }
+    }
+
+    /// Copies the value out in one pass; [`None`] if a writer came in between or is active.
+    ///
+    /// From any context, also NMI, and also on PREEMPT_RT: it never waits.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use quiesce::seqlock::SeqLock;
+    /// fn sample(lock: &SeqLock<u64>, last: u64) -> u64 {
+    ///     lock.try_read().unwrap_or(last)
+    /// }
+    /// ```
+    #[inline]
+    pub fn try_read(&self) -> Option<T> {
+        let copy = self.body.try_copy(|| self.body.data.load())?;
+        // SAFETY: As in `read`.
+        Some(unsafe { copy.assume_whole() })
+    }
+
+    /// Copies one field out, again until no writer came in between.
+    ///
+    /// Context as for [`SeqLock::read`].
+    #[inline]
+    pub fn read_field<F: SeqData>(&self, field: Field<T, F>) -> F {
+        loop {
+            let start = self.body.begin();
+            let copy = self.body.data.load_field(field);
+            if !self.body.retry(start) {
+                // SAFETY: As in `read`, and a part of a value is a value of its type.
+                return unsafe { copy.assume_init() };
+            }
+        }
+    }
+
+    /// Copies the value out in at most `N` passes, and under the lock if all are disturbed.
+    ///
+    /// So it waits no longer than for the lock, which it takes exclusively in mode `C`. Context as
+    /// for [`SeqLock::read_exclusive_in`] in that mode.
+    #[inline]
+    pub fn read_or_lock<const N: usize>(&self) -> T {
+        for _ in 0..N {
+            if let Some(value) = self.try_read() {
+                return value;
+            }
+            cpu_relax();
+        }
+        *self.read_exclusive_in::<C>()
+    }
+
+    /// Begins a read, to copy and validate by hand.
+    ///
+    /// Waits while a writer is active. Context as for [`SeqLock::read`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use quiesce::{seq_field, seqlock::SeqLock};
+    /// # #[derive(Clone, Copy)]
+    /// # struct Clock { seconds: u64, nanos: u32 }
+    /// fn now(clock: &SeqLock<Clock>) -> (u64, u32) {
+    ///     loop {
+    ///         let section = clock.begin();
+    ///         let seconds = section.field(seq_field!(Clock, seconds));
+    ///         let nanos = section.field(seq_field!(Clock, nanos));
+    ///         if let (Ok(seconds), Ok(nanos)) = (seconds.validate(), nanos.validate()) {
+    ///             return (seconds, nanos);
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    #[inline]
+    pub fn begin(&self) -> ReadSection<'_, T, K> {
+        ReadSection {
+            start: self.body.begin(),
+            body: &self.body,
+        }
+    }
+
+    /// Begins a read unless a writer is active; never waits. From any context.
+    #[inline]
+    pub fn try_begin(&self) -> Option<ReadSection<'_, T, K>> {
+        // SAFETY: By the type invariants the lock is initialised.
+        let start = unsafe { sequence::peek(self.body.sequence()) };
+        (start & 1 == 0).then_some(ReadSection {
+            start,
+            body: &self.body,
+        })
+    }
+
+    /// Calls `f` with a section until it returns [`Ok`], which is when what it validated was whole.
+    ///
+    /// Context as for [`SeqLock::read`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use quiesce::{seq_field, seqlock::SeqLock};
+    /// # #[derive(Clone, Copy)]
+    /// # struct Clock { seconds: u64, nanos: u32 }
+    /// fn now(clock: &SeqLock<Clock>) -> (u64, u32) {
+    ///     clock.read_with(|s| {
+    ///         let seconds = s.field(seq_field!(Clock, seconds));
+    ///         let nanos = s.field(seq_field!(Clock, nanos));
+    ///         Ok((seconds.validate()?, nanos.validate()?))
+    ///     })
+    /// }
+    /// ```
+    #[inline]
+    pub fn read_with<R>(&self, mut f: impl FnMut(&ReadSection<'_, T, K>) -> Result<R, Retry>) -> R {
+        loop {
+            if let Ok(ret) = f(&self.begin()) {
+                return ret;
+            }
+        }
+    }
+}
+
+/// A writer came in between; the copy is worthless.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retry;
+
+/// An optimistic read under way.
+///
+/// It holds nothing off; leaking it does no harm.
+#[must_use = "a read that copies nothing is of no use"]
+pub struct ReadSection<'a, T: SeqData, K: Kind = Spin> {
+    body: &'a Body<T, K>,
+    start: u32,
+}
+
+impl<T: SeqData, K: Kind> ReadSection<'_, T, K> {
+    /// Copies the value, whole or not.
+    #[inline]
+    pub fn load(&self) -> Unvalidated<'_, T> {
+        self.unvalidated(self.body.data.load())
+    }
+
+    /// Copies a field, whole or not.
+    #[inline]
+    pub fn field<F: SeqData>(&self, field: Field<T, F>) -> Unvalidated<'_, F> {
+        self.unvalidated(Words::from(self.body.data.load_field(field)))
+    }
+
+    /// Whether a writer came since the section began, so that what it copied is worthless.
+    #[inline]
+    pub fn retry(&self) -> bool {
+        self.body.retry(self.start)
+    }
+
+    #[inline(always)]
+    fn unvalidated<V>(&self, copy: Words<V>) -> Unvalidated<'_, V> {
+        // INVARIANT: The copy was made after the counter was read, which was even.
+        Unvalidated {
+            copy,
+            sequence: self.body.sequence(),
+            start: self.start,
+            _section: PhantomData,
+        }
+    }
+}
+
+/// On KCSAN a begin without its retry would leave accesses unchecked.
+#[cfg(CONFIG_KCSAN)]
+impl<T: SeqData, K: Kind> Drop for ReadSection<'_, T, K> {
+    fn drop(&mut self) {
+        let _ = self.retry();
+    }
+}
+
+/// A copy that may be a mixture of two values.
+///
+/// # Invariants
+///
+/// It was copied after the counter `sequence` of an initialised lock was `start`, which is even.
+#[must_use = "the copy has to be validated"]
+pub struct Unvalidated<'s, V> {
+    copy: Words<V>,
+    sequence: *const bindings::seqcount_t,
+    start: u32,
+    _section: PhantomData<&'s ()>,
+}
+
+impl<V> Unvalidated<'_, V> {
+    /// The value, if no writer came since the section began.
+    ///
+    /// All the copies of one section that are found valid are of the same value.
+    #[inline]
+    pub fn validate(self) -> Result<V, Retry> {
+        // SAFETY: By the type invariants the lock is initialised; it outlives the section.
+        if unsafe { sequence::retry(self.sequence, self.start) } {
+            return Err(Retry);
+        }
+        // SAFETY: The counter was even before the copy was made and is the same after it, so that
+        // no writer stored in between.
+        Ok(unsafe { self.copy.assume_whole() })
+    }
+
+    /// What was copied, be it whole or not.
+    #[inline]
+    pub fn into_inner(self) -> MaybeUninit<V> {
+        self.copy.into_inner()
+    }
+}
