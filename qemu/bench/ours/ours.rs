@@ -47,7 +47,7 @@ extern "C" fn bench_ours_settle() {
 extern "C" fn bench_ours_size(which: u32) -> u64 {
     let size = match which {
         0 => size_of::<quiesce::rundown::RundownRef>(),
-        1 => rundown::percpu_size(),
+        1 => size_of::<quiesce::rundown::PerCpuRundownRef>(),
         2 => size_of::<quiesce::seqlock::SeqLock<seqlock::Payload>>(),
         3 => size_of::<quiesce::rcu::RcuCell<KBox<quiesce::rcu::Object<[u64; 3]>>>>(),
         4 => size_of::<quiesce::rcu::Object<[u64; 3]>>(),
