@@ -141,7 +141,8 @@ def count(functions, name, via):
     insns = functions.get(name)
     if not insns:
         return None
-    path = fast_path(insns, via)
+    # What does the work may be out of line.
+    path = fast_path(insns, via) or fast_path(insns, [])
     if path is None:
         return None
     calls = [re.split(r"[-+]0x", i.reloc.split()[-1] if i.reloc else i.args)[0]
@@ -266,7 +267,7 @@ def main():
         for name, folder in folders.items():
             for path in objects(folder):
                 insns = disassemble(path).get(args.show)
-                for i in (fast_path(insns, via) or []) if insns else []:
+                for i in (fast_path(insns, via) or fast_path(insns, []) or []) if insns else []:
                     print(f"{name}: {i.addr:6x} {i.op} {i.args} {i.reloc}")
         return 0
     kernels = {name: measure(folder) for name, folder in folders.items()}
