@@ -31,11 +31,18 @@ pub(super) unsafe fn begin(seq: *mut bindings::seqcount_t, wait: impl FnOnce() -
     }
     // SAFETY: The counter is initialised and written by marked accesses.
     // ORDERING: The acquire keeps the copy after this load, so that it cannot be older.
-    let start = unsafe { arch::load_acquire_u32(counter(seq)) };
-    if start & 1 == 0 {
-        start
-    } else {
-        wait()
+    unsafe {
+        // A call, even on the way that is never taken, costs each reader the registers that have to
+        // live over it. Only where waiting may be sleeping there has to be one.
+        if !cfg!(CONFIG_PREEMPT_RT) {
+            return arch::load_acquire_even_u32(counter(seq));
+        }
+        let start = arch::load_acquire_u32(counter(seq));
+        if start & 1 == 0 {
+            start
+        } else {
+            wait()
+        }
     }
 }
 
