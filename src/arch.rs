@@ -191,6 +191,18 @@ pub(crate) mod seq {
         }
     }
 
+    /// Waits a moment within a loop that spins; C's `cpu_relax()`.
+    #[inline(always)]
+    pub(crate) fn relax() {
+        #[cfg(all(CONFIG_X86_64, not(CONFIG_RUST_INLINE_HELPERS)))]
+        // SAFETY: `pause` changes nothing; without `nomem` it is a `barrier()` too, as in C.
+        unsafe {
+            core::arch::asm!("pause", options(nostack, preserves_flags))
+        }
+        #[cfg(not(all(CONFIG_X86_64, not(CONFIG_RUST_INLINE_HELPERS))))]
+        kernel::processor::cpu_relax();
+    }
+
     /// `READ_ONCE()` of a `u32`.
     ///
     /// # Safety
