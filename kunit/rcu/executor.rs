@@ -34,7 +34,7 @@ use kernel::{
         self,
         Work,
         WorkItem, //
-    },
+    }, //
 };
 
 /// What a waker of [`waker`] does.
@@ -87,7 +87,12 @@ pub(crate) fn waker<W: Wake>(wake: Arc<W>) -> Waker {
     }
 
     // SAFETY: The functions keep the contract of a waker, from any thread as `W: Send + Sync`.
-    unsafe { Waker::from_raw(RawWaker::new(Arc::into_raw(wake).cast(), &Table::<W>::TABLE)) }
+    unsafe {
+        Waker::from_raw(RawWaker::new(
+            Arc::into_raw(wake).cast(),
+            &Table::<W>::TABLE,
+        ))
+    }
 }
 
 #[pin_data]

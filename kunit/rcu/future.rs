@@ -157,7 +157,10 @@ mod tests {
         let mut early = 0;
         rcu::global().run(|_| {
             for _ in 0..N {
-                futures.push(KBox::pin(rcu::global().synchronize(), GFP_ATOMIC)?, GFP_ATOMIC)?;
+                futures.push(
+                    KBox::pin(rcu::global().synchronize(), GFP_ATOMIC)?,
+                    GFP_ATOMIC,
+                )?;
             }
             // Later ones first; each twice.
             for future in futures.iter_mut().rev() {
@@ -192,7 +195,7 @@ mod tests {
         assert_eq!(early, 0);
         assert_eq!(ready, N);
         // Some of the dropped ones may have been woken before they were.
-        assert!(times >= N / 2 && times <= N);
+        assert!((N / 2..=N).contains(&times));
         Ok(())
     }
 

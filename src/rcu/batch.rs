@@ -135,7 +135,11 @@ impl<P: UniquePointer<D>, D: Domain> Batch<P, D> {
         self.wait(true, Location::caller())
     }
 
-    fn wait(self, expedited: bool, caller: &Location<'_>) -> Result<Reclaimed<P, D>, Refused<Self>> {
+    fn wait(
+        self,
+        expedited: bool,
+        caller: &Location<'_>,
+    ) -> Result<Reclaimed<P, D>, Refused<Self>> {
         if self.is_empty() {
             return Ok(Reclaimed(self));
         }

@@ -154,9 +154,8 @@ unsafe fn post(state: &'static DomainState) {
 unsafe extern "C" fn grace_period_over(head: *mut bindings::callback_head) {
     let head = Opaque::cast_from(head);
     // SAFETY: By the safety requirements.
-    let state = unsafe {
-        DomainState::of_waiters(kernel::container_of!(head, Waiters, head).cast_mut())
-    };
+    let state =
+        unsafe { DomainState::of_waiters(kernel::container_of!(head, Waiters, head).cast_mut()) };
     if wake(state) {
         // SAFETY: The domain has callbacks, so it is ready; it is still armed.
         unsafe { post(state) };
