@@ -3,7 +3,12 @@
 //! Suites of `quiesce::seqlock`.
 
 mod broken;
+mod c;
+mod count;
+mod facade;
+mod latch;
 mod modes;
 mod order;
+mod payload;
 mod read;
 mod stress;

@@ -27,7 +27,7 @@ use kernel::{
     clippy::all,
     clippy::undocumented_unsafe_blocks
 )]
-mod bindings {
+pub(crate) mod bindings {
     use kernel::ffi;
     include!(concat!(env!("QUIESCE_OBJ"), "/kunit/support_generated.rs"));
 }

@@ -86,6 +86,7 @@ mod exclusive;
 mod fixed;
 mod kind;
 mod latch;
+mod mode;
 mod read;
 mod sequence;
 mod write;
@@ -114,6 +115,21 @@ pub use kind::{
     Spin, //
 };
 pub use latch::Latch;
+pub use mode::{
+    AnyGuard,
+    AnyMode,
+    AnyReader,
+    AnyWriter,
+    LockGuard,
+    Mode,
+    ReadExclusiveMode,
+    SeqLockError,
+    SeqLockGuard,
+    SeqLockMode,
+    SeqLockReadGuard,
+    WriteMode,
+    SIZEOF_SEQLOCK, //
+};
 pub use read::{
     ReadSection,
     Retry,

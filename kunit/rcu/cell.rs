@@ -206,12 +206,14 @@ mod tests {
         struct Outer {
             inner: RcuCell<Number>,
         }
-        let new = |n| Ok::<_, Error>(KBox::new(
-            Object::new(Outer {
-                inner: RcuCell::new(number(n)?),
-            }),
-            GFP_KERNEL,
-        )?);
+        let new = |n| {
+            Ok::<_, Error>(KBox::new(
+                Object::new(Outer {
+                    inner: RcuCell::new(number(n)?),
+                }),
+                GFP_KERNEL,
+            )?)
+        };
         let cell = RcuCell::<_, Global>::new(new(1)?);
         let one = rcu::global().run(|t| *cell.read(t).inner.read(t));
         let next = number(2)?;

@@ -254,7 +254,15 @@ mod tests {
             let over = domain.run(|_| polled.wait().is_ok());
             polled = domain.cookie();
             domain.synchronize_blocking()?;
-            Ok([during, started, expedited, snapshot, late, over, polled.is_over()])
+            Ok([
+                during,
+                started,
+                expedited,
+                snapshot,
+                late,
+                over,
+                polled.is_over(),
+            ])
         }
         let global = all(rcu::global(), support::cpu_relax)?;
         let sleepy = all(Srcu::<Sleepy>::init()?, || support::msleep(1))?;

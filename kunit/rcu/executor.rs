@@ -18,11 +18,7 @@ use core::{
     },
 };
 use kernel::{
-    impl_has_work,
-    new_condvar,
-    new_mutex,
-    new_spinlock_irq,
-    new_work,
+    impl_has_work, new_condvar, new_mutex, new_spinlock_irq, new_work,
     prelude::*,
     sync::{
         Arc,
@@ -87,7 +83,12 @@ pub(crate) fn waker<W: Wake>(wake: Arc<W>) -> Waker {
     }
 
     // SAFETY: The functions keep the contract of a waker, from any thread as `W: Send + Sync`.
-    unsafe { Waker::from_raw(RawWaker::new(Arc::into_raw(wake).cast(), &Table::<W>::TABLE)) }
+    unsafe {
+        Waker::from_raw(RawWaker::new(
+            Arc::into_raw(wake).cast(),
+            &Table::<W>::TABLE,
+        ))
+    }
 }
 
 #[pin_data]

@@ -157,7 +157,10 @@ mod tests {
         let mut early = 0;
         rcu::global().run(|_| {
             for _ in 0..N {
-                futures.push(KBox::pin(rcu::global().synchronize(), GFP_ATOMIC)?, GFP_ATOMIC)?;
+                futures.push(
+                    KBox::pin(rcu::global().synchronize(), GFP_ATOMIC)?,
+                    GFP_ATOMIC,
+                )?;
             }
             // Later ones first; each twice.
             for future in futures.iter_mut().rev() {

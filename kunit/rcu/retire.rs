@@ -46,10 +46,7 @@ impl Tally {
     }
 
     fn get(&self) -> (usize, usize) {
-        (
-            self.dropped.load(Relaxed),
-            self.preemptible.load(Relaxed),
-        )
+        (self.dropped.load(Relaxed), self.preemptible.load(Relaxed))
     }
 }
 

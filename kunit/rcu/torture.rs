@@ -178,10 +178,7 @@ impl<D: Domain> Real<D> {
         Ok(Self {
             domain,
             soft: RcuCell::new(soft(counters)?),
-            process: RcuCell::new(KBox::new(
-                Object::new(Element::new(counters)),
-                GFP_KERNEL,
-            )?),
+            process: RcuCell::new(KBox::new(Object::new(Element::new(counters)), GFP_KERNEL)?),
             shared: [
                 RcuCell::new(shared(counters)?),
                 RcuCell::new(shared(counters)?),
@@ -260,10 +257,9 @@ impl<D: Domain> Scheme for Real<D> {
                 }
             }
             Path::DeferSoftirq => self.soft.publish(soft(counters)?),
-            Path::DeferProcess => self.process.publish(KBox::new(
-                Object::new(Element::new(counters)),
-                GFP_KERNEL,
-            )?),
+            Path::DeferProcess => self
+                .process
+                .publish(KBox::new(Object::new(Element::new(counters)), GFP_KERNEL)?),
             Path::DeferShared => {
                 // One object in two cells, retired from both at about the same time.
                 let element = shared(counters)?;

@@ -242,26 +242,26 @@ impl Report {
 fn writable<C: Context + Mode, K: Kind + Spins>(from: From) -> bool {
     match from {
         From::Process => true,
-        From::Softirq => C::LEVEL >= 1,
-        From::Hardirq => C::LEVEL >= 2 && K::SPINS,
+        From::Softirq => C::ORDER >= 1,
+        From::Hardirq => C::ORDER >= 2 && K::SPINS,
     }
 }
 
 /// The order of the contexts, for run-time decisions of the tests.
 pub(crate) trait Mode {
-    const LEVEL: u32;
+    const ORDER: u32;
 }
 
 impl Mode for Preempt {
-    const LEVEL: u32 = 0;
+    const ORDER: u32 = 0;
 }
 
 impl Mode for Bh {
-    const LEVEL: u32 = 1;
+    const ORDER: u32 = 1;
 }
 
 impl Mode for Irq {
-    const LEVEL: u32 = 2;
+    const ORDER: u32 = 2;
 }
 
 /// Whether a kind of lock spins on this kernel.
@@ -285,7 +285,7 @@ impl<C: Context + Mode, K: Kind + Spins> Subject for SeqLock<Payload, C, K> {
     fn new() -> Result<Arc<Self>> {
         // A macro in a generic function is one place, and so one lockdep class.
         let zero = Payload::of(0);
-        match C::LEVEL {
+        match C::ORDER {
             0 => Arc::pin_init(new_seqlock!(Self, zero, c"stress"), GFP_KERNEL),
             1 => Arc::pin_init(new_seqlock!(Self, zero, c"stress_bh"), GFP_KERNEL),
             _ => Arc::pin_init(new_seqlock!(Self, zero, c"stress_irq"), GFP_KERNEL),

@@ -270,8 +270,7 @@ where
 impl<T, D: Domain, C: DropContext> sealed::Sealed for Arc<Shared<T, D, C>> {}
 
 // SAFETY: A shared object begins with its head, of which `Shared::retire` makes good use.
-unsafe impl<T: 'static, D: Domain, C: DropContext> RcuPointer<D>
-    for Arc<Shared<T, D, C>> {
+unsafe impl<T: 'static, D: Domain, C: DropContext> RcuPointer<D> for Arc<Shared<T, D, C>> {
     type Borrowed<'a> = ArcBorrow<'a, Shared<T, D, C>>;
 
     fn into_raw(self) -> *mut c_void {

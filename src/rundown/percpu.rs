@@ -342,6 +342,12 @@ impl PerCpuRundownRef {
     }
 }
 
+impl PerCpuRundownRef {
+    pub(super) fn with_dep(dep: Dep) -> impl PinInit<Self, Error> {
+        Self::init((), true, dep)
+    }
+}
+
 impl<C: Drained> PerCpuRundownRef<C> {
     /// Initialises a live reference that calls `callback` when a rundown has ended.
     ///
@@ -394,7 +400,7 @@ impl<C: Drained> PerCpuRundownRef<C> {
     ///
     /// [`RundownError::RundownInProgress`] from the moment the rundown has begun.
     #[inline(always)]
-    #[cfg_attr(CONFIG_LOCKDEP, track_caller)]
+    #[cfg_attr(quiesce_track, track_caller)]
     pub fn try_acquire(&self) -> Result<RundownGuard<'_, Self>, RundownError> {
         HasRundown::try_acquire(self)
     }

@@ -24,6 +24,7 @@ use crate::{
     bindings as helpers,
     rundown::{
         lockdep::Dep,
+        track,
         RundownError, //
     }, //
 };
@@ -461,4 +462,5 @@ fn report(key: usize, waited: Jiffies, holders: usize) {
         ms % 1000,
         holders
     );
+    track::report(key);
 }

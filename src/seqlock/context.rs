@@ -41,9 +41,9 @@ use sealed::Sealed;
 ///
 /// [`Preempt`], [`Bh`] or [`Irq`], each stronger than the one before.
 pub trait Context: Sealed + AtLeast<Self> + Sized + 'static {
-    /// Whether the context is more than disabled preemption.
+    /// The context's place in the order of them.
     #[doc(hidden)]
-    const INTERRUPTS: bool;
+    const LEVEL: u8;
 
     /// What has to be known to leave the section.
     #[doc(hidden)]
@@ -357,7 +357,7 @@ impl_lock!(
 );
 
 impl Context for Preempt {
-    const INTERRUPTS: bool = false;
+    const LEVEL: u8 = 0;
     type State = ();
 
     #[inline(always)]
@@ -380,7 +380,7 @@ impl Context for Preempt {
 }
 
 impl Context for Bh {
-    const INTERRUPTS: bool = true;
+    const LEVEL: u8 = 1;
     type State = BhState;
 
     #[inline(always)]
@@ -403,7 +403,7 @@ impl Context for Bh {
 }
 
 impl Context for Irq {
-    const INTERRUPTS: bool = true;
+    const LEVEL: u8 = 2;
     type State = ();
 
     #[inline(always)]
@@ -601,7 +601,7 @@ unsafe impl Token<bindings::raw_spinlock_t> for LocalInterruptDisabled {
 /// bottom halves too, which is cheaper, and the flags can be saved.
 #[inline(always)]
 pub(super) fn exclusively<C: Context, R>(f: impl FnOnce() -> R) -> R {
-    if C::INTERRUPTS {
+    if C::LEVEL > Preempt::LEVEL {
         // SAFETY: They are restored below.
         let flags = unsafe { helpers::quiesce_helper_irq_save() };
         let ret = f();

@@ -92,13 +92,14 @@ impl<T: SeqData, L, C: Context> SeqCount<T, L, C> {
     /// Makes a counter in place, beside the lock that holds `owner`;
     /// [`new_seqcount!`](crate::new_seqcount) finds the last two arguments.
     ///
-    /// The owner has a size, so that its address is its own.
-    pub fn new<'a>(
+    /// The owner is what the lock guards; only its address matters. It has a size, so that its
+    /// address is its own.
+    pub fn new(
         value: T,
-        owner: &'a L,
+        owner: *const L,
         name: &'static CStr,
         key: Pin<&'static LockClassKey>,
-    ) -> impl PinInit<Self> + use<'a, T, L, C> {
+    ) -> impl PinInit<Self> {
         const { assert!(size_of::<L>() != 0, "the lock's data must have a size") };
         let init = move |slot: *mut Self| {
             // SAFETY: `slot` is valid for writes, and nothing is there yet.
@@ -251,7 +252,7 @@ impl<T: SeqData, L, C: Context> SeqCount<T, L, C> {
 }
 
 /// Makes a [`SeqCount`] in place, with a lockdep class of its own:
-/// `new_seqcount!(type, value, &owner[, c"name"])`.
+/// `new_seqcount!(type, value, &*guard[, c"name"])`.
 #[macro_export]
 macro_rules! new_seqcount {
     ($t:ty, $value:expr, $owner:expr, $name:literal $(,)?) => {

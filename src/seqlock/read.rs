@@ -31,7 +31,7 @@ impl<T: SeqData, K: Kind> Body<T, K> {
     }
 
     #[inline(always)]
-    fn retry(&self, start: u32) -> bool {
+    pub(super) fn retry(&self, start: u32) -> bool {
         // SAFETY: By the type invariants the lock is initialised.
         unsafe { sequence::retry(self.sequence(), start) }
     }
@@ -219,6 +219,11 @@ impl<T: SeqData, K: Kind> ReadSection<'_, T, K> {
     #[inline]
     pub fn retry(&self) -> bool {
         self.body.retry(self.start)
+    }
+
+    #[inline(always)]
+    pub(super) fn start(&self) -> u32 {
+        self.start
     }
 
     #[inline(always)]

@@ -22,6 +22,7 @@ use quiesce::{
     },
     rundown::{
         HasRundown,
+        PerCpuRundownRef,
         RundownProtect,
         RundownRef, //
     },
@@ -41,6 +42,12 @@ pub(crate) fn run(name: &CStr) -> Result {
             drop(guard);
             Ok(object.wait_for_rundown()?)
         }
+        b"percpu-init" => {
+            let users = KBox::pin_init(PerCpuRundownRef::new(), GFP_KERNEL)?;
+            let guard = users.try_acquire()?;
+            drop(guard);
+            Ok(users.wait_for_rundown()?)
+        }
         b"seqlock" => {
             let lock = KBox::pin_init(new_seqlock!(SeqLock<u64>, 1), GFP_KERNEL)?;
             lock.write().set(2);
@@ -48,7 +55,8 @@ pub(crate) fn run(name: &CStr) -> Result {
         }
         b"srcu-init" => Srcu::<Lazy>::init()?.synchronize_blocking(),
         b"rcu-retire" => {
-            let cell = RcuCell::<_, Global>::new(KBox::new(Object::new(KVec::<u8>::new()), GFP_KERNEL)?);
+            let cell =
+                RcuCell::<_, Global>::new(KBox::new(Object::new(KVec::<u8>::new()), GFP_KERNEL)?);
             let new = KBox::new(Object::new(KVec::new()), GFP_KERNEL)?;
             // What is deferred needs no memory.
             cell.replace(new).defer();

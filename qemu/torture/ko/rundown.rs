@@ -14,6 +14,7 @@ use crate::{
     },
     support, //
 };
+use core::pin::Pin;
 use kernel::{
     prelude::*,
     sync::atomic::{
@@ -30,6 +31,7 @@ use kernel::{
 };
 use quiesce::rundown::{
     HasRundown,
+    PerCpuRundownRef,
     RundownError,
     RundownProtect,
     RundownRef, //
@@ -117,15 +119,19 @@ impl Protocol for ReleasedEarly {
     }
 }
 
-/// A count and a flag, with the step that `broken` names missing.
+/// As [`RundownRef`] in principle, with the step that `broken` names missing.
+///
+/// Bit 0 of the word says that the rundown has begun, the count is above it.
 struct Counter {
     broken: Broken,
-    begun: Atomic<u32>,
-    holders: Atomic<i32>,
+    word: Atomic<i64>,
     /// What the last release sets and the wait looks at.
     woken: Atomic<u32>,
-    releases: Atomic<u32>,
+    wakes: Atomic<u32>,
 }
+
+const BEGUN: i64 = 1;
+const HOLDER: i64 = 2;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Broken {
@@ -143,15 +149,40 @@ impl Counter {
     fn new(broken: Broken) -> Self {
         Self {
             broken,
-            begun: Atomic::new(0),
-            holders: Atomic::new(0),
+            word: Atomic::new(0),
             woken: Atomic::new(0),
-            releases: Atomic::new(0),
+            wakes: Atomic::new(0),
         }
     }
 
+    /// Adds `n` unless the rundown has begun.
+    fn add(&self, n: i64) -> bool {
+        let mut old = self.word.load(Relaxed);
+        while old & BEGUN == 0 {
+            match self.word.cmpxchg(old, old + n, Full) {
+                Ok(_) => return true,
+                Err(now) => old = now,
+            }
+        }
+        false
+    }
+
+    fn acquire(&self, me: &Worker<'_>) -> bool {
+        if self.broken != Broken::Acquire {
+            return self.add(HOLDER);
+        }
+        let armed = self.word.load(Acquire) & BEGUN == 0;
+        if armed {
+            if me.rng.one_in(4) {
+                support::udelay(200);
+            }
+            self.word.fetch_add(HOLDER, Full);
+        }
+        armed
+    }
+
     fn wake(&self) {
-        let n = self.releases.fetch_add(1, Relaxed);
+        let n = self.wakes.fetch_add(1, Relaxed);
         if self.broken != Broken::Wake || n % 4 != 0 {
             self.woken.store(1, Release);
         }
@@ -160,35 +191,25 @@ impl Counter {
 
 impl Protocol for Counter {
     fn hold(&self, me: &Worker<'_>, f: impl FnOnce()) -> bool {
-        if self.broken == Broken::Acquire {
-            if self.begun.load(Acquire) != 0 {
-                return false;
-            }
-            me.window();
-            self.holders.fetch_add(1, Full);
-        } else {
-            self.holders.fetch_add(1, Full);
-        }
-        let refused = self.broken != Broken::Acquire && self.begun.load(Acquire) != 0;
-        if !refused {
+        let held = self.acquire(me);
+        if held {
             f();
+            if self.word.fetch_sub(HOLDER, Full) == HOLDER | BEGUN {
+                self.wake();
+            }
         }
-        if self.holders.fetch_sub(1, Full) == 1 && self.begun.load(Acquire) != 0 {
-            self.wake();
-        }
-        !refused
+        held
     }
 
     fn wait(&self, timeout: Jiffies) -> Waited {
-        if self.begun.xchg(1, Full) == 0 && self.holders.load(Acquire) == 0 {
-            self.wake();
+        if self.add(BEGUN) && self.word.load(Acquire) == BEGUN {
+            self.woken.store(1, Release);
         }
         if self.broken == Broken::Wait {
             return Waited::Over;
         }
-        // A holder that was counted and refused may have woken too early.
         for _ in 0..timeout {
-            if self.woken.load(Acquire) != 0 && self.holders.load(Acquire) == 0 {
+            if self.woken.load(Acquire) != 0 {
                 return Waited::Over;
             }
             support::msleep(1);
@@ -202,8 +223,30 @@ impl Protocol for Counter {
 
     fn rearm(&self) -> bool {
         self.woken.store(0, Relaxed);
-        self.begun.store(0, Release);
+        // A broken one may have holders.
+        self.word.fetch_sub(BEGUN, Full);
         true
+    }
+}
+
+/// A reference that must not move.
+struct Boxed<R>(Pin<KBox<R>>);
+
+impl<R: Protocol> Protocol for Boxed<R> {
+    fn hold(&self, me: &Worker<'_>, f: impl FnOnce()) -> bool {
+        self.0.hold(me, f)
+    }
+
+    fn wait(&self, timeout: Jiffies) -> Waited {
+        Protocol::wait(&*self.0, timeout)
+    }
+
+    fn resurrect(&self) -> bool {
+        Protocol::resurrect(&*self.0)
+    }
+
+    fn rearm(&self) -> bool {
+        self.0.rearm()
     }
 }
 
@@ -242,6 +285,7 @@ impl<P: Protocol> Torture<P> {
             me.tally.reads.inc();
         } else {
             me.tally.refused.inc();
+            support::cpu_relax();
         }
     }
 }
@@ -281,10 +325,13 @@ impl<P: Protocol> Part for Torture<P> {
         me.tally
             .must(self.users.load(Acquire) == 0, Violation::HeldAfterWait);
         self.there.store(1, Release);
-        me.tally
-            .must(self.protocol.rearm(), Violation::CannotRearm);
+        me.tally.must(self.protocol.rearm(), Violation::CannotRearm);
         me.tally.writes.inc();
-        me.sleeping_window();
+        // The others get it for a while.
+        for _ in 0..me.rng.below(20) {
+            support::udelay(50);
+            support::cond_resched();
+        }
     }
 
     fn finish(&self, tally: &Tally) {
@@ -300,11 +347,12 @@ impl<P: Protocol> Part for Torture<P> {
 pub(crate) fn run(how: &How<'_>) -> Result {
     match how.twin.to_bytes() {
         b"none" => frame::run(how, Torture::new(RundownRef::new(), 5000)),
+        b"percpu" => {
+            let percpu = Boxed(KBox::pin_init(PerCpuRundownRef::new(), GFP_KERNEL)?);
+            frame::run(how, Torture::new(percpu, 5000))
+        }
         b"control" => frame::run(how, Torture::new(Counter::new(Broken::Nothing), 5000)),
-        b"released-early" => frame::run(
-            how,
-            Torture::new(ReleasedEarly(RundownRef::new()), 5000),
-        ),
+        b"released-early" => frame::run(how, Torture::new(ReleasedEarly(RundownRef::new()), 5000)),
         b"not-waited" => frame::run(how, Torture::new(Counter::new(Broken::Wait), 500)),
         b"wake-lost" => frame::run(how, Torture::new(Counter::new(Broken::Wake), 200)),
         b"checked-then-counted" => {
