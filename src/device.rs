@@ -1,3 +1,201 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! /dev/quiesce.
+//! `/dev/quiesce`: commands decoded, structs copied, and the state machines of
+//! [`crate::barrier`] called.
+//!
+//! What the commands do is told in `uapi/quiesce.h`. An open file of the device is a [`Control`];
+//! it makes barriers, whose parties are files of their own. No operation here looks a descriptor
+//! up, so none can do so where there is no table of them, as in `release`.
+
+mod args;
+mod file;
+mod group;
+mod pair;
+mod party;
+mod trace;
+mod watch;
+
+use self::args::Command;
+use crate::bindings::uapi;
+use core::pin::Pin;
+use kernel::{
+    bindings,
+    error::to_result,
+    module::this_module,
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    },
+    types::{
+        ForeignOwnable,
+        Opaque, //
+    }, //
+};
+
+/// An open file of `/dev/quiesce`.
+struct Control {
+    /// How many barriers it has made that are still there.
+    objects: Atomic<u32>,
+}
+
+/// The right to be one of the barriers of a [`Control`].
+struct Slot(Arc<Control>);
+
+impl Slot {
+    /// # Errors
+    ///
+    /// `EDQUOT` if there are too many.
+    fn new(control: &Arc<Control>) -> Result<Self> {
+        let mut n = control.objects.load(Relaxed);
+        while n < uapi::QUIESCE_MAX_OBJECTS {
+            match control.objects.cmpxchg(n, n.wrapping_add(1), Relaxed) {
+                Ok(_) => return Ok(Self(control.clone())),
+                Err(now) => n = now,
+            }
+        }
+        Err(EDQUOT)
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.objects.fetch_sub(1, Relaxed);
+    }
+}
+
+/// A number that no other barrier has, by which traces and `fdinfo` name it.
+fn next_id() -> u64 {
+    static NEXT: Atomic<u64> = Atomic::new(1);
+    NEXT.fetch_add(1, Relaxed)
+}
+
+impl Control {
+    const TABLE: bindings::file_operations = bindings::file_operations {
+        owner: this_module::<crate::LocalModule>().as_ptr(),
+        open: Some(Self::open),
+        unlocked_ioctl: Some(Self::ioctl),
+        compat_ioctl: bindings::compat_ptr_ioctl,
+        release: Some(Self::release),
+        ..pin_init::zeroed()
+    };
+
+    const fn table() -> &'static bindings::file_operations {
+        &Self::TABLE
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS, once, as the first operation on a file of these operations.
+    unsafe extern "C" fn open(_: *mut bindings::inode, file: *mut bindings::file) -> c_int {
+        let control = Self {
+            objects: Atomic::new(0),
+        };
+        match Arc::new(control, GFP_KERNEL_ACCOUNT) {
+            Ok(control) => {
+                // SAFETY: The file is being opened, so that nobody else uses it.
+                unsafe { (*file).private_data = control.into_foreign() };
+                0
+            }
+            Err(_) => ENOMEM.to_errno(),
+        }
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS, once, as the last operation on a file of these operations.
+    unsafe extern "C" fn release(_: *mut bindings::inode, file: *mut bindings::file) -> c_int {
+        // SAFETY: `open` put it there, and nobody borrows it any more.
+        drop(unsafe { Arc::<Self>::from_foreign((*file).private_data) });
+        0
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS on a file of these operations.
+    unsafe extern "C" fn ioctl(file: *mut bindings::file, cmd: c_uint, arg: c_ulong) -> c_long {
+        // SAFETY: `open` put it there, and the VFS holds the file during the call.
+        let control = unsafe { Arc::<Self>::borrow((*file).private_data) };
+        let ret = Command::new(cmd, arg).and_then(|command| match command.nr() {
+            uapi::QUIESCE_NR_FEATURES => features(&command),
+            uapi::QUIESCE_NR_PAIR => pair::create(&control.into(), &command),
+            uapi::QUIESCE_NR_GROUP => group::create(&control.into(), &command),
+            _ => Err(ENOTTY),
+        });
+        ret.map_or_else(|e| e.to_errno() as c_long, |()| 0)
+    }
+}
+
+fn features(command: &Command) -> Result {
+    let args: uapi::quiesce_features = command.read()?;
+    if args.reserved != 0 {
+        return Err(EINVAL);
+    }
+    command.write(&uapi::quiesce_features {
+        version: uapi::QUIESCE_VERSION,
+        reserved: 0,
+        features: (uapi::QUIESCE_FEATURE_PAIR
+            | uapi::QUIESCE_FEATURE_GROUP
+            | uapi::QUIESCE_FEATURE_BIND)
+            .into(),
+        max_parties: uapi::QUIESCE_MAX_PARTIES,
+        max_objects: uapi::QUIESCE_MAX_OBJECTS,
+    })
+}
+
+/// `/dev/quiesce` as long as this lives.
+///
+/// # Invariants
+///
+/// The device is registered.
+#[pin_data(PinnedDrop)]
+pub(crate) struct Registration {
+    #[pin]
+    device: Opaque<bindings::miscdevice>,
+}
+
+// SAFETY: The device may be deregistered by any task.
+unsafe impl Send for Registration {}
+// SAFETY: A shared reference is good for nothing.
+unsafe impl Sync for Registration {}
+
+impl Registration {
+    /// Registers the device, with a device node of mode `mode`.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if `mode` has bits other than read and write; what `misc_register()` returns.
+    pub(crate) fn new(mode: u16) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            // INVARIANT: The initialiser fails if the device was not registered.
+            device <- Opaque::try_ffi_init(move |device: *mut bindings::miscdevice| {
+                if mode & !0o666 != 0 {
+                    return Err(EINVAL);
+                }
+                // SAFETY: `device` is writable.
+                unsafe {
+                    device.write(bindings::miscdevice {
+                        minor: bindings::MISC_DYNAMIC_MINOR as c_int,
+                        name: c"quiesce".as_char_ptr(),
+                        fops: Control::table(),
+                        mode,
+                        ..pin_init::zeroed()
+                    })
+                };
+                // SAFETY: `device` is filled in and pinned, and `drop` deregisters it.
+                to_result(unsafe { bindings::misc_register(device) })
+            }),
+        }? Error)
+    }
+}
+
+#[pinned_drop]
+impl PinnedDrop for Registration {
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: By the type invariants the device is registered.
+        unsafe { bindings::misc_deregister(self.device.get()) }
+    }
+}

@@ -6,13 +6,18 @@
 #ifndef _QUIESCE_HELPERS_H
 #define _QUIESCE_HELPERS_H
 
+#include <linux/percpu_counter.h>
 #include <linux/seqlock_types.h>
 #include <linux/spinlock_types.h>
+#include <linux/srcu.h>
 #include <linux/types.h>
+#include <linux/wait.h>
+#include <linux/workqueue.h>
 
 /* rundown */
 struct irq_work;
 struct lockdep_map;
+struct percpu_ref;
 
 bool quiesce_helper_in_nmi(void);
 void quiesce_helper_raw_spin_lock_init(raw_spinlock_t *lock);
@@ -22,8 +27,18 @@ void quiesce_helper_raw_spin_unlock_irqrestore(raw_spinlock_t *lock,
 void quiesce_helper_init_irq_work_hard(struct irq_work *work,
 				       void (*fn)(struct irq_work *work));
 unsigned int quiesce_helper_rundown_report_ms(void);
-void quiesce_helper_set_rundown_report_ms(unsigned int ms);
-void quiesce_helper_warn(const char *what);
+unsigned int quiesce_helper_set_rundown_report_ms(unsigned int ms);
+void quiesce_helper_rundown_too_many_holders(void);
+void quiesce_helper_rundown_too_many_releases(void);
+int quiesce_helper_percpu_ref_init(struct percpu_ref *ref,
+				   void (*release)(struct percpu_ref *ref),
+				   bool live);
+bool quiesce_helper_percpu_ref_tryget_live(struct percpu_ref *ref);
+bool quiesce_helper_percpu_ref_tryget(struct percpu_ref *ref);
+void quiesce_helper_percpu_ref_get_many(struct percpu_ref *ref, unsigned long nr);
+void quiesce_helper_percpu_ref_put(struct percpu_ref *ref);
+void quiesce_helper_percpu_ref_put_many(struct percpu_ref *ref, unsigned long nr);
+unsigned long quiesce_helper_percpu_ref_holders(struct percpu_ref *ref);
 bool quiesce_helper_dep_hold(struct lockdep_map *map);
 void quiesce_helper_dep_let_go(struct lockdep_map *map);
 void quiesce_helper_dep_sync(struct lockdep_map *map);
@@ -60,7 +75,62 @@ void quiesce_helper_raw_spin_unlock(raw_spinlock_t *lock);
 void quiesce_helper_raw_spin_unlock_bh(raw_spinlock_t *lock);
 
 /* rcu */
+#define QUIESCE_RCU_MAY_WAIT	0
+#define QUIESCE_RCU_READER	1
+#define QUIESCE_RCU_ATOMIC	2
+#define QUIESCE_RCU_NMI		3
+
+int quiesce_helper_rcu_context(void);
+bool quiesce_helper_rcu_depth(void);
+bool quiesce_helper_rcu_marked(unsigned long tag);
+void quiesce_helper_rcu_quiesce(void);
+void quiesce_helper_rcu_synchronize(struct srcu_struct *ssp, bool expedited,
+				    const char *domain, const char *file,
+				    size_t file_len, unsigned int line);
+unsigned int quiesce_helper_rcu_stall_ms(unsigned int ms);
+unsigned int quiesce_helper_rcu_stalls(void);
+void quiesce_helper_call_rcu_hurry(struct callback_head *head,
+				   void (*func)(struct callback_head *head));
+unsigned long quiesce_helper_rcu_lock(void);
+void quiesce_helper_rcu_unlock(unsigned long flags);
+int quiesce_helper_rcu_counter_init(struct percpu_counter *counter);
+void quiesce_helper_rcu_counter_destroy(struct percpu_counter *counter);
+void quiesce_helper_rcu_counter_add(struct percpu_counter *counter, long n);
+long quiesce_helper_rcu_counter_read(struct percpu_counter *counter);
+long quiesce_helper_rcu_counter_sum(struct percpu_counter *counter);
+struct workqueue_struct *quiesce_helper_rcu_workqueue(struct work_struct *work,
+						      void (*func)(struct work_struct *work));
+void quiesce_helper_rcu_cond_resched(void);
+bool quiesce_helper_within_module(const void *addr, const struct module *mod);
+int quiesce_helper_on_module_going(void (*func)(struct module *mod));
+void quiesce_helper_off_module_going(void);
 
 /* device */
+struct file;
+struct file_operations;
+struct pid;
+
+unsigned long quiesce_helper_queue_lock(struct wait_queue_head *head);
+void quiesce_helper_queue_unlock(struct wait_queue_head *head, unsigned long flags);
+void quiesce_helper_queue_wake(struct wait_queue_head *head, unsigned int events);
+int quiesce_helper_queue_sleep(struct wait_queue_head *head, unsigned long *flags,
+			       s64 *deadline, int clock);
+struct pid *quiesce_helper_current_pid(void);
+void quiesce_helper_get_pid(struct pid *pid);
+bool quiesce_helper_pid_ended(struct pid *pid, int *code);
+void quiesce_helper_pid_watch(struct pid *pid, struct wait_queue_entry *entry,
+			      wait_queue_func_t func);
+void quiesce_helper_pid_unwatch(struct pid *pid, struct wait_queue_entry *entry);
+bool quiesce_helper_in_exec(void);
+bool quiesce_helper_in_exit(int *code);
+struct file *quiesce_helper_anon_file(const char *name, const struct file_operations *fops,
+				      void *private_data);
+int quiesce_helper_copy_in(void *dst, size_t size, unsigned long src, size_t user_size);
+int quiesce_helper_copy_out(unsigned long dst, size_t user_size, const void *src, size_t size);
+void quiesce_helper_trace_place(u64 id, u32 party, u64 count, u64 ticket);
+void quiesce_helper_trace_wait_begin(u64 id, u32 party, u32 kind, u64 ticket);
+void quiesce_helper_trace_wait_end(u64 id, u32 party, int ret);
+void quiesce_helper_trace_abort(u64 id, u32 party, u64 code);
+void quiesce_helper_trace_death(u64 id, u32 party, u32 cause, int status, struct pid *pid);
 
 #endif /* _QUIESCE_HELPERS_H */

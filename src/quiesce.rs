@@ -17,7 +17,8 @@ pub mod rcu;
 pub mod rundown;
 pub mod seqlock;
 
-mod barrier;
+#[doc(hidden)]
+pub mod barrier;
 mod device;
 
 module! {
@@ -26,17 +27,30 @@ module! {
     authors: ["The quiesce developers"],
     description: "Rundown references, sequence locks, RCU and a process barrier",
     license: "GPL",
+    params: {
+        mode: u16 {
+            default: 0o666,
+            description: "Mode of /dev/quiesce",
+        },
+    },
 }
 
+#[pin_data]
 struct Quiesce {
+    // Fields are dropped in this order: the device first, then what it may use.
+    #[pin]
+    _device: device::Registration,
+    _rcu: rcu::Runtime,
     _rundown: rundown::Waiters,
 }
 
-impl kernel::Module for Quiesce {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self {
+impl kernel::InPlaceModule for Quiesce {
+    fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
             // SAFETY: A module's start runs once, and before those of modules that need it.
             _rundown: unsafe { rundown::Waiters::start() },
+            _rcu: rcu::Runtime::new()?,
+            _device <- device::Registration::new(module_parameters::mode.value()),
         })
     }
 }

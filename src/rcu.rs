@@ -1,3 +1,126 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Read-copy-update.
+//! Read-copy-update: read through a pointer without a lock, free the old value later.
+//!
+//! A reader runs in a read section of a [`Domain`], where it gets a [`Token`]; with the token it
+//! reads an [`RcuCell`]. A writer replaces what the cell holds, gets the old value as [`Retired`],
+//! and has it reclaimed when all read sections are over that may have seen it:
+//!
+//! | | waits in | returns the pointer | |
+//! |---|---|---|---|
+//! | [`Retired::defer`], or dropping it | nothing | no | any context but NMI |
+//! | [`Retired::synchronize`], `_expedited` | the call | yes | process |
+//! | [`Retired::start`], `_expedited`, `cookie` | [`Polled::try_reclaim`], `wait` | yes | any but NMI to start |
+//! | [`Retired::reclaimed`] | a future | yes | any executor |
+//! | [`Batch`] | one grace period for many | yes | |
+//!
+//! Cell, token, retired pointer and domain are tied together by type: what is in a cell of one
+//! domain is neither read with a token of another one nor reclaimed after its grace periods.
+//!
+//! There is no read guard, so there is none to leak: [`Domain::run`] takes a closure, and what is
+//! read cannot leave it.
+//!
+//! [`global()`] is the kernel's own RCU. [`Srcu`] domains have readers that may sleep.
+//!
+//! # Unloading
+//!
+//! What a module defers is reclaimed before the module is gone, without its author doing anything,
+//! after its exit function too, and after an init function that failed. rmmod waits for it.
+//!
+//! C headers: [`include/linux/rcupdate.h`](srctree/include/linux/rcupdate.h),
+//! [`include/linux/srcu.h`](srctree/include/linux/srcu.h)
+
+// Where read sections are disabled preemption a reader that sleeps ends its section without
+// knowing, and safe code would read freed memory.
+#[cfg(not(CONFIG_PREEMPT_RCU))]
+compile_error!("quiesce::rcu needs a kernel with CONFIG_PREEMPT_RCU");
+
+mod batch;
+mod cell;
+mod cookie;
+mod domain;
+mod domains;
+mod grace_period;
+mod object;
+mod pointer;
+mod retire;
+mod runtime;
+mod srcu;
+mod state;
+mod token;
+mod unload;
+mod worker;
+
+use crate::bindings as helpers;
+
+pub use crate::define_domain;
+pub use batch::{
+    Batch,
+    PolledBatch,
+    Reclaimed, //
+};
+pub use cell::{
+    RcuCell,
+    Slot, //
+};
+pub use cookie::Cookie;
+pub use domain::{
+    global,
+    Domain,
+    Global,
+    FLOOD, //
+};
+pub use grace_period::{
+    GracePeriod,
+    QuiesceOnPending,
+    Reclaim, //
+};
+pub use object::{
+    AtomicDrop,
+    DropContext,
+    InProcess,
+    InSoftirq,
+    Object,
+    Shared, //
+};
+pub use pointer::{
+    RcuPointer,
+    UniquePointer, //
+};
+pub use retire::{
+    Polled,
+    Refused,
+    Retired, //
+};
+pub use srcu::{
+    Srcu,
+    Tag, //
+};
+#[doc(hidden)]
+pub use state::DomainState;
+pub use token::Token;
+
+pub(crate) use runtime::Runtime;
+
+/// Who waits longer than this for a domain's readers is reported; returns what it was before.
+///
+/// In milliseconds, and the module parameter `rcu_stall_ms`: 10 s unless changed. A report names
+/// the domain, the task and the place of the call, and is repeated after twice the time.
+pub fn set_stall_report_ms(ms: u32) -> u32 {
+    // SAFETY: Callable from everywhere.
+    unsafe { helpers::quiesce_helper_rcu_stall_ms(ms) }
+}
+
+/// How many times somebody was reported for waiting long.
+pub fn stall_reports() -> u32 {
+    // SAFETY: Callable from everywhere.
+    unsafe { helpers::quiesce_helper_rcu_stalls() }
+}
+
+fn quiesce() {
+    // SAFETY: Looks at the current task and CPU only.
+    if unsafe { helpers::quiesce_helper_rcu_context() } as u32 == helpers::QUIESCE_RCU_MAY_WAIT {
+        // SAFETY: Process context, outside of all read sections of the kernel's RCU.
+        unsafe { helpers::quiesce_helper_rcu_quiesce() };
+    }
+}

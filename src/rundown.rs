@@ -47,11 +47,15 @@
 //! `TaskTracker`, saturation from `refcount_t`, the lockdep scheme from kernfs, the per-CPU form
 //! from `percpu_ref`, holders that run down their own object from remove locks.
 
+mod capi;
 mod error;
 mod guard;
 mod lockdep;
+mod percpu;
 mod protect;
+mod protected;
 mod single;
+mod track;
 mod wait;
 mod word;
 
@@ -70,13 +74,22 @@ pub use self::{
         SendGuard,
         SendGuards, //
     },
+    percpu::PerCpuRundownRef,
     protect::{
         Drained,
         HasRundown,
         RundownProtect, //
     },
+    protected::{
+        Exclusive,
+        Rundown,
+        Vacant, //
+    },
     single::RundownRef,
-    wait::Wait, //
+    wait::{
+        set_report_interval,
+        Wait, //
+    }, //
 };
 
 pub(crate) use self::wait::Waiters;

@@ -48,8 +48,14 @@ void bench_ours_exit(void);
 void bench_peers_settle(void);
 void bench_ours_settle(void);
 
+/* Where results go, so that no compiler leaves out what makes them. */
+extern u64 bench_sink;
+
 /* Memory in use, in kB; for the peak of a flood of deferred frees. */
 u64 bench_used_kb(void);
+
+/* Lets others run. */
+void bench_breathe(void);
 
 /* The size of one of our objects; frame.c has the list. */
 u64 bench_ours_size(unsigned int which);
@@ -74,9 +80,9 @@ void size_peer_seqlock_write(struct locked *l, struct payload *in);
 void size_peer_seqlock_write_bh(struct locked *l, struct payload *in);
 void size_peer_seqlock_write_irq(struct locked *l, struct payload *in);
 void size_peer_seqlock_write_irqsave(struct locked *l, struct payload *in);
-bool size_peer_rundown_acquire(atomic_long_t *w);
+atomic_long_t *size_peer_rundown_acquire(atomic_long_t *w);
 void size_peer_rundown_release(atomic_long_t *w);
-bool size_peer_rundown_percpu_acquire(struct percpu_ref *ref);
+struct percpu_ref *size_peer_rundown_percpu_acquire(struct percpu_ref *ref);
 void size_peer_rundown_percpu_release(struct percpu_ref *ref);
 u64 size_peer_rcu_read(struct node __rcu **p);
 

@@ -159,8 +159,9 @@ def table(rows, sizes, machine):
 def svg(rows, machine, path):
     """The ratios on a logarithmic scale, the aims as red marks."""
     left, width, line, top = 250, 560, 18, 50
-    low = min([r["p10"] for r in rows] + [0.5])
-    high = max([r["p90"] for r in rows] + [2.0])
+    aims = [r["aim"] for r in rows if r["aim"] is not None]
+    low = min([r["p10"] for r in rows] + aims + [0.5])
+    high = max([r["p90"] for r in rows] + aims + [2.0])
     begin = math.floor(math.log10(max(low, 1e-4)) * 2) / 2
     end = math.ceil(math.log10(high) * 2) / 2
 

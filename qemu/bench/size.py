@@ -11,6 +11,7 @@ of a kernel (endbr64, the ftrace call, alignment) does not count.
 
 import argparse
 import collections
+import glob
 import heapq
 import json
 import os
@@ -64,6 +65,16 @@ def disassemble(path):
                 current.pop()
             prefix = Insn(addr, op, args, "") if op in PREFIXES and not args else None
             current.append(Insn(addr, op, args, ""))
+    # Functions with the same code may be one, of which objdump gives one name.
+    names = collections.defaultdict(list)
+    for line in run("llvm-nm", "--defined-only", path).splitlines():
+        value, kind, name = line.split()
+        if kind in "tT":
+            names[value].append(name)
+    for same in names.values():
+        for known in [n for n in same if functions.get(n)]:
+            for name in same:
+                functions.setdefault(name, functions[known])
     return functions
 
 
@@ -130,7 +141,8 @@ def count(functions, name, via):
     insns = functions.get(name)
     if not insns:
         return None
-    path = fast_path(insns, via)
+    # What does the work may be out of line.
+    path = fast_path(insns, via) or fast_path(insns, [])
     if path is None:
         return None
     calls = [re.split(r"[-+]0x", i.reloc.split()[-1] if i.reloc else i.args)[0]
@@ -184,13 +196,17 @@ def sections(path):
     return dict(out)
 
 
+def objects(folder):
+    """The bench module's objects that have size_* functions."""
+    bench = os.path.join(folder, "bench", "module")
+    return sorted(glob.glob(os.path.join(bench, "peers", "*.o"))) + [os.path.join(bench, "ours", "ours.o")]
+
+
 def measure(folder):
     """All figures of one kernel."""
     functions = {}
-    bench = os.path.join(folder, "bench", "module")
-    for name in sorted(os.listdir(bench)):
-        if name.startswith(("peers_", "ours")) and name.endswith(".o"):
-            functions.update(disassemble(os.path.join(bench, name)))
+    for path in objects(folder):
+        functions.update(disassemble(path))
     crate = os.path.join(folder, "src", "quiesce.o")
     return {
         "paths": {
@@ -249,12 +265,10 @@ def main():
     if args.show:
         via = PATHS.get(re.sub("^size_(ours|peer)_", "", args.show), [])
         for name, folder in folders.items():
-            bench = os.path.join(folder, "bench", "module")
-            for o in sorted(os.listdir(bench)):
-                if o.startswith(("peers_", "ours")) and o.endswith(".o"):
-                    insns = disassemble(os.path.join(bench, o)).get(args.show)
-                    for i in (fast_path(insns, via) or []) if insns else []:
-                        print(f"{name}: {i.addr:6x} {i.op} {i.args} {i.reloc}")
+            for path in objects(folder):
+                insns = disassemble(path).get(args.show)
+                for i in (fast_path(insns, via) or fast_path(insns, []) or []) if insns else []:
+                    print(f"{name}: {i.addr:6x} {i.op} {i.args} {i.reloc}")
         return 0
     kernels = {name: measure(folder) for name, folder in folders.items()}
     if args.out:

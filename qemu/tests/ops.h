@@ -202,6 +202,42 @@ static inline int reset(int group, uint64_t *phase)
 	return ret;
 }
 
+/* References to the module: one for each open file and each module on it. */
+static inline long module_refs(void)
+{
+	char buf[32];
+
+	if (read_file("/sys/module/quiesce/refcnt", buf, sizeof(buf)) <= 0)
+		return -1;
+	return atol(buf);
+}
+
+/* How many modules use it. */
+static inline long count_module_users(void)
+{
+	DIR *dir = opendir("/sys/module/quiesce/holders");
+	long n = -2; /* "." and ".." */
+
+	if (!dir)
+		return -errno;
+	while (readdir(dir))
+		n++;
+	closedir(dir);
+	return n;
+}
+
+static inline bool wait_for_module_refs(long refs)
+{
+	uint64_t end = in_ms(60000);
+
+	while (module_refs() != refs) {
+		if (clock_ns(CLOCK_MONOTONIC) > end)
+			return false;
+		nap();
+	}
+	return true;
+}
+
 /* What poll() reports at this moment. */
 static inline short poll_now(int fd)
 {

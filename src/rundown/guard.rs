@@ -9,6 +9,7 @@ use super::{
         HasRundown,
         RundownProtect, //
     },
+    track::Site,
     RundownError,
     Wait, //
 };
@@ -162,6 +163,13 @@ impl Count for Many {
     }
 }
 
+/// What a guard does with its object's reference, which is never to arm it.
+#[inline(always)]
+fn rundown<O: HasRundown + ?Sized>(object: &O) -> &O::Ref {
+    // SAFETY: As said above.
+    unsafe { object.rundown() }
+}
+
 /// An acquired object: it is not run down as long as this exists.
 ///
 /// There are names for the usual ones: [`RundownGuard`], [`SendGuard`], [`ArcGuard`] and their
@@ -172,12 +180,13 @@ impl Count for Many {
 /// # Invariants
 ///
 /// `count.get()` acquisitions of `at.rundown()` are this guard's. `held` says whether lockdep counts
-/// them as held by this task.
+/// them as held by this task, and `site` is where they are listed.
 #[must_use = "the object is released immediately when the guard is unused"]
 pub struct Guard<P: Pointer, M: Mobility = Bound, N: Count = One> {
     at: P,
     count: N,
     held: Held,
+    site: Site,
     _marker: M::Marker,
 }
 
@@ -204,24 +213,29 @@ impl<P: Pointer, M: Mobility, N: Count> Guard<P, M, N> {
     ///
     /// The caller has `count` acquisitions of the object, which become the guard's.
     #[inline(always)]
+    #[cfg_attr(quiesce_track, track_caller)]
     unsafe fn from_acquired(at: P, count: N) -> Self {
+        let of = rundown(&*at);
         let held = if M::BOUND {
-            Held::hold(at.rundown().dep())
+            Held::hold(of.dep())
         } else {
             Held::NO
         };
+        let site = Site::enter(core::ptr::from_ref(of).addr());
         // INVARIANT: By the requirements, and by what lockdep was told just now.
         Self {
             at,
             count,
             held,
+            site,
             _marker: M::MARKER,
         }
     }
 
     #[inline(always)]
+    #[cfg_attr(quiesce_track, track_caller)]
     pub(super) fn acquire(at: P, count: N) -> Result<Self, RundownError> {
-        count.acquire(at.rundown())?;
+        count.acquire(rundown(&*at))?;
         // SAFETY: They were acquired just now.
         Ok(unsafe { Self::from_acquired(at, count) })
     }
@@ -230,7 +244,8 @@ impl<P: Pointer, M: Mobility, N: Count> Guard<P, M, N> {
     #[inline(always)]
     fn into_acquired(self) -> (P, N) {
         let this = ManuallyDrop::new(self);
-        this.held.let_go(this.at.rundown().dep());
+        this.held.let_go(rundown(&*this.at).dep());
+        this.site.leave();
         // SAFETY: `this` is not used after this, so that each field is moved out once.
         unsafe { (ptr::read(&this.at), ptr::read(&this.count)) }
     }
@@ -250,11 +265,12 @@ impl<P: Pointer, M: Mobility, N: Count> Guard<P, M, N> {
     /// Whether somebody wants the object gone: a holder of long standing should let go then.
     #[inline]
     pub fn is_rundown_requested(&self) -> bool {
-        self.at.rundown().is_rundown_requested()
+        rundown(&*self.at).is_rundown_requested()
     }
 
     /// Makes the guard one that can move to another task; lockdep loses sight of it.
     #[inline]
+    #[cfg_attr(quiesce_track, track_caller)]
     pub fn unbind(self) -> Guard<P, Movable, N> {
         let (at, count) = self.into_acquired();
         // SAFETY: The acquisitions are the caller's by `into_acquired`.
@@ -263,7 +279,7 @@ impl<P: Pointer, M: Mobility, N: Count> Guard<P, M, N> {
 
     /// Binds the guard to this task, where lockdep sees it from now on.
     #[inline]
-    #[cfg_attr(CONFIG_LOCKDEP, track_caller)]
+    #[cfg_attr(quiesce_track, track_caller)]
     pub fn bind(self) -> Guard<P, Bound, N> {
         let (at, count) = self.into_acquired();
         // SAFETY: As in `unbind`.
@@ -285,9 +301,9 @@ impl<P: Pointer, M: Mobility, N: Count> Guard<P, M, N> {
     /// [`into_rundown`](Self::into_rundown), waiting as `how` says.
     pub fn into_rundown_with(self, how: Wait) -> Result<P, RundownError> {
         let at = self.at.clone();
-        at.rundown().begin_rundown();
+        rundown(&*at).begin_rundown();
         drop(self);
-        at.rundown().wait_with(how)?;
+        rundown(&*at).wait_with(how)?;
         Ok(at)
     }
 }
@@ -299,6 +315,7 @@ impl<P: Pointer, M: Mobility> Guard<P, M, Many> {
     ///
     /// [`RundownError::ZeroCount`] if `n` is zero or nothing would be left, and
     /// [`RundownError::Overflow`] if there are not as many.
+    #[cfg_attr(quiesce_track, track_caller)]
     pub fn split(&mut self, n: usize) -> Result<Self, RundownError> {
         let off = Many::new(n)?;
         match self.count.0.checked_sub(n) {
@@ -314,6 +331,7 @@ impl<P: Pointer, M: Mobility> Guard<P, M, Many> {
     }
 
     /// Splits off a guard for one of the acquisitions; `None` if it is the last.
+    #[cfg_attr(quiesce_track, track_caller)]
     pub fn split_one(&mut self) -> Option<Guard<P, M, One>> {
         if self.count.0 == 1 {
             return None;
@@ -336,7 +354,7 @@ impl<P: Pointer, M: Mobility> Guard<P, M, Many> {
         N2: Count,
     {
         let sum = self.count.0.saturating_add(other.count.get());
-        if sum > Many::MAX || !ptr::eq(self.at.rundown(), other.at.rundown()) {
+        if sum > Many::MAX || !ptr::eq(rundown(&*self.at), rundown(&*other.at)) {
             return Err(other);
         }
         // The other's pointer goes; its acquisitions stay.
@@ -348,6 +366,7 @@ impl<P: Pointer, M: Mobility> Guard<P, M, Many> {
 }
 
 impl<P: Pointer, M: Mobility> From<Guard<P, M, One>> for Guard<P, M, Many> {
+    #[cfg_attr(quiesce_track, track_caller)]
     fn from(one: Guard<P, M, One>) -> Self {
         let (at, _) = one.into_acquired();
         // SAFETY: The acquisition is the caller's by `into_acquired`.
@@ -359,10 +378,10 @@ impl<P: Pointer, M: Mobility> From<Guard<P, M, One>> for Guard<P, M, Many> {
 ///
 /// Overflow of the count saturates it with a warning: the object is leaked then.
 impl<P: Pointer, M: Mobility> Clone for Guard<P, M, One> {
-    #[cfg_attr(CONFIG_LOCKDEP, track_caller)]
+    #[cfg_attr(quiesce_track, track_caller)]
     fn clone(&self) -> Self {
         // SAFETY: This guard has an acquisition.
-        unsafe { self.at.rundown().acquire_more(1) };
+        unsafe { rundown(&*self.at).acquire_more(1) };
         // SAFETY: It was acquired just now.
         unsafe { Self::from_acquired(self.at.clone(), One::new()) }
     }
@@ -371,10 +390,11 @@ impl<P: Pointer, M: Mobility> Clone for Guard<P, M, One> {
 impl<P: Pointer, M: Mobility, N: Count> Drop for Guard<P, M, N> {
     #[inline(always)]
     fn drop(&mut self) {
-        let rundown = self.at.rundown();
-        self.held.let_go(rundown.dep());
+        let from = rundown(&*self.at);
+        self.held.let_go(from.dep());
+        self.site.leave();
         // SAFETY: By the type invariants the acquisitions are there, and the guard is gone after
         // this.
-        unsafe { self.count.release(rundown) }
+        unsafe { self.count.release(from) }
     }
 }

@@ -304,7 +304,8 @@ struct quiesce_arrive {
 #define QUIESCE_THEY_ABORTED	(1U << 1)
 
 /*
- * WAIT and ARRIVE_WAIT, on a party.
+ * WAIT and ARRIVE_WAIT, on a party. With QUIESCE_NOW neither sleeps, nor gives
+ * EINTR.
  *
  * @kind:     [in] QUIESCE_WAIT_*; of a pair NEXT, SYNC_NEXT, SYNC or ABORTION,
  *            of a group PHASE
@@ -356,7 +357,7 @@ struct quiesce_wait {
  * The four waits of a pair. An aborted view ends all but ABORTION at once:
  * ESHUTDOWN if this side aborted, else ECONNABORTED or EOWNERDEAD.
  */
-#define QUIESCE_WAIT_NEXT	1	/* one place or more was read by this call */
+#define QUIESCE_WAIT_NEXT	1	/* a place was read since the call began */
 #define QUIESCE_WAIT_SYNC_NEXT	2	/* as NEXT, or balance <= 0 */
 #define QUIESCE_WAIT_SYNC	3	/* balance <= 0 */
 /*
@@ -492,20 +493,47 @@ struct quiesce_reset {
 
 #define QUIESCE_IOC_MAGIC	0xB9
 
-#define QUIESCE_IOC_FEATURES	_IOWR(QUIESCE_IOC_MAGIC, 0x00, struct quiesce_features)
-#define QUIESCE_IOC_PAIR	_IOWR(QUIESCE_IOC_MAGIC, 0x01, struct quiesce_pair)
-#define QUIESCE_IOC_GROUP	_IOWR(QUIESCE_IOC_MAGIC, 0x02, struct quiesce_group)
+#define QUIESCE_NR_FEATURES	0x00
+#define QUIESCE_NR_PAIR		0x01
+#define QUIESCE_NR_GROUP	0x02
+#define QUIESCE_NR_ARRIVE	0x10
+#define QUIESCE_NR_WAIT		0x11
+#define QUIESCE_NR_ARRIVE_WAIT	0x12
+#define QUIESCE_NR_ABORT	0x13
+#define QUIESCE_NR_BIND		0x14
+#define QUIESCE_NR_STATUS	0x15
+#define QUIESCE_NR_MEMBER	0x16
+#define QUIESCE_NR_JOIN		0x20
+#define QUIESCE_NR_LEAVE	0x21
+#define QUIESCE_NR_RESET	0x22
 
-#define QUIESCE_IOC_ARRIVE	_IOWR(QUIESCE_IOC_MAGIC, 0x10, struct quiesce_arrive)
-#define QUIESCE_IOC_WAIT	_IOWR(QUIESCE_IOC_MAGIC, 0x11, struct quiesce_wait)
-#define QUIESCE_IOC_ARRIVE_WAIT	_IOWR(QUIESCE_IOC_MAGIC, 0x12, struct quiesce_wait)
-#define QUIESCE_IOC_ABORT	_IOWR(QUIESCE_IOC_MAGIC, 0x13, struct quiesce_abort)
-#define QUIESCE_IOC_BIND	_IOW(QUIESCE_IOC_MAGIC, 0x14, struct quiesce_bind)
-#define QUIESCE_IOC_STATUS	_IOWR(QUIESCE_IOC_MAGIC, 0x15, struct quiesce_status)
-#define QUIESCE_IOC_MEMBER	_IOWR(QUIESCE_IOC_MAGIC, 0x16, struct quiesce_member)
+#define QUIESCE_IOC_FEATURES \
+	_IOWR(QUIESCE_IOC_MAGIC, QUIESCE_NR_FEATURES, struct quiesce_features)
+#define QUIESCE_IOC_PAIR \
+	_IOWR(QUIESCE_IOC_MAGIC, QUIESCE_NR_PAIR, struct quiesce_pair)
+#define QUIESCE_IOC_GROUP \
+	_IOWR(QUIESCE_IOC_MAGIC, QUIESCE_NR_GROUP, struct quiesce_group)
 
-#define QUIESCE_IOC_JOIN	_IOWR(QUIESCE_IOC_MAGIC, 0x20, struct quiesce_join)
-#define QUIESCE_IOC_LEAVE	_IO(QUIESCE_IOC_MAGIC, 0x21)
-#define QUIESCE_IOC_RESET	_IOWR(QUIESCE_IOC_MAGIC, 0x22, struct quiesce_reset)
+#define QUIESCE_IOC_ARRIVE \
+	_IOWR(QUIESCE_IOC_MAGIC, QUIESCE_NR_ARRIVE, struct quiesce_arrive)
+#define QUIESCE_IOC_WAIT \
+	_IOWR(QUIESCE_IOC_MAGIC, QUIESCE_NR_WAIT, struct quiesce_wait)
+#define QUIESCE_IOC_ARRIVE_WAIT \
+	_IOWR(QUIESCE_IOC_MAGIC, QUIESCE_NR_ARRIVE_WAIT, struct quiesce_wait)
+#define QUIESCE_IOC_ABORT \
+	_IOWR(QUIESCE_IOC_MAGIC, QUIESCE_NR_ABORT, struct quiesce_abort)
+#define QUIESCE_IOC_BIND \
+	_IOW(QUIESCE_IOC_MAGIC, QUIESCE_NR_BIND, struct quiesce_bind)
+#define QUIESCE_IOC_STATUS \
+	_IOWR(QUIESCE_IOC_MAGIC, QUIESCE_NR_STATUS, struct quiesce_status)
+#define QUIESCE_IOC_MEMBER \
+	_IOWR(QUIESCE_IOC_MAGIC, QUIESCE_NR_MEMBER, struct quiesce_member)
+
+#define QUIESCE_IOC_JOIN \
+	_IOWR(QUIESCE_IOC_MAGIC, QUIESCE_NR_JOIN, struct quiesce_join)
+#define QUIESCE_IOC_LEAVE \
+	_IO(QUIESCE_IOC_MAGIC, QUIESCE_NR_LEAVE)
+#define QUIESCE_IOC_RESET \
+	_IOWR(QUIESCE_IOC_MAGIC, QUIESCE_NR_RESET, struct quiesce_reset)
 
 #endif /* _UAPI_QUIESCE_H */

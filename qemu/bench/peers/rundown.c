@@ -58,9 +58,9 @@ void bench_peers_rundown_exit(void)
 	percpu_ref_exit(&waitable.ref);
 }
 
-bool size_peer_rundown_acquire(atomic_long_t *w)
+atomic_long_t *size_peer_rundown_acquire(atomic_long_t *w)
 {
-	return atomic_long_inc_not_zero(w);
+	return atomic_long_inc_not_zero(w) ? w : NULL;
 }
 
 void size_peer_rundown_release(atomic_long_t *w)
@@ -69,9 +69,9 @@ void size_peer_rundown_release(atomic_long_t *w)
 		wake_up_var(w);
 }
 
-bool size_peer_rundown_percpu_acquire(struct percpu_ref *ref)
+struct percpu_ref *size_peer_rundown_percpu_acquire(struct percpu_ref *ref)
 {
-	return percpu_ref_tryget_live(ref);
+	return percpu_ref_tryget_live(ref) ? ref : NULL;
 }
 
 void size_peer_rundown_percpu_release(struct percpu_ref *ref)

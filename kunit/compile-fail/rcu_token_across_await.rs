@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A future made in the closure, which would hold the token across an `await`, cannot leave it.
+
+//~ ERROR lifetime may not live long enough
+
+use kernel::prelude::*;
+use quiesce::rcu::{self, Domain, Object, RcuCell};
+
+#[cfg(not(fixed))]
+pub async fn f(cell: &RcuCell<KBox<Object<u32>>>) -> u32 {
+    rcu::global()
+        .run(|t| async move {
+            let value = cell.read(t);
+            rcu::global().synchronize().await;
+            *value
+        })
+        .await
+}
+#[cfg(fixed)]
+pub async fn f(cell: &RcuCell<KBox<Object<u32>>>) -> u32 {
+    let value = rcu::global().run(|t| *cell.read(t));
+    rcu::global().synchronize().await;
+    value
+}

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Nor by way of a variable outside.
+
+//~ ERROR borrowed data escapes outside of closure
+
+use kernel::prelude::*;
+use quiesce::rcu::{self, Domain, Object, RcuCell};
+
+pub fn f(cell: &'static RcuCell<KBox<Object<u32>>>) -> u32 {
+    #[cfg(not(fixed))]
+    let mut kept: &u32 = &0;
+    #[cfg(not(fixed))]
+    rcu::global().run(|t| kept = cell.read(t));
+    #[cfg(fixed)]
+    let mut kept: u32 = 0;
+    #[cfg(fixed)]
+    let kept = &{
+        rcu::global().run(|t| kept = *cell.read(t));
+        kept
+    };
+    *kept
+}

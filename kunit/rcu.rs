@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Suites of `quiesce::rcu`.
+
+mod cell;
+mod domain;
+mod executor;
+mod future;
+mod retire;
+mod torture;

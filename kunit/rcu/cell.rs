@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Cells: what is put in is what is read.
+
+use super::domain::Sleepy;
+use crate::support;
+use kernel::{
+    new_mutex,
+    prelude::*,
+    sync::{
+        Arc,
+        Mutex, //
+    },
+};
+use quiesce::rcu::{
+    self,
+    Domain,
+    Global,
+    Object,
+    RcuCell,
+    Shared,
+    Srcu, //
+};
+
+type Number = KBox<Object<u32>>;
+
+fn number(n: u32) -> Result<Number> {
+    Ok(KBox::new(Object::new(n), GFP_KERNEL)?)
+}
+
+static EMPTY: RcuCell<Option<Number>> = RcuCell::none();
+static SLEEPY: RcuCell<Option<Number>, Srcu<Sleepy>> = RcuCell::none();
+
+#[kunit_tests(quiesce_rcu_cell)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn publish_and_read() -> Result {
+        let cell = RcuCell::<_, Global>::new(number(1)?);
+        let one = rcu::global().run(|t| *cell.read(t));
+        cell.publish(number(2)?);
+        let two = rcu::global().run(|t| *cell.read(t));
+        let old = cell.replace(number(3)?).synchronize()?;
+        assert_eq!(one, 1);
+        assert_eq!(two, 2);
+        assert_eq!(**old, 2);
+        assert_eq!(**cell.into_inner(), 3);
+        Ok(())
+    }
+
+    #[test]
+    fn optional_and_static() -> Result {
+        let read = || rcu::global().run(|t| EMPTY.read(t).copied());
+        let empty = read();
+        let nothing_old = EMPTY.replace(Some(number(1)?)).is_none();
+        let full = read();
+        let old = EMPTY.replace(None);
+        let again = read();
+        assert_eq!(empty, None);
+        assert!(nothing_old);
+        assert_eq!(full, Some(1));
+        assert!(old.is_some());
+        assert_eq!(again, None);
+        Ok(())
+    }
+
+    #[test]
+    fn a_domain_of_ones_own() -> Result {
+        let sleepy = Srcu::<Sleepy>::init()?;
+        SLEEPY.publish(Some(number(7)?));
+        let seen = sleepy.run(|t| {
+            let before = SLEEPY.read(t).copied();
+            support::msleep(1);
+            before
+        });
+        let old = match SLEEPY.replace(None) {
+            Some(old) => **old.synchronize()?,
+            None => 0,
+        };
+        assert_eq!(seen, Some(7));
+        assert_eq!(old, 7);
+        Ok(())
+    }
+
+    #[test]
+    fn a_domain_never_used_reclaims_at_once() -> Result {
+        rcu::define_domain! {
+            /// Nobody calls `init` for it.
+            Unused
+        }
+        let cell = RcuCell::<_, Srcu<Unused>>::new(number(1)?);
+        let one = cell.replace(number(2)?).synchronize()?;
+        cell.publish(number(3)?);
+        let polled = cell.replace(number(4)?).start().try_reclaim();
+        assert_eq!(**one, 1);
+        assert!(matches!(polled, Ok(three) if **three == 3));
+        Ok(())
+    }
+
+    #[test]
+    fn pinned() -> Result {
+        let new = |n| KBox::pin_init(Object::pin(new_mutex!(n)), GFP_KERNEL);
+        let cell: RcuCell<Pin<KBox<Object<Mutex<u32>>>>, Srcu<Sleepy>> = RcuCell::new(new(1)?);
+        let sleepy = Srcu::<Sleepy>::init()?;
+        let seen = sleepy.run(|t| {
+            let mutex = cell.read(t);
+            let mut guard = mutex.get_ref().lock();
+            *guard += 1;
+            *guard
+        });
+        let old = cell.replace(new(3)?).synchronize_expedited()?;
+        let kept = *old.lock();
+        assert_eq!(seen, 2);
+        assert_eq!(kept, 2);
+        Ok(())
+    }
+
+    #[test]
+    fn references_outlive_the_section() -> Result {
+        let first = Arc::new(Shared::new(1u32), GFP_KERNEL)?;
+        let cell: RcuCell<Arc<Shared<u32>>> = RcuCell::new(first.clone());
+        let taken: Arc<Shared<u32>> = rcu::global().run(|t| cell.read(t).into());
+        let same = Arc::ptr_eq(&first, &taken);
+        cell.publish(Arc::new(Shared::new(2u32), GFP_KERNEL)?);
+        rcu::global().barrier()?;
+        drop(first);
+        let two = rcu::global().run(|t| **cell.read(t));
+        assert!(same);
+        assert_eq!(**taken, 1);
+        assert_eq!(two, 2);
+        Ok(())
+    }
+
+    #[test]
+    fn compare_exchange() -> Result {
+        let cell = RcuCell::<_, Global>::new(number(1)?);
+        let (new, newer) = (number(2)?, number(3)?);
+        let (hit, miss) = rcu::global().run(|t| {
+            let old = cell.read(t);
+            let hit = cell.compare_exchange(t, old, new).is_ok();
+            (hit, cell.compare_exchange(t, old, newer).err())
+        });
+        let now = rcu::global().run(|t| *cell.read(t));
+        assert!(hit);
+        assert!(matches!(miss, Some(newer) if **newer == 3));
+        assert_eq!(now, 2);
+        Ok(())
+    }
+
+    #[test]
+    fn compare_exchange_of_nothing() -> Result {
+        let cell: RcuCell<Option<Number>> = RcuCell::none();
+        let (new, newer) = (Some(number(2)?), Some(number(3)?));
+        let (hit, miss) = rcu::global().run(|t| {
+            (
+                cell.compare_exchange(t, None, new).is_ok(),
+                cell.compare_exchange(t, None, newer).is_err(),
+            )
+        });
+        assert!(hit && miss);
+        Ok(())
+    }
+
+    #[test]
+    fn compare_exchange_of_shared() -> Result {
+        let one = Arc::new(Shared::new(1u32), GFP_KERNEL)?;
+        let cell: RcuCell<Arc<Shared<u32>>> = RcuCell::new(one.clone());
+        let two = Arc::new(Shared::new(2u32), GFP_KERNEL)?;
+        let (hit, miss) = rcu::global().run(|t| {
+            let hit = cell.compare_exchange(t, one.as_arc_borrow(), two).is_ok();
+            let miss = cell.compare_exchange(t, one.as_arc_borrow(), one.clone());
+            (hit, miss.is_err())
+        });
+        assert!(hit && miss);
+        Ok(())
+    }
+
+    #[test]
+    fn updates_of_many_writers_all_count() -> Result {
+        let cell = Arc::new(RcuCell::<_, Global>::new(number(0)?), GFP_KERNEL)?;
+        let mut threads = KVec::new();
+        for _ in 0..4 {
+            let cell = cell.clone();
+            let thread = support::spawn(c"rcu_updater", move || {
+                for _ in 0..250 {
+                    let _ = cell.update(rcu::global(), |n| {
+                        Ok::<_, Error>(KBox::new(Object::new(n + 1), GFP_ATOMIC)?)
+                    });
+                }
+            })?;
+            threads.push(thread, GFP_KERNEL)?;
+        }
+        drop(threads);
+        let sum = rcu::global().run(|t| *cell.read(t));
+        let refused = cell.update(rcu::global(), |_| Err::<Number, _>(EINVAL));
+        let same = rcu::global().run(|t| *cell.read(t));
+        assert_eq!(sum, 1000);
+        assert!(matches!(refused, Err(e) if e == EINVAL));
+        assert_eq!(same, 1000);
+        Ok(())
+    }
+
+    #[test]
+    fn cells_in_objects() -> Result {
+        struct Outer {
+            inner: RcuCell<Number>,
+        }
+        let new = |n| {
+            Ok::<_, Error>(KBox::new(
+                Object::new(Outer {
+                    inner: RcuCell::new(number(n)?),
+                }),
+                GFP_KERNEL,
+            )?)
+        };
+        let cell = RcuCell::<_, Global>::new(new(1)?);
+        let one = rcu::global().run(|t| *cell.read(t).inner.read(t));
+        let next = number(2)?;
+        rcu::global().run(|t| cell.read(t).inner.publish(next));
+        let two = rcu::global().run(|t| *cell.read(t).inner.read(t));
+        cell.publish(new(3)?);
+        rcu::global().barrier()?;
+        assert_eq!(one, 1);
+        assert_eq!(two, 2);
+        Ok(())
+    }
+
+    #[test]
+    fn sizes() -> Result {
+        let word = size_of::<usize>();
+        assert_eq!(size_of::<RcuCell<Number>>(), word);
+        assert_eq!(size_of::<RcuCell<Option<Number>>>(), word);
+        assert_eq!(size_of::<rcu::Token<'_, Global>>(), 0);
+        assert_eq!(size_of::<Object<[usize; 4]>>(), 6 * word);
+        assert_eq!(size_of::<Global>(), 0);
+        assert_eq!(size_of::<Srcu<Sleepy>>(), 0);
+        Ok(())
+    }
+}

@@ -1,0 +1,348 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Domains: sections, waiting, cookies.
+
+use crate::support;
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Relaxed,
+            Release, //
+        },
+        Arc, //
+    }, //
+};
+use quiesce::rcu::{
+    self,
+    Domain,
+    Srcu, //
+};
+
+rcu::define_domain! {
+    /// A domain for the tests.
+    pub(super) Sleepy
+}
+
+rcu::define_domain! {
+    /// Another one.
+    pub(super) Other
+}
+
+/// Has a thread read in `domain` until it is told to stop; returns when it reads.
+fn with_reader<D: Domain, R>(
+    domain: D,
+    pause: impl Fn() + Send + 'static,
+    f: impl FnOnce(&Arc<Atomic<i32>>) -> R,
+) -> Result<R> {
+    // 0: not yet, 1: reads, 2: shall stop, 3: has stopped.
+    let state = Arc::new(Atomic::new(0i32), GFP_KERNEL)?;
+    let theirs = state.clone();
+    let thread = support::spawn(c"rcu_reader", move || {
+        domain.run(|_| {
+            theirs.store(1, Release);
+            while theirs.load(Acquire) == 1 {
+                pause();
+            }
+            theirs.store(3, Release);
+        })
+    })?;
+    while state.load(Acquire) == 0 {
+        support::msleep(1);
+    }
+    let ret = f(&state);
+    let _ = state.cmpxchg(1, 2, kernel::sync::atomic::Full);
+    thread.join();
+    Ok(ret)
+}
+
+/// Stops the reader of `with_reader` after a while.
+fn stop_later(state: &Arc<Atomic<i32>>, ms: u32) -> Result<support::Thread> {
+    let state = state.clone();
+    support::spawn(c"rcu_stopper", move || {
+        support::msleep(ms);
+        state.store(2, Release);
+    })
+}
+
+#[kunit_tests(quiesce_rcu_domain)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn in_reader_knows_its_domain() -> Result {
+        let (global, sleepy, other) = (
+            rcu::global(),
+            Srcu::<Sleepy>::init()?,
+            Srcu::<Other>::init()?,
+        );
+        let seen = || (global.in_reader(), sleepy.in_reader(), other.in_reader());
+        let outside = seen();
+        let in_global = global.run(|_| seen());
+        let in_sleepy = sleepy.run(|_| seen());
+        let nested = sleepy.run(|_| sleepy.run(|_| seen()));
+        let after_inner = sleepy.run(|_| {
+            sleepy.run(|_| ());
+            seen()
+        });
+        let both = sleepy.run(|_| global.run(|_| other.run(|_| seen())));
+        let after = seen();
+        assert_eq!(outside, (false, false, false));
+        assert_eq!(in_global, (true, false, false));
+        assert_eq!(in_sleepy, (false, true, false));
+        assert_eq!(nested, (false, true, false));
+        assert_eq!(after_inner, (false, true, false));
+        assert_eq!(both, (true, true, true));
+        assert_eq!(after, (false, false, false));
+        Ok(())
+    }
+
+    #[test]
+    fn another_tasks_section_is_not_ours() -> Result {
+        let sleepy = Srcu::<Sleepy>::init()?;
+        let seen = with_reader(sleepy, || support::msleep(1), |_| sleepy.in_reader())?;
+        assert!(!seen);
+        Ok(())
+    }
+
+    #[test]
+    fn waiting_inside_a_reader_is_an_error() -> Result {
+        let (global, sleepy, other) = (
+            rcu::global(),
+            Srcu::<Sleepy>::init()?,
+            Srcu::<Other>::init()?,
+        );
+        let in_global = global.run(|_| {
+            [
+                global.synchronize_blocking(),
+                global.synchronize_expedited(),
+                global.barrier(),
+                global.throttle(),
+                global.start().wait(),
+                sleepy.synchronize_blocking(),
+            ]
+        });
+        let in_sleepy = sleepy.run(|_| {
+            [
+                sleepy.synchronize_blocking(),
+                sleepy.synchronize_expedited(),
+                sleepy.barrier(),
+                sleepy.throttle(),
+                sleepy.start().wait(),
+                sleepy.start_expedited().wait_expedited(),
+            ]
+        });
+        let across = sleepy.run(|_| [global.synchronize_blocking(), other.synchronize_blocking()]);
+        for (i, ret) in in_global.iter().enumerate() {
+            assert!(*ret == Err(if i < 5 { EDEADLK } else { EAGAIN }));
+        }
+        for ret in &in_sleepy {
+            assert!(*ret == Err(EDEADLK));
+        }
+        for ret in &across {
+            assert!(ret.is_ok());
+        }
+        assert!(global.synchronize_blocking().is_ok());
+        assert!(sleepy.synchronize_blocking().is_ok());
+        Ok(())
+    }
+
+    #[test]
+    fn waiting_in_atomic_context_is_an_error() -> Result {
+        let (global, sleepy) = (rcu::global(), Srcu::<Sleepy>::init()?);
+        let all = move || (global.synchronize_blocking(), sleepy.synchronize_blocking());
+        let again = (Err(EAGAIN), Err(EAGAIN));
+        let preempt = support::preempt_disabled(all);
+        let bh = support::bh_disabled(all);
+        let softirq = support::in_softirq(all);
+        let hardirq = support::in_hardirq(all);
+        assert!(preempt == again);
+        assert!(softirq == Some(again));
+        assert!(hardirq == Some(again));
+        // Disabled bottom halves are a read section on PREEMPT_RT and atomic context elsewhere.
+        assert!(bh.0.is_err() && bh.1.is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn synchronize_waits_for_readers() -> Result {
+        let late = with_reader(rcu::global(), support::cpu_relax, |state| {
+            let stopper = stop_later(state, 20)?;
+            rcu::global().synchronize_blocking()?;
+            let seen = state.load(Acquire);
+            stopper.join();
+            Ok::<_, Error>(seen)
+        })??;
+        assert_eq!(late, 3);
+        let late = with_reader(rcu::global(), support::cpu_relax, |state| {
+            let stopper = stop_later(state, 20)?;
+            rcu::global().synchronize_expedited()?;
+            let seen = state.load(Acquire);
+            stopper.join();
+            Ok::<_, Error>(seen)
+        })??;
+        assert_eq!(late, 3);
+        Ok(())
+    }
+
+    #[test]
+    fn readers_of_srcu_domains_may_sleep() -> Result {
+        let sleepy = Srcu::<Sleepy>::init()?;
+        for expedited in [false, true] {
+            let late = with_reader(
+                sleepy,
+                || support::msleep(5),
+                |state| {
+                    let stopper = stop_later(state, 20)?;
+                    if expedited {
+                        sleepy.synchronize_expedited()?;
+                    } else {
+                        sleepy.synchronize_blocking()?;
+                    }
+                    let seen = state.load(Acquire);
+                    stopper.join();
+                    Ok::<_, Error>(seen)
+                },
+            )??;
+            assert_eq!(late, 3);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn domains_do_not_wait_for_each_others_readers() -> Result {
+        let (sleepy, other) = (Srcu::<Sleepy>::init()?, Srcu::<Other>::init()?);
+        let seen = with_reader(
+            sleepy,
+            || support::msleep(5),
+            |state| {
+                rcu::global().synchronize_blocking()?;
+                other.synchronize_blocking()?;
+                Ok::<_, Error>(state.load(Acquire))
+            },
+        )??;
+        assert_eq!(seen, 1);
+        Ok(())
+    }
+
+    #[test]
+    fn cookies() -> Result {
+        fn all<D: Domain>(domain: D, pause: fn()) -> Result<[bool; 7]> {
+            let (during, cookies) = with_reader(domain, pause, |_| {
+                let cookies = [domain.cookie(), domain.start(), domain.start_expedited()];
+                support::msleep(20);
+                (cookies.iter().any(|cookie| cookie.is_over()), cookies)
+            })?;
+            cookies[1].wait()?;
+            let started = cookies[1].is_over();
+            cookies[2].wait_expedited()?;
+            let expedited = cookies[2].is_over();
+            cookies[0].wait()?;
+            let snapshot = cookies[0].is_over();
+            let mut polled = domain.start();
+            let mut late = false;
+            for _ in 0..2000 {
+                if polled.is_over() {
+                    late = true;
+                    break;
+                }
+                support::msleep(5);
+            }
+            // One that is over need not be waited for, so not even a reader is refused.
+            let over = domain.run(|_| polled.wait().is_ok());
+            polled = domain.cookie();
+            domain.synchronize_blocking()?;
+            Ok([
+                during,
+                started,
+                expedited,
+                snapshot,
+                late,
+                over,
+                polled.is_over(),
+            ])
+        }
+        let global = all(rcu::global(), support::cpu_relax)?;
+        let sleepy = all(Srcu::<Sleepy>::init()?, || support::msleep(1))?;
+        assert_eq!(global, [false, true, true, true, true, true, true]);
+        assert_eq!(sleepy, [false, true, true, true, true, true, true]);
+        Ok(())
+    }
+
+    #[test]
+    fn sections_in_every_context() -> Result {
+        let (global, sleepy) = (rcu::global(), Srcu::<Sleepy>::init()?);
+        let both = move || (global.run(|_| 1), sleepy.run(|_| 2));
+        let softirq = support::in_softirq(both);
+        let hardirq = support::in_hardirq(both);
+        let nmi = support::in_nmi(move || (global.run(|_| 1), global.cookie().is_over()));
+        assert_eq!(softirq, Some((1, 2)));
+        assert_eq!(hardirq, Some((1, 2)));
+        assert!(matches!(nmi, None | Some((1, _))));
+        Ok(())
+    }
+
+    #[test]
+    fn long_waits_are_reported() -> Result {
+        let sleepy = Srcu::<Sleepy>::init()?;
+        let before = rcu::stall_reports();
+        let was = rcu::set_stall_report_ms(10);
+        let ret = with_reader(
+            sleepy,
+            || support::msleep(5),
+            |state| {
+                let stopper = stop_later(state, 100)?;
+                let ret = sleepy.synchronize_blocking();
+                stopper.join();
+                ret
+            },
+        )?;
+        rcu::set_stall_report_ms(was);
+        let reports = rcu::stall_reports().wrapping_sub(before);
+        assert!(ret.is_ok());
+        assert!(reports >= 1);
+        Ok(())
+    }
+
+    #[test]
+    fn quiesce_from_anywhere() -> Result {
+        let global = rcu::global();
+        global.quiesce();
+        global.run(|_| global.quiesce());
+        support::preempt_disabled(|| global.quiesce());
+        let softirq = support::in_softirq(move || global.quiesce());
+        let hardirq = support::in_hardirq(move || global.quiesce());
+        let still_reader = global.run(|_| {
+            global.quiesce();
+            global.in_reader()
+        });
+        assert!(softirq.is_some() && hardirq.is_some());
+        assert!(still_reader);
+        Ok(())
+    }
+
+    #[test]
+    fn init_of_a_domain_again_is_the_same_domain() -> Result {
+        let (one, two) = (Srcu::<Sleepy>::init()?, Srcu::<Sleepy>::init()?);
+        let seen = one.run(|_| (two.in_reader(), two.synchronize_blocking()));
+        assert!(seen == (true, Err(EDEADLK)));
+        assert_eq!(one.pending(), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn no_stale_marks() -> Result {
+        let sleepy = Srcu::<Sleepy>::init()?;
+        let never = Atomic::new(0i32);
+        for _ in 0..1000 {
+            sleepy.run(|_| ());
+            if sleepy.in_reader() {
+                never.store(1, Relaxed);
+            }
+        }
+        assert_eq!(never.load(Relaxed), 0);
+        Ok(())
+    }
+}

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A module that is gone while all that it deferred is pending.
+//!
+//! Its exit function defers `pending` objects of each kind from inside read sections, so that none
+//! can be reclaimed before it returns, and waits for nothing. With `fail=1` its init function does
+//! that and then fails. With `leak=1` it also leaks a future that waits, whose waker is here. What
+//! is tested is that nothing happens:
+//!
+//!     for i in $(seq 20); do insmod quiesce_rcu_unload.ko && rmmod quiesce_rcu_unload; done
+
+use core::{
+    future::Future,
+    task::Context, //
+};
+use executor::{
+    waker,
+    Wake, //
+};
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    },
+};
+use quiesce::rcu::{
+    self,
+    AtomicDrop,
+    Batch,
+    Domain,
+    Global,
+    GracePeriod,
+    InProcess,
+    InSoftirq,
+    Object,
+    RcuCell,
+    RcuPointer,
+    Retired,
+    Shared,
+    Srcu, //
+};
+
+#[path = "rcu/executor.rs"]
+#[allow(dead_code, reason = "this module needs wakers only")]
+mod executor;
+
+module! {
+    type: Unload,
+    name: "quiesce_rcu_unload",
+    authors: ["The quiesce developers"],
+    description: "Is gone while all that it deferred is pending",
+    license: "GPL",
+    params: {
+        pending: u32 {
+            default: 100_000,
+            description: "Objects of each kind",
+        },
+        fail: u32 {
+            default: 0,
+            description: "Whether init fails",
+        },
+        leak: u32 {
+            default: 0,
+            description: "Whether to leak a future",
+        },
+    },
+}
+
+rcu::define_domain! {
+    /// This module's own.
+    Own
+}
+
+/// Destructors that ran; a static is what goes with the module.
+static DROPPED: Atomic<usize> = Atomic::new(0);
+
+struct Counted(usize);
+
+impl AtomicDrop for Counted {}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        DROPPED.add(self.0, Relaxed);
+    }
+}
+
+/// Defers the rest of the chain from its destructor.
+struct Chain {
+    _counted: Counted,
+    next: RcuCell<Option<KBox<Object<Chain>>>>,
+}
+
+impl Drop for Chain {
+    fn drop(&mut self) {
+        self.next.publish(None);
+    }
+}
+
+struct Woken;
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        DROPPED.add(1usize, Relaxed);
+    }
+}
+
+type Soft = KBox<Object<Counted, InSoftirq>>;
+type Process = KBox<Object<Counted, InProcess>>;
+type Plain = KBox<Object<[u8; 16]>>;
+
+/// A pointer as if it had been in a cell.
+fn retire<P: RcuPointer<D> + Send, D: Domain>(pointer: P) -> Option<Retired<P, D>> {
+    RcuCell::<Option<P>, D>::new(Some(pointer)).replace(None)
+}
+
+/// What is deferred in one domain.
+struct Kinds<D: Domain> {
+    soft: Batch<Soft, D>,
+    process: Batch<Process, D>,
+    plain: Batch<Plain, D>,
+    shared: KVVec<Arc<Shared<Counted, D>>>,
+    futures: KVVec<Pin<KBox<GracePeriod<D>>>>,
+}
+
+impl<D: Domain> Kinds<D> {
+    fn new(domain: D, n: usize) -> Result<Self> {
+        let mut kinds = Self {
+            soft: Batch::new(),
+            process: Batch::new(),
+            plain: Batch::new(),
+            shared: KVVec::with_capacity(n, GFP_KERNEL)?,
+            futures: KVVec::new(),
+        };
+        for _ in 0..n {
+            if let Some(r) = retire(KBox::new(Object::new_atomic(Counted(1)), GFP_KERNEL)?) {
+                kinds.soft.push(r);
+            }
+            if let Some(r) = retire(KBox::new(Object::new(Counted(1)), GFP_KERNEL)?) {
+                kinds.process.push(r);
+            }
+            if let Some(r) = retire(KBox::new(Object::new([0; 16]), GFP_KERNEL)?) {
+                kinds.plain.push(r);
+            }
+            let shared = Arc::new(Shared::new(Counted(1)), GFP_KERNEL)?;
+            kinds.shared.push(shared, GFP_KERNEL)?;
+        }
+        for _ in 0..core::cmp::min(n, 100) {
+            let future = KBox::pin(domain.synchronize(), GFP_KERNEL)?;
+            kinds.futures.push(future, GFP_KERNEL)?;
+        }
+        Ok(kinds)
+    }
+
+    /// Defers everything, and returns the futures that wait.
+    fn defer(self, cx: &mut Context<'_>) -> KVVec<Pin<KBox<GracePeriod<D>>>> {
+        self.soft.defer();
+        self.process.defer();
+        self.plain.defer();
+        for shared in self.shared {
+            // Twice, the second time by the same callback.
+            drop(retire::<_, D>(shared.clone()));
+            drop(retire::<_, D>(shared));
+        }
+        let mut futures = self.futures;
+        for future in &mut futures {
+            let _ = future.as_mut().poll(cx);
+        }
+        futures
+    }
+}
+
+struct Unload {
+    all: Option<(Kinds<Global>, Kinds<Srcu<Own>>)>,
+    chain: Option<Retired<KBox<Object<Chain>>>>,
+}
+
+impl Unload {
+    fn new() -> Result<Self> {
+        let own = Srcu::<Own>::init()?;
+        let n = module_parameters::pending.value() as usize;
+        let mut next = None;
+        for _ in 0..10 {
+            let chain = Chain {
+                _counted: Counted(1),
+                next: RcuCell::new(next),
+            };
+            next = Some(KBox::new(Object::new(chain), GFP_KERNEL)?);
+        }
+        Ok(Self {
+            all: Some((Kinds::new(rcu::global(), n)?, Kinds::new(own, n)?)),
+            chain: next.and_then(retire),
+        })
+    }
+}
+
+impl kernel::Module for Unload {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        let this = Self::new()?;
+        if module_parameters::fail.value() != 0 {
+            // Dropped here, and the module is gone right after.
+            return Err(EINVAL);
+        }
+        Ok(this)
+    }
+}
+
+impl Drop for Unload {
+    fn drop(&mut self) {
+        let Some((global, own)) = self.all.take() else {
+            return;
+        };
+        let (Ok(woken), Ok(domain)) = (Arc::new(Woken, GFP_KERNEL), Srcu::<Own>::init()) else {
+            return;
+        };
+        let waker = waker(woken);
+        let mut cx = Context::from_waker(&waker);
+        domain.run(|_| {
+            let (futures, own_futures) = rcu::global().run(|_| {
+                self.chain.take();
+                (global.defer(&mut cx), own.defer(&mut cx))
+            });
+            // They go at the very end, while some are being woken.
+            drop(futures);
+            if module_parameters::leak.value() != 0 {
+                core::mem::forget(own_futures);
+            }
+        });
+        pr_info!("gone, with {} destructors done\n", DROPPED.load(Relaxed));
+    }
+}

@@ -1,0 +1,384 @@
+// SPDX-License-Identifier: GPL-2.0
+/* libquiesce itself: results, deadlines, adopted descriptors, misuse. */
+#include "ops.h"
+#include "barrier.h"
+#include "quiesce-group.h"
+
+#include <sys/resource.h>
+
+/* Both sides in one process. */
+FIXTURE(sides)
+{
+	Barrier parent, child;
+};
+
+FIXTURE_SETUP(sides)
+{
+	Barrier b = BARRIER_NULL;
+
+	ASSERT_EQ(0, barrier_create(&b));
+	self->parent = b;
+	self->parent.me = dup(b.me);
+	self->parent.them = dup(b.them);
+	self->child = b;
+	barrier_set_role(&self->parent, BARRIER_PARENT);
+	barrier_set_role(&self->child, BARRIER_CHILD);
+}
+
+FIXTURE_TEARDOWN(sides)
+{
+	barrier_destroy(&self->parent);
+	barrier_destroy(&self->child);
+}
+
+static struct timespec soon(clockid_t clock)
+{
+	uint64_t ns = clock_ns(clock) + BLOCKS_MS * NSEC_PER_MSEC;
+
+	return (struct timespec){ ns / NSEC_PER_SEC, ns % NSEC_PER_SEC };
+}
+
+#define EXPECT_VIEW(b, i, they) do {					\
+	EXPECT_EQ(i, barrier_i_aborted(b));				\
+	EXPECT_EQ(they, barrier_they_aborted(b));			\
+	EXPECT_EQ((i) && (they), barrier_we_aborted(b));		\
+	EXPECT_EQ((i) || (they), barrier_is_aborted(b));		\
+} while (0)
+
+/* What the other side has done is not known before a wait has looked. */
+TEST_F(sides, lazy_view)
+{
+	struct quiesce_status s;
+
+	EXPECT_TRUE(barrier_abort(&self->child));
+	EXPECT_VIEW(&self->child, true, false);
+	EXPECT_VIEW(&self->parent, false, false);
+	EXPECT_TRUE(barrier_sync(&self->parent));
+	EXPECT_TRUE(barrier_sync_next(&self->parent));
+	EXPECT_TRUE(barrier_place(&self->parent));
+	EXPECT_VIEW(&self->parent, false, false);
+	/* Except by asking for it. */
+	ASSERT_EQ(0, barrier_status(&self->parent, &s));
+	EXPECT_EQ(QUIESCE_CAUSE_ABORT, s.cause.cause);
+	EXPECT_VIEW(&self->parent, false, false);
+
+	EXPECT_FALSE(barrier_sync(&self->parent));
+	EXPECT_VIEW(&self->parent, false, true);
+	EXPECT_FALSE(barrier_place(&self->parent));
+	EXPECT_FALSE(barrier_place_and_sync(&self->parent));
+	EXPECT_FALSE(barrier_sync_next(&self->parent));
+	EXPECT_FALSE(barrier_wait_next(&self->parent));
+	EXPECT_TRUE(barrier_wait_abortion(&self->parent));
+
+	EXPECT_FALSE(barrier_abort(&self->parent));
+	EXPECT_VIEW(&self->parent, true, true);
+	EXPECT_FALSE(barrier_abort(&self->parent));
+	EXPECT_FALSE(barrier_wait_abortion(&self->parent));
+	EXPECT_VIEW(&self->child, true, false);
+	EXPECT_FALSE(barrier_wait_abortion(&self->child));
+	EXPECT_VIEW(&self->child, true, true);
+}
+
+/* Both abort before either has looked: true and true. */
+TEST_F(sides, both_abort)
+{
+	EXPECT_TRUE(barrier_abort(&self->child));
+	EXPECT_TRUE(barrier_abort(&self->parent));
+	EXPECT_TRUE(barrier_abort(&self->child));
+	EXPECT_FALSE(barrier_place(&self->child));
+	EXPECT_FALSE(barrier_sync(&self->child));
+	EXPECT_FALSE(barrier_wait_next(&self->child));
+	EXPECT_VIEW(&self->child, true, false);
+	EXPECT_FALSE(barrier_wait_abortion(&self->child));
+	EXPECT_VIEW(&self->child, true, true);
+}
+
+/* An abort comes before places that are unread; an end comes after them. */
+TEST_F(sides, abort_supersedes)
+{
+	EXPECT_TRUE(barrier_place(&self->child));
+	EXPECT_TRUE(barrier_place(&self->child));
+	EXPECT_TRUE(barrier_abort(&self->child));
+	EXPECT_FALSE(barrier_wait_next(&self->parent));
+}
+
+TEST_F(sides, end_queues)
+{
+	EXPECT_TRUE(barrier_place(&self->child));
+	EXPECT_TRUE(barrier_place(&self->child));
+	EXPECT_TRUE(barrier_destroy(&self->child) == NULL);
+	EXPECT_TRUE(barrier_place(&self->parent));
+	EXPECT_TRUE(barrier_place(&self->parent));
+	EXPECT_TRUE(barrier_sync(&self->parent));
+	EXPECT_FALSE(barrier_wait_next(&self->parent));
+	EXPECT_VIEW(&self->parent, false, true);
+}
+
+TEST_F(sides, deadlines)
+{
+	static const clockid_t clocks[] = { CLOCK_MONOTONIC, CLOCK_REALTIME };
+	Barrier *b = &self->parent;
+	struct timespec ts;
+
+	for (int i = 0; i < 2; i++) {
+		clockid_t c = clocks[i];
+
+		ts = soon(c);
+		EXPECT_EQ(-ETIMEDOUT, barrier_wait_next_until(b, c, &ts));
+		EXPECT_EQ(1, barrier_sync_until(b, c, &ts));
+		EXPECT_EQ(1, barrier_sync_next_until(b, c, &ts));
+		ts = soon(c);
+		EXPECT_EQ(-ETIMEDOUT, barrier_wait_abortion_until(b, c, &ts));
+		ts = soon(c);
+		EXPECT_EQ(-ETIMEDOUT, barrier_place_and_sync_until(b, c, &ts));
+		EXPECT_EQ(-ETIMEDOUT, barrier_sync_until(b, c, &ts));
+		EXPECT_EQ(-ETIMEDOUT, barrier_sync_next_until(b, c, &ts));
+		/* It has placed once. */
+		EXPECT_TRUE(barrier_place(&self->child));
+		EXPECT_EQ(1, barrier_sync_until(b, c, &ts));
+		EXPECT_VIEW(b, false, false);
+	}
+	EXPECT_TRUE(barrier_abort_code(&self->child, 5));
+	EXPECT_EQ(1, barrier_wait_abortion_until(b, CLOCK_MONOTONIC, NULL));
+	EXPECT_EQ(0, barrier_sync_until(b, CLOCK_MONOTONIC, NULL));
+	EXPECT_EQ(0, barrier_place_and_sync_until(b, CLOCK_MONOTONIC, NULL));
+	EXPECT_EQ(0, barrier_wait_next_until(b, CLOCK_MONOTONIC, NULL));
+	EXPECT_EQ(0, barrier_sync_next_until(b, CLOCK_MONOTONIC, NULL));
+	EXPECT_FALSE(barrier_abort(b));
+	EXPECT_EQ(0, barrier_wait_abortion_until(b, CLOCK_MONOTONIC, NULL));
+}
+
+TEST_F(sides, bad_deadlines)
+{
+	static const struct timespec bad[] = {
+		{ 0, -1 }, { 0, NSEC_PER_SEC }, { 0, LONG_MAX }, { 0, LONG_MIN },
+	};
+	static const struct timespec past[] = { { 0, 0 }, { -1, 0 }, { LONG_MIN, 0 } };
+	struct timespec ts = soon(CLOCK_BOOTTIME);
+	struct quiesce_status s;
+	Barrier *b = &self->parent;
+
+	for (unsigned int i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		EXPECT_EQ(-EINVAL, barrier_place_and_sync_until(b, CLOCK_MONOTONIC, &bad[i]));
+	EXPECT_EQ(-EINVAL, barrier_place_and_sync_until(b, CLOCK_BOOTTIME, &ts));
+	EXPECT_EQ(-EINVAL, barrier_place_and_sync_until(b, CLOCK_PROCESS_CPUTIME_ID, NULL));
+	/* Nothing has come of these. */
+	ASSERT_EQ(0, barrier_status(b, &s));
+	EXPECT_EQ(0, s.sent);
+	EXPECT_VIEW(b, false, false);
+	for (unsigned int i = 0; i < sizeof(past) / sizeof(past[0]); i++)
+		EXPECT_EQ(-ETIMEDOUT, barrier_wait_next_until(b, CLOCK_MONOTONIC, &past[i]));
+	EXPECT_TRUE(barrier_place(&self->child));
+	ts.tv_sec = LONG_MAX;
+	EXPECT_EQ(1, barrier_wait_next_until(b, CLOCK_MONOTONIC, &ts));
+}
+
+TEST_F(sides, abort_with_code)
+{
+	struct quiesce_status s;
+
+	EXPECT_TRUE(barrier_abort_code(&self->child, UINT64_MAX));
+	EXPECT_TRUE(barrier_abort_code(&self->child, 1));
+	ASSERT_EQ(0, barrier_status(&self->parent, &s));
+	EXPECT_EQ(UINT64_MAX, s.cause.code);
+	EXPECT_EQ(1, s.cause.party);
+}
+
+TEST_F(sides, bound_process)
+{
+	pid_t pid = spawn({
+		check(barrier_bind_process(&self->child) == 0);
+	});
+
+	ASSERT_EQ(0, join(pid));
+	EXPECT_FALSE(barrier_wait_next(&self->parent));
+	/* The copy here belongs to a dead party: its calls fail, and say so. */
+	EXPECT_TRUE(barrier_place(&self->child));
+	EXPECT_VIEW(&self->child, true, true);
+	EXPECT_EQ(-EBADF, self->child.me);
+}
+
+TEST_F(sides, adopt)
+{
+	Barrier copy = BARRIER_NULL;
+	int null, group = make_group(1, 0, 0);
+
+	EXPECT_TRUE(barrier_abort(&self->child));
+	EXPECT_FALSE(barrier_wait_next(&self->parent));
+	/* What the party knows it keeps. */
+	ASSERT_EQ(0, barrier_adopt(&copy, dup(self->parent.me)));
+	EXPECT_VIEW(&copy, false, true);
+	barrier_destroy(&copy);
+	ASSERT_EQ(0, barrier_adopt(&copy, dup(self->child.me)));
+	EXPECT_VIEW(&copy, true, false);
+	barrier_destroy(&copy);
+
+	null = open("/dev/null", O_RDWR);
+	EXPECT_EQ(-ENOTTY, barrier_adopt(&copy, null));
+	EXPECT_EQ(-EBADF, barrier_adopt(&copy, -1));
+	EXPECT_EQ(-EINVAL, barrier_adopt(&copy, group));
+	EXPECT_EQ(-EINVAL, barrier_adopt(&copy, join_group(group, 0, NULL)));
+	/* None of these was taken over. */
+	EXPECT_EQ(-EBADF, copy.me);
+	EXPECT_EQ(0, close(null));
+}
+
+/* A descriptor that somebody closed behind its back: aborted on both sides. */
+TEST_F(sides, lost_descriptor)
+{
+	close(self->parent.me);
+	self->parent.me = 1000;
+	EXPECT_FALSE(barrier_wait_next(&self->parent));
+	EXPECT_VIEW(&self->parent, true, true);
+	EXPECT_FALSE(barrier_wait_next(&self->child));
+	EXPECT_VIEW(&self->child, false, true);
+}
+
+TEST(null_and_destroyed)
+{
+	Barrier b = BARRIER_NULL, *p = &b;
+	int fds = count_fds();
+
+	EXPECT_TRUE(barrier_destroy(NULL) == NULL);
+	EXPECT_TRUE(barrier_destroy(&b) == NULL);
+	ASSERT_EQ(0, barrier_create(&b));
+	EXPECT_EQ(fds + 2, count_fds());
+	barrier_destroyp(&p);
+	EXPECT_TRUE(p == NULL);
+	barrier_destroyp(&p);
+	EXPECT_EQ(fds, count_fds());
+	EXPECT_EQ(-EBADF, b.me);
+	EXPECT_EQ(-EBADF, b.them);
+	EXPECT_VIEW(&b, false, false);
+	/* It can be made again. */
+	ASSERT_EQ(0, barrier_create(&b));
+	EXPECT_TRUE(barrier_place(&b));
+	barrier_destroy(&b);
+	EXPECT_EQ(fds, count_fds());
+}
+
+TEST(creation_fails)
+{
+	struct rlimit limit;
+	Barrier b = BARRIER_NULL;
+	int lowest = dup(0);
+
+	ASSERT_LE(0, lowest);
+	close(lowest);
+	ASSERT_EQ(0, getrlimit(RLIMIT_NOFILE, &limit));
+	for (int room = 0; room < 3; room++) {
+		limit.rlim_cur = lowest + room;
+		ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &limit));
+		/* The device takes one while the pair is made. */
+		EXPECT_EQ(-EMFILE, barrier_create(&b));
+		EXPECT_EQ(-EBADF, b.me);
+		EXPECT_EQ(-EBADF, b.them);
+		EXPECT_TRUE(barrier_destroy(&b) == NULL);
+	}
+	limit.rlim_cur = lowest + 3;
+	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &limit));
+	EXPECT_EQ(0, barrier_create(&b));
+}
+
+#define DIES(code) do {							\
+	pid_t pid = spawn({						\
+		struct rlimit no_core = {};				\
+									\
+		setrlimit(RLIMIT_CORE, &no_core);			\
+		code;							\
+	});								\
+	EXPECT_EQ(256 + SIGABRT, join(pid));				\
+} while (0)
+
+/* As in systemd: a program that does this is not continued. */
+TEST_F(sides, misuse)
+{
+	Barrier b = BARRIER_NULL;
+
+	DIES(barrier_create(NULL));
+	DIES(barrier_set_role(NULL, BARRIER_PARENT));
+	DIES(barrier_set_role(&self->parent, BARRIER_PARENT));
+	DIES(barrier_set_role(&b, BARRIER_PARENT));
+	ASSERT_EQ(0, barrier_create(&b));
+	DIES(barrier_set_role(&b, 2));
+	DIES(barrier_place(NULL));
+	DIES(barrier_abort(NULL));
+	DIES(barrier_sync(NULL));
+}
+
+TEST(cause_texts)
+{
+	static const struct {
+		struct quiesce_cause cause;
+		const char *text;
+	} cases[] = {
+		{ { QUIESCE_CAUSE_NONE, QUIESCE_NOBODY, 0, 0, 0 }, "nothing has ended" },
+		{ { QUIESCE_CAUSE_ABORT, 1, 12, 0, 5 }, "process 12 aborted with code 5" },
+		{ { QUIESCE_CAUSE_ABORT, 1, 0, 0, 5 }, "party 1 aborted with code 5" },
+		{ { QUIESCE_CAUSE_ABORT, QUIESCE_NOBODY, 0, 0, 0 }, "somebody aborted with code 0" },
+		{ { QUIESCE_CAUSE_TIMEOUT, 2, 12, 0, 0 }, "process 12 would not wait any longer" },
+		{ { QUIESCE_CAUSE_CLOSE, 2, 12, 0, 0 }, "process 12 closed its descriptor" },
+		{ { QUIESCE_CAUSE_EXEC, 2, 12, 0, 0 }, "process 12 executed another program" },
+		{ { QUIESCE_CAUSE_EXIT, 2, 12, 3, 0 }, "process 12 exited with status 3" },
+		{ { QUIESCE_CAUSE_SIGNAL, 2, 12, 9, 0 }, "process 12 was killed by signal 9 (Killed)" },
+		{ { QUIESCE_CAUSE_UNCLAIMED, QUIESCE_NOBODY, 0, 0, 0 }, "nobody can join any more" },
+		{ { 99, 2, 12, 0, 0 }, "process 12 ended for reason 99" },
+	};
+	char buf[128], small[8];
+
+	for (unsigned int i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		EXPECT_STREQ(cases[i].text, quiesce_cause_text(&cases[i].cause, buf, sizeof(buf)));
+	EXPECT_STREQ("process", quiesce_cause_text(&cases[1].cause, small, sizeof(small)));
+}
+
+TEST(group_calls)
+{
+	struct timespec ts = { 0, 0 };
+	struct quiesce_member m;
+	struct quiesce_status s;
+	struct quiesce_join j;
+	struct quiesce_wait w;
+	uint64_t ticket, late, phase;
+	int group, a, b;
+
+	EXPECT_EQ(-EINVAL, quiesce_group_create(0, 0, 0));
+	group = quiesce_group_create(2, 3, 0);
+	ASSERT_LE(0, group);
+	a = quiesce_group_join(group, 0, &j);
+	ASSERT_LE(0, a);
+	EXPECT_EQ(0, j.party);
+	b = quiesce_group_join(group, QUIESCE_BIND_PROCESS, NULL);
+	ASSERT_LE(0, b);
+
+	ASSERT_EQ(0, quiesce_group_arrive(a, &ticket));
+	EXPECT_EQ(1, ticket);
+	EXPECT_EQ(-ETIMEDOUT, quiesce_group_wait(a, ticket, &w, CLOCK_MONOTONIC, &ts));
+	EXPECT_EQ(-EINVAL, quiesce_group_wait(a, ticket, &w, CLOCK_BOOTTIME, &ts));
+	ASSERT_EQ(0, quiesce_group_status(a, &s, &late, 1));
+	EXPECT_EQ(2, late);
+	ASSERT_EQ(0, quiesce_group_status(a, &s, NULL, 0));
+	EXPECT_EQ(1, s.late_words);
+	/* The last to arrive leads. */
+	EXPECT_EQ(1, quiesce_group_arrive_and_wait(b, &w, CLOCK_MONOTONIC, NULL));
+	EXPECT_EQ(1, w.index);
+	EXPECT_EQ(0, quiesce_group_wait(a, ticket, &w, CLOCK_MONOTONIC, NULL));
+	EXPECT_EQ(0, w.index);
+
+	EXPECT_EQ(-ETIMEDOUT, quiesce_group_arrive_and_wait(a, &w, CLOCK_REALTIME, &ts));
+	EXPECT_EQ(2, w.ticket);
+	EXPECT_EQ(-ETIMEDOUT, quiesce_group_wait_or_break(a, w.ticket, &w, CLOCK_MONOTONIC, &ts));
+	EXPECT_EQ(-ECONNABORTED, quiesce_group_arrive(b, NULL));
+	EXPECT_EQ(0, quiesce_group_reset(group, &phase));
+	EXPECT_EQ(3, phase);
+	EXPECT_EQ(0, quiesce_group_arrive_and_drop(a));
+	EXPECT_EQ(1, quiesce_group_arrive_and_wait(b, NULL, CLOCK_MONOTONIC, NULL));
+	ASSERT_EQ(0, quiesce_group_member(group, 1, &m));
+	EXPECT_EQ(3, m.count);
+	EXPECT_EQ(0, quiesce_group_abort(group, 77));
+	EXPECT_EQ(-ECONNABORTED, quiesce_group_arrive_and_wait(b, &w, CLOCK_MONOTONIC, NULL));
+	EXPECT_EQ(77, w.cause.code);
+	EXPECT_EQ(0, quiesce_group_leave(b));
+	EXPECT_EQ(-ENOTCONN, quiesce_group_leave(b));
+}
+
+TEST_HARNESS_MAIN

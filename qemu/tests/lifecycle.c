@@ -1,0 +1,657 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * How a party lives and ends: copies by fork, dup, exec, SCM_RIGHTS and shared
+ * descriptor tables, the process it is bound to, what others see of its end,
+ * and the module that stays while a descriptor is open.
+ */
+#include "ops.h"
+
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+/* Programs that exec_self() runs. */
+EXEC_MAIN(what, fd)
+{
+	struct quiesce_wait w;
+
+	if (!strcmp(what, "place")) {
+		check(place(fd) == 0);
+		check(wait_for(fd, QUIESCE_WAIT_SYNC, QUIESCE_FOREVER, &w) == 0);
+		_exit(7);
+	} else if (!strcmp(what, "pause")) {
+		pause();
+	}
+}
+
+FIXTURE(pair)
+{
+	int me, them;
+	struct gate gate;	/* the child tells that it has got so far */
+	struct gate closed;	/* the child is told that no copy is left here */
+};
+
+FIXTURE_SETUP(pair)
+{
+	int fd[2];
+
+	ASSERT_EQ(0, make_pair(0, fd));
+	self->me = fd[0];
+	self->them = fd[1];
+	ASSERT_EQ(0, gate_make(&self->gate));
+	ASSERT_EQ(0, gate_make(&self->closed));
+}
+
+FIXTURE_TEARDOWN(pair)
+{
+}
+
+/* Has the other side ended, by what the kernel knows? */
+static bool they_ended(int fd)
+{
+	struct quiesce_member m;
+
+	check(member_of(fd, 1, &m) == 0);
+	return m.state & QUIESCE_STATE_ENDED;
+}
+
+/* Wait for the other side's end and return its cause. */
+static struct quiesce_cause their_end(int fd)
+{
+	struct quiesce_wait w;
+
+	memset(&w, 0, sizeof(w));
+	check(wait_for(fd, QUIESCE_WAIT_ABORTION, in_ms(60000), &w) == 0);
+	return w.cause;
+}
+
+#define EXPECT_END(cause_, status_, pid_) do {				\
+	struct quiesce_cause c = their_end(self->me);			\
+									\
+	EXPECT_EQ(cause_, c.cause);					\
+	EXPECT_EQ(status_, c.status);					\
+	EXPECT_EQ(pid_, c.pid);						\
+	EXPECT_EQ(1, c.party);						\
+	EXPECT_EQ(0, c.code);						\
+} while (0)
+
+TEST_F(pair, descriptors_are_cloexec)
+{
+	int group, party, fd[2];
+
+	EXPECT_EQ(FD_CLOEXEC, fcntl(self->me, F_GETFD));
+	EXPECT_EQ(FD_CLOEXEC, fcntl(self->them, F_GETFD));
+	group = make_group(2, 0, 0);
+	EXPECT_EQ(FD_CLOEXEC, fcntl(group, F_GETFD));
+	party = join_group(group, 0, NULL);
+	EXPECT_EQ(FD_CLOEXEC, fcntl(party, F_GETFD));
+
+	ASSERT_EQ(0, make_pair(QUIESCE_FD_INHERIT, fd));
+	EXPECT_EQ(0, fcntl(fd[0], F_GETFD));
+	EXPECT_EQ(0, fcntl(fd[1], F_GETFD));
+	group = make_group(2, 0, QUIESCE_FD_INHERIT);
+	EXPECT_EQ(0, fcntl(group, F_GETFD));
+	party = join_group(group, QUIESCE_FD_INHERIT, NULL);
+	EXPECT_EQ(0, fcntl(party, F_GETFD));
+}
+
+TEST_F(pair, dup)
+{
+	int copy = dup(self->them);
+
+	ASSERT_LE(0, copy);
+	EXPECT_EQ(0, place(self->them));
+	EXPECT_EQ(0, place(copy));
+	close(self->them);
+	EXPECT_FALSE(they_ended(self->me));
+	EXPECT_EQ(0, place(copy));
+	close(copy);
+	EXPECT_TRUE(they_ended(self->me));
+	EXPECT_END(QUIESCE_CAUSE_CLOSE, 0, getpid());
+}
+
+TEST_F(pair, dup2_over_it)
+{
+	ASSERT_LE(0, dup2(self->me, self->them));
+	EXPECT_TRUE(they_ended(self->me));
+	EXPECT_END(QUIESCE_CAUSE_CLOSE, 0, getpid());
+}
+
+TEST_F(pair, fork_copies)
+{
+	struct quiesce_status s;
+	pid_t pid = spawn({
+		check(place(self->them) == 0);
+		gate_pass(&self->gate);
+		_exit(3);
+	});
+
+	EXPECT_EQ(0, wait_for(self->me, QUIESCE_WAIT_NEXT, QUIESCE_FOREVER, NULL));
+	/* Counts are the party's, whoever placed. */
+	EXPECT_EQ(0, place(self->them));
+	ASSERT_EQ(0, status_of(self->them, &s));
+	EXPECT_EQ(2, s.balance);
+	close(self->them);
+	EXPECT_FALSE(they_ended(self->me));
+	gate_open(&self->gate);
+	ASSERT_EQ(3, join(pid));
+	/* One place is still unread; the exit stands behind it. */
+	EXPECT_EQ(0, wait_for(self->me, QUIESCE_WAIT_NEXT, QUIESCE_NOW, NULL));
+	EXPECT_END(QUIESCE_CAUSE_EXIT, 3, pid);
+}
+
+TEST_F(pair, exit_codes)
+{
+	static const int codes[] = { 0, 1, 255 };
+
+	for (unsigned int i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
+		pid_t pid;
+		int fd[2];
+
+		ASSERT_EQ(0, make_pair(0, fd));
+		close(self->me);
+		self->me = fd[0];
+		pid = spawn({
+			gate_pass(&self->closed);
+			_exit(codes[i]);
+		});
+		close(fd[1]);
+		gate_open(&self->closed);
+		EXPECT_END(QUIESCE_CAUSE_EXIT, codes[i], pid);
+		join(pid);
+	}
+}
+
+TEST_F(pair, deadly_signals)
+{
+	static const int sigs[] = { SIGKILL, SIGTERM, SIGSEGV, SIGABRT, SIGALRM };
+	struct rlimit no_core = {};
+
+	setrlimit(RLIMIT_CORE, &no_core);
+	for (unsigned int i = 0; i < sizeof(sigs) / sizeof(sigs[0]); i++) {
+		pid_t pid;
+		int fd[2];
+
+		ASSERT_EQ(0, make_pair(0, fd));
+		close(self->me);
+		self->me = fd[0];
+		pid = spawn({
+			signal(sigs[i], SIG_DFL);
+			gate_pass(&self->closed);
+			raise(sigs[i]);
+		});
+		close(fd[1]);
+		gate_open(&self->closed);
+		EXPECT_END(QUIESCE_CAUSE_SIGNAL, sigs[i], pid);
+		EXPECT_EQ(256 + sigs[i], join(pid));
+	}
+}
+
+TEST_F(pair, exec_ends_it)
+{
+	pid_t pid = spawn({
+		gate_pass(&self->closed);
+		exec_self("pause", -1);
+	});
+
+	close(self->them);
+	gate_open(&self->closed);
+	EXPECT_END(QUIESCE_CAUSE_EXEC, 0, pid);
+	kill(pid, SIGKILL);
+	ASSERT_EQ(KILLED, join(pid));
+}
+
+TEST_F(pair, exec_passes_it_on)
+{
+	pid_t pid = spawn({
+		fcntl(self->them, F_SETFD, 0);
+		exec_self("place", self->them);
+	});
+
+	close(self->them);
+	EXPECT_EQ(0, wait_for(self->me, QUIESCE_WAIT_NEXT, QUIESCE_FOREVER, NULL));
+	EXPECT_EQ(0, place(self->me));
+	ASSERT_EQ(7, join(pid));
+	EXPECT_END(QUIESCE_CAUSE_EXIT, 7, pid);
+}
+
+TEST_F(pair, exec_keeps_its_process)
+{
+	pid_t pid = spawn({
+		check(bind_to_me(self->them, QUIESCE_BIND_PROCESS) == 0);
+		fcntl(self->them, F_SETFD, 0);
+		exec_self("place", self->them);
+	});
+
+	EXPECT_EQ(0, wait_for(self->me, QUIESCE_WAIT_NEXT, QUIESCE_FOREVER, NULL));
+	EXPECT_EQ(0, place(self->me));
+	ASSERT_EQ(7, join(pid));
+	/* Though this process still has a copy. */
+	EXPECT_END(QUIESCE_CAUSE_EXIT, 7, pid);
+}
+
+static void *exec_from_thread(void *fd)
+{
+	exec_self("place", *(int *)fd);
+	return NULL;
+}
+
+TEST_F(pair, exec_by_a_thread_keeps_its_process)
+{
+	pid_t pid = spawn({
+		pthread_t thread;
+
+		check(bind_to_me(self->them, QUIESCE_BIND_PROCESS) == 0);
+		fcntl(self->them, F_SETFD, 0);
+		pthread_create(&thread, NULL, exec_from_thread, &self->them);
+		for (;;)
+			pause();
+	});
+
+	EXPECT_EQ(0, wait_for(self->me, QUIESCE_WAIT_NEXT, QUIESCE_FOREVER, NULL));
+	EXPECT_EQ(0, place(self->me));
+	ASSERT_EQ(7, join(pid));
+	EXPECT_END(QUIESCE_CAUSE_EXIT, 7, pid);
+}
+
+TEST_F(pair, scm_rights)
+{
+	int sock[2];
+	pid_t pid;
+
+	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, sock));
+	pid = spawn({
+		int fd;
+
+		/* Nothing is inherited. */
+		close(self->them);
+		close(self->me);
+		close(sock[0]);
+		fd = recv_fd(sock[1]);
+		check(fd >= 0);
+		check(place(fd) == 0);
+		check(wait_for(fd, QUIESCE_WAIT_SYNC, QUIESCE_FOREVER, NULL) == 0);
+		_exit(4);
+	});
+	ASSERT_EQ(0, send_fd(sock[0], self->them));
+	close(self->them);
+	EXPECT_EQ(0, wait_for(self->me, QUIESCE_WAIT_NEXT, QUIESCE_FOREVER, NULL));
+	EXPECT_EQ(0, place(self->me));
+	close(sock[1]);
+	ASSERT_EQ(4, join(pid));
+	EXPECT_END(QUIESCE_CAUSE_EXIT, 4, pid);
+}
+
+/* On its way through a socket it lives; it ends when nobody can receive it. */
+TEST_F(pair, scm_rights_in_flight)
+{
+	int sock[2];
+
+	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, sock));
+	ASSERT_EQ(0, send_fd(sock[0], self->them));
+	close(self->them);
+	EXPECT_FALSE(they_ended(self->me));
+	close(sock[0]);
+	EXPECT_FALSE(they_ended(self->me));
+	close(sock[1]);
+	EXPECT_END(QUIESCE_CAUSE_CLOSE, 0, getpid());
+}
+
+/* A process that shares its descriptors with another one keeps nothing alone. */
+struct shared_table {
+	int fd;
+	bool bind;
+};
+
+static int share_table(void *arg)
+{
+	struct shared_table *t = arg;
+
+	if (t->bind && bind_to_me(t->fd, QUIESCE_BIND_PROCESS))
+		_exit(1);
+	_exit(6);
+}
+
+static pid_t clone_files(struct shared_table *t)
+{
+	static char stack[65536] __attribute__((aligned(64)));
+
+	return clone(share_table, stack + sizeof(stack), CLONE_FILES | SIGCHLD, t);
+}
+
+TEST_F(pair, shared_table)
+{
+	struct shared_table t = { .fd = self->them };
+	pid_t pid = clone_files(&t);
+
+	ASSERT_LT(0, pid);
+	ASSERT_EQ(6, join(pid));
+	EXPECT_FALSE(they_ended(self->me));
+	EXPECT_EQ(0, place(self->them));
+	close(self->them);
+	EXPECT_TRUE(they_ended(self->me));
+}
+
+TEST_F(pair, shared_table_bound)
+{
+	struct shared_table t = { .fd = self->them, .bind = true };
+	pid_t pid = clone_files(&t);
+
+	ASSERT_LT(0, pid);
+	EXPECT_END(QUIESCE_CAUSE_EXIT, 6, pid);
+	ASSERT_EQ(6, join(pid));
+	EXPECT_EQ(-ENOTCONN, place(self->them));
+	EXPECT_EQ(-ENOTCONN, wait_for(self->them, QUIESCE_WAIT_NEXT, QUIESCE_FOREVER, NULL));
+	EXPECT_EQ(-ENOTCONN, wait_for(self->them, QUIESCE_WAIT_ABORTION, QUIESCE_FOREVER, NULL));
+	EXPECT_EQ(-ENOTCONN, abort_with(self->them, 0, NULL));
+	EXPECT_EQ(-ENOTCONN, bind_to_me(self->them, 0));
+}
+
+/* The descriptor goes while its own wait sleeps: the wait goes on. */
+struct waiter {
+	int fd;
+	_Atomic pid_t tid;
+	int ret;
+};
+
+static void *wait_in_thread(void *arg)
+{
+	struct waiter *w = arg;
+
+	w->tid = syscall(SYS_gettid);
+	w->ret = wait_for(w->fd, QUIESCE_WAIT_NEXT, QUIESCE_FOREVER, NULL);
+	return NULL;
+}
+
+static bool thread_asleep(struct waiter *w)
+{
+	while (!w->tid)
+		nap();
+	return wait_asleep(w->tid);
+}
+
+TEST_F(pair, closed_while_waited_on)
+{
+	struct waiter w = { .fd = self->them };
+	struct quiesce_cause c;
+	pthread_t thread;
+
+	ASSERT_EQ(0, pthread_create(&thread, NULL, wait_in_thread, &w));
+	ASSERT_TRUE(thread_asleep(&w));
+	close(self->them);
+	EXPECT_TRUE(thread_asleep(&w));
+	EXPECT_FALSE(they_ended(self->me));
+	EXPECT_EQ(0, place(self->me));
+	ASSERT_EQ(0, pthread_join(thread, NULL));
+	EXPECT_EQ(0, w.ret);
+	/* The wait was the last that held it. */
+	c = their_end(self->me);
+	EXPECT_EQ(QUIESCE_CAUSE_CLOSE, c.cause);
+	EXPECT_EQ(getpid(), c.pid);
+}
+
+TEST_F(pair, both_closed_while_waited_on)
+{
+	struct waiter w = { .fd = self->them };
+	pthread_t thread;
+
+	ASSERT_EQ(0, pthread_create(&thread, NULL, wait_in_thread, &w));
+	ASSERT_TRUE(thread_asleep(&w));
+	close(self->them);
+	close(self->me);
+	ASSERT_EQ(0, pthread_join(thread, NULL));
+	EXPECT_EQ(-EOWNERDEAD, w.ret);
+}
+
+/* Two that wait on one party: a place is the party's, and wakes both. */
+TEST_F(pair, two_readers)
+{
+	struct quiesce_status s;
+	pid_t pid[2];
+
+	for (int i = 0; i < 2; i++) {
+		pid[i] = spawn({
+			struct quiesce_wait w;
+
+			check(wait_for(self->me, QUIESCE_WAIT_NEXT, QUIESCE_FOREVER, &w) == 0);
+			check(w.balance == -1);
+		});
+		ASSERT_TRUE(wait_asleep(pid[i]));
+	}
+	ASSERT_EQ(0, status_of(self->me, &s));
+	EXPECT_EQ(2, s.waiting);
+	EXPECT_EQ(0, place(self->them));
+	ASSERT_EQ(0, join(pid[0]));
+	ASSERT_EQ(0, join(pid[1]));
+	EXPECT_EQ(-ETIMEDOUT, wait_for(self->me, QUIESCE_WAIT_NEXT, QUIESCE_NOW, NULL));
+}
+
+TEST_F(pair, two_readers_are_both_told_of_the_end)
+{
+	static const unsigned int kinds[] = { QUIESCE_WAIT_NEXT, QUIESCE_WAIT_ABORTION };
+	pid_t pid[2], other;
+
+	other = spawn({ pause(); });
+	close(self->them);
+	for (int i = 0; i < 2; i++) {
+		pid[i] = spawn({
+			struct quiesce_wait w;
+
+			check(wait_for(self->me, kinds[i], QUIESCE_FOREVER, &w) ==
+			      (kinds[i] == QUIESCE_WAIT_ABORTION ? 0 : -EOWNERDEAD));
+			check(w.cause.cause == QUIESCE_CAUSE_SIGNAL);
+		});
+		ASSERT_TRUE(wait_asleep(pid[i]));
+	}
+	kill(other, SIGKILL);
+	ASSERT_EQ(0, join(pid[0]));
+	ASSERT_EQ(0, join(pid[1]));
+}
+
+/* One calls abort() while another waits on the same party. */
+TEST_F(pair, own_abort_ends_own_waits)
+{
+	pid_t pid = spawn({
+		check(wait_for(self->me, QUIESCE_WAIT_NEXT, QUIESCE_FOREVER, NULL) == -ESHUTDOWN);
+	});
+
+	ASSERT_TRUE(wait_asleep(pid));
+	EXPECT_EQ(0, abort_with(self->me, 0, NULL));
+	ASSERT_EQ(0, join(pid));
+}
+
+TEST_F(pair, bind_is_replaced)
+{
+	struct quiesce_member m;
+	pid_t pid = spawn({
+		check(bind_to_me(self->them, QUIESCE_BIND_PROCESS) == 0);
+		gate_open(&self->gate);
+		pause();
+	});
+
+	gate_pass(&self->gate);
+	ASSERT_EQ(0, member_of(self->me, 1, &m));
+	EXPECT_EQ(pid, m.pid);
+	EXPECT_EQ(QUIESCE_STATE_BOUND, m.state);
+	EXPECT_EQ(0, bind_to_me(self->them, 0));
+	ASSERT_EQ(0, member_of(self->me, 1, &m));
+	EXPECT_EQ(getpid(), m.pid);
+	EXPECT_EQ(0, m.state);
+	kill(pid, SIGKILL);
+	ASSERT_EQ(KILLED, join(pid));
+	EXPECT_FALSE(they_ended(self->me));
+	EXPECT_EQ(0, place(self->them));
+}
+
+static void *bind_in_thread(void *fd)
+{
+	return (void *)(intptr_t)bind_to_me(*(int *)fd, QUIESCE_BIND_PROCESS);
+}
+
+/* Bound to the process, not to the thread that asked for it. */
+TEST_F(pair, bind_outlives_its_thread)
+{
+	pid_t pid = spawn({
+		pthread_t thread;
+		void *ret;
+
+		pthread_create(&thread, NULL, bind_in_thread, &self->them);
+		pthread_join(thread, &ret);
+		check(ret == NULL);
+		gate_open(&self->gate);
+		wait_for(self->them, QUIESCE_WAIT_NEXT, QUIESCE_FOREVER, NULL);
+		_exit(9);
+	});
+
+	gate_pass(&self->gate);
+	ASSERT_TRUE(wait_asleep(pid));
+	EXPECT_FALSE(they_ended(self->me));
+	EXPECT_EQ(0, place(self->me));
+	ASSERT_EQ(9, join(pid));
+	EXPECT_END(QUIESCE_CAUSE_EXIT, 9, pid);
+}
+
+/* A bound party's end is told once, by process first or by descriptor first. */
+TEST_F(pair, bound_and_closed)
+{
+	pid_t pid = spawn({
+		check(bind_to_me(self->them, QUIESCE_BIND_PROCESS) == 0);
+		gate_pass(&self->closed);
+		close(self->them);
+		gate_open(&self->gate);
+		pause();
+	});
+
+	close(self->them);
+	gate_open(&self->closed);
+	gate_pass(&self->gate);
+	EXPECT_END(QUIESCE_CAUSE_CLOSE, 0, pid);
+	kill(pid, SIGKILL);
+	ASSERT_EQ(KILLED, join(pid));
+	EXPECT_END(QUIESCE_CAUSE_CLOSE, 0, pid);
+}
+
+/* Pids as each reader's namespace has them. */
+TEST_F(pair, pid_namespaces)
+{
+	struct quiesce_member m;
+	pid_t pid;
+
+	ASSERT_EQ(0, bind_to_me(self->me, 0));
+	ASSERT_EQ(0, unshare(CLONE_NEWPID));
+	pid = spawn({
+		check(getpid() == 1);
+		check(bind_to_me(self->them, 0) == 0);
+		check(member_of(self->them, 1, &m) == 0);
+		check(m.pid == 1);
+		/* The other side cannot be seen from in here. */
+		check(member_of(self->them, 0, &m) == 0);
+		check(m.pid == 0);
+		gate_open(&self->gate);
+		check(wait_for(self->them, QUIESCE_WAIT_NEXT, QUIESCE_FOREVER, NULL) == 0);
+		_exit(2);
+	});
+	ASSERT_LT(1, pid);
+	close(self->them);
+	gate_pass(&self->gate);
+	ASSERT_EQ(0, member_of(self->me, 1, &m));
+	EXPECT_EQ(pid, m.pid);
+	EXPECT_EQ(0, place(self->me));
+	ASSERT_EQ(2, join(pid));
+	EXPECT_END(QUIESCE_CAUSE_EXIT, 2, pid);
+}
+
+/* A thread waits, another ends the process. */
+TEST_F(pair, exit_with_a_waiting_thread)
+{
+	pid_t pid = spawn({
+		struct waiter w = { .fd = self->them };
+		pthread_t thread;
+
+		pthread_create(&thread, NULL, wait_in_thread, &w);
+		check(thread_asleep(&w));
+		gate_pass(&self->closed);
+		_exit(11);
+	});
+
+	close(self->them);
+	gate_open(&self->closed);
+	EXPECT_END(QUIESCE_CAUSE_EXIT, 11, pid);
+	ASSERT_EQ(11, join(pid));
+}
+
+/* The device's file is needed to make barriers, not to use them. */
+TEST_F(pair, device_closed)
+{
+	/* make_pair() has closed it long ago. */
+	EXPECT_EQ(0, place(self->me));
+	EXPECT_EQ(0, place_wait(self->them, QUIESCE_WAIT_SYNC, QUIESCE_NOW, NULL));
+}
+
+/* Each open descriptor holds the module; none is left when they are closed. */
+TEST(module_stays)
+{
+	long refs = count_module_users();
+	int fd[2], dev, group, party;
+
+	/* Processes of the tests before may not be quite dead. */
+	ASSERT_TRUE(wait_for_module_refs(refs));
+	dev = open_dev();
+	ASSERT_LE(0, dev);
+	EXPECT_EQ(refs + 1, module_refs());
+	EXPECT_EQ(-1, syscall(SYS_delete_module, "quiesce", O_NONBLOCK));
+	EXPECT_EQ(EWOULDBLOCK, errno);
+	close(dev);
+	EXPECT_EQ(refs, module_refs());
+
+	ASSERT_EQ(0, make_pair(0, fd));
+	EXPECT_LT(refs, module_refs());
+	EXPECT_EQ(-1, syscall(SYS_delete_module, "quiesce", O_NONBLOCK));
+	EXPECT_EQ(EWOULDBLOCK, errno);
+	close(fd[0]);
+	EXPECT_LT(refs, module_refs());
+	close(fd[1]);
+	EXPECT_EQ(refs, module_refs());
+
+	group = make_group(2, 0, 0);
+	ASSERT_LE(0, group);
+	party = join_group(group, 0, NULL);
+	ASSERT_LE(0, party);
+	close(group);
+	EXPECT_LT(refs, module_refs());
+	close(party);
+	EXPECT_EQ(refs, module_refs());
+}
+
+/* Anybody may use it; nothing about it asks for a capability. */
+TEST(without_privilege)
+{
+	struct stat st;
+	pid_t pid;
+	int fd[2];
+
+	/* Whatever this system has chosen. */
+	ASSERT_EQ(0, stat(QUIESCE_DEVICE, &st));
+	ASSERT_EQ(0, chmod(QUIESCE_DEVICE, 0666));
+	ASSERT_EQ(0, make_pair(0, fd));
+	pid = spawn({
+		struct quiesce_wait w;
+		int group;
+
+		check(setresgid(65534, 65534, 65534) == 0);
+		check(setresuid(65534, 65534, 65534) == 0);
+		/* Changing ids clears it. */
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		check(place(fd[0]) == 0);
+		check(bind_to_me(fd[0], QUIESCE_BIND_PROCESS) == 0);
+		check(make_pair(0, fd) == 0);
+		check(place(fd[0]) == 0);
+		check(wait_for(fd[1], QUIESCE_WAIT_NEXT, QUIESCE_NOW, &w) == 0);
+		group = make_group(1, 0, 0);
+		check(group >= 0);
+		check(meet(join_group(group, 0, NULL), QUIESCE_NOW, &w) == 0);
+	});
+	EXPECT_EQ(0, join(pid));
+	EXPECT_EQ(0, chmod(QUIESCE_DEVICE, st.st_mode & 07777));
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: GPL-2.0
+/* io_uring's poll on parties of a pair and of a group. */
+#include "ops.h"
+
+#include <liburing.h>
+
+FIXTURE(uring)
+{
+	struct io_uring ring;
+	int fd[2];
+};
+
+FIXTURE_SETUP(uring)
+{
+	ASSERT_EQ(0, io_uring_queue_init(8, &self->ring, 0));
+	ASSERT_EQ(0, make_pair(0, self->fd));
+}
+
+FIXTURE_TEARDOWN(uring)
+{
+	io_uring_queue_exit(&self->ring);
+}
+
+static int submit_poll(struct io_uring *ring, int fd, unsigned int mask, bool multishot)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
+
+	if (multishot)
+		io_uring_prep_poll_multishot(sqe, fd, mask);
+	else
+		io_uring_prep_poll_add(sqe, fd, mask);
+	return io_uring_submit(ring);
+}
+
+/* The next completion's result; -ETIME when there is none now. */
+static int reap(struct io_uring *ring, bool wait, bool *more)
+{
+	struct __kernel_timespec none = {};
+	struct io_uring_cqe *cqe;
+	int ret;
+
+	ret = wait ? io_uring_wait_cqe(ring, &cqe) : io_uring_wait_cqe_timeout(ring, &cqe, &none);
+	if (ret < 0)
+		return ret;
+	ret = cqe->res;
+	if (more)
+		*more = cqe->flags & IORING_CQE_F_MORE;
+	io_uring_cqe_seen(ring, cqe);
+	return ret;
+}
+
+TEST_F(uring, place)
+{
+	ASSERT_EQ(1, submit_poll(&self->ring, self->fd[0], POLLIN, false));
+	EXPECT_EQ(-ETIME, reap(&self->ring, false, NULL));
+	ASSERT_EQ(0, place(self->fd[1]));
+	EXPECT_EQ(POLLIN, reap(&self->ring, true, NULL));
+	/* A level. */
+	ASSERT_EQ(1, submit_poll(&self->ring, self->fd[0], POLLIN, false));
+	EXPECT_EQ(POLLIN, reap(&self->ring, true, NULL));
+}
+
+TEST_F(uring, many_places_by_multishot)
+{
+	bool more;
+
+	ASSERT_EQ(1, submit_poll(&self->ring, self->fd[0], POLLIN, true));
+	for (int i = 0; i < 20; i++) {
+		ASSERT_EQ(0, place(self->fd[1]));
+		EXPECT_EQ(POLLIN, reap(&self->ring, true, &more));
+		EXPECT_TRUE(more);
+		EXPECT_EQ(0, wait_for(self->fd[0], QUIESCE_WAIT_NEXT, QUIESCE_NOW, NULL));
+	}
+}
+
+TEST_F(uring, death)
+{
+	struct gate g;
+	pid_t pid;
+
+	ASSERT_EQ(0, gate_make(&g));
+	pid = spawn({
+		gate_open(&g);
+		pause();
+	});
+	close(self->fd[1]);
+	gate_pass(&g);
+	ASSERT_EQ(1, submit_poll(&self->ring, self->fd[0], POLLRDHUP, false));
+	EXPECT_EQ(-ETIME, reap(&self->ring, false, NULL));
+	kill(pid, SIGKILL);
+	EXPECT_EQ(POLLRDHUP | POLLHUP, reap(&self->ring, true, NULL));
+	ASSERT_EQ(KILLED, join(pid));
+}
+
+TEST_F(uring, abort)
+{
+	ASSERT_EQ(1, submit_poll(&self->ring, self->fd[0], POLLPRI, false));
+	ASSERT_EQ(0, abort_with(self->fd[1], 0, NULL));
+	EXPECT_EQ(POLLPRI | POLLERR, reap(&self->ring, true, NULL));
+}
+
+TEST_F(uring, phases)
+{
+	int group = make_group(2, 0, 0), a, b;
+
+	ASSERT_LE(0, group);
+	a = join_group(group, 0, NULL);
+	b = join_group(group, 0, NULL);
+	ASSERT_LE(0, a);
+	ASSERT_LE(0, b);
+	for (int i = 1; i <= 10; i++) {
+		ASSERT_EQ(0, place(a));
+		ASSERT_EQ(1, submit_poll(&self->ring, a, POLLIN, false));
+		EXPECT_EQ(-ETIME, reap(&self->ring, false, NULL));
+		ASSERT_EQ(0, place(b));
+		EXPECT_EQ(POLLIN, reap(&self->ring, true, NULL));
+		EXPECT_EQ(0, wait_phase(a, i, QUIESCE_NOW, NULL));
+	}
+	ASSERT_EQ(1, submit_poll(&self->ring, a, POLLPRI, false));
+	close(b);
+	EXPECT_EQ(POLLPRI | POLLERR, reap(&self->ring, true, NULL));
+}
+
+/* A poll that is under way holds the descriptor's file; it can be cancelled. */
+TEST_F(uring, cancelled)
+{
+	struct io_uring_sqe *sqe;
+	struct quiesce_member m;
+
+	ASSERT_EQ(1, submit_poll(&self->ring, self->fd[0], POLLIN, false));
+	close(self->fd[0]);
+	ASSERT_EQ(0, member_of(self->fd[1], 0, &m));
+	EXPECT_EQ(0, m.state);
+	sqe = io_uring_get_sqe(&self->ring);
+	io_uring_prep_cancel(sqe, NULL, IORING_ASYNC_CANCEL_ANY);
+	sqe->user_data = 1;
+	ASSERT_EQ(1, io_uring_submit(&self->ring));
+	for (int i = 0; i < 2; i++) {
+		int ret = reap(&self->ring, true, NULL);
+
+		EXPECT_TRUE(ret == -ECANCELED || ret >= 0);
+	}
+	EXPECT_EQ(0, wait_for(self->fd[1], QUIESCE_WAIT_ABORTION, in_ms(60000), NULL));
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * fuzz: random calls on /dev/quiesce, every answer judged. KTAP on stdout.
+ *
+ *   fuzz [--seed N] [--calls N] [--procs N] [--seconds N] [--part NAME]
+ *        [--break TWIN] [--trace]
+ *
+ * Parts: sequential (one task; a model knows every answer), concurrent (several
+ * processes that are killed; every answer must be one that quiesce.h allows),
+ * rounds (nobody passes a barrier early, one leader a phase, whoever is killed),
+ * twins (each lie told between the kernel and the judges must be noticed).
+ *
+ * A run is repeated with the seed and the number of calls that it prints.
+ */
+
+#include "fuzz.h"
+
+#include <sys/syscall.h>
+
+struct options opt = {
+	.seed = 0,
+	.calls = 20000,
+	.procs = 4,
+};
+
+static int tests;
+
+static bool report(bool ok, const char *name)
+{
+	printf("%sok %d - %s\n", ok ? "" : "not ", ++tests, name);
+	fflush(stdout);
+	return ok;
+}
+
+/* A lie, and the part that has to notice it. */
+static const struct twin {
+	const char *name;
+	const char *part;
+} twins[] = {
+	{ "place-lost", "sequential" },		/* ARRIVE is not made, and answers 0 */
+	{ "place-twice", "sequential" },	/* ARRIVE is made twice */
+	{ "timeout-passes", "sequential" },	/* a wait that timed out answers 0 */
+	{ "poll-in-lost", "sequential" },	/* EPOLLIN is not reported */
+	{ "cause-lost", "sequential" },		/* who it was is not told */
+	{ "einval-writes", "sequential" },	/* a refused call writes its struct */
+	{ "alien-errno", "concurrent" },	/* an errno of no table */
+	{ "einval-writes", "concurrent" },
+	{ "timeout-passes", "rounds" },
+	{ "leader-twice", "rounds" },		/* two lead one phase */
+};
+
+/* Is this call, one in N, to be lied about as `name` says? */
+static bool lie(const char *name, unsigned int n)
+{
+	static unsigned int count;
+
+	return opt.twin && !strcmp(opt.twin, name) && ++count % n == 0;
+}
+
+int sh_ioctl(int fd, unsigned long cmd, void *arg)
+{
+	unsigned int nr = _IOC_NR(cmd);
+	int err;
+
+	if (!opt.twin)
+		return ioctl(fd, cmd, arg) < 0 ? -errno : 0;
+
+	if (nr == _IOC_NR(QUIESCE_IOC_ARRIVE) && lie("place-lost", 20))
+		return 0;
+	err = ioctl(fd, cmd, arg) < 0 ? -errno : 0;
+	if (!err && nr == _IOC_NR(QUIESCE_IOC_ARRIVE) && lie("place-twice", 20))
+		ioctl(fd, cmd, arg);
+	if (err == -ETIMEDOUT && lie("timeout-passes", 5))
+		return 0;
+	if (err == -EINVAL && _IOC_SIZE(cmd) >= 8 && lie("einval-writes", 5))
+		memset(arg, 0x5a, 4);
+	if (lie("alien-errno", 200))
+		return -EIO;
+	if (nr == _IOC_NR(QUIESCE_IOC_MEMBER) && _IOC_SIZE(cmd) >= sizeof(struct quiesce_member) &&
+	    !err && lie("cause-lost", 1))
+		memset(&((struct quiesce_member *)arg)->cause, 0, sizeof(struct quiesce_cause));
+	if (nr == _IOC_NR(QUIESCE_IOC_ARRIVE_WAIT) && !err && lie("leader-twice", 20))
+		((struct quiesce_wait *)arg)->result |= QUIESCE_RESULT_LEADER;
+	return err;
+}
+
+int sh_poll(int fd, uint32_t *revents)
+{
+	struct pollfd p = {
+		.fd = fd,
+		.events = POLLIN | POLLOUT | POLLPRI | POLLRDHUP,
+	};
+
+	if (poll(&p, 1, 0) < 0)
+		return -errno;
+	*revents = (uint16_t)p.revents;
+	if (*revents & POLLIN && lie("poll-in-lost", 5))
+		*revents &= ~POLLIN;
+	return 0;
+}
+
+void *guarded(size_t size)
+{
+	static char *page;
+	long len = sysconf(_SC_PAGESIZE);
+
+	if (!page) {
+		page = mmap(NULL, 2 * len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (page == MAP_FAILED || mprotect(page + len, len, PROT_NONE)) {
+			perror("mmap");
+			exit(2);
+		}
+	}
+	return page + len - size;
+}
+
+static const char *run_part(const char *part, unsigned long calls, unsigned long *done,
+			    unsigned long *kills)
+{
+	*done = 0;
+	*kills = 0;
+	if (!strcmp(part, "sequential"))
+		return run_sequential(opt.seed, calls, done);
+	if (!strcmp(part, "concurrent"))
+		return run_concurrent(opt.seed, calls, done, kills);
+	return run_rounds(opt.seed, calls, done, kills);
+}
+
+static unsigned long total_calls, total_kills;
+
+static bool part(const char *name, unsigned long calls)
+{
+	unsigned long done, kills;
+	const char *wrong;
+	char line[160];
+
+	wrong = run_part(name, calls, &done, &kills);
+	total_calls += done;
+	total_kills += kills;
+	if (wrong)
+		printf("# %s\n# again: fuzz --part %s --seed 0x%llx --calls %lu\n", wrong, name,
+		       (unsigned long long)opt.seed, calls);
+	snprintf(line, sizeof(line), "%s: every answer is right (%lu calls, %lu kills)", name, done, kills);
+	return report(!wrong, line);
+}
+
+/* In a process of its own: a lie may leave anything behind. */
+static bool twin(const struct twin *t)
+{
+	unsigned long done, kills;
+	const char *wrong;
+	char line[160];
+	int status;
+	pid_t pid;
+
+	fflush(stdout);
+	pid = fork();
+	if (!pid) {
+		setpgid(0, 0);
+		opt.twin = t->name;
+		wrong = run_part(t->part, 20000, &done, &kills);
+		if (wrong)
+			printf("# twin %s: after %lu calls: %s\n", t->name, done, wrong);
+		fflush(stdout);
+		_exit(wrong ? 10 : 0);
+	}
+	waitpid(pid, &status, 0);
+	kill(-pid, SIGKILL);
+	snprintf(line, sizeof(line), "%s notices the twin %s", t->part, t->name);
+	return report(WIFEXITED(status) && WEXITSTATUS(status) == 10, line);
+}
+
+static unsigned long number(const char *text)
+{
+	return text ? strtoull(text, NULL, 0) : 0;
+}
+
+int main(int argc, char **argv)
+{
+	const char *only = NULL;
+	bool ok = true;
+	unsigned int i;
+	int a, fd;
+
+	if (argc == 3 && !strcmp(argv[1], "--exec-child")) {
+		/* What a test executes: says so, and ends. */
+		if (write(atoi(argv[2]), "x", 1) != 1)
+			_exit(1);
+		_exit(7);
+	}
+	for (a = 1; a < argc; a++) {
+		const char *value = a + 1 < argc ? argv[a + 1] : NULL;
+
+		if (!strcmp(argv[a], "--trace")) {
+			opt.trace = true;
+			continue;
+		}
+		if (!strcmp(argv[a], "--seed"))
+			opt.seed = value ? strtoull(value, NULL, 0) : 0;
+		else if (!strcmp(argv[a], "--calls"))
+			opt.calls = number(value);
+		else if (!strcmp(argv[a], "--procs"))
+			opt.procs = number(value);
+		else if (!strcmp(argv[a], "--seconds"))
+			opt.seconds = number(value);
+		else if (!strcmp(argv[a], "--part"))
+			only = value;
+		else if (!strcmp(argv[a], "--break"))
+			opt.twin = value;
+		else {
+			fprintf(stderr, "usage: fuzz [--seed N] [--calls N] [--procs N] [--seconds N] [--part NAME] [--break TWIN] [--trace]\n");
+			return 2;
+		}
+		a++;
+	}
+	if (!opt.seed && syscall(SYS_getrandom, &opt.seed, sizeof(opt.seed), 0) < 0)
+		opt.seed = now_ns(CLOCK_MONOTONIC);
+
+	printf("TAP version 13\n# seed 0x%llx, %lu calls, %d bits\n", (unsigned long long)opt.seed,
+	       opt.calls, (int)(8 * sizeof(long)));
+	fd = open(QUIESCE_DEVICE, O_RDWR | O_CLOEXEC);
+	if (fd < 0) {
+		printf("1..1\nnot ok 1 - %s: %s\n", QUIESCE_DEVICE, strerror(errno));
+		return 1;
+	}
+	close(fd);
+
+	/* Half of the calls to one task, most of the rest to several. */
+	if (!only || !strcmp(only, "sequential"))
+		ok &= part("sequential", only ? opt.calls : opt.calls / 2);
+	if (!only || !strcmp(only, "concurrent"))
+		ok &= part("concurrent", only ? opt.calls : opt.calls - opt.calls / 2 - opt.calls / 20);
+	if (!only || !strcmp(only, "rounds"))
+		ok &= part("rounds", only ? opt.calls : opt.calls / 20);
+	if (!only || !strcmp(only, "twins"))
+		for (i = 0; i < ARRAY_SIZE(twins); i++)
+			ok &= twin(&twins[i]);
+	printf("1..%d\n# figures fuzz: calls=%lu kills=%lu\n", tests, total_calls, total_kills);
+	return !ok;
+}

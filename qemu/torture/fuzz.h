@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What the parts of the fuzzer share. */
+#ifndef _QUIESCE_TORTURE_FUZZ_H
+#define _QUIESCE_TORTURE_FUZZ_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+
+#include "quiesce.h"
+
+#define NSEC_PER_SEC 1000000000ULL
+#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
+
+struct options {
+	uint64_t seed;
+	unsigned long calls;
+	unsigned int procs;
+	unsigned int seconds;	/* no part takes longer; 0 has no bound */
+	const char *twin;	/* the lie to tell, or NULL */
+	bool trace;
+};
+
+extern struct options opt;
+
+/* splitmix64: small, and the same everywhere. */
+struct rng {
+	uint64_t s;
+};
+
+static inline uint64_t rnd(struct rng *r)
+{
+	uint64_t z = (r->s += 0x9e3779b97f4a7c15ULL);
+
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
+	return z ^ (z >> 31);
+}
+
+static inline uint32_t below(struct rng *r, uint32_t n)
+{
+	return (uint32_t)((rnd(r) >> 32) * n >> 32);
+}
+
+static inline bool one_in(struct rng *r, uint32_t n)
+{
+	return !below(r, n);
+}
+
+static inline uint64_t now_ns(clockid_t clock)
+{
+	struct timespec ts;
+
+	clock_gettime(clock, &ts);
+	return ts.tv_sec * NSEC_PER_SEC + ts.tv_nsec;
+}
+
+/*
+ * Every ioctl and poll of the fuzzer goes through these two; a twin lies here.
+ * Both return a negative errno on failure.
+ */
+int sh_ioctl(int fd, unsigned long cmd, void *arg);
+int sh_poll(int fd, uint32_t *revents);
+
+/* A page whose end is followed by nothing: what is put at its end must not be passed over. */
+void *guarded(size_t size);
+
+/* The parts; each returns NULL, or what went wrong. */
+const char *run_sequential(uint64_t seed, unsigned long calls, unsigned long *done);
+const char *run_concurrent(uint64_t seed, unsigned long calls, unsigned long *done,
+			   unsigned long *kills);
+const char *run_rounds(uint64_t seed, unsigned long rounds, unsigned long *done,
+		       unsigned long *kills);
+
+#endif /* _QUIESCE_TORTURE_FUZZ_H */

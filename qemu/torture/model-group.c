@@ -1,0 +1,381 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The group, as quiesce.h has it. */
+
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+#include "model.h"
+
+void m_group_init(struct m_group *g, uint32_t parties, uint32_t max, bool shrink)
+{
+	memset(g, 0, sizeof(*g));
+	g->max = max ? max : parties;
+	g->shrink = shrink;
+	g->phase = 1;
+	for (uint32_t i = 0; i < parties; i++)
+		g->party[i].seat = g->party[i].open = true;
+}
+
+#define COUNT(g, what) ({							\
+	uint32_t n_ = 0;							\
+	for (int i_ = 0; i_ < M_SEATS; i_++)					\
+		n_ += (g)->party[i_].seat && (g)->party[i_].what;		\
+	n_;									\
+})
+
+/* The party, unless its seat is another's by now or it is gone. */
+static struct m_party *live(struct m_group *g, struct m_id me)
+{
+	struct m_party *p = &g->party[me.party];
+
+	return p->tenancy == me.tenancy && !p->left && !p->ended ? p : NULL;
+}
+
+static uint64_t late_now(const struct m_group *g)
+{
+	uint64_t bits = 0;
+
+	for (int i = 0; i < M_SEATS; i++)
+		if (g->party[i].seat && !g->party[i].arrived)
+			bits |= 1ULL << i;
+	return bits;
+}
+
+/* The first break counts. */
+static void break_group(struct m_group *g, int err, const struct quiesce_cause *cause)
+{
+	if (g->broken)
+		return;
+	g->broken = err;
+	g->cause = *cause;
+}
+
+static void vacate(struct m_party *p)
+{
+	p->seat = p->open = p->arrived = false;
+}
+
+static void next_phase(struct m_group *g)
+{
+	int i;
+
+	g->phase++;
+	g->arrivals = 0;
+	for (i = 0; i < M_SEATS; i++) {
+		g->party[i].arrived = false;
+		if (g->party[i].seat && g->party[i].left)
+			vacate(&g->party[i]);
+	}
+	/* Those that ended after they had arrived cannot arrive in this phase. */
+	for (i = 0; i < M_SEATS; i++) {
+		if (!g->party[i].seat || !g->party[i].ended)
+			continue;
+		if (g->shrink)
+			vacate(&g->party[i]);
+		else
+			break_group(g, EOWNERDEAD, &g->party[i].how);
+	}
+}
+
+/* Is the phase over, now that a seat is gone? Of those that are left the last to arrive leads. */
+static void settle(struct m_group *g)
+{
+	struct m_party *last = NULL;
+	int i;
+
+	if (g->broken || !COUNT(g, arrived) || COUNT(g, arrived) != COUNT(g, seat))
+		return;
+	for (i = 0; i < M_SEATS; i++) {
+		struct m_party *p = &g->party[i];
+
+		if (p->seat && p->arrived && !p->left && !p->ended && (!last || p->index > last->index))
+			last = p;
+	}
+	if (last)
+		last->led = g->phase;
+	next_phase(g);
+}
+
+int m_group_join(struct m_group *g, uint32_t pid, bool bound, struct quiesce_join *out,
+		 uint32_t *tenancy)
+{
+	uint32_t i;
+
+	if (g->broken)
+		return -g->broken;
+	for (i = 0; i < g->max && !g->party[i].open; i++)
+		;
+	if (i == g->max)
+		for (i = 0; i < g->max && g->party[i].seat; i++)
+			;
+	if (i == g->max)
+		return -ENOSPC;
+	g->party[i] = (struct m_party) {
+		.seat = true,
+		.tenancy = *tenancy = ++g->tenancies,
+		.pid = pid,
+		.bound = bound,
+	};
+	out->party = i;
+	out->phase = g->phase;
+	return 0;
+}
+
+static void set_cause(struct m_group *g, int err, struct quiesce_cause *out)
+{
+	memset(out, 0, sizeof(*out));
+	if (err == -ECONNABORTED || err == -EOWNERDEAD)
+		*out = g->cause;
+}
+
+static int arrive_now(struct m_group *g, struct m_party *p, bool drop)
+{
+	if (g->broken)
+		return -g->broken;
+	if (p->arrived)
+		return -EALREADY;
+	p->arrived = true;
+	p->told = false;
+	p->ticket = g->phase;
+	p->index = g->arrivals++;
+	p->left = drop;
+	if (COUNT(g, arrived) == COUNT(g, seat)) {
+		p->led = g->phase;
+		next_phase(g);
+	}
+	return 0;
+}
+
+static uint32_t result(const struct m_group *g, const struct m_party *p, uint64_t ticket)
+{
+	if (ticket >= g->phase)
+		return 0;
+	if (ticket < p->led)
+		return QUIESCE_RESULT_DONE | M_RESULT_ANY_LEADER;
+	return QUIESCE_RESULT_DONE | (ticket == p->led ? QUIESCE_RESULT_LEADER : 0);
+}
+
+int m_group_arrive(struct m_group *g, struct m_id me, bool drop, struct quiesce_arrive *out)
+{
+	struct m_party *p = live(g, me);
+	int err;
+
+	if (!p)
+		return -ENOTCONN;
+	err = arrive_now(g, p, drop);
+	if (err == -EALREADY)
+		return err;
+	out->index = err ? 0 : p->index;
+	out->ticket = err ? 0 : p->ticket;
+	out->balance = 0;
+	out->view = 0;
+	out->result = err ? 0 : result(g, p, p->ticket);
+	set_cause(g, err, &out->cause);
+	return err;
+}
+
+static int wait_phase(struct m_group *g, uint64_t ticket)
+{
+	if (ticket == g->phase)
+		return g->broken ? -g->broken : -ETIMEDOUT;
+	if (ticket == g->cancelled)
+		return -ECANCELED;
+	return ticket < g->cancelled ? -ESTALE : 0;
+}
+
+int m_group_wait(struct m_group *g, struct m_id me, bool arrive, uint32_t pid,
+		 struct quiesce_wait *io)
+{
+	struct m_party *p = live(g, me);
+	int err = 0;
+
+	if (!p)
+		return -ENOTCONN;
+	if (arrive && !io->ticket) {
+		err = arrive_now(g, p, false);
+		if (err == -EALREADY)
+			return err;
+		if (!err)
+			io->ticket = p->ticket;
+	} else if (!io->ticket || io->ticket > p->ticket) {
+		return -EINVAL;
+	}
+	if (!err)
+		err = wait_phase(g, io->ticket);
+	io->balance = 0;
+	io->view = 0;
+	io->result = err ? 0 : result(g, p, io->ticket);
+	io->index = io->ticket && io->ticket == p->ticket ? p->index : 0;
+	set_cause(g, err, &io->cause);
+	if (io->ticket == p->ticket && io->ticket < g->phase)
+		p->told = true;
+	if (err == -ETIMEDOUT && io->flags & QUIESCE_WAIT_BREAK)
+		break_group(g, ECONNABORTED, &(struct quiesce_cause) {
+			.cause = QUIESCE_CAUSE_TIMEOUT,
+			.party = me.party,
+			.pid = pid,
+		});
+	return err;
+}
+
+int m_group_abort(struct m_group *g, struct m_id me, uint32_t pid, uint64_t code)
+{
+	if (me.party != QUIESCE_NOBODY && !live(g, me))
+		return -ENOTCONN;
+	break_group(g, ECONNABORTED, &(struct quiesce_cause) {
+		.cause = QUIESCE_CAUSE_ABORT,
+		.party = me.party,
+		.pid = pid,
+		.code = code,
+	});
+	return 0;
+}
+
+int m_group_bind(struct m_group *g, struct m_id me, uint32_t pid, bool bound)
+{
+	struct m_party *p = live(g, me);
+
+	if (!p)
+		return -ENOTCONN;
+	p->pid = pid;
+	p->bound = bound;
+	return 0;
+}
+
+int m_group_leave(struct m_group *g, struct m_id me)
+{
+	struct m_party *p = live(g, me);
+
+	if (!p)
+		return -ENOTCONN;
+	p->left = true;
+	if (p->arrived && !g->broken)
+		return 0;
+	vacate(p);
+	settle(g);
+	return 0;
+}
+
+void m_group_reset(struct m_group *g, struct quiesce_reset *out)
+{
+	g->cancelled = g->phase++;
+	g->broken = 0;
+	memset(&g->cause, 0, sizeof(g->cause));
+	g->arrivals = 0;
+	for (int i = 0; i < M_SEATS; i++) {
+		struct m_party *p = &g->party[i];
+
+		p->arrived = false;
+		if (!p->seat)
+			continue;
+		if (p->left || (p->ended && g->shrink))
+			vacate(p);
+		else if (p->ended)
+			*p = (struct m_party) { .seat = true, .open = true };
+	}
+	out->phase = g->phase;
+}
+
+static uint32_t state(const struct m_group *g, const struct m_party *p)
+{
+	return (p->open ? QUIESCE_STATE_OPEN : 0) | (p->arrived ? QUIESCE_STATE_ARRIVED : 0) |
+	       (p->left ? QUIESCE_STATE_LEFT : 0) | (p->ended ? QUIESCE_STATE_ENDED : 0) |
+	       (p->bound ? QUIESCE_STATE_BOUND : 0) | (g->broken ? QUIESCE_STATE_BROKEN : 0);
+}
+
+void m_group_status(struct m_group *g, struct m_id me, struct quiesce_status *out, uint64_t *late)
+{
+	static const struct m_party nobody, gone = { .left = true };
+	bool group = me.party == QUIESCE_NOBODY;
+	const struct m_party *p = group ? &nobody :
+				  g->party[me.party].tenancy == me.tenancy ? &g->party[me.party] : &gone;
+
+	out->kind = group ? QUIESCE_KIND_GROUP : QUIESCE_KIND_PARTY;
+	out->party = me.party;
+	out->view = 0;
+	out->state = state(g, p);
+	out->parties = COUNT(g, seat);
+	out->arrived = COUNT(g, arrived);
+	out->open = COUNT(g, open);
+	out->waiting = 0;
+	out->phase = g->phase;
+	out->balance = 0;
+	out->unread = 0;
+	out->sent = 0;
+	out->cause = g->cause;
+	/* Nobody arrives in a broken group, and who leaves is late no more. */
+	*late = late_now(g);
+}
+
+int m_group_member(struct m_group *g, uint32_t who, struct quiesce_member *out)
+{
+	struct m_party *p = &g->party[who];
+
+	if (who >= g->max || (!p->seat && !p->tenancy))
+		return -ESRCH;
+	out->state = state(g, p) & ~QUIESCE_STATE_BROKEN;
+	out->pid = p->pid;
+	out->waiting = 0;
+	out->count = p->ticket;
+	out->cause = p->how;
+	return 0;
+}
+
+void m_group_end(struct m_group *g, struct m_id me, const struct m_who *who)
+{
+	struct m_party *p = live(g, me);
+
+	if (!p)
+		return;
+	p->ended = true;
+	p->how = (struct quiesce_cause) {
+		.cause = who->cause,
+		.party = me.party,
+		.pid = who->pid,
+		.status = who->status,
+	};
+	if (g->broken || p->arrived)
+		return;
+	if (g->shrink) {
+		vacate(p);
+		settle(g);
+	} else {
+		break_group(g, EOWNERDEAD, &p->how);
+	}
+}
+
+void m_group_close(struct m_group *g, uint32_t pid)
+{
+	if (!COUNT(g, open) || g->broken)
+		return;
+	if (g->shrink) {
+		for (int i = 0; i < M_SEATS; i++)
+			if (g->party[i].open)
+				vacate(&g->party[i]);
+		settle(g);
+		return;
+	}
+	break_group(g, EOWNERDEAD, &(struct quiesce_cause) {
+		.cause = QUIESCE_CAUSE_UNCLAIMED,
+		.party = QUIESCE_NOBODY,
+		.pid = pid,
+	});
+}
+
+uint32_t m_group_poll(struct m_group *g, struct m_id me)
+{
+	uint32_t mask = g->broken ? EPOLLPRI | EPOLLERR : 0;
+	struct m_party *p;
+
+	if (me.party == QUIESCE_NOBODY)
+		return mask | (COUNT(g, seat) ? 0 : EPOLLHUP);
+	p = live(g, me);
+	if (!p)
+		return mask | EPOLLHUP;
+	if (p->ticket && p->ticket < g->phase && !p->told)
+		mask |= EPOLLIN;
+	if (!g->broken && !p->arrived)
+		mask |= EPOLLOUT;
+	return mask;
+}

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * A model of the barriers of /dev/quiesce, written from the text of quiesce.h
+ * and from nothing else: it makes no system call and knows no kernel code. It
+ * answers for one task at a time, so a wait that would sleep is ETIMEDOUT.
+ *
+ * Each m_*() returns 0 or a negative errno, as the ioctl would, and fills in the
+ * [out] members that the ioctl has to write.
+ */
+#ifndef _QUIESCE_TORTURE_MODEL_H
+#define _QUIESCE_TORTURE_MODEL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "quiesce.h"
+
+#define M_SEATS 6
+
+/* How a party ends. */
+struct m_who {
+	uint32_t pid;
+	uint32_t cause;
+	int32_t status;
+};
+
+struct m_side {
+	uint64_t placed;
+	uint64_t read;
+	uint32_t view;
+	int view_err;		/* what THEY_ABORTED in the view answers */
+	bool aborted;
+	bool ended;
+	bool bound;
+	uint32_t pid;
+	struct quiesce_cause how;
+};
+
+struct m_pair {
+	struct m_side side[2];
+};
+
+/*
+ * In `result`: whether it led that phase is not said in the header, which has the
+ * kernel remember one phase.
+ */
+#define M_RESULT_ANY_LEADER (1U << 31)
+
+/* A seat, and the party that has it or had it last. */
+struct m_party {
+	uint32_t tenancy;	/* 0: nobody ever, or nobody since a reset */
+	bool seat;		/* is one of this phase */
+	bool open;
+	bool arrived;
+	bool left;
+	bool ended;
+	bool bound;
+	bool told;		/* WAIT has told the end of the last arrival's phase */
+	uint64_t led;		/* the last phase that it led */
+	uint32_t pid;
+	uint32_t index;
+	uint64_t ticket;	/* of the last arrival, or 0 */
+	struct quiesce_cause how;
+};
+
+struct m_group {
+	bool shrink;
+	uint32_t max;
+	uint32_t tenancies;
+	uint64_t phase;
+	uint64_t cancelled;	/* the last phase that ended in ECANCELED, or 0 */
+	uint32_t arrivals;	/* index of the next to arrive */
+	int broken;		/* 0, or the errno */
+	struct quiesce_cause cause;
+	struct m_party party[M_SEATS];
+};
+
+/* A party: whose seat may be another's by now. */
+struct m_id {
+	uint32_t party;
+	uint32_t tenancy;
+};
+
+#define M_GROUP ((struct m_id) { QUIESCE_NOBODY, 0 })
+
+void m_pair_init(struct m_pair *p, uint32_t pid);
+int m_pair_arrive(struct m_pair *p, int me, uint64_t count, struct quiesce_arrive *out);
+int m_pair_wait(struct m_pair *p, int me, bool arrive, struct quiesce_wait *io);
+int m_pair_abort(struct m_pair *p, int me, uint32_t pid, struct quiesce_abort *io);
+void m_pair_status(struct m_pair *p, int me, struct quiesce_status *out);
+void m_pair_member(struct m_pair *p, int who, struct quiesce_member *out);
+int m_pair_bind(struct m_pair *p, int me, uint32_t pid, bool bound);
+void m_pair_end(struct m_pair *p, int me, const struct m_who *who);
+uint32_t m_pair_poll(struct m_pair *p, int me);
+
+void m_group_init(struct m_group *g, uint32_t parties, uint32_t max, bool shrink);
+int m_group_join(struct m_group *g, uint32_t pid, bool bound, struct quiesce_join *out,
+		 uint32_t *tenancy);
+int m_group_arrive(struct m_group *g, struct m_id me, bool drop, struct quiesce_arrive *out);
+int m_group_wait(struct m_group *g, struct m_id me, bool arrive, uint32_t pid,
+		 struct quiesce_wait *io);
+int m_group_abort(struct m_group *g, struct m_id me, uint32_t pid, uint64_t code);
+int m_group_bind(struct m_group *g, struct m_id me, uint32_t pid, bool bound);
+int m_group_leave(struct m_group *g, struct m_id me);
+void m_group_reset(struct m_group *g, struct quiesce_reset *out);
+void m_group_status(struct m_group *g, struct m_id me, struct quiesce_status *out, uint64_t *late);
+int m_group_member(struct m_group *g, uint32_t who, struct quiesce_member *out);
+void m_group_end(struct m_group *g, struct m_id me, const struct m_who *who);
+void m_group_close(struct m_group *g, uint32_t pid);
+uint32_t m_group_poll(struct m_group *g, struct m_id me);
+
+#endif /* _QUIESCE_TORTURE_MODEL_H */

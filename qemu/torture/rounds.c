@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The rounds: processes meet again and again in one barrier, interrupted by
+ * signals and with deadlines that are too short. Nobody may pass before all have
+ * come, one party leads each phase, and when one is killed the others learn it.
+ */
+
+#include <stdatomic.h>
+
+#include "fuzz.h"
+
+#define PROCS 4
+
+struct board {
+	atomic_ulong slot[PROCS];	/* the round that the party has come to */
+	atomic_ulong leaders;
+	atomic_ulong calls;
+	atomic_bool failed;
+	char message[256];
+};
+
+static struct board *board;
+static struct rng rng;
+
+static __attribute__((noreturn, format(printf, 1, 2))) void wrong(const char *fmt, ...)
+{
+	va_list args;
+
+	if (!atomic_exchange(&board->failed, true)) {
+		va_start(args, fmt);
+		vsnprintf(board->message, sizeof(board->message), fmt, args);
+		va_end(args);
+	}
+	_exit(3);
+}
+
+static void on_signal(int sig)
+{
+	(void)sig;
+}
+
+/* One round: to arrive once, and to wait for as long as it takes. */
+static int meet(int fd, bool pair, struct quiesce_wait *w)
+{
+	uint64_t give_up = now_ns(CLOCK_MONOTONIC) + 90 * NSEC_PER_SEC;
+	int err;
+
+	memset(w, 0, sizeof(*w));
+	w->kind = pair ? QUIESCE_WAIT_SYNC : QUIESCE_WAIT_PHASE;
+	w->count = 1;
+	do {
+		if (now_ns(CLOCK_MONOTONIC) > give_up)
+			wrong("a round does not come to its end");
+		w->deadline = now_ns(CLOCK_MONOTONIC) + (one_in(&rng, 3) ? 50000 : NSEC_PER_SEC);
+		atomic_fetch_add(&board->calls, 1);
+		err = sh_ioctl(fd, QUIESCE_IOC_ARRIVE_WAIT, w);
+	} while (err == -EINTR || err == -ETIMEDOUT);
+	return err;
+}
+
+static void worker(int me, int n, int fd, bool pair, unsigned long rounds)
+{
+	struct itimerval often = { { 0, 2000 + 500 * me }, { 0, 2000 } };
+	struct sigaction sa = { .sa_handler = on_signal, .sa_flags = me % 2 ? 0 : SA_RESTART };
+	struct quiesce_wait w;
+	unsigned long r, seen;
+	int i, err;
+
+	sigaction(SIGALRM, &sa, NULL);
+	setitimer(ITIMER_REAL, &often, NULL);
+	for (r = 1; r <= rounds; r++) {
+		atomic_store(&board->slot[me], r);
+		err = meet(fd, pair, &w);
+		if (err == -EOWNERDEAD) {
+			if (w.cause.cause != QUIESCE_CAUSE_SIGNAL && w.cause.cause != QUIESCE_CAUSE_EXIT)
+				wrong("a party died of cause %u", w.cause.cause);
+			if (w.cause.cause == QUIESCE_CAUSE_SIGNAL && w.cause.status != SIGKILL)
+				wrong("a party died of signal %d", w.cause.status);
+			_exit(42);
+		}
+		if (err)
+			wrong("round %lu answers %d (%s)", r, err, strerror(-err));
+		for (i = 0; i < n; i++) {
+			seen = atomic_load(&board->slot[i]);
+			if (seen < r)
+				wrong("party %d passes round %lu while party %d is in %lu", me, r, i, seen);
+		}
+		if (!pair && w.result & QUIESCE_RESULT_LEADER)
+			atomic_fetch_add(&board->leaders, 1);
+	}
+	_exit(0);
+}
+
+/* One generation: all come to the end, or one is killed and the others are told. */
+static const char *generation(int dev, int group, bool pair, unsigned long rounds, bool murder)
+{
+	int n = pair ? 2 : PROCS, fd[PROCS], i, k, victim = below(&rng, n), status;
+	bool finished = true;
+	pid_t pid[PROCS];
+
+	if (pair) {
+		struct quiesce_pair p = {};
+
+		if (ioctl(dev, QUIESCE_IOC_PAIR, &p))
+			return "PAIR fails";
+		fd[0] = p.fd[0];
+		fd[1] = p.fd[1];
+	} else {
+		struct quiesce_reset r = {};
+
+		if (ioctl(group, QUIESCE_IOC_RESET, &r))
+			return "RESET fails";
+		for (i = 0; i < n; i++) {
+			struct quiesce_join j = {};
+
+			if (ioctl(group, QUIESCE_IOC_JOIN, &j) || j.party != (unsigned int)i)
+				return "after RESET the seats cannot be taken again";
+			fd[i] = j.fd;
+		}
+	}
+	for (i = 0; i < n; i++)
+		atomic_store(&board->slot[i], 0);
+	atomic_store(&board->leaders, 0);
+	for (i = 0; i < n; i++) {
+		uint64_t seed = rnd(&rng);
+
+		pid[i] = fork();
+		if (pid[i])
+			continue;
+		rng.s = seed;
+		for (k = 0; k < n; k++)
+			if (k != i)
+				close(fd[k]);
+		worker(i, n, fd[i], pair, rounds);
+	}
+	for (i = 0; i < n; i++)
+		close(fd[i]);
+	if (murder) {
+		usleep(1000 + below(&rng, 20000));
+		kill(pid[victim], SIGKILL);
+	}
+	for (i = 0; i < n; i++) {
+		waitpid(pid[i], &status, 0);
+		if (!WIFEXITED(status) || WEXITSTATUS(status))
+			finished = false;
+		if (i != victim && (!WIFEXITED(status) || (WEXITSTATUS(status) != 0 && WEXITSTATUS(status) != 42)))
+			return "a party ended otherwise than it should";
+		if (!murder && WEXITSTATUS(status) == 42)
+			return "a party heard of a death, and nobody died";
+	}
+	if (!pair && finished && atomic_load(&board->leaders) != rounds)
+		return "there was not one leader a phase";
+	return NULL;
+}
+
+const char *run_rounds(uint64_t seed, unsigned long n, unsigned long *done, unsigned long *kills)
+{
+	uint64_t end = opt.seconds ? now_ns(CLOCK_MONOTONIC) + opt.seconds * NSEC_PER_SEC : UINT64_MAX;
+	struct quiesce_group g = { .parties = PROCS };
+	const char *failure = NULL;
+	unsigned long i;
+	int dev;
+
+	rng.s = seed;
+	board = mmap(NULL, sizeof(*board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	dev = open(QUIESCE_DEVICE, O_RDWR | O_CLOEXEC);
+	if (board == MAP_FAILED || dev < 0 || ioctl(dev, QUIESCE_IOC_GROUP, &g))
+		return "no group";
+	for (i = 0; !failure && atomic_load(&board->calls) < n && now_ns(CLOCK_MONOTONIC) < end; i++) {
+		bool murder = i % 3 == 2;
+
+		failure = generation(dev, g.fd, i % 2, murder ? 1000000 : 100, murder);
+		*kills += murder;
+		if (atomic_load(&board->failed))
+			failure = board->message;
+	}
+	close(g.fd);
+	close(dev);
+	*done = atomic_load(&board->calls);
+	return failure;
+}

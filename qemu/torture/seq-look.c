@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: GPL-2.0
+/* What changes nothing: the sequential part looks, and makes calls that are none of ours. */
+
+#include "seq.h"
+
+void op_status(struct handle *h)
+{
+	struct quiesce_status s, model;
+	uint64_t late[2], model_late = 0;
+	bool bitmap = one_in(&rng, 2);
+	int err;
+
+	memset(&s, FILL, sizeof(s));
+	memset(late, FILL, sizeof(late));
+	s.flags = 0;
+	s.late_words = bitmap ? 2 : 0;
+	s.late = bitmap ? (uintptr_t)late : 0;
+	if (!call("STATUS", h, QUIESCE_IOC_STATUS, &s, 0, &err))
+		return;
+	note("STATUS", h, s.parties, s.arrived, err);
+	expect_err("STATUS", err, 0);
+	if (h->kind == PAIR)
+		m_pair_status(&h->o->p, h->id.party, &model);
+	else
+		m_group_status(&h->o->g, h->id, &model, &model_late);
+	if (h->kind == GROUP)
+		h->seen = h->o->g.phase;
+	if (h->kind != PAIR && s.late_words != 1)
+		wrong("STATUS: the bitmap needs %u words", s.late_words);
+	if (h->kind != PAIR && bitmap && late[0] != model_late)
+		wrong("STATUS: 0x%llx are late, the model says 0x%llx", (unsigned long long)late[0],
+		      (unsigned long long)model_late);
+	EXPECT("STATUS", &s, &model, kind);
+	EXPECT("STATUS", &s, &model, party);
+	EXPECT("STATUS", &s, &model, view);
+	EXPECT("STATUS", &s, &model, state);
+	EXPECT("STATUS", &s, &model, parties);
+	EXPECT("STATUS", &s, &model, arrived);
+	EXPECT("STATUS", &s, &model, open);
+	EXPECT("STATUS", &s, &model, waiting);
+	EXPECT("STATUS", &s, &model, phase);
+	EXPECT("STATUS", &s, &model, balance);
+	EXPECT("STATUS", &s, &model, unread);
+	EXPECT("STATUS", &s, &model, sent);
+	expect_cause("STATUS", &s.cause, &model.cause);
+}
+
+void op_member(struct handle *h)
+{
+	struct quiesce_member m, before, model;
+	int err, want;
+
+	memset(&m, FILL, sizeof(m));
+	m.party = below(&rng, h->kind == PAIR ? 2 : M_SEATS);
+	if (one_in(&rng, 20))
+		m.party = rnd(&rng);
+	before = m;
+	if (!call("MEMBER", h, QUIESCE_IOC_MEMBER, &m, NO_FLAGS, &err))
+		return;
+	note("MEMBER", h, before.party, m.state, err);
+	if (h->kind == PAIR)
+		want = before.party < 2 ? (m_pair_member(&h->o->p, before.party, &model), 0) : -ESRCH;
+	else
+		want = before.party < M_SEATS ? m_group_member(&h->o->g, before.party, &model) : -ESRCH;
+	expect_err("MEMBER", err, want);
+	if (err) {
+		untouched("MEMBER", &m, &before, sizeof(m));
+		return;
+	}
+	EXPECT("MEMBER", &m, &model, state);
+	EXPECT("MEMBER", &m, &model, pid);
+	EXPECT("MEMBER", &m, &model, waiting);
+	EXPECT("MEMBER", &m, &model, count);
+	expect_cause("MEMBER", &m.cause, &model.cause);
+}
+
+void op_poll(struct handle *h)
+{
+	uint32_t got, want;
+
+	calls++;
+	expect_err("poll", sh_poll(h->fd[0], &got), 0);
+	want = h->kind == PAIR ? m_pair_poll(&h->o->p, h->id.party) : m_group_poll(&h->o->g, h->id);
+	if (h->kind == GROUP && h->seen != h->o->g.phase)
+		want |= EPOLLIN;
+	note("poll", h, got, want, 0);
+	if (got != want)
+		wrong("poll says 0x%x, the model 0x%x", got, want);
+}
+
+/* Calls that have nothing to do with these files. */
+void op_strange(struct handle *h)
+{
+	int fd = h->fd[0];
+	char buf[16] = "";
+	void *p;
+
+	calls++;
+	switch (below(&rng, 6)) {
+	case 0:
+		if (read(fd, buf, sizeof(buf)) != -1)
+			wrong("read() of a descriptor succeeds");
+		break;
+	case 1:
+		if (write(fd, buf, sizeof(buf)) != -1)
+			wrong("write() to a descriptor succeeds");
+		break;
+	case 2:
+		p = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0);
+		if (p != MAP_FAILED)
+			wrong("mmap() of a descriptor succeeds");
+		break;
+	case 3:
+		fcntl(fd, F_SETFL, one_in(&rng, 2) ? O_NONBLOCK : 0);
+		break;
+	case 4:
+		if (sh_ioctl(fd, _IOWR('N', below(&rng, 256), struct quiesce_wait), buf) != -ENOTTY)
+			wrong("an ioctl of another type is known");
+		break;
+	case 5:
+		snprintf(buf, sizeof(buf), "%d", fd);
+		if (lseek(fd, 1, SEEK_SET) > 0)
+			wrong("lseek() moves");
+		break;
+	}
+}

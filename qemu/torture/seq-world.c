@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The sequential part's descriptors, how it calls, and what it says when an
+ * answer is wrong.
+ */
+
+#include "seq.h"
+
+struct object objects[OBJECTS];
+struct handle handles[HANDLES], dev;
+struct rng rng;
+unsigned long calls;
+uint32_t self;
+
+/* What was called last, told when something is wrong. */
+static struct note {
+	const char *what;
+	int handle;
+	int64_t a, b;
+	int ret;
+} notes[32];
+static unsigned int noted;
+
+static void tell(const struct note *n)
+{
+	printf("# %s(%d) %lld %lld = %d\n", n->what, n->handle, (long long)n->a, (long long)n->b, n->ret);
+}
+
+void note(const char *what, const struct handle *h, int64_t a, int64_t b, int ret)
+{
+	struct note *n = &notes[noted++ % ARRAY_SIZE(notes)];
+
+	*n = (struct note) { what, h == &dev ? -1 : (int)(h - handles), a, b, ret };
+	if (opt.trace)
+		tell(n);
+}
+
+void wrong(const char *fmt, ...)
+{
+	unsigned int i, begin = noted > ARRAY_SIZE(notes) ? noted - ARRAY_SIZE(notes) : 0;
+	va_list args;
+	int n;
+
+	n = snprintf(failure, sizeof(failure), "call %lu: ", calls);
+	va_start(args, fmt);
+	vsnprintf(failure + n, sizeof(failure) - n, fmt, args);
+	va_end(args);
+	if (!opt.twin)
+		for (i = begin; i < noted; i++)
+			tell(&notes[i % ARRAY_SIZE(notes)]);
+	longjmp(failed, 1);
+}
+
+void expect_err(const char *what, int got, int want)
+{
+	if (got != want)
+		wrong("%s answers %d (%s), the model says %d (%s)", what, got, strerror(-got), want,
+		      strerror(-want));
+}
+
+
+void expect_cause(const char *what, const struct quiesce_cause *got,
+			 const struct quiesce_cause *want)
+{
+	EXPECT(what, got, want, cause);
+	EXPECT(what, got, want, party);
+	EXPECT(what, got, want, pid);
+	EXPECT(what, got, want, status);
+	EXPECT(what, got, want, code);
+}
+
+/* Is there such a command on this kind of descriptor? */
+static bool known(const struct handle *h, unsigned long cmd)
+{
+	switch (_IOC_NR(cmd) >> 4) {
+	case 0: return h->kind == DEV;
+	case 2: return _IOC_NR(cmd) == _IOC_NR(QUIESCE_IOC_LEAVE) ? h->kind == PARTY : h->kind == GROUP;
+	}
+	switch (_IOC_NR(cmd)) {
+	case _IOC_NR(QUIESCE_IOC_ABORT):
+	case _IOC_NR(QUIESCE_IOC_STATUS):
+	case _IOC_NR(QUIESCE_IOC_MEMBER):
+		return h->kind != DEV;
+	default:
+		return h->kind == PAIR || h->kind == PARTY;
+	}
+}
+
+/*
+ * Makes the call, now and then with the struct spoilt. `body` lies at the end of
+ * a page; its [out] members are filled with FILL. Returns false when the call was
+ * spoilt, was refused as it had to be and did nothing.
+ */
+bool call(const char *what, struct handle *h, unsigned long cmd, void *body, size_t in_flags,
+		 int *err)
+{
+	int fd = h->fd[below(&rng, h->copies)];
+	size_t size = _IOC_SIZE(cmd), i;
+	char *at = guarded(size), copy[256];
+	unsigned int how = size && known(h, cmd) ? below(&rng, 60) : 59;
+	int want;
+
+	if (how == 3 && in_flags == NO_FLAGS)
+		how = 4;
+
+	calls++;
+	memcpy(at, body, size);
+	switch (how) {
+	case 0:		/* no memory at all, or too little of it */
+		want = -EFAULT;
+		*err = sh_ioctl(fd, cmd, one_in(&rng, 2) ? NULL : at + 1 + below(&rng, size - 1));
+		break;
+	case 1:		/* smaller than the first version */
+		want = -EINVAL;
+		cmd = _IOC(_IOC_DIR(cmd), _IOC_TYPE(cmd), _IOC_NR(cmd), below(&rng, size));
+		at = guarded(_IOC_SIZE(cmd));
+		memcpy(at, body, _IOC_SIZE(cmd));
+		size = _IOC_SIZE(cmd);
+		*err = sh_ioctl(fd, cmd, at);
+		break;
+	case 2:		/* of a later version, and used */
+		want = -E2BIG;
+		cmd = _IOC(_IOC_DIR(cmd), _IOC_TYPE(cmd), _IOC_NR(cmd), size + 16);
+		at = guarded(size + 16);
+		memcpy(at, body, size);
+		memset(at + size, 0, 16);
+		at[size + below(&rng, 16)] = 1;
+		*err = sh_ioctl(fd, cmd, at);
+		break;
+	case 3:		/* an unknown flag; `reserved` is spoilt by the callers */
+		want = -EINVAL;
+		((uint32_t *)(at + in_flags))[0] |= 1U << (8 + below(&rng, 24));
+		memcpy(copy, at, size);
+		*err = sh_ioctl(fd, cmd, at);
+		expect_err(what, *err, want);
+		if (memcmp(at, copy, size))
+			wrong("%s was refused and wrote its struct", what);
+		note(what, h, how, 0, *err);
+		return false;
+	case 4:		/* no such command */
+		want = -ENOTTY;
+		cmd = _IOC(_IOC_DIR(cmd), QUIESCE_IOC_MAGIC, 0x40 + below(&rng, 0xc0), size);
+		*err = sh_ioctl(fd, cmd, at);
+		break;
+	case 5:		/* of a later version, and not used: is taken as it is */
+		cmd = _IOC(_IOC_DIR(cmd), _IOC_TYPE(cmd), _IOC_NR(cmd), size + 16);
+		at = guarded(size + 16);
+		memcpy(at, body, size);
+		memset(at + size, 0, 16);
+		*err = sh_ioctl(fd, cmd, at);
+		for (i = 0; i < 16; i++)
+			if (at[size + i])
+				wrong("%s wrote where it knows no members", what);
+		memcpy(body, at, size);
+		return true;
+	case 6:		/* the direction is not looked at */
+		cmd = _IOC(below(&rng, 4), _IOC_TYPE(cmd), _IOC_NR(cmd), size);
+		/* fallthrough */
+	default:
+		*err = sh_ioctl(fd, cmd, at);
+		memcpy(body, at, size);
+		return true;
+	}
+	note(what, h, how, 0, *err);
+	expect_err(what, *err, want);
+	if (how != 0 && memcmp(at, body, size))
+		wrong("%s was refused and wrote its struct", what);
+	return false;
+}
+
+void untouched(const char *what, const void *now, const void *before, size_t size)
+{
+	if (memcmp(now, before, size))
+		wrong("%s failed and wrote its struct", what);
+}
+
+/* Handles */
+
+struct handle *new_handle(enum kind kind, struct object *o, struct m_id id, int fd, bool inherit)
+{
+	for (int i = 0; i < HANDLES; i++) {
+		if (handles[i].used)
+			continue;
+		handles[i] = (struct handle) {
+			.used = true,
+			.inherit = inherit,
+			.kind = kind,
+			.o = o,
+			.id = id,
+			.seen = kind == GROUP ? o->g.phase : 0,
+			.fd = { fd },
+			.copies = 1,
+		};
+		o->handles++;
+		if (!!(fcntl(fd, F_GETFD) & FD_CLOEXEC) == inherit)
+			wrong("close-on-exec of a new descriptor is wrong");
+		return &handles[i];
+	}
+	abort();
+}
+
+int free_handles(void)
+{
+	int n = 0;
+
+	for (int i = 0; i < HANDLES; i++)
+		n += !handles[i].used;
+	return n;
+}
+
+struct object *new_object(void)
+{
+	for (int i = 0; i < OBJECTS; i++) {
+		if (objects[i].used)
+			continue;
+		memset(&objects[i], 0, sizeof(objects[i]));
+		objects[i].used = true;
+		return &objects[i];
+	}
+	return NULL;
+}
+
+struct handle *any_handle(void)
+{
+	unsigned int start = below(&rng, HANDLES);
+
+	for (int i = 0; i < HANDLES; i++) {
+		struct handle *h = &handles[(start + i) % HANDLES];
+
+		if (h->used)
+			return h;
+	}
+	return NULL;
+}
+
+/* The model's part of the last copy being closed. */
+void ended(struct handle *h, const struct m_who *who)
+{
+	struct object *o = h->o;
+
+	if (h->kind == PAIR)
+		m_pair_end(&o->p, h->id.party, who);
+	else if (h->kind == PARTY)
+		m_group_end(&o->g, h->id, who);
+	else
+		m_group_close(&o->g, who->pid);
+	h->used = false;
+	if (!--o->handles)
+		o->used = false;
+}
+
+void close_copies(struct handle *h)
+{
+	while (h->copies)
+		close(h->fd[--h->copies]);
+}

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Why a party or a group ended, and who did it.
+
+use crate::bindings;
+use core::ptr::NonNull;
+use kernel::{
+    error::code::*,
+    error::Error,
+    sync::aref::{
+        ARef,
+        AlwaysRefCounted, //
+    },
+    types::Opaque, //
+};
+
+/// A process, as a `struct pid` that outlives it.
+#[repr(transparent)]
+pub struct Pid(Opaque<kernel::bindings::pid>);
+
+// SAFETY: A `struct pid` belongs to no task; its reference count is atomic.
+unsafe impl Send for Pid {}
+// SAFETY: What the methods below use may be used on any task at any time.
+unsafe impl Sync for Pid {}
+
+// SAFETY: `get_pid()` and `put_pid()` are the counterpart of each other, and a `struct pid` stays
+// while its count is not zero.
+unsafe impl AlwaysRefCounted for Pid {
+    fn inc_ref(&self) {
+        // SAFETY: `self` is a valid `struct pid`, so its count is not zero.
+        unsafe { bindings::quiesce_helper_get_pid(self.as_ptr()) }
+    }
+
+    unsafe fn dec_ref(pid: NonNull<Self>) {
+        // SAFETY: The caller gives away a reference.
+        unsafe { kernel::bindings::put_pid(pid.cast().as_ptr()) }
+    }
+}
+
+impl Pid {
+    /// The calling task's process.
+    ///
+    /// Any context.
+    pub fn current() -> ARef<Self> {
+        // SAFETY: The helper returns a reference to a `struct pid`, which `current` always has.
+        unsafe {
+            ARef::from_raw(NonNull::new_unchecked(
+                bindings::quiesce_helper_current_pid().cast(),
+            ))
+        }
+    }
+
+    /// The number of the process in the pid namespace of the calling task, or 0 where it has
+    /// none.
+    ///
+    /// Process context.
+    pub fn number(&self) -> i32 {
+        // SAFETY: `self` is a valid `struct pid`.
+        unsafe { kernel::bindings::pid_vnr(self.as_ptr()) }
+    }
+
+    /// How the process ended, or `None` as long as a thread of it lives.
+    ///
+    /// Any context that may take a spin lock.
+    pub fn ended(&self) -> Option<Why> {
+        let mut code = 0;
+        // SAFETY: `self` is a valid `struct pid` and `code` is writable.
+        unsafe { bindings::quiesce_helper_pid_ended(self.as_ptr(), &mut code) }
+            .then(|| Why::exited(code))
+    }
+
+    pub(crate) fn as_ptr(&self) -> *mut kernel::bindings::pid {
+        self.0.get()
+    }
+}
+
+/// Why something ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Why {
+    /// It did not.
+    #[default]
+    Nothing,
+    /// An explicit abort, with the code that was given to it.
+    Abort(u64),
+    /// A wait that breaks on timeout.
+    Timeout,
+    /// The last descriptor was closed.
+    Close,
+    /// The last descriptor was closed by `execve()`.
+    Exec,
+    /// The process exited with this code.
+    Exit(i32),
+    /// The process was killed by this signal.
+    Signal(i32),
+    /// Nobody is left who could take the open seats.
+    Unclaimed,
+}
+
+impl Why {
+    /// Decodes what a process exits with, as `wait(2)` does.
+    pub const fn exited(code: i32) -> Self {
+        match code & 0x7f {
+            0 => Self::Exit((code >> 8) & 0xff),
+            signal => Self::Signal(signal),
+        }
+    }
+
+    /// What the calling task is doing that makes it close a descriptor.
+    ///
+    /// Process context.
+    pub fn closing() -> Self {
+        let mut code = 0;
+        // SAFETY: `code` is writable.
+        if unsafe { bindings::quiesce_helper_in_exit(&mut code) } {
+            return Self::exited(code);
+        }
+        // SAFETY: The helper only looks at the calling task.
+        if unsafe { bindings::quiesce_helper_in_exec() } {
+            return Self::Exec;
+        }
+        Self::Close
+    }
+
+    /// The error that others get: `ECONNABORTED` if somebody wanted it, `EOWNERDEAD` if somebody
+    /// died.
+    pub const fn error(self) -> Error {
+        match self {
+            Self::Nothing | Self::Abort(_) | Self::Timeout => ECONNABORTED,
+            _ => EOWNERDEAD,
+        }
+    }
+}
+
+/// How one party ended or aborted.
+#[derive(Clone, Default)]
+pub struct End {
+    /// Why.
+    pub why: Why,
+    /// The process that did it.
+    pub pid: Option<ARef<Pid>>,
+}
+
+impl End {
+    /// The calling task's doing.
+    ///
+    /// Process context.
+    pub fn new(why: Why) -> Self {
+        Self {
+            why,
+            pid: Some(Pid::current()),
+        }
+    }
+
+    /// The calling task closes a descriptor, for whatever reason.
+    ///
+    /// Process context.
+    pub fn closing() -> Self {
+        Self::new(Why::closing())
+    }
+}
+
+/// An [`End`] and whose it was.
+#[derive(Clone, Default)]
+pub struct Cause {
+    /// The party, if it was one.
+    pub party: Option<u32>,
+    /// Why, and which process.
+    pub end: End,
+}

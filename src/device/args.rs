@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Commands and their structs, between user space and here.
+
+use crate::{
+    barrier::{
+        queue::Deadline,
+        Cause,
+        End,
+        Pid,
+        Why, //
+    },
+    bindings::{
+        self,
+        uapi, //
+    }, //
+};
+use core::{
+    mem::size_of,
+    ptr, //
+};
+use kernel::{
+    error::to_result,
+    ioctl::{
+        _IOC_NR,
+        _IOC_SIZE,
+        _IOC_TYPE, //
+    },
+    prelude::*,
+    sync::aref::ARef, //
+};
+
+/// A struct of the interface.
+///
+/// # Safety
+///
+/// It is `repr(C)`, all its members are integers, and it has no padding.
+pub(super) unsafe trait Args: Default {}
+
+macro_rules! impl_args {
+    ($($name:ident: $size:literal,)*) => {$(
+        const _: () = assert!(size_of::<uapi::$name>() == $size);
+        // SAFETY: bindgen made it of a C struct of fixed-width integers, and its size is the sum
+        // of theirs.
+        unsafe impl Args for uapi::$name {}
+    )*};
+}
+
+impl_args! {
+    quiesce_features: 24,
+    quiesce_pair: 16,
+    quiesce_group: 16,
+    quiesce_join: 24,
+    quiesce_bind: 8,
+    quiesce_arrive: 64,
+    quiesce_wait: 80,
+    quiesce_abort: 16,
+    quiesce_status: 104,
+    quiesce_member: 48,
+    quiesce_reset: 16,
+}
+
+/// A command as it came in.
+pub(super) struct Command {
+    nr: u32,
+    size: usize,
+    arg: usize,
+}
+
+impl Command {
+    pub(super) fn new(cmd: u32, arg: usize) -> Result<Self> {
+        if _IOC_TYPE(cmd) != uapi::QUIESCE_IOC_MAGIC {
+            return Err(ENOTTY);
+        }
+        Ok(Self {
+            nr: _IOC_NR(cmd),
+            size: _IOC_SIZE(cmd),
+            arg,
+        })
+    }
+
+    /// The number of the command, `QUIESCE_NR_*`.
+    pub(super) fn nr(&self) -> u32 {
+        self.nr
+    }
+
+    /// Reads the struct; all structs still have the size of their first version.
+    pub(super) fn read<T: Args>(&self) -> Result<T> {
+        let mut args = T::default();
+        if self.size < size_of::<T>() {
+            return Err(EINVAL);
+        }
+        // SAFETY: `args` is writable, and whatever is copied there is valid as `T: Args`.
+        to_result(unsafe {
+            bindings::quiesce_helper_copy_in(
+                ptr::from_mut(&mut args).cast(),
+                size_of::<T>(),
+                self.arg,
+                self.size,
+            )
+        })?;
+        Ok(args)
+    }
+
+    /// For a command without a struct: what a later version might add has to be zero.
+    pub(super) fn read_nothing(&self) -> Result {
+        // SAFETY: Nothing is copied.
+        to_result(unsafe {
+            bindings::quiesce_helper_copy_in(ptr::null_mut(), 0, self.arg, self.size)
+        })
+    }
+
+    /// Writes the struct back.
+    pub(super) fn write<T: Args>(&self, args: &T) -> Result {
+        // SAFETY: `args` is readable and has no padding, as `T: Args`.
+        to_result(unsafe {
+            bindings::quiesce_helper_copy_out(
+                self.arg,
+                self.size,
+                ptr::from_ref(args).cast(),
+                size_of::<T>(),
+            )
+        })
+    }
+
+    /// Writes one member of the struct, at `offset`.
+    pub(super) fn write_u64(&self, offset: usize, value: u64) -> Result {
+        write_words(self.arg.wrapping_add(offset), &[value])
+    }
+}
+
+/// Writes `words` to user memory at `address`.
+pub(super) fn write_words(address: usize, words: &[u64]) -> Result {
+    let size = size_of_val(words);
+    // SAFETY: `words` is readable and has no padding.
+    to_result(unsafe {
+        bindings::quiesce_helper_copy_out(address, size, words.as_ptr().cast(), size)
+    })
+}
+
+/// # Errors
+///
+/// `EINVAL` if a bit of `flags` is not in `known`.
+pub(super) fn check_flags(flags: u32, known: u32) -> Result {
+    if flags & !known != 0 {
+        return Err(EINVAL);
+    }
+    Ok(())
+}
+
+/// The deadline of a wait.
+pub(super) fn deadline(ns: u64, flags: u32) -> Deadline {
+    match i64::try_from(ns) {
+        Ok(0) => Deadline::Now,
+        Ok(ns) if flags & uapi::QUIESCE_WAIT_REALTIME != 0 => Deadline::Realtime(ns),
+        Ok(ns) => Deadline::Monotonic(ns),
+        // Centuries away, or `QUIESCE_FOREVER`.
+        Err(_) => Deadline::Never,
+    }
+}
+
+/// Whether a call that ends in `result` writes what the interface calls `[out]`.
+pub(super) fn writes_out(result: &Result) -> bool {
+    match result {
+        Ok(()) => true,
+        Err(e) => [
+            ECONNABORTED,
+            EOWNERDEAD,
+            ESHUTDOWN,
+            ECANCELED,
+            ETIMEDOUT, //
+        ]
+        .contains(e),
+    }
+}
+
+/// What an error, or 0, is in a trace.
+pub(super) fn errno(result: &Result) -> i32 {
+    result.map_or_else(|e| e.to_errno(), |()| 0)
+}
+
+/// The number of `pid` for the calling task.
+pub(super) fn pid_number(pid: &Option<ARef<Pid>>) -> i32 {
+    pid.as_ref().map_or(0, |pid| pid.number())
+}
+
+/// Code, status and the caller's code of `why`.
+pub(super) fn why(why: Why) -> (u32, i32, u64) {
+    match why {
+        Why::Nothing => (uapi::QUIESCE_CAUSE_NONE, 0, 0),
+        Why::Abort(code) => (uapi::QUIESCE_CAUSE_ABORT, 0, code),
+        Why::Timeout => (uapi::QUIESCE_CAUSE_TIMEOUT, 0, 0),
+        Why::Close => (uapi::QUIESCE_CAUSE_CLOSE, 0, 0),
+        Why::Exec => (uapi::QUIESCE_CAUSE_EXEC, 0, 0),
+        Why::Exit(status) => (uapi::QUIESCE_CAUSE_EXIT, status, 0),
+        Why::Signal(signal) => (uapi::QUIESCE_CAUSE_SIGNAL, signal, 0),
+        Why::Unclaimed => (uapi::QUIESCE_CAUSE_UNCLAIMED, 0, 0),
+    }
+}
+
+/// `end` of `party`, for the calling task to read.
+pub(super) fn end(party: Option<u32>, end: &End) -> uapi::quiesce_cause {
+    if end.why == Why::Nothing {
+        return uapi::quiesce_cause::default();
+    }
+    let (cause, status, code) = why(end.why);
+    uapi::quiesce_cause {
+        cause,
+        party: party.unwrap_or(uapi::QUIESCE_NOBODY),
+        pid: pid_number(&end.pid),
+        status,
+        code,
+    }
+}
+
+/// `cause`, for the calling task to read.
+pub(super) fn cause(cause: &Cause) -> uapi::quiesce_cause {
+    end(cause.party, &cause.end)
+}

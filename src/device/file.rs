@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Files of the device's objects.
+//!
+//! `kernel::miscdevice` has neither `poll` nor `flush`, so the file operations are built here.
+//! `owner` is set, so that a module with an open file is not unloaded.
+
+use super::args::Command;
+use core::{
+    marker::PhantomData,
+    pin::Pin, //
+};
+use kernel::{
+    bindings,
+    error::from_err_ptr,
+    fs::{
+        file::flags,
+        file::FileDescriptorReservation,
+        File, //
+    },
+    module::this_module,
+    prelude::*,
+    seq_file::SeqFile,
+    sync::aref::ARef,
+    types::ForeignOwnable, //
+};
+
+/// What is behind a descriptor. Dropped when the last copy of that is closed.
+pub(super) trait Endpoint: Send + Sync + Sized + 'static {
+    /// What `/proc/PID/fd` shows.
+    const NAME: &'static CStr;
+
+    /// Runs a command; process context, may sleep.
+    fn ioctl(&self, command: &Command) -> Result<isize>;
+
+    /// The wait queue that is woken when [`Endpoint::events`] changes. It lives as long as
+    /// `self`.
+    fn queue(&self) -> *mut bindings::wait_queue_head;
+
+    /// What `poll()` returns.
+    fn events(&self) -> u32;
+
+    /// The calling task closes a copy of the descriptor, maybe the last.
+    fn closing(&self);
+
+    /// Fills `/proc/PID/fdinfo`.
+    fn show(&self, m: &SeqFile);
+}
+
+/// The file operations of an [`Endpoint`].
+pub(super) struct Operations<E>(PhantomData<E>);
+
+impl<E: Endpoint> Operations<E> {
+    const TABLE: bindings::file_operations = bindings::file_operations {
+        owner: this_module::<crate::LocalModule>().as_ptr(),
+        unlocked_ioctl: Some(Self::ioctl),
+        compat_ioctl: bindings::compat_ptr_ioctl,
+        poll: Some(Self::poll),
+        flush: Some(Self::flush),
+        release: Some(Self::release),
+        show_fdinfo: Some(Self::show_fdinfo),
+        ..pin_init::zeroed()
+    };
+
+    const fn table() -> &'static bindings::file_operations {
+        &Self::TABLE
+    }
+
+    /// # Safety
+    ///
+    /// `file` is a file that [`NewFile::new`] made for an `E`, and stays during `'a`.
+    unsafe fn endpoint<'a>(file: *mut bindings::file) -> Pin<&'a E> {
+        // SAFETY: `NewFile::new` put such a pointer there, and `release` takes it back last.
+        unsafe { Pin::<KBox<E>>::borrow((*file).private_data) }
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS on a file of these operations.
+    unsafe extern "C" fn ioctl(file: *mut bindings::file, cmd: c_uint, arg: c_ulong) -> c_long {
+        // SAFETY: The VFS holds the file during the call.
+        let endpoint = unsafe { Self::endpoint(file) };
+        match Command::new(cmd, arg).and_then(|command| endpoint.ioctl(&command)) {
+            Ok(ret) => ret as c_long,
+            Err(e) => e.to_errno() as c_long,
+        }
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS on a file of these operations.
+    unsafe extern "C" fn poll(
+        file: *mut bindings::file,
+        table: *mut bindings::poll_table_struct,
+    ) -> bindings::__poll_t {
+        // SAFETY: The VFS holds the file during the call.
+        let endpoint = unsafe { Self::endpoint(file) };
+        // SAFETY: The queue lives as long as the endpoint, hence as the file; whoever stays on
+        // the queue holds the file or is taken off before `release`.
+        unsafe { bindings::poll_wait(file, endpoint.queue(), table) };
+        endpoint.events()
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS on a file of these operations.
+    unsafe extern "C" fn flush(file: *mut bindings::file, _: bindings::fl_owner_t) -> c_int {
+        // SAFETY: The VFS holds the file during the call.
+        unsafe { Self::endpoint(file) }.closing();
+        0
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS on a file of these operations.
+    unsafe extern "C" fn show_fdinfo(m: *mut bindings::seq_file, file: *mut bindings::file) {
+        // SAFETY: The VFS holds the file during the call.
+        let endpoint = unsafe { Self::endpoint(file) };
+        // SAFETY: `m` is valid, and only this task uses it, during the call.
+        endpoint.show(unsafe { SeqFile::from_raw(m) });
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS, once, as the last operation on a file of these operations.
+    unsafe extern "C" fn release(_: *mut bindings::inode, file: *mut bindings::file) -> c_int {
+        // SAFETY: `NewFile::new` put such a pointer there, and nobody borrows it any more.
+        drop(unsafe { Pin::<KBox<E>>::from_foreign((*file).private_data) });
+        0
+    }
+}
+
+/// A file with a descriptor number that does not lead to it yet.
+///
+/// Dropped, it is as if neither had been there, but for the endpoint's own drop.
+pub(super) struct NewFile {
+    fd: FileDescriptorReservation,
+    file: ARef<File>,
+}
+
+impl NewFile {
+    /// Makes a file of `endpoint`, close-on-exec unless `inherit`.
+    pub(super) fn new<E: Endpoint>(
+        inherit: bool,
+        endpoint: impl PinInit<E, Error>,
+    ) -> Result<Self> {
+        let cloexec = if inherit { 0 } else { flags::O_CLOEXEC };
+        let fd = FileDescriptorReservation::get_unused_fd_flags(cloexec)?;
+        let private = KBox::pin_init(endpoint, GFP_KERNEL_ACCOUNT)?.into_foreign();
+        // SAFETY: The name and the operations are static, and the operations take `private` as
+        // what it is.
+        let file = from_err_ptr(unsafe {
+            crate::bindings::quiesce_helper_anon_file(
+                E::NAME.as_char_ptr(),
+                Operations::<E>::table(),
+                private,
+            )
+        })
+        .inspect_err(|_| {
+            // SAFETY: No file was made, so `private` is still ours.
+            drop(unsafe { Pin::<KBox<E>>::from_foreign(private) });
+        })?;
+        let file = core::ptr::NonNull::new(file).ok_or(ENOMEM)?;
+        Ok(Self {
+            fd,
+            // SAFETY: The reference that the helper returned is given away, and there
+            // is no descriptor yet, hence no `fdget_pos`.
+            file: unsafe { ARef::from_raw(file.cast()) },
+        })
+    }
+
+    /// The descriptor.
+    pub(super) fn fd(&self) -> i32 {
+        self.fd.reserved_fd() as i32
+    }
+
+    /// Makes the descriptor lead to the file; cannot fail, and comes last.
+    pub(super) fn install(self) {
+        self.fd.fd_install(self.file);
+    }
+}

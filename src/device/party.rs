@@ -1,0 +1,431 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Parties of a group.
+
+use super::{
+    args::{
+        self,
+        Command, //
+    },
+    file::{
+        Endpoint,
+        NewFile, //
+    },
+    group::{
+        self,
+        Barrier,
+        EVENTS_ALL,
+        EVENTS_BROKEN,
+        EVENTS_DONE, //
+    },
+    trace,
+    watch::{
+        Mortal,
+        Watch, //
+    }, //
+};
+use crate::{
+    barrier::{
+        group::{
+            Outcome,
+            Seat, //
+        },
+        queue::Deadline,
+        End,
+        Pid,
+        Why, //
+    },
+    bindings::uapi, //
+};
+use core::{
+    mem::offset_of,
+    pin::Pin, //
+};
+use kernel::{
+    bindings,
+    c_str,
+    prelude::*,
+    seq_file::SeqFile,
+    seq_print,
+    sync::{
+        new_mutex,
+        Arc,
+        Mutex, //
+    }, //
+};
+
+/// One party of a group.
+#[derive(Clone)]
+struct Party {
+    barrier: Arc<Barrier>,
+    seat: Seat,
+}
+
+/// The file of a party.
+#[pin_data(PinnedDrop)]
+struct PartyFile {
+    party: Party,
+    #[pin]
+    watch: Mutex<Option<Pin<KBox<Watch<Party>>>>>,
+}
+
+/// JOIN.
+pub(super) fn join(barrier: &Arc<Barrier>, command: &Command) -> Result {
+    let mut args: uapi::quiesce_join = command.read()?;
+    args::check_flags(
+        args.flags,
+        uapi::QUIESCE_FD_INHERIT | uapi::QUIESCE_BIND_PROCESS,
+    )?;
+    if args.reserved != 0 {
+        return Err(EINVAL);
+    }
+    let bound = args.flags & uapi::QUIESCE_BIND_PROCESS != 0;
+    let owner = Pid::current();
+    let mut lock = barrier.queue.lock();
+    let seat = lock.group.join(owner, bound)?;
+    args.party = seat.party();
+    args.phase = lock.group.phase();
+    drop(lock);
+
+    let party = Party {
+        barrier: barrier.clone(),
+        seat,
+    };
+    let _undo = Unconfirmed(party.clone());
+    let watch = if bound {
+        Some(Watch::current(party.clone())?)
+    } else {
+        None
+    };
+    let file = NewFile::new(
+        args.flags & uapi::QUIESCE_FD_INHERIT != 0,
+        try_pin_init!(PartyFile {
+            party,
+            watch <- new_mutex!(watch, "quiesce_party_watch"),
+        }),
+    )?;
+    args.fd = file.fd();
+    command.write(&args)?;
+    barrier.queue.lock().group.confirm(seat);
+    file.install();
+    Ok(())
+}
+
+/// A party that user space does not have yet; dropped before it has, the join is undone.
+struct Unconfirmed(Party);
+
+impl Drop for Unconfirmed {
+    fn drop(&mut self) {
+        let mut lock = self.0.barrier.queue.lock();
+        if lock.group.unjoin(self.0.seat) == Some(true) {
+            lock.wake(EVENTS_ALL);
+        }
+    }
+}
+
+impl Party {
+    fn id(&self) -> u64 {
+        self.barrier.id()
+    }
+
+    fn number(&self) -> u32 {
+        self.seat.party()
+    }
+
+    /// Why the group is broken, if `result` tells of that.
+    fn cause(&self, result: &Result) -> uapi::quiesce_cause {
+        match result {
+            Err(ECONNABORTED | EOWNERDEAD) => self.barrier.cause(),
+            _ => uapi::quiesce_cause::default(),
+        }
+    }
+
+    fn end(&self, end: Option<End>) {
+        let mut lock = self.barrier.queue.lock();
+        if lock.group.end(self.seat, end) {
+            lock.wake(EVENTS_ALL);
+            let member = lock.group.own(self.seat);
+            drop(lock);
+            trace::death(self.id(), self.number(), &member.end);
+        }
+    }
+
+    fn arrive(&self, command: &Command) -> Result {
+        let mut args: uapi::quiesce_arrive = command.read()?;
+        args::check_flags(args.flags, uapi::QUIESCE_ARRIVE_DROP)?;
+        if args.count != 1 {
+            return Err(EINVAL);
+        }
+        args = uapi::quiesce_arrive {
+            flags: args.flags,
+            count: args.count,
+            ..Default::default()
+        };
+        let mut lock = self.barrier.queue.lock();
+        let drops = args.flags & uapi::QUIESCE_ARRIVE_DROP != 0;
+        let arrival = lock.group.arrive(self.seat, drops);
+        if let Ok(arrival) = &arrival {
+            args.ticket = arrival.ticket;
+            args.index = arrival.index;
+            if arrival.done {
+                args.result = uapi::QUIESCE_RESULT_DONE | uapi::QUIESCE_RESULT_LEADER;
+                lock.wake(EVENTS_ALL);
+            }
+            trace::place(self.id(), self.number(), 1, arrival.ticket);
+        }
+        drop(lock);
+
+        let result = arrival.map(drop);
+        if args::writes_out(&result) {
+            args.cause = self.cause(&result);
+            command.write(&args)?;
+        }
+        result
+    }
+
+    fn wait(&self, command: &Command, arrives: bool) -> Result {
+        let mut args: uapi::quiesce_wait = command.read()?;
+        args::check_flags(
+            args.flags,
+            uapi::QUIESCE_WAIT_REALTIME | uapi::QUIESCE_WAIT_BREAK,
+        )?;
+        if args.kind != uapi::QUIESCE_WAIT_PHASE
+            || args.reserved != 0
+            || args.count != u64::from(arrives)
+        {
+            return Err(EINVAL);
+        }
+        let deadline = args::deadline(args.deadline, args.flags);
+        let ticket_at = offset_of!(uapi::quiesce_wait, ticket);
+        let places = arrives && args.ticket == 0;
+        if places {
+            // Memory that cannot take the ticket must fail before the party has arrived.
+            command.write_u64(ticket_at, 0)?;
+        }
+
+        let seat = self.seat;
+        let mut lock = self.barrier.queue.lock();
+        let mut done = false;
+        if places {
+            match lock.group.arrive(seat, false) {
+                Ok(arrival) => {
+                    args.ticket = arrival.ticket;
+                    done = arrival.done;
+                    if done {
+                        lock.wake(EVENTS_DONE);
+                    }
+                    trace::place(self.id(), self.number(), 1, arrival.ticket);
+                }
+                Err(e) => {
+                    drop(lock);
+                    return self.refuse(command, args, e);
+                }
+            }
+        }
+        if places && !done && deadline != Deadline::Now {
+            // From here on a signal can make the call start over.
+            drop(lock);
+            command.write_u64(ticket_at, args.ticket)?;
+            lock = self.barrier.queue.lock();
+        }
+        trace::wait_begin(self.id(), self.number(), args.kind, args.ticket);
+        let outcome = lock
+            .wait(
+                deadline,
+                |state| state.group.poll(seat, args.ticket),
+                |state, asleep| state.group.asleep(seat, asleep),
+            )
+            .and_then(|outcome| outcome);
+        if args.flags & uapi::QUIESCE_WAIT_BREAK != 0
+            && outcome == Err(ETIMEDOUT)
+            && lock.group.timeout(seat)
+        {
+            lock.wake(EVENTS_BROKEN);
+        }
+        drop(lock);
+
+        let result = outcome.map(drop);
+        trace::wait_end(self.id(), self.number(), &result);
+        if args::writes_out(&result) {
+            args.fill(outcome.unwrap_or_default(), result.is_ok());
+            args.cause = self.cause(&result);
+            command.write(&args)?;
+        }
+        result
+    }
+
+    /// ARRIVE_WAIT of a party that may not arrive.
+    fn refuse(&self, command: &Command, mut args: uapi::quiesce_wait, e: Error) -> Result {
+        let result = Err(e);
+        if args::writes_out(&result) {
+            args.fill(Outcome::default(), false);
+            args.cause = self.cause(&result);
+            command.write(&args)?;
+        }
+        result
+    }
+
+    fn abort(&self, command: &Command) -> Result {
+        let mut args: uapi::quiesce_abort = command.read()?;
+        args::check_flags(args.flags, 0)?;
+        let end = End::new(Why::Abort(args.code));
+        let mut lock = self.barrier.queue.lock();
+        let first = lock.group.abort(Some(self.seat), end)?;
+        if first {
+            lock.wake(EVENTS_BROKEN);
+        }
+        drop(lock);
+        if first {
+            trace::abort(self.id(), self.number(), args.code);
+        }
+        args.view = 0;
+        command.write(&args)
+    }
+
+    fn leave(&self, command: &Command) -> Result {
+        command.read_nothing()?;
+        let mut lock = self.barrier.queue.lock();
+        lock.group.leave(self.seat)?;
+        lock.wake(EVENTS_ALL);
+        Ok(())
+    }
+}
+
+impl uapi::quiesce_wait {
+    /// Fills in what a group's wait tells.
+    fn fill(&mut self, outcome: Outcome, done: bool) {
+        self.balance = 0;
+        self.view = 0;
+        self.index = outcome.index;
+        self.result = 0;
+        if done {
+            self.result |= uapi::QUIESCE_RESULT_DONE;
+        }
+        if outcome.leader {
+            self.result |= uapi::QUIESCE_RESULT_LEADER;
+        }
+    }
+}
+
+impl Mortal for Party {
+    fn died(&self, end: End) {
+        self.end(Some(end));
+    }
+}
+
+impl PartyFile {
+    fn bind(&self, command: &Command) -> Result {
+        let args: uapi::quiesce_bind = command.read()?;
+        args::check_flags(args.flags, uapi::QUIESCE_BIND_PROCESS)?;
+        if args.reserved != 0 {
+            return Err(EINVAL);
+        }
+        let bound = args.flags & uapi::QUIESCE_BIND_PROCESS != 0;
+        let new = if bound {
+            Some(Watch::current(self.party.clone())?)
+        } else {
+            None
+        };
+        let mut watch = self.watch.lock();
+        // Before the party is said to be another's, what would end it for the former goes.
+        let old = watch.take();
+        drop(old);
+        let owner = Pid::current();
+        let mut lock = self.party.barrier.queue.lock();
+        lock.group.bind(self.party.seat, owner, bound)?;
+        drop(lock);
+        *watch = new;
+        Ok(())
+    }
+
+    fn status(&self, command: &Command) -> Result {
+        let member = self.party.barrier.queue.lock().group.own(self.party.seat);
+        let party = (self.party.number(), member);
+        self.party.barrier.status(command, Some(party))
+    }
+}
+
+impl Endpoint for PartyFile {
+    const NAME: &'static CStr = c_str!("[quiesce_party]");
+
+    fn ioctl(&self, command: &Command) -> Result<isize> {
+        match command.nr() {
+            uapi::QUIESCE_NR_ARRIVE => self.party.arrive(command),
+            uapi::QUIESCE_NR_WAIT => self.party.wait(command, false),
+            uapi::QUIESCE_NR_ARRIVE_WAIT => self.party.wait(command, true),
+            uapi::QUIESCE_NR_ABORT => self.party.abort(command),
+            uapi::QUIESCE_NR_BIND => self.bind(command),
+            uapi::QUIESCE_NR_STATUS => self.status(command),
+            uapi::QUIESCE_NR_MEMBER => self.party.barrier.member(command),
+            uapi::QUIESCE_NR_LEAVE => self.party.leave(command),
+            _ => Err(ENOTTY),
+        }
+        .map(|()| 0)
+    }
+
+    fn queue(&self) -> *mut bindings::wait_queue_head {
+        self.party.barrier.queue.head()
+    }
+
+    fn events(&self) -> u32 {
+        let events = self
+            .party
+            .barrier
+            .queue
+            .lock()
+            .group
+            .events(self.party.seat);
+        let mut mask = 0;
+        if events.done {
+            mask |= bindings::POLLIN | bindings::POLLRDNORM;
+        }
+        if events.arrivable {
+            mask |= bindings::POLLOUT | bindings::POLLWRNORM;
+        }
+        if events.broken {
+            mask |= EVENTS_BROKEN;
+        }
+        if events.gone {
+            mask |= bindings::POLLHUP;
+        }
+        mask
+    }
+
+    fn closing(&self) {
+        let end = End::closing();
+        let mut lock = self.party.barrier.queue.lock();
+        lock.group.closing(self.party.seat, end);
+    }
+
+    fn show(&self, m: &SeqFile) {
+        let member = self.party.barrier.queue.lock().group.own(self.party.seat);
+        self.party.barrier.show(m);
+        seq_print!(
+            m,
+            "party:	{} pid {} state {:#x} last {} waiting {}\n",
+            self.party.number(),
+            args::pid_number(&member.owner),
+            group::state(&member),
+            member.last,
+            member.waiting
+        );
+    }
+}
+
+#[pinned_drop]
+impl PinnedDrop for PartyFile {
+    fn drop(self: Pin<&mut Self>) {
+        // The process's death is no news any more.
+        let watch = self.watch.lock().take();
+        drop(watch);
+        let mut lock = self.party.barrier.queue.lock();
+        match lock.group.unjoin(self.party.seat) {
+            None => {
+                drop(lock);
+                self.party.end(None);
+            }
+            Some(true) => lock.wake(EVENTS_ALL),
+            Some(false) => (),
+        }
+    }
+}

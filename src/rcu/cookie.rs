@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Cookies: ask now whether a grace period is over, and go on if not.
+
+use super::{
+    Domain,
+    Global, //
+};
+use core::{
+    marker::PhantomData,
+    panic::Location, //
+};
+use kernel::{
+    bindings,
+    prelude::*, //
+};
+
+/// Stands for a grace period of the domain `D` that began after the cookie was made.
+///
+/// [`Domain::cookie`], [`Domain::start`] and [`Domain::start_expedited`] make one. These are the
+/// `_full` forms of C's polled grace periods, which count normal and expedited ones apart and so
+/// miss none.
+///
+/// # Examples
+///
+/// ```
+/// use quiesce::rcu::{self, Domain};
+///
+/// # fn f() -> Result {
+/// let cookie = rcu::global().start();
+/// // Do something else for a while.
+/// cookie.wait()?;
+/// assert!(cookie.is_over());
+/// # Ok(()) }
+/// ```
+pub struct Cookie<D: Domain = Global> {
+    seq: bindings::rcu_gp_seq,
+    _domain: PhantomData<fn() -> D>,
+}
+
+impl<D: Domain> Clone for Cookie<D> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<D: Domain> Copy for Cookie<D> {}
+
+impl<D: Domain> Cookie<D> {
+    pub(super) fn new(seq: bindings::rcu_gp_seq) -> Self {
+        Self {
+            seq,
+            _domain: PhantomData,
+        }
+    }
+
+    /// Whether the grace period is over.
+    ///
+    /// # Context
+    ///
+    /// Any, NMI too.
+    ///
+    /// # Ordering
+    ///
+    /// If it is over, as after [`Domain::synchronize_blocking`]; none if not.
+    pub fn is_over(&self) -> bool {
+        D::state().is_over(&self.seq)
+    }
+
+    /// Waits until the grace period is over, and does not if it is.
+    ///
+    /// # Errors
+    ///
+    /// As [`Domain::synchronize_blocking`], unless the grace period is over.
+    ///
+    /// # Context
+    ///
+    /// As [`Domain::synchronize_blocking`].
+    #[track_caller]
+    pub fn wait(&self) -> Result {
+        self.wait_for(false, Location::caller())
+    }
+
+    /// As [`wait`](Self::wait), with an expedited grace period.
+    #[track_caller]
+    pub fn wait_expedited(&self) -> Result {
+        self.wait_for(true, Location::caller())
+    }
+
+    fn wait_for(&self, expedited: bool, caller: &Location<'_>) -> Result {
+        if self.is_over() {
+            return Ok(());
+        }
+        D::state().synchronize(expedited, caller)
+    }
+}

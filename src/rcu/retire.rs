@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What was taken out of a cell and may still be read.
+
+use super::{
+    pointer::RcuPointer,
+    Cookie,
+    Domain,
+    Global,
+    Reclaim, //
+};
+use core::{
+    ffi::c_void,
+    fmt,
+    marker::PhantomData,
+    mem::ManuallyDrop,
+    panic::Location,
+    ptr::NonNull, //
+};
+use kernel::prelude::*;
+
+/// A pointer that was taken out of a cell, and that readers may still have.
+///
+/// It is the only way to the object, so who has it decides how the object is reclaimed. Dropping it
+/// [defers](Self::defer), so forgetting to decide is fine; [`mem::forget`](core::mem::forget) leaks
+/// the object.
+///
+/// # Invariants
+///
+/// `raw` came from `P::into_raw`, this owns it, and no section of `D` that begins from now on can
+/// find it. `P` is [`Send`].
+///
+/// # Examples
+///
+/// ```
+/// use quiesce::rcu::{Object, RcuCell};
+///
+/// # fn f(cell: &RcuCell<KBox<Object<u64>>>, two: KBox<Object<u64>>) -> Result {
+/// let old = cell.replace(two);
+/// // Process context: wait, and have the box back.
+/// let boxed = old.synchronize().map_err(|refused| refused.error)?;
+/// # Ok(()) }
+/// ```
+#[must_use = "dropping it defers the destructor until after a grace period"]
+pub struct Retired<P: RcuPointer<D>, D: Domain = Global> {
+    raw: NonNull<c_void>,
+    _owns: PhantomData<(P, fn() -> D)>,
+}
+
+// SAFETY: It owns a `P`, which is `Send` by the type invariants.
+unsafe impl<P: RcuPointer<D>, D: Domain> Send for Retired<P, D> {}
+// SAFETY: A shared reference leads nowhere.
+unsafe impl<P: RcuPointer<D>, D: Domain> Sync for Retired<P, D> {}
+
+/// A wait that was refused, with what was to be reclaimed after it.
+#[must_use = "dropping it defers the destructor until after a grace period"]
+pub struct Refused<R> {
+    /// What was to be reclaimed.
+    pub retired: R,
+    /// Why not: see [`Domain::synchronize_blocking`].
+    pub error: Error,
+}
+
+impl<R> fmt::Debug for Refused<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl<R> From<Refused<R>> for Error {
+    fn from(refused: Refused<R>) -> Error {
+        refused.error
+    }
+}
+
+impl<P: RcuPointer<D>, D: Domain> Retired<P, D> {
+    /// Makes one.
+    ///
+    /// # Safety
+    ///
+    /// `raw` came from `P::into_raw`, the caller gives it away, and no section of `D` that begins
+    /// from now on can find it. `P` is [`Send`].
+    pub(super) unsafe fn new(raw: NonNull<c_void>) -> Self {
+        // INVARIANT: By the safety requirements.
+        Self {
+            raw,
+            _owns: PhantomData,
+        }
+    }
+
+    pub(super) fn into_raw(self) -> NonNull<c_void> {
+        ManuallyDrop::new(self).raw
+    }
+
+    /// Takes the pointer back.
+    ///
+    /// # Safety
+    ///
+    /// A grace period of `D` has gone by since `self` was made.
+    pub(super) unsafe fn reclaim(self) -> P {
+        // SAFETY: By the type invariants it is ours, and nobody reads it any more.
+        unsafe { P::from_raw(self.into_raw().as_ptr()) }
+    }
+
+    /// Has the object dropped after a grace period, without waiting for it.
+    ///
+    /// An object without destructor is freed by `kvfree_rcu()` (in an SRCU domain by a callback).
+    /// Otherwise the destructor runs in a callback or on a workqueue, as the object's type says.
+    /// It runs before the module that deferred it is gone, whatever its author does.
+    ///
+    /// # Context
+    ///
+    /// Any but NMI, never waits; in an NMI the object is leaked. See [`Domain::throttle`] for who
+    /// defers much.
+    pub fn defer(self) {}
+
+    /// Waits for a grace period and returns the pointer.
+    ///
+    /// # Errors
+    ///
+    /// As [`Domain::synchronize_blocking`], together with `self`.
+    ///
+    /// # Context
+    ///
+    /// As [`Domain::synchronize_blocking`].
+    #[track_caller]
+    pub fn synchronize(self) -> Result<P, Refused<Self>> {
+        self.wait(false, Location::caller())
+    }
+
+    /// As [`synchronize`](Self::synchronize), with an expedited grace period.
+    #[track_caller]
+    pub fn synchronize_expedited(self) -> Result<P, Refused<Self>> {
+        self.wait(true, Location::caller())
+    }
+
+    fn wait(self, expedited: bool, caller: &Location<'_>) -> Result<P, Refused<Self>> {
+        match D::state().synchronize(expedited, caller) {
+            // SAFETY: It was waited for one.
+            Ok(()) => Ok(unsafe { self.reclaim() }),
+            Err(error) => Err(Refused {
+                retired: self,
+                error,
+            }),
+        }
+    }
+
+    /// Notes which grace period it takes, without asking for it.
+    pub fn cookie(self) -> Polled<P, D> {
+        let cookie = Cookie::new(D::state().snapshot());
+        Polled::new(self, cookie)
+    }
+
+    /// Asks for a grace period, to be polled.
+    pub fn start(self) -> Polled<P, D> {
+        let cookie = Cookie::new(D::state().start(false));
+        Polled::new(self, cookie)
+    }
+
+    /// Asks for an expedited grace period, to be polled.
+    pub fn start_expedited(self) -> Polled<P, D> {
+        let cookie = Cookie::new(D::state().start(true));
+        Polled::new(self, cookie)
+    }
+
+    /// A future that waits for a grace period and returns the pointer.
+    ///
+    /// Dropped before that it defers.
+    pub fn reclaimed(self) -> Reclaim<P, D> {
+        Reclaim::new(self)
+    }
+}
+
+impl<P: RcuPointer<D>, D: Domain> Drop for Retired<P, D> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants it is ours and `Send`, and no reader can find it any more.
+        unsafe { P::defer(self.raw.as_ptr()) };
+    }
+}
+
+/// Something retired, and the cookie of the grace period that it takes.
+///
+/// Dropping it [defers](Retired::defer).
+///
+/// # Invariants
+///
+/// `cookie` was made after `retired`.
+#[must_use = "dropping it defers the destructor until after a grace period"]
+pub struct Polled<P: RcuPointer<D>, D: Domain = Global> {
+    retired: Retired<P, D>,
+    cookie: Cookie<D>,
+}
+
+impl<P: RcuPointer<D>, D: Domain> Polled<P, D> {
+    fn new(retired: Retired<P, D>, cookie: Cookie<D>) -> Self {
+        // INVARIANT: The callers have just made it.
+        Self { retired, cookie }
+    }
+
+    /// Whether the grace period is over. Any context.
+    pub fn is_over(&self) -> bool {
+        self.cookie.is_over()
+    }
+
+    /// Returns the pointer if the grace period is over. Any context; never waits.
+    ///
+    /// # Errors
+    ///
+    /// Returns `self` if it is not.
+    pub fn try_reclaim(self) -> Result<P, Self> {
+        if !self.cookie.is_over() {
+            return Err(self);
+        }
+        // SAFETY: By the type invariants the grace period began after `retired` was made.
+        Ok(unsafe { self.retired.reclaim() })
+    }
+
+    /// Waits until the grace period is over, and returns the pointer.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cookie::wait`], together with `self`.
+    #[track_caller]
+    pub fn wait(self) -> Result<P, Refused<Self>> {
+        match self.cookie.wait() {
+            // SAFETY: As in `try_reclaim`.
+            Ok(()) => Ok(unsafe { self.retired.reclaim() }),
+            Err(error) => Err(Refused {
+                retired: self,
+                error,
+            }),
+        }
+    }
+
+    /// As [`wait`](Self::wait), with an expedited grace period.
+    #[track_caller]
+    pub fn wait_expedited(self) -> Result<P, Refused<Self>> {
+        match self.cookie.wait_expedited() {
+            // SAFETY: As in `try_reclaim`.
+            Ok(()) => Ok(unsafe { self.retired.reclaim() }),
+            Err(error) => Err(Refused {
+                retired: self,
+                error,
+            }),
+        }
+    }
+}

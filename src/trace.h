@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Tracepoints of /dev/quiesce. A barrier is known by the id that fdinfo shows,
+ * a party by its number, which is -1 for nobody.
+ */
+#undef TRACE_SYSTEM
+#define TRACE_SYSTEM quiesce
+
+#if !defined(_QUIESCE_TRACE_H) || defined(TRACE_HEADER_MULTI_READ)
+#define _QUIESCE_TRACE_H
+
+#include <linux/tracepoint.h>
+
+#include "uapi/quiesce.h"
+
+TRACE_EVENT(quiesce_place,
+	TP_PROTO(u64 id, u32 party, u64 count, u64 ticket),
+	TP_ARGS(id, party, count, ticket),
+	TP_STRUCT__entry(
+		__field(u64, id)
+		__field(u64, count)
+		__field(u64, ticket)
+		__field(u32, party)
+	),
+	TP_fast_assign(
+		__entry->id = id;
+		__entry->count = count;
+		__entry->ticket = ticket;
+		__entry->party = party;
+	),
+	TP_printk("id=%llu party=%d count=%llu ticket=%llu",
+		  __entry->id, __entry->party, __entry->count, __entry->ticket)
+);
+
+TRACE_EVENT(quiesce_wait_begin,
+	TP_PROTO(u64 id, u32 party, u32 kind, u64 ticket),
+	TP_ARGS(id, party, kind, ticket),
+	TP_STRUCT__entry(
+		__field(u64, id)
+		__field(u64, ticket)
+		__field(u32, party)
+		__field(u32, kind)
+	),
+	TP_fast_assign(
+		__entry->id = id;
+		__entry->ticket = ticket;
+		__entry->party = party;
+		__entry->kind = kind;
+	),
+	TP_printk("id=%llu party=%d kind=%s ticket=%llu",
+		  __entry->id, __entry->party,
+		  __print_symbolic(__entry->kind,
+				   { 1, "next" }, { 2, "sync_next" },
+				   { 3, "sync" }, { 4, "abortion" },
+				   { 5, "phase" }),
+		  __entry->ticket)
+);
+
+TRACE_EVENT(quiesce_wait_end,
+	TP_PROTO(u64 id, u32 party, int ret),
+	TP_ARGS(id, party, ret),
+	TP_STRUCT__entry(
+		__field(u64, id)
+		__field(u32, party)
+		__field(int, ret)
+	),
+	TP_fast_assign(
+		__entry->id = id;
+		__entry->party = party;
+		__entry->ret = ret;
+	),
+	TP_printk("id=%llu party=%d ret=%d",
+		  __entry->id, __entry->party, __entry->ret)
+);
+
+TRACE_EVENT(quiesce_abort,
+	TP_PROTO(u64 id, u32 party, u64 code),
+	TP_ARGS(id, party, code),
+	TP_STRUCT__entry(
+		__field(u64, id)
+		__field(u64, code)
+		__field(u32, party)
+	),
+	TP_fast_assign(
+		__entry->id = id;
+		__entry->code = code;
+		__entry->party = party;
+	),
+	TP_printk("id=%llu party=%d code=%llu",
+		  __entry->id, __entry->party, __entry->code)
+);
+
+TRACE_EVENT(quiesce_death,
+	TP_PROTO(u64 id, u32 party, u32 cause, int status, struct pid *pid),
+	TP_ARGS(id, party, cause, status, pid),
+	TP_STRUCT__entry(
+		__field(u64, id)
+		__field(u32, party)
+		__field(u32, cause)
+		__field(int, status)
+		__field(int, pid)
+	),
+	TP_fast_assign(
+		__entry->id = id;
+		__entry->party = party;
+		__entry->cause = cause;
+		__entry->status = status;
+		__entry->pid = pid_nr(pid);
+	),
+	TP_printk("id=%llu party=%d cause=%s status=%d pid=%d",
+		  __entry->id, __entry->party,
+		  __print_symbolic(__entry->cause,
+				   { 3, "close" }, { 4, "exec" },
+				   { 5, "exit" }, { 6, "signal" },
+				   { 7, "unclaimed" }),
+		  __entry->status, __entry->pid)
+);
+
+#endif /* _QUIESCE_TRACE_H */
+
+#undef TRACE_INCLUDE_PATH
+#define TRACE_INCLUDE_PATH .
+#undef TRACE_INCLUDE_FILE
+#define TRACE_INCLUDE_FILE trace
+#include <trace/define_trace.h>
