@@ -28,7 +28,10 @@ use super::{
     RundownGuard,
     Wait, //
 };
-use crate::bindings as helpers;
+use crate::{
+    arch,
+    bindings as helpers, //
+};
 use core::marker::PhantomPinned;
 use kernel::{
     bindings,
@@ -67,7 +70,9 @@ const CLAIMED: u32 = 3;
 ///   held, except from `BEGUN` to `RUN_DOWN` by the callback, and between `RUN_DOWN` and `CLAIMED`.
 /// - While an acquisition exists, `count` holds a reference for it.
 #[pin_data(PinnedDrop)]
+#[repr(C)]
 struct Core {
+    /// First, so that the address of the object is at hand as the count's.
     #[pin]
     count: Opaque<bindings::percpu_ref>,
     phase: Atomic<u32>,
@@ -409,7 +414,7 @@ unsafe impl<C: Drained> RawRundown for PerCpuRundownRef<C> {
     #[inline(always)]
     fn acquire_one(&self) -> Result<(), RundownError> {
         // SAFETY: The count is initialised.
-        if unsafe { helpers::quiesce_helper_percpu_ref_tryget_live(self.core.count.get()) } {
+        if unsafe { arch::percpu_count::tryget_live(self.core.count.get()) } {
             Ok(())
         } else {
             Err(RundownError::RundownInProgress)
@@ -431,7 +436,7 @@ unsafe impl<C: Drained> RawRundown for PerCpuRundownRef<C> {
     #[inline(always)]
     unsafe fn release_one(&self) {
         // SAFETY: The count is initialised and has a reference for the acquisition.
-        unsafe { helpers::quiesce_helper_percpu_ref_put(self.core.count.get()) };
+        unsafe { arch::percpu_count::put(self.core.count.get()) };
     }
 
     unsafe fn release_many(&self, n: usize) {
