@@ -55,4 +55,19 @@ void *quiesce_kunit_timer_start(quiesce_kunit_fn fn, void *data, bool hard,
 				unsigned int period_us, int cpu);
 void quiesce_kunit_timer_stop(void *timer);
 
+/* A tasklet that counts its runs. */
+void *quiesce_kunit_tasklet_new(void);
+void quiesce_kunit_tasklet_schedule(void *tasklet);
+unsigned int quiesce_kunit_tasklet_runs(void *tasklet);
+void quiesce_kunit_tasklet_free(void *tasklet);
+
+/* What C code does with a seqlock_t and @words words beside it, @mode 0 to 3. */
+#define QUIESCE_KUNIT_SEQ_WORDS	16
+
+void *quiesce_kunit_seq_new(const u64 *words);
+void quiesce_kunit_seq_free(void *lock);
+void quiesce_kunit_seq_write(void *lock, u64 *data, const u64 *words, int mode);
+void quiesce_kunit_seq_read(const void *lock, const u64 *data, u64 *words);
+void quiesce_kunit_seq_read_excl(void *lock, const u64 *data, u64 *words, int mode);
+
 #endif /* _QUIESCE_KUNIT_SUPPORT_H */

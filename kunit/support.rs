@@ -27,7 +27,7 @@ use kernel::{
     clippy::all,
     clippy::undocumented_unsafe_blocks
 )]
-mod bindings {
+pub(crate) mod bindings {
     use kernel::ffi;
     include!(concat!(env!("QUIESCE_OBJ"), "/kunit/support_generated.rs"));
 }
@@ -294,5 +294,43 @@ impl<F: Fn() + Send + Sync + 'static> Drop for Timer<F> {
         unsafe { bindings::quiesce_kunit_timer_stop(self.ptr) };
         // SAFETY: The closure came from a box and nobody uses it any more.
         drop(unsafe { KBox::from_raw(self.data) });
+    }
+}
+
+/// A tasklet that counts its runs.
+///
+/// # Invariants
+///
+/// `ptr` came from `quiesce_kunit_tasklet_new` and was not freed.
+pub(crate) struct Tasklet {
+    ptr: *mut c_void,
+}
+
+impl Tasklet {
+    /// Makes a tasklet.
+    pub(crate) fn new() -> Result<Self> {
+        // SAFETY: It may be called anywhere where memory may be allocated.
+        let ptr = from_err_ptr(unsafe { bindings::quiesce_kunit_tasklet_new() })?;
+        // INVARIANT: It was just made.
+        Ok(Self { ptr })
+    }
+
+    /// Has it run once more, in a softirq of this CPU.
+    pub(crate) fn schedule(&self) {
+        // SAFETY: By the type invariants it is there.
+        unsafe { bindings::quiesce_kunit_tasklet_schedule(self.ptr) }
+    }
+
+    /// How often it ran.
+    pub(crate) fn runs(&self) -> u32 {
+        // SAFETY: By the type invariants it is there.
+        unsafe { bindings::quiesce_kunit_tasklet_runs(self.ptr) }
+    }
+}
+
+impl Drop for Tasklet {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants it is there; nobody uses it any more.
+        unsafe { bindings::quiesce_kunit_tasklet_free(self.ptr) }
     }
 }

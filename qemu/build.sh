@@ -1,13 +1,17 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# build.sh PROFILE: builds everything for one profile into .build/PROFILE:
-# the modules, a module in a tree of its own, libquiesce, the samples and tests
-# of the device.
+# build.sh PROFILE [FOLDER...]: builds the modules for one profile into
+# .build/PROFILE, a module in a tree of its own among them, and the programs of
+# user space, which are the same for all profiles, into .build/user: those of the
+# folders named, or all.
 
 . "$(dirname "$0")/lib.sh"
 
-profile=${1:?usage: build.sh PROFILE}
+profile=${1:?usage: build.sh PROFILE [FOLDER...]}
+shift
+[ $# != 0 ] || set -- src/lib samples qemu/tests qemu/torture
+folders=("$@")
 ROOT=$("$QEMU_DIR/buildroot.sh")
 KERNEL=$("$QEMU_DIR/kernel.sh" "$profile")
 OUT=$BUILD/$profile
@@ -21,14 +25,31 @@ build_external() {
 	in_root "$ROOT" make -C "$dir" KDIR="$KERNEL/build" QUIESCE="$OUT"
 }
 
+# The torture module, in a tree of its own as well.
+build_torture() {
+	mkdir -p "$OUT/torture"
+	in_root "$ROOT" make -C "$TOP/qemu/torture" module KDIR="$KERNEL/build" QUIESCE="$OUT" MO="$OUT/torture"
+}
+
+# The same, built against another state of the crate: one that insmod has to refuse.
+build_stale() {
+	local crate=$OUT/stale/crate dir=$OUT/stale/external
+	mkdir -p "$crate"
+	in_root "$ROOT" make -C "$TOP" modules KDIR="$KERNEL/build" MO="$crate" obj-m=quiesce.o quiesce-abi=other
+	rm -rf "$dir"
+	cp -r "$TOP/samples/external" "$dir"
+	in_root "$ROOT" make -C "$dir" KDIR="$KERNEL/build" QUIESCE="$crate"
+}
+
 build() {
 	mkdir -p "$OUT"
 	in_root "$ROOT" make -C "$TOP" modules KDIR="$KERNEL/build" MO="$OUT" W=e
-	[ ! -d "$TOP/samples/external" ] || build_external
+	build_external
+	[[ " ${folders[*]} " != *" qemu/tests "* ]] || build_stale
+	build_torture
 	local dir
-	for dir in src/lib samples qemu/tests; do
-		[ -e "$TOP/$dir/Makefile" ] || continue
-		in_root "$ROOT" make -C "$TOP/$dir" O="$OUT/user/$dir" -j"$JOBS"
+	for dir in "${folders[@]}"; do
+		in_root "$ROOT" make -C "$TOP/$dir" O="$BUILD/user/$dir" -j"$JOBS"
 	done
 }
 

@@ -14,13 +14,13 @@ say "         $CACHE"
 need_host
 ROOT=$("$QEMU_DIR/buildroot.sh")
 KERNEL=$("$QEMU_DIR/kernel.sh" "$profile")
-"$QEMU_DIR/build.sh" "$profile" || die "the module does not build"
+"$QEMU_DIR/build.sh" "$profile" samples || die "the module does not build"
 
 dir=$BUILD/demo
 rm -rf "$dir"
 mkdir -p "$dir/stage/work"
 copy_modules "$dir/stage" "$profile"
-cp -r "$BUILD/$profile/user/samples" "$dir/stage/"
+cp -r "$BUILD/user/samples" "$dir/stage/"
 cp "$TOP/samples/words.txt" "$dir/stage/work/"
 initramfs "$dir/initramfs" "$dir/stage"
 

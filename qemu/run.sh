@@ -29,7 +29,7 @@ trap 'rm -rf "$dir"' EXIT
 stage=$dir/stage
 mkdir -p "$stage/work"
 copy_modules "$stage" "$profile"
-for user in "$BUILD/$profile/user"/samples "$BUILD/$profile/user"/qemu/tests; do
+for user in "$BUILD/user"/samples "$BUILD/user"/qemu/tests; do
 	[ ! -d "$user" ] || cp -r "$user" "$stage/"
 done
 for file in ${FILES:-}; do cp -rL "$file" "$stage/work/"; done

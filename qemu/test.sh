@@ -44,7 +44,7 @@ plan() {
 		suites kunit | names
 	fi
 	while read -r name rest; do
-		cp "$BUILD/$profile/user/qemu/tests/${rest%% *}" "$stage/tests/"
+		cp "$BUILD"/user/qemu/*/"${rest%% *}" "$stage/tests/"
 		printf 'user %s %s\n' "$name" "$rest" >>"$stage/plan"
 		echo "$name"
 	done < <(suites user)
@@ -71,7 +71,8 @@ run_profile() {
 	rm -rf "$stage"
 	mkdir -p "$stage"
 	copy_modules "$stage" "$profile"
-	cp -r "$BUILD/$profile/user/samples" "$stage/samples" 2>/dev/null || true
+	cp -r "$BUILD/user/samples" "$stage/samples"
+	cp "$TOP/samples/words.txt" "$stage/samples/"
 	expect=$(plan "$stage" | tr '\n' ' ')
 	initramfs "$BUILD/$profile/initramfs" "$stage"
 	: >"$BUILD/$profile/console.log"

@@ -43,7 +43,7 @@ boot() {
 	local initrd=$1 append=$2
 	shift 2
 	# shellcheck disable=SC2046 # words
-	in_root "$ROOT" timeout --foreground "${TIMEOUT:-1500}" qemu-system-x86_64 $(accel) -smp "${SMP:-2}" -m "${MEM:-1024}" \
+	in_root "$ROOT" timeout --foreground "${TIMEOUT:-900}" qemu-system-x86_64 $(accel) -smp "${SMP:-2}" -m "${MEM:-1024}" \
 		-nodefaults -display none -no-reboot -kernel "$KERNEL/image" -initrd "$initrd" \
 		-append "console=ttyS0 panic=-1 oops=panic reboot=t loglevel=7 rcupdate.rcu_cpu_stall_timeout=120 $append" "$@"
 }
@@ -56,9 +56,13 @@ copy_modules() {
 	while read -r ko; do
 		cp "$BUILD/$profile/${ko%.o}.ko" "$stage/modules/"
 	done <"$BUILD/$profile/modules.order"
-	for ko in "$BUILD/$profile"/external/*.ko; do
+	for ko in "$BUILD/$profile"/external/*.ko "$BUILD/$profile"/torture/*.ko; do
 		[ ! -e "$ko" ] || cp "$ko" "$stage/modules/"
 	done
+	if [ -e "$BUILD/$profile/stale/external/rust_external.ko" ]; then
+		mkdir -p "$stage/modules/stale"
+		cp "$BUILD/$profile/stale/external/rust_external.ko" "$stage/modules/stale/"
+	fi
 	# Debug information is of no use in the guest, and the guest's memory is small.
 	for ko in "$stage"/modules/*.ko; do in_root "$ROOT" objcopy --strip-debug "$ko"; done
 }

@@ -71,7 +71,8 @@ static size_t read_words(FILE *in, char ***words)
 	size_t n = 0, room = 0;
 	char word[256];
 
-	while (fscanf(in, "%255s", word) == 1) {
+	/* Runs of letters, of apostrophes and hyphens too. */
+	while (fscanf(in, "%*[^A-Za-z0-9]"), fscanf(in, "%255[A-Za-z0-9'-]", word) == 1) {
 		if (n == room) {
 			room = room ? 2 * room : 256;
 			*words = realloc(*words, room * sizeof(**words));

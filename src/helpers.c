@@ -40,11 +40,13 @@ bool quiesce_helper_in_nmi(void)
 {
 	return in_nmi();
 }
+EXPORT_SYMBOL_GPL(quiesce_helper_in_nmi);
 
 void quiesce_helper_raw_spin_lock_init(raw_spinlock_t *lock)
 {
 	raw_spin_lock_init(lock);
 }
+EXPORT_SYMBOL_GPL(quiesce_helper_raw_spin_lock_init);
 
 unsigned long quiesce_helper_raw_spin_lock_irqsave(raw_spinlock_t *lock)
 {
@@ -53,18 +55,21 @@ unsigned long quiesce_helper_raw_spin_lock_irqsave(raw_spinlock_t *lock)
 	raw_spin_lock_irqsave(lock, flags);
 	return flags;
 }
+EXPORT_SYMBOL_GPL(quiesce_helper_raw_spin_lock_irqsave);
 
 void quiesce_helper_raw_spin_unlock_irqrestore(raw_spinlock_t *lock,
 					       unsigned long flags)
 {
 	raw_spin_unlock_irqrestore(lock, flags);
 }
+EXPORT_SYMBOL_GPL(quiesce_helper_raw_spin_unlock_irqrestore);
 
 void quiesce_helper_init_irq_work_hard(struct irq_work *work,
 				       void (*fn)(struct irq_work *work))
 {
 	*work = IRQ_WORK_INIT_HARD(fn);
 }
+EXPORT_SYMBOL_GPL(quiesce_helper_init_irq_work_hard);
 
 static unsigned int rundown_report_ms = 30000;
 module_param(rundown_report_ms, uint, 0644);
@@ -75,16 +80,25 @@ unsigned int quiesce_helper_rundown_report_ms(void)
 {
 	return READ_ONCE(rundown_report_ms);
 }
+EXPORT_SYMBOL_GPL(quiesce_helper_rundown_report_ms);
 
-void quiesce_helper_set_rundown_report_ms(unsigned int ms)
+unsigned int quiesce_helper_set_rundown_report_ms(unsigned int ms)
 {
-	WRITE_ONCE(rundown_report_ms, ms);
+	return xchg(&rundown_report_ms, ms);
 }
+EXPORT_SYMBOL_GPL(quiesce_helper_set_rundown_report_ms);
 
-void quiesce_helper_warn(const char *what)
+void quiesce_helper_rundown_too_many_holders(void)
 {
-	WARN(1, "quiesce: %s\n", what);
+	WARN(1, "quiesce: a rundown reference has too many holders and is leaked\n");
 }
+EXPORT_SYMBOL_GPL(quiesce_helper_rundown_too_many_holders);
+
+void quiesce_helper_rundown_too_many_releases(void)
+{
+	WARN(1, "quiesce: a rundown reference was released too often and is leaked\n");
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_rundown_too_many_releases);
 
 int quiesce_helper_percpu_ref_init(struct percpu_ref *ref,
 				   void (*release)(struct percpu_ref *ref),
@@ -94,6 +108,7 @@ int quiesce_helper_percpu_ref_init(struct percpu_ref *ref,
 			       live ? PERCPU_REF_ALLOW_REINIT : PERCPU_REF_INIT_DEAD,
 			       GFP_KERNEL);
 }
+EXPORT_SYMBOL_GPL(quiesce_helper_percpu_ref_init);
 
 bool quiesce_helper_percpu_ref_tryget_live(struct percpu_ref *ref)
 {
@@ -109,11 +124,13 @@ bool quiesce_helper_percpu_ref_tryget(struct percpu_ref *ref)
 {
 	return percpu_ref_tryget(ref);
 }
+EXPORT_SYMBOL_GPL(quiesce_helper_percpu_ref_tryget);
 
 void quiesce_helper_percpu_ref_get_many(struct percpu_ref *ref, unsigned long nr)
 {
 	percpu_ref_get_many(ref, nr);
 }
+EXPORT_SYMBOL_GPL(quiesce_helper_percpu_ref_get_many);
 
 void quiesce_helper_percpu_ref_put(struct percpu_ref *ref)
 {
@@ -152,6 +169,7 @@ unsigned long quiesce_helper_percpu_ref_holders(struct percpu_ref *ref)
 		sum--;
 	return sum > 0 ? sum : 0;
 }
+EXPORT_SYMBOL_GPL(quiesce_helper_percpu_ref_holders);
 
 #ifdef CONFIG_LOCKDEP
 /*
@@ -177,11 +195,13 @@ void quiesce_helper_dep_sync(struct lockdep_map *map)
 {
 	lock_sync(map, 0, 0, 1, NULL, _RET_IP_);
 }
+EXPORT_SYMBOL_GPL(quiesce_helper_dep_sync);
 
 bool quiesce_helper_dep_is_held(struct lockdep_map *map)
 {
 	return lock_is_held(map);
 }
+EXPORT_SYMBOL_GPL(quiesce_helper_dep_is_held);
 #endif
 
 /* seqlock */
@@ -301,11 +321,10 @@ bool quiesce_helper_bh_disable(void)
 EXPORT_SYMBOL_GPL(quiesce_helper_bh_disable);
 
 /* Leaves them disabled for ever rather than to end an RCU section of others. */
-void quiesce_helper_bh_enable(bool disabled)
+void quiesce_helper_bh_enable(void)
 {
-	if (!disabled || WARN_ON_ONCE(!preemptible()))
-		return;
-	local_bh_enable();
+	if (!WARN_ON_ONCE(!preemptible()))
+		local_bh_enable();
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_bh_enable);
 
@@ -338,7 +357,7 @@ bool quiesce_helper_bh_disable(void)
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_bh_disable);
 
-void quiesce_helper_bh_enable(bool disabled)
+void quiesce_helper_bh_enable(void)
 {
 	if (unlikely(irqs_disabled()))
 		bh_enable_irqs_disabled();

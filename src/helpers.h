@@ -27,8 +27,9 @@ void quiesce_helper_raw_spin_unlock_irqrestore(raw_spinlock_t *lock,
 void quiesce_helper_init_irq_work_hard(struct irq_work *work,
 				       void (*fn)(struct irq_work *work));
 unsigned int quiesce_helper_rundown_report_ms(void);
-void quiesce_helper_set_rundown_report_ms(unsigned int ms);
-void quiesce_helper_warn(const char *what);
+unsigned int quiesce_helper_set_rundown_report_ms(unsigned int ms);
+void quiesce_helper_rundown_too_many_holders(void);
+void quiesce_helper_rundown_too_many_releases(void);
 int quiesce_helper_percpu_ref_init(struct percpu_ref *ref,
 				   void (*release)(struct percpu_ref *ref),
 				   bool live);
@@ -67,7 +68,7 @@ void quiesce_helper_preempt_enable(void);
 unsigned long quiesce_helper_irq_save(void);
 void quiesce_helper_irq_restore(unsigned long flags);
 bool quiesce_helper_bh_disable(void);
-void quiesce_helper_bh_enable(bool disabled);
+void quiesce_helper_bh_enable(void);
 void quiesce_helper_raw_spin_lock(raw_spinlock_t *lock);
 bool quiesce_helper_raw_spin_trylock(raw_spinlock_t *lock);
 void quiesce_helper_raw_spin_unlock(raw_spinlock_t *lock);

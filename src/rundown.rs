@@ -47,6 +47,7 @@
 //! `TaskTracker`, saturation from `refcount_t`, the lockdep scheme from kernfs, the per-CPU form
 //! from `percpu_ref`, holders that run down their own object from remove locks.
 
+mod capi;
 mod error;
 mod guard;
 mod lockdep;
@@ -54,6 +55,7 @@ mod percpu;
 mod protect;
 mod protected;
 mod single;
+mod track;
 mod wait;
 mod word;
 
@@ -84,7 +86,10 @@ pub use self::{
         Vacant, //
     },
     single::RundownRef,
-    wait::Wait, //
+    wait::{
+        set_report_interval,
+        Wait, //
+    }, //
 };
 
 pub(crate) use self::wait::Waiters;

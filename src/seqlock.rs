@@ -86,6 +86,7 @@ mod exclusive;
 mod fixed;
 mod kind;
 mod latch;
+mod mode;
 mod read;
 mod sequence;
 mod write;
@@ -114,6 +115,21 @@ pub use kind::{
     Spin, //
 };
 pub use latch::Latch;
+pub use mode::{
+    AnyGuard,
+    AnyMode,
+    AnyReader,
+    AnyWriter,
+    LockGuard,
+    Mode,
+    ReadExclusiveMode,
+    SeqLockError,
+    SeqLockGuard,
+    SeqLockMode,
+    SeqLockReadGuard,
+    WriteMode,
+    SIZEOF_SEQLOCK, //
+};
 pub use read::{
     ReadSection,
     Retry,
@@ -243,7 +259,7 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
     }
 
     /// The value, without a lock as nobody else has it.
-    pub fn get_mut(self: Pin<&mut Self>) -> &mut T {
+    pub fn value_mut(self: Pin<&mut Self>) -> &mut T {
         // SAFETY: The lock is not moved, the value is not pinned; there are no other references to
         // either, so that no guard and no reader is left.
         unsafe { &mut *self.get_unchecked_mut().body.data.get() }

@@ -48,8 +48,14 @@ void bench_ours_exit(void);
 void bench_peers_settle(void);
 void bench_ours_settle(void);
 
+/* Where results go, so that no compiler leaves out what makes them. */
+extern u64 bench_sink;
+
 /* Memory in use, in kB; for the peak of a flood of deferred frees. */
 u64 bench_used_kb(void);
+
+/* Lets others run. */
+void bench_breathe(void);
 
 /* The size of one of our objects; frame.c has the list. */
 u64 bench_ours_size(unsigned int which);

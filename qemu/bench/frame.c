@@ -80,6 +80,7 @@ static const struct bench_row rows[] = {
 	ROW_NAMED("rcu_defer_drop_100k", rcu_defer_drop, .n = 100 * 1000, .settle = true),
 };
 
+u64 bench_sink;
 static struct dentry *dir;
 static DEFINE_MUTEX(one_row_at_a_time);
 
@@ -106,6 +107,11 @@ u64 bench_used_kb(void)
 
 	si_meminfo(&i);
 	return (i.totalram - i.freeram) << (PAGE_SHIFT - 10);
+}
+
+void bench_breathe(void)
+{
+	cond_resched();
 }
 
 static int worker(void *data)
@@ -194,7 +200,7 @@ static int run_row(struct seq_file *m, const struct bench_row *row)
 			err = run_on(fns[side], n[side], row->arg, cpus[side], &ns, &extra);
 			if (err)
 				return err;
-			if (ns >= RUN_NS)
+			if (ns >= RUN_NS || n[side] >> 40)
 				break;
 		}
 	}
@@ -205,7 +211,8 @@ static int run_row(struct seq_file *m, const struct bench_row *row)
 		if (row->n && round < -1)
 			continue;
 		for (i = 0; i < 2 * runs; i++) {
-			side = i % 2;
+			/* Each side is first in every other round. */
+			side = (i + round + WARM_UP) % 2;
 			if (row->settle) {
 				bench_ours_settle();
 				bench_peers_settle();

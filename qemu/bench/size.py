@@ -65,6 +65,16 @@ def disassemble(path):
                 current.pop()
             prefix = Insn(addr, op, args, "") if op in PREFIXES and not args else None
             current.append(Insn(addr, op, args, ""))
+    # Functions with the same code may be one, of which objdump gives one name.
+    names = collections.defaultdict(list)
+    for line in run("llvm-nm", "--defined-only", path).splitlines():
+        value, kind, name = line.split()
+        if kind in "tT":
+            names[value].append(name)
+    for same in names.values():
+        for known in [n for n in same if functions.get(n)]:
+            for name in same:
+                functions.setdefault(name, functions[known])
     return functions
 
 
@@ -131,7 +141,8 @@ def count(functions, name, via):
     insns = functions.get(name)
     if not insns:
         return None
-    path = fast_path(insns, via)
+    # What does the work may be out of line.
+    path = fast_path(insns, via) or fast_path(insns, [])
     if path is None:
         return None
     calls = [re.split(r"[-+]0x", i.reloc.split()[-1] if i.reloc else i.args)[0]
@@ -256,7 +267,7 @@ def main():
         for name, folder in folders.items():
             for path in objects(folder):
                 insns = disassemble(path).get(args.show)
-                for i in (fast_path(insns, via) or []) if insns else []:
+                for i in (fast_path(insns, via) or fast_path(insns, []) or []) if insns else []:
                     print(f"{name}: {i.addr:6x} {i.op} {i.args} {i.reloc}")
         return 0
     kernels = {name: measure(folder) for name, folder in folders.items()}

@@ -508,22 +508,24 @@ TEST(descriptors_run_out)
 	struct quiesce_pair p;
 	struct quiesce_group g;
 	struct quiesce_join j;
-	int dev, group, before;
+	int dev, group, before, next;
 
 	BEGIN();
-	dev = open_kind(DEVICE);
 	group = open_kind(GROUP);
+	dev = open_kind(DEVICE);
+	next = dup(dev);
+	close(next);
 	before = count_fds();
 	ASSERT_EQ(0, getrlimit(RLIMIT_NOFILE, &old));
 	limit = old;
 
 	/* Room for one: a pair needs two, and takes none. */
-	limit.rlim_cur = group + 2;
+	limit.rlim_cur = next + 1;
 	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &limit));
 	memset(&p, 0, sizeof(p));
 	EXPECT_EQ(-EMFILE, ctl(dev, QUIESCE_IOC_PAIR, &p));
 
-	limit.rlim_cur = group + 1;
+	limit.rlim_cur = next;
 	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &limit));
 	memset(&p, 0, sizeof(p));
 	EXPECT_EQ(-EMFILE, ctl(dev, QUIESCE_IOC_PAIR, &p));

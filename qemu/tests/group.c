@@ -474,9 +474,15 @@ TEST_F(group, reset_in_mid_phase)
 	EXPECT_EQ(0, wait_phase(self->party[0], 2, QUIESCE_NOW, &w));
 	/* What became of phase 1 is still known; not after another reset. */
 	EXPECT_EQ(-ECANCELED, wait_phase(self->party[0], 1, QUIESCE_NOW, &w));
+	ASSERT_EQ(0, arrive(self->party[0], &a));
+	EXPECT_EQ(3, a.ticket);
 	ASSERT_EQ(0, reset(self->group, &phase));
 	EXPECT_EQ(4, phase);
 	EXPECT_EQ(-ECANCELED, wait_phase(self->party[0], 3, QUIESCE_NOW, &w));
+	/* Also to one that did not come to have that ticket. */
+	EXPECT_EQ(-ECANCELED, wait_phase(self->party[1], 3, QUIESCE_NOW, &w));
+	/* But nobody has one of the phase that has begun. */
+	EXPECT_EQ(-EINVAL, wait_phase(self->party[1], 4, QUIESCE_NOW, &w));
 	EXPECT_EQ(-ESTALE, wait_phase(self->party[0], 2, QUIESCE_NOW, &w));
 	EXPECT_EQ(-ESTALE, wait_phase(self->party[0], 1, QUIESCE_NOW, &w));
 }

@@ -26,7 +26,8 @@ EXEC_MAIN(what, fd)
 FIXTURE(pair)
 {
 	int me, them;
-	struct gate gate;
+	struct gate gate;	/* the child tells that it has got so far */
+	struct gate closed;	/* the child is told that no copy is left here */
 };
 
 FIXTURE_SETUP(pair)
@@ -37,6 +38,7 @@ FIXTURE_SETUP(pair)
 	self->me = fd[0];
 	self->them = fd[1];
 	ASSERT_EQ(0, gate_make(&self->gate));
+	ASSERT_EQ(0, gate_make(&self->closed));
 }
 
 FIXTURE_TEARDOWN(pair)
@@ -148,8 +150,12 @@ TEST_F(pair, exit_codes)
 		ASSERT_EQ(0, make_pair(0, fd));
 		close(self->me);
 		self->me = fd[0];
-		pid = spawn({ _exit(codes[i]); });
+		pid = spawn({
+			gate_pass(&self->closed);
+			_exit(codes[i]);
+		});
 		close(fd[1]);
+		gate_open(&self->closed);
 		EXPECT_END(QUIESCE_CAUSE_EXIT, codes[i], pid);
 		join(pid);
 	}
@@ -170,9 +176,11 @@ TEST_F(pair, deadly_signals)
 		self->me = fd[0];
 		pid = spawn({
 			signal(sigs[i], SIG_DFL);
+			gate_pass(&self->closed);
 			raise(sigs[i]);
 		});
 		close(fd[1]);
+		gate_open(&self->closed);
 		EXPECT_END(QUIESCE_CAUSE_SIGNAL, sigs[i], pid);
 		EXPECT_EQ(256 + sigs[i], join(pid));
 	}
@@ -180,9 +188,13 @@ TEST_F(pair, deadly_signals)
 
 TEST_F(pair, exec_ends_it)
 {
-	pid_t pid = spawn({ exec_self("pause", -1); });
+	pid_t pid = spawn({
+		gate_pass(&self->closed);
+		exec_self("pause", -1);
+	});
 
 	close(self->them);
+	gate_open(&self->closed);
 	EXPECT_END(QUIESCE_CAUSE_EXEC, 0, pid);
 	kill(pid, SIGKILL);
 	ASSERT_EQ(KILLED, join(pid));
@@ -503,12 +515,14 @@ TEST_F(pair, bound_and_closed)
 {
 	pid_t pid = spawn({
 		check(bind_to_me(self->them, QUIESCE_BIND_PROCESS) == 0);
+		gate_pass(&self->closed);
 		close(self->them);
 		gate_open(&self->gate);
 		pause();
 	});
 
 	close(self->them);
+	gate_open(&self->closed);
 	gate_pass(&self->gate);
 	EXPECT_END(QUIESCE_CAUSE_CLOSE, 0, pid);
 	kill(pid, SIGKILL);
@@ -555,10 +569,12 @@ TEST_F(pair, exit_with_a_waiting_thread)
 
 		pthread_create(&thread, NULL, wait_in_thread, &w);
 		check(thread_asleep(&w));
+		gate_pass(&self->closed);
 		_exit(11);
 	});
 
 	close(self->them);
+	gate_open(&self->closed);
 	EXPECT_END(QUIESCE_CAUSE_EXIT, 11, pid);
 	ASSERT_EQ(11, join(pid));
 }

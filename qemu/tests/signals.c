@@ -187,10 +187,10 @@ TEST_F(signals, storm_does_not_move_the_deadline)
 	uint64_t deadline;
 	pid_t pid;
 
+	handle(SIGUSR2, SA_RESTART);
 	deadline = in_ms(100);
 	self->args.deadline = deadline;
 	pid = spawn({
-		handle(SIGUSR2, SA_RESTART);
 		wait_through(self);
 	});
 

@@ -47,7 +47,6 @@ static void break_group(struct m_group *g, int err, const struct quiesce_cause *
 {
 	if (g->broken)
 		return;
-	g->late = late_now(g);
 	g->broken = err;
 	g->cause = *cause;
 }
@@ -94,7 +93,7 @@ static void settle(struct m_group *g)
 			last = p;
 	}
 	if (last)
-		last->leader = true;
+		last->led = g->phase;
 	next_phase(g);
 }
 
@@ -138,12 +137,11 @@ static int arrive_now(struct m_group *g, struct m_party *p, bool drop)
 		return -EALREADY;
 	p->arrived = true;
 	p->told = false;
-	p->leader = false;
 	p->ticket = g->phase;
 	p->index = g->arrivals++;
 	p->left = drop;
 	if (COUNT(g, arrived) == COUNT(g, seat)) {
-		p->leader = true;
+		p->led = g->phase;
 		next_phase(g);
 	}
 	return 0;
@@ -153,8 +151,9 @@ static uint32_t result(const struct m_group *g, const struct m_party *p, uint64_
 {
 	if (ticket >= g->phase)
 		return 0;
-	return QUIESCE_RESULT_DONE |
-	       (ticket == p->ticket && p->leader ? QUIESCE_RESULT_LEADER : 0);
+	if (ticket < p->led)
+		return QUIESCE_RESULT_DONE | M_RESULT_ANY_LEADER;
+	return QUIESCE_RESULT_DONE | (ticket == p->led ? QUIESCE_RESULT_LEADER : 0);
 }
 
 int m_group_arrive(struct m_group *g, struct m_id me, bool drop, struct quiesce_arrive *out)
@@ -305,7 +304,8 @@ void m_group_status(struct m_group *g, struct m_id me, struct quiesce_status *ou
 	out->unread = 0;
 	out->sent = 0;
 	out->cause = g->cause;
-	*late = g->broken ? g->late : late_now(g);
+	/* Nobody arrives in a broken group, and who leaves is late no more. */
+	*late = late_now(g);
 }
 
 int m_group_member(struct m_group *g, uint32_t who, struct quiesce_member *out)
@@ -314,7 +314,7 @@ int m_group_member(struct m_group *g, uint32_t who, struct quiesce_member *out)
 
 	if (who >= g->max || (!p->seat && !p->tenancy))
 		return -ESRCH;
-	out->state = state(g, p);
+	out->state = state(g, p) & ~QUIESCE_STATE_BROKEN;
 	out->pid = p->pid;
 	out->waiting = 0;
 	out->count = p->ticket;

@@ -40,6 +40,12 @@ struct m_pair {
 	struct m_side side[2];
 };
 
+/*
+ * In `result`: whether it led that phase is not said in the header, which has the
+ * kernel remember one phase.
+ */
+#define M_RESULT_ANY_LEADER (1U << 31)
+
 /* A seat, and the party that has it or had it last. */
 struct m_party {
 	uint32_t tenancy;	/* 0: nobody ever, or nobody since a reset */
@@ -50,7 +56,7 @@ struct m_party {
 	bool ended;
 	bool bound;
 	bool told;		/* WAIT has told the end of the last arrival's phase */
-	bool leader;		/* of the last arrival's phase */
+	uint64_t led;		/* the last phase that it led */
 	uint32_t pid;
 	uint32_t index;
 	uint64_t ticket;	/* of the last arrival, or 0 */
@@ -66,7 +72,6 @@ struct m_group {
 	uint32_t arrivals;	/* index of the next to arrive */
 	int broken;		/* 0, or the errno */
 	struct quiesce_cause cause;
-	uint64_t late;		/* bitmap when it broke */
 	struct m_party party[M_SEATS];
 };
 

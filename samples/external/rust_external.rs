@@ -3,9 +3,19 @@
 //! Sample: a module in a tree of its own that uses the crate.
 
 use kernel::prelude::*;
-use quiesce::rundown::{
-    RundownProtect,
-    RundownRef, //
+use quiesce::{
+    rcu::{
+        self,
+        Domain,
+        Object,
+        RcuCell, //
+    },
+    rundown::Rundown,
+    seqlock::{
+        Irq,
+        SeqLock, //
+    },
+    seqlock_static, //
 };
 
 module! {
@@ -16,22 +26,44 @@ module! {
     license: "GPL",
 }
 
-/// Open while the module is in use.
-static GATE: RundownRef = RundownRef::new();
+/// Used by whoever gets a guard, until it is run down.
+static TABLE: Rundown<[u32; 4]> = Rundown::new([1, 2, 3, 4]);
+
+seqlock_static! {
+    /// Read by everyone without a lock, in a hardirq too: writers disable interrupts.
+    static CLOCK: SeqLock<(u64, u32), Irq> = (0, 0);
+}
+
+/// Read through a pointer without a lock; replaced as a whole.
+static LIMIT: RcuCell<Option<KBox<Object<usize>>>> = RcuCell::none();
 
 struct External;
 
 impl kernel::Module for External {
     fn init(_module: &'static ThisModule) -> Result<Self> {
-        let guard = GATE.try_acquire()?;
-        pr_info!("the gate is open: {}\n", !guard.is_rundown_requested());
+        let table = TABLE.try_acquire()?;
+        pr_info!("the table is there while the guard is: {:?}\n", *table);
+
+        CLOCK.write_irq().set((1, 500));
+        pr_info!("the clock as it was at one moment: {:?}\n", CLOCK.read());
+
+        // What was there before is freed after a grace period, without waiting for it here.
+        LIMIT.publish(Some(KBox::new(Object::new(10), GFP_KERNEL)?));
+        let limit = rcu::global().run(|t| LIMIT.read(t).map_or(0, |limit| *limit));
+        pr_info!("the limit: {limit}\n");
         Ok(Self)
     }
 }
 
 impl Drop for External {
     fn drop(&mut self) {
-        GATE.wait_for_rundown();
-        pr_info!("everybody is out: {}\n", GATE.try_acquire().is_err());
+        // From here on nobody gets a guard, and now nobody has one.
+        match TABLE.wait_for_rundown() {
+            Ok(mut table) => {
+                table[0] = 0;
+                pr_info!("the table is mine alone: {:?}\n", *table);
+            }
+            Err(error) => pr_err!("somebody else ran the table down: {error}\n"),
+        }
     }
 }

@@ -413,7 +413,8 @@ impl Group {
     ///
     /// # Errors
     ///
-    /// `ENOTCONN` if the party has left or ended; `EINVAL` if it has not had that ticket yet;
+    /// `ENOTCONN` if the party has left or ended; `EINVAL` if that ticket does not exist yet, or
+    /// is for the current phase and the party has not arrived;
     /// `ECONNABORTED` or `EOWNERDEAD` if the group broke in that phase; `ECANCELED` if a reset
     /// ended it; `ESTALE` if that cannot be told any more.
     pub fn poll(&mut self, seat: Seat, ticket: u64) -> Option<Result<Outcome>> {
@@ -422,7 +423,7 @@ impl Group {
             Ok(place) => place,
             Err(e) => return Some(Err(e)),
         };
-        if ticket == 0 || ticket > place.last {
+        if ticket == 0 || ticket > phase || (ticket == phase && ticket != place.last) {
             return Some(Err(EINVAL));
         }
         if ticket == phase {

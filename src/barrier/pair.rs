@@ -262,7 +262,9 @@ impl Pair {
 
             let me = self.me(side);
             if aborted {
-                // Supersedes what is unread.
+                // Supersedes what is unread, which is gone with it.
+                // INVARIANT: As much as the other side has placed.
+                me.read = placed;
                 me.view.they = true;
             } else if read != placed {
                 // INVARIANT: As much as the other side has placed.

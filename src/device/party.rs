@@ -87,19 +87,20 @@ pub(super) fn join(barrier: &Arc<Barrier>, command: &Command) -> Result {
     args.phase = lock.group.phase();
     drop(lock);
 
-    let party = Unconfirmed(Party {
+    let party = Party {
         barrier: barrier.clone(),
         seat,
-    });
+    };
+    let _undo = Unconfirmed(party.clone());
     let watch = if bound {
-        Some(Watch::current(party.0.clone())?)
+        Some(Watch::current(party.clone())?)
     } else {
         None
     };
     let file = NewFile::new(
         args.flags & uapi::QUIESCE_FD_INHERIT != 0,
         try_pin_init!(PartyFile {
-            party: party.0.clone(),
+            party,
             watch <- new_mutex!(watch, "quiesce_party_watch"),
         }),
     )?;

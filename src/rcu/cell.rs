@@ -223,7 +223,7 @@ impl<P: Slot<D>, D: Domain> RcuCell<P, D> {
     /// Any in which there can be a section of `D`.
     #[inline(always)]
     pub fn read<'a>(&'a self, _token: Token<'a, D>) -> P::Read<'a> {
-        let raw = arch::load_pointer(&self.pointer);
+        let raw = arch::pointer::load_pointer(&self.pointer);
         // SAFETY: The cell held `raw` at a moment during the section that the token proves. Who
         // takes it out retires it, and it is not taken back before the section ends; or drops the
         // cell, which is borrowed for as long.

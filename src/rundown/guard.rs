@@ -9,6 +9,7 @@ use super::{
         HasRundown,
         RundownProtect, //
     },
+    track::Site,
     RundownError,
     Wait, //
 };
@@ -179,12 +180,13 @@ fn rundown<O: HasRundown + ?Sized>(object: &O) -> &O::Ref {
 /// # Invariants
 ///
 /// `count.get()` acquisitions of `at.rundown()` are this guard's. `held` says whether lockdep counts
-/// them as held by this task.
+/// them as held by this task, and `site` is where they are listed.
 #[must_use = "the object is released immediately when the guard is unused"]
 pub struct Guard<P: Pointer, M: Mobility = Bound, N: Count = One> {
     at: P,
     count: N,
     held: Held,
+    site: Site,
     _marker: M::Marker,
 }
 
@@ -211,22 +213,27 @@ impl<P: Pointer, M: Mobility, N: Count> Guard<P, M, N> {
     ///
     /// The caller has `count` acquisitions of the object, which become the guard's.
     #[inline(always)]
+    #[cfg_attr(quiesce_track, track_caller)]
     unsafe fn from_acquired(at: P, count: N) -> Self {
+        let of = rundown(&*at);
         let held = if M::BOUND {
-            Held::hold(rundown(&*at).dep())
+            Held::hold(of.dep())
         } else {
             Held::NO
         };
+        let site = Site::enter(core::ptr::from_ref(of).addr());
         // INVARIANT: By the requirements, and by what lockdep was told just now.
         Self {
             at,
             count,
             held,
+            site,
             _marker: M::MARKER,
         }
     }
 
     #[inline(always)]
+    #[cfg_attr(quiesce_track, track_caller)]
     pub(super) fn acquire(at: P, count: N) -> Result<Self, RundownError> {
         count.acquire(rundown(&*at))?;
         // SAFETY: They were acquired just now.
@@ -238,6 +245,7 @@ impl<P: Pointer, M: Mobility, N: Count> Guard<P, M, N> {
     fn into_acquired(self) -> (P, N) {
         let this = ManuallyDrop::new(self);
         this.held.let_go(rundown(&*this.at).dep());
+        this.site.leave();
         // SAFETY: `this` is not used after this, so that each field is moved out once.
         unsafe { (ptr::read(&this.at), ptr::read(&this.count)) }
     }
@@ -262,6 +270,7 @@ impl<P: Pointer, M: Mobility, N: Count> Guard<P, M, N> {
 
     /// Makes the guard one that can move to another task; lockdep loses sight of it.
     #[inline]
+    #[cfg_attr(quiesce_track, track_caller)]
     pub fn unbind(self) -> Guard<P, Movable, N> {
         let (at, count) = self.into_acquired();
         // SAFETY: The acquisitions are the caller's by `into_acquired`.
@@ -270,7 +279,7 @@ impl<P: Pointer, M: Mobility, N: Count> Guard<P, M, N> {
 
     /// Binds the guard to this task, where lockdep sees it from now on.
     #[inline]
-    #[cfg_attr(CONFIG_LOCKDEP, track_caller)]
+    #[cfg_attr(quiesce_track, track_caller)]
     pub fn bind(self) -> Guard<P, Bound, N> {
         let (at, count) = self.into_acquired();
         // SAFETY: As in `unbind`.
@@ -306,6 +315,7 @@ impl<P: Pointer, M: Mobility> Guard<P, M, Many> {
     ///
     /// [`RundownError::ZeroCount`] if `n` is zero or nothing would be left, and
     /// [`RundownError::Overflow`] if there are not as many.
+    #[cfg_attr(quiesce_track, track_caller)]
     pub fn split(&mut self, n: usize) -> Result<Self, RundownError> {
         let off = Many::new(n)?;
         match self.count.0.checked_sub(n) {
@@ -321,6 +331,7 @@ impl<P: Pointer, M: Mobility> Guard<P, M, Many> {
     }
 
     /// Splits off a guard for one of the acquisitions; `None` if it is the last.
+    #[cfg_attr(quiesce_track, track_caller)]
     pub fn split_one(&mut self) -> Option<Guard<P, M, One>> {
         if self.count.0 == 1 {
             return None;
@@ -355,6 +366,7 @@ impl<P: Pointer, M: Mobility> Guard<P, M, Many> {
 }
 
 impl<P: Pointer, M: Mobility> From<Guard<P, M, One>> for Guard<P, M, Many> {
+    #[cfg_attr(quiesce_track, track_caller)]
     fn from(one: Guard<P, M, One>) -> Self {
         let (at, _) = one.into_acquired();
         // SAFETY: The acquisition is the caller's by `into_acquired`.
@@ -366,7 +378,7 @@ impl<P: Pointer, M: Mobility> From<Guard<P, M, One>> for Guard<P, M, Many> {
 ///
 /// Overflow of the count saturates it with a warning: the object is leaked then.
 impl<P: Pointer, M: Mobility> Clone for Guard<P, M, One> {
-    #[cfg_attr(CONFIG_LOCKDEP, track_caller)]
+    #[cfg_attr(quiesce_track, track_caller)]
     fn clone(&self) -> Self {
         // SAFETY: This guard has an acquisition.
         unsafe { rundown(&*self.at).acquire_more(1) };
@@ -380,6 +392,7 @@ impl<P: Pointer, M: Mobility, N: Count> Drop for Guard<P, M, N> {
     fn drop(&mut self) {
         let from = rundown(&*self.at);
         self.held.let_go(from.dep());
+        self.site.leave();
         // SAFETY: By the type invariants the acquisitions are there, and the guard is gone after
         // this.
         unsafe { self.count.release(from) }

@@ -21,6 +21,7 @@ mod imp {
     };
     use kernel::{
         bindings,
+        ffi::c_char,
         prelude::*,
         str::CStr,
         sync::LockClassKey,
@@ -42,11 +43,11 @@ mod imp {
     unsafe impl Sync for Dep {}
 
     impl Dep {
-        const fn with(name: &'static CStr, key: *mut bindings::lock_class_key) -> Self {
+        const fn with(name: *const c_char, key: *mut bindings::lock_class_key) -> Self {
             // SAFETY: All of a map's fields may be zero: they are integers and pointers.
             let mut map: bindings::lockdep_map = unsafe { MaybeUninit::zeroed().assume_init() };
             map.key = key;
-            map.name = name.as_ptr().cast();
+            map.name = name;
             // INVARIANT: The callers give static keys.
             Self(Opaque::new(map))
         }
@@ -55,13 +56,23 @@ mod imp {
         pub(crate) const fn new() -> Self {
             // lockdep uses the key's address and nothing else of it.
             Self::with(
-                c"quiesce_rundown",
+                kernel::str::as_char_ptr_in_const_context(c"quiesce_rundown"),
                 core::ptr::from_ref(Location::caller()).cast_mut().cast(),
             )
         }
 
         pub(crate) fn with_class(name: &'static CStr, key: Pin<&'static LockClassKey>) -> Self {
-            Self::with(name, key.as_ptr())
+            Self::with(name.as_char_ptr(), key.as_ptr())
+        }
+
+        /// # Safety
+        ///
+        /// `name` and `key` are static.
+        pub(crate) unsafe fn from_raw(
+            name: *const c_char,
+            key: *mut bindings::lock_class_key,
+        ) -> Self {
+            Self::with(name, key)
         }
 
         /// Says that the caller may wait here for the holders.
@@ -104,6 +115,8 @@ mod imp {
 #[cfg(not(CONFIG_LOCKDEP))]
 mod imp {
     use kernel::{
+        bindings,
+        ffi::c_char,
         prelude::*,
         str::CStr,
         sync::LockClassKey, //
@@ -120,6 +133,17 @@ mod imp {
 
         #[inline]
         pub(crate) fn with_class(_name: &'static CStr, _key: Pin<&'static LockClassKey>) -> Self {
+            Self
+        }
+
+        /// # Safety
+        ///
+        /// None here.
+        #[inline]
+        pub(crate) unsafe fn from_raw(
+            _name: *const c_char,
+            _key: *mut bindings::lock_class_key,
+        ) -> Self {
             Self
         }
 

@@ -28,7 +28,10 @@ use super::{
     RundownGuard,
     Wait, //
 };
-use crate::bindings as helpers;
+use crate::{
+    arch,
+    bindings as helpers, //
+};
 use core::marker::PhantomPinned;
 use kernel::{
     bindings,
@@ -67,7 +70,9 @@ const CLAIMED: u32 = 3;
 ///   held, except from `BEGUN` to `RUN_DOWN` by the callback, and between `RUN_DOWN` and `CLAIMED`.
 /// - While an acquisition exists, `count` holds a reference for it.
 #[pin_data(PinnedDrop)]
+#[repr(C)]
 struct Core {
+    /// First, so that the address of the object is at hand as the count's.
     #[pin]
     count: Opaque<bindings::percpu_ref>,
     phase: Atomic<u32>,
@@ -189,17 +194,19 @@ impl Core {
         matches!(self.phase.load(Acquire), RUN_DOWN | CLAIMED)
     }
 
-    fn wait(&self, how: Wait, claim: bool) -> Result<(), RundownError> {
-        let (_, collecting) = self.begin();
-        wait::wait(
-            self.key(),
-            how,
-            &mut Look {
+    fn wait(&self, mut how: Wait, claim: bool) -> Result<(), RundownError> {
+        loop {
+            let (_, collecting) = self.begin();
+            let mut look = Look {
                 core: self,
                 claim,
                 unarmed: Some(collecting),
-            },
-        )
+            };
+            match wait::wait(self.key(), &mut how, &mut look) {
+                Err(RundownError::NotDrained) => {}
+                ret => return ret,
+            }
+        }
     }
 
     fn holders(&self) -> usize {
@@ -259,6 +266,15 @@ impl wait::Subject for Look<'_> {
             self.core.is_run_down()
         };
         over.then_some(Ok(()))
+    }
+
+    fn told(&self, told: Result<(), RundownError>) -> Result<(), RundownError> {
+        if self.claim {
+            // Somebody else claimed the object and armed it: begin anew.
+            told.and(Err(RundownError::NotDrained))
+        } else {
+            told
+        }
     }
 
     fn unlocked(&mut self) {
@@ -326,6 +342,12 @@ impl PerCpuRundownRef {
     }
 }
 
+impl PerCpuRundownRef {
+    pub(super) fn with_dep(dep: Dep) -> impl PinInit<Self, Error> {
+        Self::init((), true, dep)
+    }
+}
+
 impl<C: Drained> PerCpuRundownRef<C> {
     /// Initialises a live reference that calls `callback` when a rundown has ended.
     ///
@@ -378,7 +400,7 @@ impl<C: Drained> PerCpuRundownRef<C> {
     ///
     /// [`RundownError::RundownInProgress`] from the moment the rundown has begun.
     #[inline(always)]
-    #[cfg_attr(CONFIG_LOCKDEP, track_caller)]
+    #[cfg_attr(quiesce_track, track_caller)]
     pub fn try_acquire(&self) -> Result<RundownGuard<'_, Self>, RundownError> {
         HasRundown::try_acquire(self)
     }
@@ -392,7 +414,7 @@ unsafe impl<C: Drained> RawRundown for PerCpuRundownRef<C> {
     #[inline(always)]
     fn acquire_one(&self) -> Result<(), RundownError> {
         // SAFETY: The count is initialised.
-        if unsafe { helpers::quiesce_helper_percpu_ref_tryget_live(self.core.count.get()) } {
+        if unsafe { arch::percpu_count::tryget_live(self.core.count.get()) } {
             Ok(())
         } else {
             Err(RundownError::RundownInProgress)
@@ -414,7 +436,7 @@ unsafe impl<C: Drained> RawRundown for PerCpuRundownRef<C> {
     #[inline(always)]
     unsafe fn release_one(&self) {
         // SAFETY: The count is initialised and has a reference for the acquisition.
-        unsafe { helpers::quiesce_helper_percpu_ref_put(self.core.count.get()) };
+        unsafe { arch::percpu_count::put(self.core.count.get()) };
     }
 
     unsafe fn release_many(&self, n: usize) {
@@ -433,7 +455,7 @@ unsafe impl<C: Drained> RawRundown for PerCpuRundownRef<C> {
     }
 
     fn wait_raw(&self, how: Wait, claim: bool) -> Result<(), RundownError> {
-        self.might_wait();
+        how.tell(&self.dep);
         self.core.wait(how, claim)
     }
 

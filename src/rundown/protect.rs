@@ -12,6 +12,7 @@ use super::{
         RundownGuard,
         RundownGuards, //
     },
+    track,
     RundownError,
     Wait, //
 };
@@ -179,6 +180,15 @@ pub trait RundownProtect: raw::RawRundown {
         self.wait_with(Wait::uninterruptible().timeout(timeout))
     }
 
+    /// Lists in the log who holds the object: where it was acquired, and by which task.
+    ///
+    /// Returns how many are listed. They are known in a kernel with lockdep, or if the crate was
+    /// built with `make QUIESCE_TRACK=1`; otherwise there are none. A wait that takes long lists
+    /// them by itself.
+    fn report_holders(&self) -> usize {
+        track::report(core::ptr::from_ref(self).addr())
+    }
+
     /// Tells lockdep that the caller may wait here, as `might_lock()` does for a lock.
     ///
     /// Does nothing without `CONFIG_LOCKDEP`. Every wait does this by itself.
@@ -222,7 +232,7 @@ pub unsafe trait HasRundown: Sync {
     ///
     /// [`RundownError::RundownInProgress`] from the moment the rundown has begun.
     #[inline(always)]
-    #[cfg_attr(CONFIG_LOCKDEP, track_caller)]
+    #[cfg_attr(quiesce_track, track_caller)]
     fn try_acquire(&self) -> Result<RundownGuard<'_, Self>, RundownError>
     where
         Self: Sized,
@@ -239,7 +249,7 @@ pub unsafe trait HasRundown: Sync {
     /// [`RundownError::RundownInProgress`] from the moment the rundown has begun,
     /// [`RundownError::ZeroCount`] if `n` is zero, [`RundownError::Overflow`] if there would be more
     /// holders than can be counted.
-    #[cfg_attr(CONFIG_LOCKDEP, track_caller)]
+    #[cfg_attr(quiesce_track, track_caller)]
     fn try_acquire_many(&self, n: usize) -> Result<RundownGuards<'_, Self>, RundownError>
     where
         Self: Sized,
@@ -251,7 +261,7 @@ pub unsafe trait HasRundown: Sync {
     ///
     /// Context and errors as [`try_acquire`](Self::try_acquire).
     #[inline]
-    #[cfg_attr(CONFIG_LOCKDEP, track_caller)]
+    #[cfg_attr(quiesce_track, track_caller)]
     fn try_acquire_arc(this: Arc<Self>) -> Result<ArcGuard<Self>, RundownError>
     where
         Self: Sized,
@@ -262,7 +272,7 @@ pub unsafe trait HasRundown: Sync {
     /// Acquires the object `n` times for an owner who keeps it alive.
     ///
     /// Context and errors as [`try_acquire_many`](Self::try_acquire_many).
-    #[cfg_attr(CONFIG_LOCKDEP, track_caller)]
+    #[cfg_attr(quiesce_track, track_caller)]
     fn try_acquire_arc_many(this: Arc<Self>, n: usize) -> Result<ArcGuards<Self>, RundownError>
     where
         Self: Sized,

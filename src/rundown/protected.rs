@@ -130,7 +130,7 @@ impl<T: Send + Sync, R: RundownProtect> Rundown<T, R> {
     ///
     /// See [`HasRundown::try_acquire`], of which this is a shorthand.
     #[inline(always)]
-    #[cfg_attr(CONFIG_LOCKDEP, track_caller)]
+    #[cfg_attr(quiesce_track, track_caller)]
     pub fn try_acquire(&self) -> Result<RundownGuard<'_, Self>, RundownError> {
         HasRundown::try_acquire(self)
     }

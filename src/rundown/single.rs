@@ -79,10 +79,14 @@ impl RundownRef {
 
     /// Makes a live reference of a certain class for lockdep.
     pub fn new_with_class(name: &'static CStr, key: Pin<&'static LockClassKey>) -> Self {
+        Self::with_dep(Dep::with_class(name, key))
+    }
+
+    pub(super) const fn with_dep(dep: Dep) -> Self {
         // INVARIANT: Live, without holders.
         Self {
             word: Word::live(),
-            dep: Dep::with_class(name, key),
+            dep,
             callback: (),
         }
     }
@@ -143,7 +147,7 @@ impl<C: Drained> RundownRef<C> {
     ///
     /// [`RundownError::RundownInProgress`] from the moment the rundown has begun.
     #[inline(always)]
-    #[cfg_attr(CONFIG_LOCKDEP, track_caller)]
+    #[cfg_attr(quiesce_track, track_caller)]
     pub fn try_acquire(&self) -> Result<RundownGuard<'_, Self>, RundownError> {
         HasRundown::try_acquire(self)
     }
@@ -202,7 +206,7 @@ unsafe impl<C: Drained> RawRundown for RundownRef<C> {
     }
 
     fn wait_raw(&self, how: Wait, claim: bool) -> Result<(), RundownError> {
-        self.might_wait();
+        how.tell(&self.dep);
         word::wait(&self.word, how, claim, &|| self.callback.drained())
     }
 

@@ -22,7 +22,11 @@
 
 use crate::{
     bindings as helpers,
-    rundown::RundownError, //
+    rundown::{
+        lockdep::Dep,
+        track,
+        RundownError, //
+    }, //
 };
 use core::{
     cell::UnsafeCell,
@@ -39,7 +43,8 @@ use kernel::{
     task::might_sleep,
     time::{
         msecs_to_jiffies,
-        Jiffies, //
+        Jiffies,
+        Msecs, //
     },
     types::Opaque,
 };
@@ -95,11 +100,20 @@ impl Wait {
         }
     }
 
-    /// And for `timeout` at most; with zero, only look.
+    /// And for `timeout` at most; with zero, only look, which lockdep does not take for waiting.
     pub const fn timeout(self, timeout: Jiffies) -> Self {
         Self {
             timeout: Some(timeout),
             ..self
+        }
+    }
+}
+
+impl Wait {
+    /// Tells lockdep, unless this only looks.
+    pub(super) fn tell(&self, dep: &Dep) {
+        if self.timeout != Some(0) {
+            dep.may_wait();
         }
     }
 }
@@ -311,6 +325,11 @@ pub(super) trait Subject {
     /// Looks, with the lock held, whether the wait is over.
     fn look(&mut self) -> Option<Result<(), RundownError>>;
 
+    /// What to make of it that whoever armed or resurrected the object told `told`.
+    fn told(&self, told: Result<(), RundownError>) -> Result<(), RundownError> {
+        told
+    }
+
     /// Is called after each look, without the lock.
     fn unlocked(&mut self) {}
 
@@ -318,10 +337,14 @@ pub(super) trait Subject {
     fn holders(&self) -> usize;
 }
 
-/// Waits for the `subject`, which is at `key`.
+/// Waits for the `subject`, which is at `key`; what is left of the timeout stays in `how`.
 ///
 /// Process context.
-pub(super) fn wait(key: usize, how: Wait, subject: &mut dyn Subject) -> Result<(), RundownError> {
+pub(super) fn wait(
+    key: usize,
+    how: &mut Wait,
+    subject: &mut dyn Subject,
+) -> Result<(), RundownError> {
     let bucket = bucket(key);
     // INVARIANT: It is not linked.
     let mut node = Node {
@@ -334,7 +357,6 @@ pub(super) fn wait(key: usize, how: Wait, subject: &mut dyn Subject) -> Result<(
     };
     // From here on the node is used by this pointer alone, and does not move.
     let node = &raw mut node;
-    let mut remaining = how.timeout;
     let mut waited: Jiffies = 0;
     let mut gave_up = None;
 
@@ -343,7 +365,7 @@ pub(super) fn wait(key: usize, how: Wait, subject: &mut dyn Subject) -> Result<(
     unsafe { bindings::init_completion((*node).wake.get()) };
 
     loop {
-        if remaining == Some(0) {
+        if how.timeout == Some(0) {
             gave_up = Some(RundownError::TimedOut);
         }
 
@@ -351,7 +373,11 @@ pub(super) fn wait(key: usize, how: Wait, subject: &mut dyn Subject) -> Result<(
         // SAFETY: The node is ours, or protected by the lock. It lives until this function returns,
         // which it does only with the node not linked.
         let end = unsafe {
-            let end = (*node).told.or_else(|| subject.look()).or(gave_up.map(Err));
+            let end = (*node)
+                .told
+                .map(|told| subject.told(told))
+                .or_else(|| subject.look())
+                .or(gave_up.map(Err));
             match (end.is_some(), (*node).linked) {
                 (true, true) => locked.unlink(node),
                 (false, false) => locked.link(node),
@@ -366,8 +392,8 @@ pub(super) fn wait(key: usize, how: Wait, subject: &mut dyn Subject) -> Result<(
         }
 
         let interval = report_interval();
-        let slice = match (remaining, interval) {
-            (Some(remaining), Some(interval)) => remaining.min(interval),
+        let slice = match (how.timeout, interval) {
+            (Some(timeout), Some(interval)) => timeout.min(interval),
             (Some(slice), None) | (None, Some(slice)) => slice,
             (None, None) => Jiffies::MAX / 2,
         }
@@ -378,8 +404,8 @@ pub(super) fn wait(key: usize, how: Wait, subject: &mut dyn Subject) -> Result<(
             Ok(left) => {
                 let slept = slice.saturating_sub(left);
                 waited = waited.saturating_add(slept);
-                remaining = remaining.map(|remaining| remaining.saturating_sub(slept));
-                if left == 0 && remaining != Some(0) {
+                how.timeout = how.timeout.map(|timeout| timeout.saturating_sub(slept));
+                if left == 0 && how.timeout != Some(0) {
                     report(key, waited, subject.holders());
                 }
             }
@@ -408,6 +434,15 @@ unsafe fn sleep(
     Jiffies::try_from(ret).map_err(|_| RundownError::Interrupted)
 }
 
+/// Sets after how many milliseconds a wait is reported in the log, and again after as many more;
+/// zero for never. Returns what was set before.
+///
+/// This is the module's parameter `rundown_report_ms`, which is 30 seconds at first.
+pub fn set_report_interval(ms: Msecs) -> Msecs {
+    // SAFETY: No requirements.
+    unsafe { helpers::quiesce_helper_set_rundown_report_ms(ms) }
+}
+
 fn report_interval() -> Option<Jiffies> {
     // SAFETY: No requirements.
     match unsafe { helpers::quiesce_helper_rundown_report_ms() } {
@@ -427,4 +462,5 @@ fn report(key: usize, waited: Jiffies, holders: usize) {
         ms % 1000,
         holders
     );
+    track::report(key);
 }

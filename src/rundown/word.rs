@@ -24,7 +24,8 @@
 
 use super::{
     wait,
-    RundownError, //
+    RundownError,
+    Wait, //
 };
 use crate::{
     arch::word::{
@@ -38,7 +39,6 @@ use crate::{
 };
 use kernel::{
     prelude::*,
-    str::CStr,
     sync::atomic::{
         Acquire,
         Atomic,
@@ -55,13 +55,10 @@ const SATURATED: isize = isize::MIN / 2;
 const DRIFT: isize = isize::MAX / 8;
 
 /// Somebody has the object alone. Not within [`DRIFT`], and even: not live.
-const CLAIMED: isize = isize::MIN / 4 * 3;
+const CLAIMED: isize = isize::MIN / 4;
 
 /// The count up to which many may be acquired at once.
 const MAX_HOLDERS: isize = isize::MAX / 4;
-
-const TOO_MANY: &CStr = c"too many holders of a rundown reference";
-const TOO_OFTEN: &CStr = c"a rundown reference was released too often";
 
 /// What to do after an operation: nothing, or what follows the end of a rundown.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -141,7 +138,7 @@ impl Word {
         let more = (n as isize).wrapping_mul(ONE);
         let old = self.0.fetch_add(more, Relaxed);
         if old < 0 || old.wrapping_add(more) < 0 {
-            self.saturate(TOO_MANY);
+            self.saturate();
         }
     }
 
@@ -153,7 +150,7 @@ impl Word {
             Released::Shared => After::Nothing,
             Released::Drained => After::Drained,
             Released::Negative => {
-                self.released_too_often();
+                self.saturate();
                 After::Nothing
             }
         }
@@ -167,7 +164,7 @@ impl Word {
             0 => After::Drained,
             1.. => After::Nothing,
             _ => {
-                self.released_too_often();
+                self.saturate();
                 After::Nothing
             }
         }
@@ -221,7 +218,7 @@ impl Word {
             set(0).inspect(|()| wait::poke(self.key()))
         };
         if ret.is_err() {
-            self.released_too_often();
+            self.saturate();
         }
     }
 
@@ -263,26 +260,27 @@ impl Word {
         }
     }
 
-    #[cold]
-    fn released_too_often(&self) {
-        self.saturate(TOO_OFTEN);
-    }
-
     /// Moves a word that is out of range to the middle of the saturated range.
     #[cold]
-    fn saturate(&self, what: &CStr) {
+    fn saturate(&self) {
         let mut old = self.0.load(Relaxed);
         loop {
-            let known = (SATURATED - DRIFT..=SATURATED + DRIFT).contains(&old);
             // INVARIANT: Saturated, and live or not as it was.
             match self.0.cmpxchg(old, SATURATED | (old & LIVE), Relaxed) {
-                Ok(_) if known => return,
                 Ok(_) => break,
                 Err(now) => old = now,
             }
         }
-        // SAFETY: The string is NUL-terminated and lives long enough.
-        unsafe { bindings::quiesce_helper_warn(what.as_char_ptr()) };
+        if (SATURATED + DRIFT + 1..0).contains(&old) {
+            // SAFETY: No requirements.
+            unsafe { bindings::quiesce_helper_rundown_too_many_releases() };
+        } else if !(SATURATED - DRIFT..0).contains(&old) {
+            // SAFETY: No requirements.
+            unsafe { bindings::quiesce_helper_rundown_too_many_holders() };
+        } else {
+            // It was known.
+            return;
+        }
         // Waiters learn that they would wait forever.
         wait::poke(self.key());
     }
@@ -304,21 +302,23 @@ pub(crate) fn poke(key: usize) {
 /// `drained` is called, without locks, if there was nobody to wait for.
 pub(crate) fn wait(
     word: &Word,
-    how: super::Wait,
+    mut how: Wait,
     claim: bool,
     drained: &dyn Fn(),
 ) -> Result<(), RundownError> {
-    wait::wait(
-        word.key(),
-        how,
-        &mut Look {
+    loop {
+        let mut look = Look {
             word,
             claim,
             begun: false,
             after: After::Nothing,
             drained,
-        },
-    )
+        };
+        match wait::wait(word.key(), &mut how, &mut look) {
+            Err(RundownError::NotDrained) => {}
+            ret => return ret,
+        }
+    }
 }
 
 /// A waiter's view of a word.
@@ -348,6 +348,15 @@ impl wait::Subject for Look<'_> {
             Ok(false) => None,
             Ok(true) => Some(Ok(())),
             Err(err) => Some(Err(err)),
+        }
+    }
+
+    fn told(&self, told: Result<(), RundownError>) -> Result<(), RundownError> {
+        if self.claim {
+            // Somebody else claimed the object and armed it: begin anew.
+            told.and(Err(RundownError::NotDrained))
+        } else {
+            told
         }
     }
 

@@ -20,7 +20,8 @@
 //!   enabling leaves it, but both only in preemptible context. There a bottom-half section begun
 //!   where preemption is disabled does not disable bottom halves (they cannot run anyway), and one
 //!   ended where preemption is disabled leaves them disabled for ever; both are reported by a
-//!   warning, once.
+//!   warning, once. A [`Raw`](super::Raw) lock disables preemption and nothing else for its
+//!   bottom-half mode there, as they run in threads, and has no such limit.
 
 use core::marker::PhantomData;
 use kernel::{
@@ -40,9 +41,9 @@ use sealed::Sealed;
 ///
 /// [`Preempt`], [`Bh`] or [`Irq`], each stronger than the one before.
 pub trait Context: Sealed + AtLeast<Self> + Sized + 'static {
-    /// Whether the context is more than disabled preemption.
+    /// The context's place in the order of them.
     #[doc(hidden)]
-    const INTERRUPTS: bool;
+    const LEVEL: u8;
 
     /// What has to be known to leave the section.
     #[doc(hidden)]
@@ -111,13 +112,24 @@ fn disable_bh() -> BhState {
     BhState(unsafe { helpers::quiesce_helper_bh_disable() })
 }
 
+#[inline(always)]
+fn disable_bh_if(condition: bool) -> BhState {
+    if condition {
+        disable_bh()
+    } else {
+        BhState(false)
+    }
+}
+
 /// # Safety
 ///
 /// This context got `state` from [`disable_bh`], and gives it back once.
 #[inline(always)]
 unsafe fn enable_bh(state: BhState) {
-    // SAFETY: As the caller promises; the order is of no importance.
-    unsafe { helpers::quiesce_helper_bh_enable(state.0) }
+    if state.0 {
+        // SAFETY: As the caller promises; the order is of no importance.
+        unsafe { helpers::quiesce_helper_bh_enable() }
+    }
 }
 
 /// One of the kernel's spin locks, with each mode's functions.
@@ -137,6 +149,11 @@ unsafe fn enable_bh(state: BhState) {
 pub unsafe trait Lock: Sealed {
     /// Whether waiting for the lock sleeps, so that it must be taken with interrupts enabled.
     const SLEEPS: bool;
+
+    /// Whether bottom halves have to be disabled to hold them off.
+    ///
+    /// On PREEMPT_RT they run in threads, so a lock that disables preemption does that alone.
+    const BH_RUN: bool = !cfg!(CONFIG_PREEMPT_RT) || Self::SLEEPS;
 
     unsafe fn lock(this: *mut Self);
     unsafe fn try_lock(this: *mut Self) -> bool;
@@ -181,7 +198,7 @@ pub unsafe trait Lock: Sealed {
 
     #[inline(always)]
     unsafe fn lock_bh(this: *mut Self) -> BhState {
-        let state = disable_bh();
+        let state = disable_bh_if(Self::BH_RUN);
         // SAFETY: As the caller promises.
         unsafe { Self::lock(this) };
         state
@@ -189,7 +206,7 @@ pub unsafe trait Lock: Sealed {
 
     #[inline(always)]
     unsafe fn try_lock_bh(this: *mut Self) -> Option<BhState> {
-        let state = disable_bh();
+        let state = disable_bh_if(Self::BH_RUN);
         // SAFETY: As the caller promises.
         if unsafe { Self::try_lock(this) } {
             return Some(state);
@@ -340,7 +357,7 @@ impl_lock!(
 );
 
 impl Context for Preempt {
-    const INTERRUPTS: bool = false;
+    const LEVEL: u8 = 0;
     type State = ();
 
     #[inline(always)]
@@ -363,7 +380,7 @@ impl Context for Preempt {
 }
 
 impl Context for Bh {
-    const INTERRUPTS: bool = true;
+    const LEVEL: u8 = 1;
     type State = BhState;
 
     #[inline(always)]
@@ -386,7 +403,7 @@ impl Context for Bh {
 }
 
 impl Context for Irq {
-    const INTERRUPTS: bool = true;
+    const LEVEL: u8 = 2;
     type State = ();
 
     #[inline(always)]
@@ -584,7 +601,7 @@ unsafe impl Token<bindings::raw_spinlock_t> for LocalInterruptDisabled {
 /// bottom halves too, which is cheaper, and the flags can be saved.
 #[inline(always)]
 pub(super) fn exclusively<C: Context, R>(f: impl FnOnce() -> R) -> R {
-    if C::INTERRUPTS {
+    if C::LEVEL > Preempt::LEVEL {
         // SAFETY: They are restored below.
         let flags = unsafe { helpers::quiesce_helper_irq_save() };
         let ret = f();

@@ -92,13 +92,14 @@ impl<T: SeqData, L, C: Context> SeqCount<T, L, C> {
     /// Makes a counter in place, beside the lock that holds `owner`;
     /// [`new_seqcount!`](crate::new_seqcount) finds the last two arguments.
     ///
-    /// The owner has a size, so that its address is its own.
-    pub fn new<'a>(
+    /// The owner is what the lock guards; only its address matters. It has a size, so that its
+    /// address is its own.
+    pub fn new(
         value: T,
-        owner: &'a L,
+        owner: *const L,
         name: &'static CStr,
         key: Pin<&'static LockClassKey>,
-    ) -> impl PinInit<Self> + use<'a, T, L, C> {
+    ) -> impl PinInit<Self> {
         const { assert!(size_of::<L>() != 0, "the lock's data must have a size") };
         let init = move |slot: *mut Self| {
             // SAFETY: `slot` is valid for writes, and nothing is there yet.
@@ -199,10 +200,8 @@ impl<T: SeqData, L, C: Context> SeqCount<T, L, C> {
     #[inline]
     pub fn read(&self) -> T {
         loop {
-            // SAFETY: By the type invariants the counter is initialised.
-            let start = unsafe {
-                sequence::begin(self.sequence(), || sequence::begin_in_c(self.sequence()))
-            };
+            // SAFETY: By the type invariants the counter is initialised; its writers cannot sleep.
+            let start = unsafe { sequence::begin(self.sequence()) };
             let copy = self.data.load();
             // SAFETY: As above.
             if !unsafe { sequence::retry(self.sequence(), start) } {
@@ -217,10 +216,8 @@ impl<T: SeqData, L, C: Context> SeqCount<T, L, C> {
     #[inline]
     pub fn read_field<F: SeqData>(&self, field: Field<T, F>) -> F {
         loop {
-            // SAFETY: By the type invariants the counter is initialised.
-            let start = unsafe {
-                sequence::begin(self.sequence(), || sequence::begin_in_c(self.sequence()))
-            };
+            // SAFETY: By the type invariants the counter is initialised; its writers cannot sleep.
+            let start = unsafe { sequence::begin(self.sequence()) };
             let copy = self.data.load_field(field);
             // SAFETY: As above.
             if !unsafe { sequence::retry(self.sequence(), start) } {
@@ -251,7 +248,7 @@ impl<T: SeqData, L, C: Context> SeqCount<T, L, C> {
 }
 
 /// Makes a [`SeqCount`] in place, with a lockdep class of its own:
-/// `new_seqcount!(type, value, &owner[, c"name"])`.
+/// `new_seqcount!(type, value, &*guard[, c"name"])`.
 #[macro_export]
 macro_rules! new_seqcount {
     ($t:ty, $value:expr, $owner:expr, $name:literal $(,)?) => {

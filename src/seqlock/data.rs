@@ -13,8 +13,8 @@ use core::{
     mem::{align_of, size_of, MaybeUninit}, //
 };
 
-use crate::arch::{
-    self,
+use crate::arch::seq::{
+    self as arch,
     Word, //
 };
 
@@ -24,11 +24,6 @@ use crate::arch::{
 /// what it points to: that is what [`rcu`](crate::rcu) is for.
 ///
 /// Implemented for every type that can be.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be protected by a sequence lock",
-    label = "has to be `Copy + Send + 'static`",
-    note = "readers copy the value while it may be changing"
-)]
 pub trait SeqData: Copy + Send + 'static {}
 
 impl<T: Copy + Send + 'static> SeqData for T {}

@@ -24,12 +24,8 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
     /// Begins to read exclusively in mode `M`; the named methods are this.
     #[inline]
     pub fn read_exclusive_in<M: Context + AtLeast<C>>(&self) -> ExclusiveGuard<'_, T, M, K> {
-        ExclusiveGuard {
-            body: &self.body,
-            // SAFETY: By the type invariants the lock is initialised, and it outlives the guard.
-            // INVARIANT: It was just taken.
-            _held: unsafe { Held::lock(self.body.lock()) },
-        }
+        // SAFETY: By the type invariants the lock is initialised, and it outlives the guard.
+        ExclusiveGuard::new(&self.body, unsafe { Held::lock(self.body.lock()) })
     }
 
     /// Begins to read exclusively in mode `M` if the lock is free; the named methods are this.
@@ -41,12 +37,9 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
     pub fn try_read_exclusive_in<M: Context + AtLeast<C>>(
         &self,
     ) -> Result<ExclusiveGuard<'_, T, M, K>> {
-        Ok(ExclusiveGuard {
-            body: &self.body,
-            // SAFETY: As in `read_exclusive_in`.
-            // INVARIANT: It was just taken.
-            _held: unsafe { Held::try_lock(self.body.lock()) }.ok_or(EAGAIN)?,
-        })
+        // SAFETY: As in `read_exclusive_in`.
+        let held = unsafe { Held::try_lock(self.body.lock()) }.ok_or(EAGAIN)?;
+        Ok(ExclusiveGuard::new(&self.body, held))
     }
 
     /// Begins to read with writers and other exclusive readers held off, and preemption disabled.
@@ -150,12 +143,8 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
         P: Token<K::Lock>,
         P::Context: AtLeast<C>,
     {
-        ExclusiveGuard {
-            body: &self.body,
-            // SAFETY: As in `read_exclusive_in`.
-            // INVARIANT: It was just taken.
-            _held: unsafe { Held::lock(self.body.lock()) },
-        }
+        // SAFETY: As in `read_exclusive_in`.
+        ExclusiveGuard::new(&self.body, unsafe { Held::lock(self.body.lock()) })
     }
 
     /// As [`SeqLock::read_exclusive_with`], if the lock is free.
@@ -172,12 +161,9 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
         P: Token<K::Lock>,
         P::Context: AtLeast<C>,
     {
-        Ok(ExclusiveGuard {
-            body: &self.body,
-            // SAFETY: As in `read_exclusive_in`.
-            // INVARIANT: It was just taken.
-            _held: unsafe { Held::try_lock(self.body.lock()) }.ok_or(EAGAIN)?,
-        })
+        // SAFETY: As in `read_exclusive_in`.
+        let held = unsafe { Held::try_lock(self.body.lock()) }.ok_or(EAGAIN)?;
+        Ok(ExclusiveGuard::new(&self.body, held))
     }
 }
 
@@ -192,6 +178,14 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
 pub struct ExclusiveGuard<'a, T: SeqData, M: Context = Preempt, K: Kind = Spin> {
     body: &'a Body<T, K>,
     _held: Held<'a, K::Lock, M>,
+}
+
+impl<'a, T: SeqData, M: Context, K: Kind> ExclusiveGuard<'a, T, M, K> {
+    #[inline(always)]
+    pub(super) fn new(body: &'a Body<T, K>, held: Held<'a, K::Lock, M>) -> Self {
+        // INVARIANT: It is held.
+        Self { body, _held: held }
+    }
 }
 
 impl<T: SeqData, M: Context, K: Kind> Deref for ExclusiveGuard<'_, T, M, K> {

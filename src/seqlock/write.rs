@@ -172,7 +172,7 @@ pub struct WriteGuard<'a, T: SeqData, M: Context = Preempt, K: Kind = Spin> {
 
 impl<'a, T: SeqData, M: Context, K: Kind> WriteGuard<'a, T, M, K> {
     #[inline(always)]
-    fn new(body: &'a Body<T, K>, held: Held<'a, K::Lock, M>) -> Self {
+    pub(super) fn new(body: &'a Body<T, K>, held: Held<'a, K::Lock, M>) -> Self {
         // SAFETY: By its invariants the lock is initialised; it is held, and given back after
         // `write_end`.
         // INVARIANT: The counter is odd from here.

@@ -2,15 +2,52 @@
 
 //! Rundown references.
 
-use core::hint::black_box;
-use kernel::prelude::*;
+use core::{
+    hint::black_box,
+    ptr::null_mut, //
+};
+use kernel::{
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    },
+};
 use quiesce::rundown::{
+    HasRundown,
+    PerCpuRundownRef,
     RundownGuard,
     RundownProtect,
     RundownRef, //
 };
 
 static WORD: RundownRef = RundownRef::new();
+
+/// Made by [`init`], there until [`exit`].
+static PER_CPU: Atomic<*mut PerCpuRundownRef> = Atomic::new(null_mut());
+
+/// Makes what needs memory.
+pub(crate) fn init() -> Result {
+    let per_cpu = KBox::pin_init(PerCpuRundownRef::new(), GFP_KERNEL)?;
+    // SAFETY: It is pinned again before it is dropped, and not moved.
+    let raw = KBox::into_raw(unsafe { Pin::into_inner_unchecked(per_cpu) });
+    PER_CPU.store(raw, Relaxed);
+    Ok(())
+}
+
+/// Undoes [`init`].
+pub(crate) fn exit() {
+    let raw = PER_CPU.xchg(null_mut(), Relaxed);
+    if !raw.is_null() {
+        // SAFETY: It comes from `init`, and no row runs any more.
+        drop(unsafe { Pin::new_unchecked(KBox::from_raw(raw)) });
+    }
+}
+
+fn per_cpu() -> &'static PerCpuRundownRef {
+    // SAFETY: The frame runs rows between `init` and `exit` only.
+    unsafe { &*PER_CPU.load(Relaxed) }
+}
 
 #[no_mangle]
 fn size_ours_rundown_acquire(word: &RundownRef) -> Option<RundownGuard<'_>> {
@@ -23,33 +60,28 @@ fn size_ours_rundown_release(guard: RundownGuard<'_>) {
 }
 
 #[no_mangle]
-extern "C" fn bench_ours_rundown_word(n: u64, _arg: u32) -> u64 {
+fn size_ours_rundown_percpu_acquire(
+    object: &PerCpuRundownRef,
+) -> Option<RundownGuard<'_, PerCpuRundownRef>> {
+    object.try_acquire().ok()
+}
+
+#[no_mangle]
+fn size_ours_rundown_percpu_release(guard: RundownGuard<'_, PerCpuRundownRef>) {
+    drop(guard);
+}
+
+/// Acquires and releases `n` times.
+#[inline(always)]
+fn acquire_and_release<R: HasRundown>(object: &R, n: u64) {
     for _ in 0..n {
-        let Ok(guard) = WORD.try_acquire() else { break };
+        let Ok(guard) = object.try_acquire() else { break };
         drop(guard);
     }
-    0
-}
-
-#[no_mangle]
-extern "C" fn bench_ours_rundown_refcount(n: u64, arg: u32) -> u64 {
-    bench_ours_rundown_word(n, arg)
-}
-
-#[no_mangle]
-extern "C" fn bench_ours_rundown_drain(n: u64, _arg: u32) -> u64 {
-    drain(&WORD, n, 0);
-    0
-}
-
-#[no_mangle]
-extern "C" fn bench_ours_rundown_drain_holders(n: u64, arg: u32) -> u64 {
-    drain(&WORD, n, arg as usize);
-    0
 }
 
 /// `n` rundowns, each begun with so many holders, which let go before it is waited for.
-fn drain(object: &RundownRef, n: u64, holders: usize) {
+fn drain<R: HasRundown<Ref = R> + RundownProtect>(object: &R, n: u64, holders: usize) {
     let Ok(mut guards) = KVec::with_capacity(holders, GFP_KERNEL) else {
         return;
     };
@@ -68,12 +100,61 @@ fn drain(object: &RundownRef, n: u64, holders: usize) {
 }
 
 #[no_mangle]
+extern "C" fn bench_ours_rundown_word(n: u64, _arg: u32) -> u64 {
+    acquire_and_release(&WORD, n);
+    0
+}
+
+#[no_mangle]
+extern "C" fn bench_ours_rundown_refcount(n: u64, _arg: u32) -> u64 {
+    acquire_and_release(&WORD, n);
+    0
+}
+
+#[no_mangle]
+extern "C" fn bench_ours_rundown_percpu(n: u64, _arg: u32) -> u64 {
+    acquire_and_release(per_cpu(), n);
+    0
+}
+
+#[no_mangle]
+extern "C" fn bench_ours_rundown_drain(n: u64, _arg: u32) -> u64 {
+    drain(&WORD, n, 0);
+    0
+}
+
+#[no_mangle]
+extern "C" fn bench_ours_rundown_drain_percpu(n: u64, _arg: u32) -> u64 {
+    drain(per_cpu(), n, 0);
+    0
+}
+
+#[no_mangle]
+extern "C" fn bench_ours_rundown_drain_holders(n: u64, arg: u32) -> u64 {
+    drain(&WORD, n, arg as usize);
+    0
+}
+
+#[no_mangle]
 extern "C" fn bench_ours_rundown_create(n: u64, _arg: u32) -> u64 {
     for _ in 0..n {
         let Ok(word) = KBox::new(RundownRef::new(), GFP_KERNEL) else {
             break;
         };
         black_box(&word);
+    }
+    0
+}
+
+#[no_mangle]
+extern "C" fn bench_ours_rundown_create_percpu(n: u64, _arg: u32) -> u64 {
+    for _ in 0..n {
+        let Ok(object) = KBox::pin_init(PerCpuRundownRef::new(), GFP_KERNEL) else {
+            break;
+        };
+        if object.wait_for_rundown().is_err() {
+            break;
+        }
     }
     0
 }

@@ -10,6 +10,7 @@
 #include "bench.h"
 
 static struct node __rcu *current_node;
+static struct node __rcu *counted_node;
 DEFINE_STATIC_SRCU(bench_srcu);
 
 int bench_peers_rcu_init(void)
@@ -25,6 +26,7 @@ int bench_peers_rcu_init(void)
 void bench_peers_rcu_exit(void)
 {
 	kfree(rcu_dereference_protected(current_node, true));
+	kfree(rcu_dereference_protected(counted_node, true));
 }
 
 void bench_peers_settle(void)
@@ -59,7 +61,7 @@ u64 bench_peer_rcu_read(u64 n, unsigned int arg)
 		sum += rcu_dereference(current_node)->a[0];
 		rcu_read_unlock();
 	}
-	OPTIMIZER_HIDE_VAR(sum);
+	WRITE_ONCE(bench_sink, sum);
 	return 0;
 }
 
@@ -73,14 +75,14 @@ u64 bench_peer_srcu_read(u64 n, unsigned int arg)
 		sum += srcu_dereference(current_node, &bench_srcu)->a[0];
 		srcu_read_unlock(&bench_srcu, idx);
 	}
-	OPTIMIZER_HIDE_VAR(sum);
+	WRITE_ONCE(bench_sink, sum);
 	return 0;
 }
 
 /* How often a flood of deferred frees looks at the memory and lets others run. */
 #define LOOK	4096
 
-u64 bench_peer_rcu_defer(u64 n, unsigned int arg)
+static u64 flood(u64 n, void (*publish)(struct node *node))
 {
 	u64 begin = bench_used_kb(), peak = begin;
 	struct node *node;
@@ -90,40 +92,48 @@ u64 bench_peer_rcu_defer(u64 n, unsigned int arg)
 		if (!node)
 			break;
 		node->a[0] = n;
-		kvfree_rcu(node, rcu);
+		node->a[1] = 0;
+		node->a[2] = 0;
+		publish(node);
 		if (n % LOOK == 0) {
 			peak = max(peak, bench_used_kb());
-			cond_resched();
+			bench_breathe();
 		}
 	}
 	return peak - begin;
 }
 
-static atomic_long_t drops;
+static void publish_free(struct node *node)
+{
+	struct node *old = unrcu_pointer(xchg(&current_node, RCU_INITIALIZER(node)));
+
+	kvfree_rcu(old, rcu);
+}
+
+u64 bench_peer_rcu_defer(u64 n, unsigned int arg)
+{
+	return flood(n, publish_free);
+}
+
+static atomic64_t drops;
 
 static void node_drop(struct rcu_head *rcu)
 {
 	struct node *node = container_of(rcu, struct node, rcu);
 
-	atomic_long_inc(&drops);
+	atomic64_inc(&drops);
 	kfree(node);
+}
+
+static void publish_drop(struct node *node)
+{
+	struct node *old = unrcu_pointer(xchg(&counted_node, RCU_INITIALIZER(node)));
+
+	if (old)
+		call_rcu(&old->rcu, node_drop);
 }
 
 u64 bench_peer_rcu_defer_drop(u64 n, unsigned int arg)
 {
-	u64 begin = bench_used_kb(), peak = begin;
-	struct node *node;
-
-	while (n--) {
-		node = kmalloc_obj(*node);
-		if (!node)
-			break;
-		node->a[0] = n;
-		call_rcu(&node->rcu, node_drop);
-		if (n % LOOK == 0) {
-			peak = max(peak, bench_used_kb());
-			cond_resched();
-		}
-	}
-	return peak - begin;
+	return flood(n, publish_drop);
 }

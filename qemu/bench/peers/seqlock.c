@@ -34,7 +34,7 @@ u64 bench_peer_seqlock_read(u64 n, unsigned int arg)
 		} while (read_seqretry(&locked.lock, seq));
 		sum += p.a[0] + p.a[1] + p.a[2];
 	}
-	OPTIMIZER_HIDE_VAR(sum);
+	WRITE_ONCE(bench_sink, sum);
 	return 0;
 }
 
@@ -49,7 +49,7 @@ u64 bench_peer_seqlock_read_excl(u64 n, unsigned int arg)
 		read_sequnlock_excl(&locked.lock);
 		sum += p.a[0] + p.a[1] + p.a[2];
 	}
-	OPTIMIZER_HIDE_VAR(sum);
+	WRITE_ONCE(bench_sink, sum);
 	return 0;
 }
 

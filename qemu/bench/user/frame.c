@@ -168,7 +168,8 @@ static void run(const struct row *row)
 		__u64 best[] = { ~0ull, ~0ull };
 
 		for (i = 0; i < 2 * RUNS; i++) {
-			side = i % 2;
+			/* Each side is first in every other round. */
+			side = (i + round + WARM_UP) % 2;
 			ns = row->measure(row->schemes[side], row->parties, row->cpus, n[side]);
 			if (ns < best[side])
 				best[side] = ns;
@@ -204,19 +205,22 @@ static long long slab_bytes(void)
 }
 
 /*
- * Kernel memory of one object: the mean of MANY that are made when FIRST exist
+ * Kernel memory of one object: the mean of many that are made when others exist
  * already and have used up what the slabs had left.
  */
 static long long memory(const struct scheme *scheme, unsigned int parties)
 {
-	enum { FIRST = 200, MANY = 400 };
-	void *s[FIRST + MANY];
+	unsigned int first = 2000 / parties;
+	unsigned int all = 3 * first;
 	long long begin = 0;
 	long long end;
-	int i;
+	unsigned int i;
+	void **s = calloc(all, sizeof(*s));
 
-	for (i = 0; i < FIRST + MANY; i++) {
-		if (i == FIRST)
+	if (!s)
+		fail("calloc", scheme->name);
+	for (i = 0; i < all; i++) {
+		if (i == first)
 			begin = slab_bytes();
 		s[i] = scheme->create(parties);
 		if (!s[i])
@@ -225,7 +229,8 @@ static long long memory(const struct scheme *scheme, unsigned int parties)
 	end = slab_bytes();
 	while (i--)
 		scheme->destroy(s[i]);
-	return (end - begin) / MANY;
+	free(s);
+	return (end - begin) / (all - first);
 }
 
 int main(int argc, char **argv)

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A field is made by the macro, which knows its place.
+
+//~ ERROR call to unsafe function
+
+use quiesce::{seq_field, seqlock::Field};
+
+/// Makes one.
+pub fn field() -> Field<(u32, u32), u32> {
+    #[cfg(not(fixed))]
+    return Field::new(400, |v| v.cast());
+    #[cfg(fixed)]
+    return seq_field!((u32, u32), 1);
+}

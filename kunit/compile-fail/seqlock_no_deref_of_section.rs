@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A read section gives no reference to what a writer may be storing to.
+
+//~ ERROR type `ReadSection<'_, bool>` cannot be dereferenced
+
+use quiesce::seqlock::SeqLock;
+
+/// Reads.
+pub fn read(lock: &SeqLock<bool>) -> bool {
+    #[cfg(not(fixed))]
+    let guard = lock.begin();
+    #[cfg(fixed)]
+    let guard = lock.read_begin();
+    *guard
+}

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A raw pointer is not sent to other tasks unseen.
+
+//~ ERROR `*mut u32` cannot be sent between threads safely
+
+use quiesce::seqlock::SeqLock;
+
+#[cfg(not(fixed))]
+type Address = *mut u32;
+#[cfg(fixed)]
+type Address = usize;
+
+/// Reads.
+pub fn read(lock: &SeqLock<Address>) -> Address {
+    lock.read()
+}

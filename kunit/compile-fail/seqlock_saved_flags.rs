@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Where the interrupt state is saved is not the caller's business.
+
+//~ ERROR mismatched types
+
+use quiesce::seqlock::{SeqLock, SeqLockMode};
+
+/// Writes.
+pub fn write(lock: &SeqLock<u32>) {
+    #[cfg(not(fixed))]
+    let flags = Some(0usize);
+    #[cfg(fixed)]
+    let flags = None;
+    *lock.lock(SeqLockMode::WriteLockCpuirqSave(flags)) = 1;
+}

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A lock with readers in softirqs has no writer that leaves bottom halves enabled.
+
+//~ ERROR a section in mode `quiesce::seqlock::Preempt` is too weak for a lock with readers in `quiesce::seqlock::Bh` context
+
+use quiesce::seqlock::{Bh, SeqLock};
+
+/// Writes.
+pub fn write(lock: &SeqLock<u64, Bh>) {
+    #[cfg(not(fixed))]
+    drop(lock.try_write());
+    #[cfg(fixed)]
+    drop(lock.try_write_bh());
+}

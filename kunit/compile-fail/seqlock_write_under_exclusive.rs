@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The seed's own example, which optimistic readers would take for consistent.
+
+//~ ERROR cannot assign to data in dereference of `ExclusiveGuard
+
+use quiesce::seqlock::{SeqLock, SeqLockMode};
+
+/// Writes.
+pub fn write(lock: &SeqLock<u32>) {
+    #[cfg(not(fixed))]
+    let mut guard = lock.lock(SeqLockMode::ReadExclusiveLock);
+    #[cfg(fixed)]
+    let mut guard = lock.lock(SeqLockMode::WriteLock);
+    *guard = 1;
+    lock.unlock(guard);
+}

@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `Rundown<T, R>`.
+
+use super::Form;
+use crate::support;
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Full, //
+        },
+        Arc, //
+    },
+    time::msecs_to_jiffies, //
+};
+use quiesce::rundown::{
+    HasRundown,
+    PerCpuRundownRef,
+    Rundown,
+    RundownError,
+    RundownRef, //
+};
+
+fn object<R: Form>(value: u64) -> Result<Arc<Rundown<[u64; 3], R>>>
+where
+    R: Make,
+{
+    R::object([value; 3])
+}
+
+/// How an object of either form is made.
+trait Make: Form {
+    fn object<T: Send + Sync>(value: T) -> Result<Arc<Rundown<T, Self>>>;
+}
+
+impl Make for RundownRef {
+    fn object<T: Send + Sync>(value: T) -> Result<Arc<Rundown<T, Self>>> {
+        Ok(Arc::new(Rundown::new(value), GFP_KERNEL)?)
+    }
+}
+
+impl Make for PerCpuRundownRef {
+    fn object<T: Send + Sync>(value: T) -> Result<Arc<Rundown<T, Self>>> {
+        Arc::pin_init(
+            Rundown::pin_init(PerCpuRundownRef::new(), value),
+            GFP_KERNEL,
+        )
+    }
+}
+
+fn life<R: Make>() -> Result {
+    let object = object::<R>(1)?;
+    {
+        let guard = object.try_acquire()?;
+        ensure_eq!(*guard, [1; 3]);
+        let owned = HasRundown::try_acquire_arc(object.clone())?;
+        ensure_eq!(owned[2], 1);
+    }
+    let mut value = object.wait_for_rundown()?;
+    ensure!(object.try_acquire().is_err());
+    *value = [2; 3];
+    drop(value);
+    // It stays run down; the next who waits has it.
+    ensure!(object.try_acquire().is_err());
+    let mut value = object.wait_for_rundown_timeout(0)?;
+    ensure_eq!(*value, [2; 3]);
+    value[0] = 3;
+    value.re_arm();
+    ensure_eq!(*object.try_acquire()?, [3, 2, 2]);
+
+    let (value, vacant) = object.wait_for_rundown_killable()?.take();
+    ensure_eq!(value, [3, 2, 2]);
+    drop(vacant);
+    ensure_eq!(
+        object.wait_for_rundown_interruptible().err(),
+        Some(RundownError::Vacant)
+    );
+    ensure!(object.try_acquire().is_err());
+    object.vacancy()?.fill([4; 3]);
+    ensure_eq!(*object.try_acquire()?, [4; 3]);
+    ensure_eq!(object.vacancy().err(), Some(RundownError::NotDrained));
+    let value = object.wait_for_rundown()?;
+    ensure_eq!(object.vacancy().err(), Some(RundownError::NotDrained));
+    drop(value);
+    ensure_eq!(object.vacancy().err(), Some(RundownError::Occupied));
+    let (_, vacant) = object.wait_for_rundown()?.take();
+    let mut value = vacant.put([5; 3]);
+    value[1] = 6;
+    value.re_arm();
+    ensure_eq!(*object.try_acquire()?, [5, 6, 5]);
+    Ok(())
+}
+
+/// While somebody has the value, others wait, and cannot arm or resurrect the object.
+fn exclusive<R: Make>() -> Result {
+    let object = object::<R>(1)?;
+    let value = object.wait_for_rundown()?;
+    ensure!(object.rundown_completed());
+    ensure_eq!(
+        object.wait_for_rundown_timeout(msecs_to_jiffies(5)).err(),
+        Some(RundownError::TimedOut)
+    );
+    ensure!(object.resurrect().is_err());
+    ensure!(!object.begin_rundown());
+    ensure!(object.try_acquire().is_err());
+    value.re_arm();
+    ensure!(object.try_acquire().is_ok());
+    Ok(())
+}
+
+/// A leaked exclusive value keeps others out for ever, and no longer than that.
+fn leaked_exclusive<R: Make>() -> Result {
+    let object = object::<R>(1)?;
+    core::mem::forget(object.wait_for_rundown()?);
+    ensure_eq!(
+        object.wait_for_rundown_timeout(msecs_to_jiffies(5)).err(),
+        Some(RundownError::TimedOut)
+    );
+    ensure!(object.try_acquire().is_err());
+    Ok(())
+}
+
+/// Several tasks change the value in turn, and others look at it: nobody sees a half of it.
+fn replaced_in_use<R: Make>(rounds: u64) -> Result {
+    struct Shared<R: Make> {
+        object: Arc<Rundown<[u64; 3], R>>,
+        torn: Atomic<u32>,
+        overlaps: Atomic<u32>,
+        inside: Atomic<u32>,
+        seen: Atomic<u32>,
+    }
+
+    let shared = Arc::new(
+        Shared::<R> {
+            object: object::<R>(0)?,
+            torn: Atomic::new(0),
+            overlaps: Atomic::new(0),
+            inside: Atomic::new(0),
+            seen: Atomic::new(0),
+        },
+        GFP_KERNEL,
+    )?;
+    let mut threads = KVec::new();
+    for _ in 0..2 {
+        let s = shared.clone();
+        threads.push(
+            support::spawn(c"rundown_reader", move || loop {
+                let last = match s.object.try_acquire() {
+                    Ok(value) => {
+                        s.seen.fetch_add(1, Full);
+                        if value[0] != value[1] || value[0] != value[2] {
+                            s.torn.fetch_add(1, Full);
+                        }
+                        value[0] == u64::MAX
+                    }
+                    Err(_) => false,
+                };
+                if last {
+                    break;
+                }
+                support::cond_resched();
+            })?,
+            GFP_KERNEL,
+        )?;
+    }
+    let mut writers = KVec::new();
+    for _ in 0..2 {
+        let s = shared.clone();
+        writers.push(
+            support::spawn(c"rundown_writer", move || {
+                for _ in 0..rounds {
+                    let Ok(mut value) = s.object.wait_for_rundown() else {
+                        s.torn.fetch_add(1, Full);
+                        continue;
+                    };
+                    if s.inside.fetch_add(1, Full) != 0 {
+                        s.overlaps.fetch_add(1, Full);
+                    }
+                    for field in value.iter_mut() {
+                        *field += 1;
+                    }
+                    s.inside.fetch_sub(1, Full);
+                    value.re_arm();
+                    support::cond_resched();
+                }
+            })?,
+            GFP_KERNEL,
+        )?;
+    }
+    drop(writers);
+    let mut value = shared.object.wait_for_rundown()?;
+    let sum = *value;
+    *value = [u64::MAX; 3];
+    value.re_arm();
+    drop(threads);
+    ensure_eq!(sum, [2 * rounds; 3]);
+    ensure_eq!(shared.torn.load(Acquire), 0);
+    ensure_eq!(shared.overlaps.load(Acquire), 0);
+    ensure!(shared.seen.load(Acquire) > 0);
+    Ok(())
+}
+
+/// The value is dropped with the object, or by who took it, and once.
+fn drops<R: Make>() -> Result {
+    struct Counted(Arc<Atomic<u32>>);
+
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Full);
+        }
+    }
+
+    let count = Arc::new(Atomic::new(0), GFP_KERNEL)?;
+    let object = R::object(Counted(count.clone()))?;
+    drop(object);
+    ensure_eq!(count.load(Acquire), 1);
+
+    let object = R::object(Counted(count.clone()))?;
+    let (value, vacant) = object.wait_for_rundown()?.take();
+    drop(value);
+    ensure_eq!(count.load(Acquire), 2);
+    vacant.fill(Counted(count.clone()));
+    let guard = HasRundown::try_acquire_arc(object)?;
+    ensure_eq!(count.load(Acquire), 2);
+    // The guard was the last owner.
+    drop(guard);
+    ensure_eq!(count.load(Acquire), 3);
+    Ok(())
+}
+
+#[kunit_tests(quiesce_rundown_data)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn life_word() -> Result {
+        life::<RundownRef>()
+    }
+
+    #[test]
+    fn life_percpu() -> Result {
+        life::<PerCpuRundownRef>()
+    }
+
+    #[test]
+    fn exclusive_word() -> Result {
+        exclusive::<RundownRef>()
+    }
+
+    #[test]
+    fn exclusive_percpu() -> Result {
+        exclusive::<PerCpuRundownRef>()
+    }
+
+    #[test]
+    fn leaked_exclusive_word() -> Result {
+        leaked_exclusive::<RundownRef>()
+    }
+
+    #[test]
+    fn leaked_exclusive_percpu() -> Result {
+        leaked_exclusive::<PerCpuRundownRef>()
+    }
+
+    #[test]
+    fn replaced_in_use_word() -> Result {
+        replaced_in_use::<RundownRef>(300)
+    }
+
+    #[test]
+    fn replaced_in_use_percpu() -> Result {
+        replaced_in_use::<PerCpuRundownRef>(15)
+    }
+
+    #[test]
+    fn drops_word() -> Result {
+        drops::<RundownRef>()
+    }
+
+    #[test]
+    fn drops_percpu() -> Result {
+        drops::<PerCpuRundownRef>()
+    }
+
+    #[test]
+    fn born_vacant() -> Result {
+        static TABLE: Rundown<u32> = Rundown::new_vacant();
+
+        // The suite may run again: then the last run's value is there.
+        if let Ok(value) = TABLE.wait_for_rundown() {
+            drop(value.take());
+        }
+        assert!(TABLE.try_acquire().is_err());
+        assert_eq!(TABLE.wait_for_rundown().err(), Some(RundownError::Vacant));
+        TABLE.vacancy()?.fill(5);
+        let five = *TABLE.try_acquire()?;
+        assert_eq!(five, 5);
+        Ok(())
+    }
+}

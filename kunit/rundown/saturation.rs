@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The edges of the count: what cannot be counted is leaked, with a warning.
+
+use super::complaining;
+use kernel::prelude::*;
+use quiesce::rundown::{
+    HasRundown,
+    RundownError,
+    RundownProtect,
+    RundownRef, //
+};
+
+/// The largest number of holders that the word can hold.
+const EDGE: usize = usize::MAX >> 2;
+
+const TOO_MANY: &str = "WARNING: .*rundown_too_many_holders";
+
+fn at(holders: usize) -> RundownRef {
+    let mut r = RundownRef::new();
+    r.set_holders_for_test(holders);
+    r
+}
+
+/// A saturated object is as good as leaked: it never ends, and says so at once.
+fn is_saturated(r: &RundownRef) -> Result {
+    ensure_eq!(r.holders(), usize::MAX);
+    ensure_eq!(r.wait_for_rundown(), Err(RundownError::Saturated));
+    ensure_eq!(r.re_init(), Err(RundownError::Saturated));
+    ensure!(!r.rundown_completed());
+    ensure!(r.try_acquire().is_err());
+    Ok(())
+}
+
+fn clone_over_the_edge() -> Result {
+    let r = at(EDGE - 1);
+    let guard = r.try_acquire()?;
+    ensure_eq!(r.holders(), EDGE);
+    let second = complaining(TOO_MANY, || guard.clone());
+    // Once is enough.
+    let third = second.clone();
+    drop(guard);
+    drop(second);
+    drop(third);
+    is_saturated(&r)
+}
+
+/// The fast acquisition does not look; the next release does.
+fn acquire_over_the_edge() -> Result {
+    let r = at(EDGE - 1);
+    let last = r.try_acquire()?;
+    let over = r.try_acquire()?;
+    let more = r.try_acquire()?;
+    complaining(TOO_MANY, || drop(more));
+    drop(over);
+    drop(last);
+    is_saturated(&r)
+}
+
+/// Many at once are refused long before, and nothing is lost.
+fn many_over_the_edge() -> Result {
+    let r = at(0);
+    let step = usize::MAX >> 4;
+    let mut all = KVec::new();
+    loop {
+        match r.try_acquire_many(step) {
+            Ok(guards) => all.push(guards.unbind(), GFP_KERNEL)?,
+            Err(err) => {
+                ensure_eq!(err, RundownError::Overflow);
+                break;
+            }
+        }
+    }
+    ensure_eq!(r.holders(), step * all.len());
+    ensure!(all.len() >= 2);
+    drop(r.try_acquire()?);
+    drop(all);
+    ensure_eq!(r.holders(), 0);
+    r.wait_for_rundown()?;
+    Ok(())
+}
+
+/// Powers of two of acquisitions, given back in another order.
+fn powers_of_two() -> Result {
+    let r = at(0);
+    let mut all = KVec::new();
+    let mut sum = 0;
+    for k in 0..usize::BITS - 4 {
+        all.push(r.try_acquire_many(1 << k)?.unbind(), GFP_KERNEL)?;
+        sum += 1 << k;
+    }
+    ensure_eq!(r.holders(), sum);
+    let mut merged = all.pop().ok_or(EINVAL)?;
+    for guards in all {
+        ensure!(merged.merge(guards).is_ok());
+    }
+    ensure_eq!(merged.count(), sum);
+    while merged.count() > 1 {
+        drop(merged.split(merged.count() / 2)?);
+    }
+    ensure_eq!(r.holders(), 1);
+    drop(merged);
+    r.wait_for_rundown()?;
+    Ok(())
+}
+
+#[kunit_tests(quiesce_rundown_saturation)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clone_over_the_edge() -> Result {
+        super::clone_over_the_edge()
+    }
+
+    #[test]
+    fn acquire_over_the_edge() -> Result {
+        super::acquire_over_the_edge()
+    }
+
+    #[test]
+    fn many_over_the_edge() -> Result {
+        super::many_over_the_edge()
+    }
+
+    #[test]
+    fn powers_of_two() -> Result {
+        super::powers_of_two()
+    }
+}

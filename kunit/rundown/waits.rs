@@ -1,0 +1,345 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Waits: many at a time, signals, and what others do to the object meanwhile.
+
+use super::Form;
+use crate::support::{
+    self,
+    Thread, //
+};
+use kernel::{
+    bindings,
+    prelude::*,
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Full,
+            Relaxed,
+            Release, //
+        },
+        Arc, //
+    },
+    time::msecs_to_jiffies, //
+};
+use quiesce::rundown::{
+    set_report_interval,
+    HasRundown,
+    PerCpuRundownRef,
+    RundownError,
+    RundownRef,
+    Wait, //
+};
+
+/// What a number of waiters were told.
+struct Told {
+    ok: Atomic<u32>,
+    resurrected: Atomic<u32>,
+    other: Atomic<u32>,
+    started: Atomic<u32>,
+}
+
+impl Told {
+    fn new() -> Result<Arc<Self>> {
+        Ok(Arc::new(
+            Self {
+                ok: Atomic::new(0),
+                resurrected: Atomic::new(0),
+                other: Atomic::new(0),
+                started: Atomic::new(0),
+            },
+            GFP_KERNEL,
+        )?)
+    }
+
+    fn all(&self) -> (u32, u32, u32) {
+        (
+            self.ok.load(Acquire),
+            self.resurrected.load(Acquire),
+            self.other.load(Acquire),
+        )
+    }
+
+    fn waiter<R: Form>(this: &Arc<Self>, r: &Arc<R>, how: Wait) -> Result<Thread> {
+        let (this, r) = (this.clone(), r.clone());
+        support::spawn(c"rundown_waiter", move || {
+            this.started.fetch_add(1, Full);
+            match r.wait_with(how) {
+                Ok(()) => &this.ok,
+                Err(RundownError::Resurrected) => &this.resurrected,
+                Err(_) => &this.other,
+            }
+            .fetch_add(1, Full);
+        })
+    }
+
+    /// Until so many have started, and some time to fall asleep.
+    fn await_started(&self, n: u32) {
+        while self.started.load(Acquire) < n {
+            support::msleep(1);
+        }
+        support::msleep(20);
+    }
+}
+
+const WAITERS: u32 = 4;
+
+fn waiters<R: Form>(r: &Arc<R>, told: &Arc<Told>) -> Result<KVec<Thread>> {
+    let mut threads = KVec::new();
+    for i in 0..WAITERS {
+        let how = if i % 2 == 0 {
+            Wait::uninterruptible()
+        } else {
+            Wait::interruptible().timeout(msecs_to_jiffies(60_000))
+        };
+        threads.push(Told::waiter(told, r, how)?, GFP_KERNEL)?;
+    }
+    told.await_started(WAITERS);
+    Ok(threads)
+}
+
+fn many_waiters<R: Form>() -> Result {
+    let r = R::live()?;
+    let told = Told::new()?;
+    let guard = HasRundown::try_acquire_arc(r.clone())?;
+    let threads = waiters(&r, &told)?;
+    let before = told.all();
+    drop(guard);
+    drop(threads);
+    ensure_eq!(before, (0, 0, 0));
+    ensure_eq!(told.all(), (WAITERS, 0, 0));
+    Ok(())
+}
+
+/// Waiters miss no rundown though the object is live again before they run.
+fn re_armed_at_once<R: Form>() -> Result {
+    for _ in 0..10 {
+        let r = R::live()?;
+        let told = Told::new()?;
+        let guard = HasRundown::try_acquire_arc(r.clone())?;
+        let threads = waiters(&r, &told)?;
+        drop(guard);
+        while r.re_init().is_err() {
+            support::cpu_relax();
+        }
+        let after = r.try_acquire().is_ok();
+        drop(threads);
+        ensure!(after);
+        ensure_eq!(told.all(), (WAITERS, 0, 0));
+    }
+    Ok(())
+}
+
+fn resurrected_under_waiters<R: Form>() -> Result {
+    let r = R::live()?;
+    let told = Told::new()?;
+    let guard = HasRundown::try_acquire_arc(r.clone())?;
+    let threads = waiters(&r, &told)?;
+    let ret = r.resurrect();
+    drop(threads);
+    drop(guard);
+    ensure_eq!(ret, Ok(()));
+    ensure_eq!(told.all(), (0, WAITERS, 0));
+    // It can be run down as if nothing had been.
+    ensure_eq!(r.wait_for_rundown(), Ok(()));
+    Ok(())
+}
+
+/// A last release and a resurrection at the same time: either wins, and the waiter learns who.
+fn resurrect_races_with_wait<R: Form>(rounds: u32) -> Result {
+    let r = R::live()?;
+    let told = Told::new()?;
+    let mut resurrected = 0;
+    for round in 0..rounds {
+        let guard = HasRundown::try_acquire_arc(r.clone())?;
+        let waiter = Told::waiter(&told, &r, Wait::uninterruptible())?;
+        while !r.is_rundown_requested() {
+            support::cond_resched();
+        }
+        let releaser = support::spawn(c"rundown_releaser", move || {
+            support::udelay(round % 50);
+            drop(guard);
+        })?;
+        let won = r.resurrect().is_ok();
+        releaser.join();
+        waiter.join();
+        resurrected += u32::from(won);
+        ensure_eq!(told.all(), (round + 1 - resurrected, resurrected, 0));
+        if won {
+            ensure!(!r.is_rundown_requested());
+        } else {
+            r.re_init()?;
+        }
+    }
+    pr_info!("{} of {} were resurrected\n", resurrected, rounds);
+    Ok(())
+}
+
+/// Runs `f` in a thread that has the signal `signal` pending, or gets it after a while.
+fn with_signal<R, F>(signal: u32, pending: bool, f: F) -> Result<R>
+where
+    R: Copy + Send + Sync + 'static,
+    F: FnOnce() -> R + Send + 'static,
+{
+    struct Shared<R> {
+        task: Atomic<*mut bindings::task_struct>,
+        over: Atomic<bool>,
+        ret: kernel::sync::SetOnce<R>,
+    }
+
+    let shared = Arc::new(
+        Shared {
+            task: Atomic::new(core::ptr::null_mut()),
+            over: Atomic::new(false),
+            ret: kernel::sync::SetOnce::new(),
+        },
+        GFP_KERNEL,
+    )?;
+    let theirs = shared.clone();
+    let send = move |task| {
+        // SAFETY: The task is alive: it is this one, or waits for `over`.
+        unsafe { bindings::send_sig(signal as _, task, 1) };
+    };
+    let thread = support::spawn(c"rundown_signal", move || {
+        // SAFETY: A thread may allow itself signals, and knows itself.
+        let task = unsafe {
+            bindings::kernel_sigaction(signal as _, Some(core::mem::transmute::<usize, _>(2)));
+            bindings::get_current()
+        };
+        if pending {
+            send(task);
+        }
+        theirs.task.store(task, Release);
+        theirs.ret.populate(f());
+        while !theirs.over.load(Acquire) {
+            support::msleep(1);
+        }
+    })?;
+    while shared.task.load(Acquire).is_null() {
+        support::msleep(1);
+    }
+    if !pending {
+        support::msleep(20);
+        send(shared.task.load(Relaxed));
+    }
+    shared.over.store(true, Release);
+    thread.join();
+    shared.ret.copy().ok_or(EINVAL)
+}
+
+fn signals<R: Form>() -> Result {
+    for pending in [true, false] {
+        let r = R::live()?;
+        let guard = HasRundown::try_acquire_arc(r.clone())?;
+        let theirs = r.clone();
+        let ret = with_signal(bindings::SIGUSR1, pending, move || {
+            theirs.wait_for_rundown_interruptible()
+        });
+        ensure_eq!(ret, Ok(Err(RundownError::Interrupted)));
+
+        let theirs = r.clone();
+        let ret = with_signal(bindings::SIGKILL, pending, move || {
+            theirs.wait_for_rundown_killable()
+        });
+        ensure_eq!(ret, Ok(Err(RundownError::Interrupted)));
+
+        // Of another signal, and of any, these take no notice.
+        let theirs = r.clone();
+        let ret = with_signal(bindings::SIGUSR1, pending, move || {
+            theirs.wait_with(Wait::killable().timeout(msecs_to_jiffies(40)))
+        });
+        ensure_eq!(ret, Ok(Err(RundownError::TimedOut)));
+        let theirs = r.clone();
+        let ret = with_signal(bindings::SIGKILL, pending, move || {
+            theirs.wait_for_rundown_timeout(msecs_to_jiffies(40))
+        });
+        ensure_eq!(ret, Ok(Err(RundownError::TimedOut)));
+
+        drop(guard);
+        // What is over is over, whatever is pending.
+        let theirs = r.clone();
+        r.wait_for_rundown()?;
+        let ret = with_signal(bindings::SIGUSR1, true, move || {
+            theirs.wait_for_rundown_interruptible()
+        });
+        ensure_eq!(ret, Ok(Ok(())));
+    }
+    Ok(())
+}
+
+fn reports<R: Form>() -> Result {
+    let r = R::live()?;
+    let guards = r.try_acquire_many(3)?.unbind();
+    let before = set_report_interval(20);
+    pr_info!("a report about 3 holders has to follow\n");
+    let ret = r.wait_for_rundown_timeout(msecs_to_jiffies(50));
+    set_report_interval(before);
+    drop(guards);
+    ensure_eq!(ret, Err(RundownError::TimedOut));
+    Ok(())
+}
+
+#[kunit_tests(quiesce_rundown_waits)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_waiters_word() -> Result {
+        many_waiters::<RundownRef>()
+    }
+
+    #[test]
+    fn many_waiters_percpu() -> Result {
+        many_waiters::<PerCpuRundownRef>()
+    }
+
+    #[test]
+    fn re_armed_at_once_word() -> Result {
+        re_armed_at_once::<RundownRef>()
+    }
+
+    #[test]
+    fn re_armed_at_once_percpu() -> Result {
+        re_armed_at_once::<PerCpuRundownRef>()
+    }
+
+    #[test]
+    fn resurrected_under_waiters_word() -> Result {
+        resurrected_under_waiters::<RundownRef>()
+    }
+
+    #[test]
+    fn resurrected_under_waiters_percpu() -> Result {
+        resurrected_under_waiters::<PerCpuRundownRef>()
+    }
+
+    #[test]
+    fn resurrect_races_with_wait_word() -> Result {
+        resurrect_races_with_wait::<RundownRef>(200)
+    }
+
+    #[test]
+    fn resurrect_races_with_wait_percpu() -> Result {
+        resurrect_races_with_wait::<PerCpuRundownRef>(30)
+    }
+
+    #[test]
+    fn signals_word() -> Result {
+        signals::<RundownRef>()
+    }
+
+    #[test]
+    fn signals_percpu() -> Result {
+        signals::<PerCpuRundownRef>()
+    }
+
+    #[test]
+    fn reports_word() -> Result {
+        reports::<RundownRef>()
+    }
+
+    #[test]
+    fn reports_percpu() -> Result {
+        reports::<PerCpuRundownRef>()
+    }
+}

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Suites of `quiesce::seqlock`.
+
+mod broken;
+mod c;
+mod count;
+mod facade;
+mod latch;
+mod modes;
+mod order;
+mod payload;
+mod read;
+mod stress;

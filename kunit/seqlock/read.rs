@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Optimistic readers, each way of reading.
+
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
+use quiesce::{
+    new_seqlock, seq_field,
+    seqlock::{
+        Bh,
+        Irq,
+        RawSeqLock,
+        Retry,
+        SeqLock, //
+    },
+    seqlock_static,
+};
+
+use crate::support;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Inner {
+    tag: u16,
+    pair: (u8, u8),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Value {
+    first: u64,
+    flag: bool,
+    inner: Inner,
+    last: u32,
+}
+
+const VALUE: Value = Value {
+    first: 1,
+    flag: true,
+    inner: Inner {
+        tag: 2,
+        pair: (3, 4),
+    },
+    last: 5,
+};
+
+seqlock_static! {
+    static PLAIN: SeqLock<Value> = VALUE;
+    static IRQ: SeqLock<u64, Irq> = 11;
+    static RAW: RawSeqLock<[u8; 13], Irq> = [7; 13];
+}
+
+#[kunit_tests(quiesce_seqlock_read)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_way_reads_the_value() -> Result {
+        let lock = KBox::pin_init(new_seqlock!(VALUE), GFP_KERNEL)?;
+        assert_eq!(lock.read(), VALUE);
+        assert_eq!(lock.try_read(), Some(VALUE));
+        assert_eq!(lock.read_or_lock::<3>(), VALUE);
+        assert_eq!(lock.read_or_lock::<0>(), VALUE);
+        assert_eq!(lock.begin().load().validate(), Ok(VALUE));
+        assert_eq!(lock.read_field(seq_field!(Value, first)), 1);
+        assert!(lock.read_field(seq_field!(Value, flag)));
+        assert_eq!(lock.read_field(seq_field!(Value, inner)), VALUE.inner);
+        assert_eq!(lock.read_field(seq_field!(Value, inner.tag)), 2);
+        assert_eq!(lock.read_field(seq_field!(Value, inner.pair.1)), 4);
+        assert_eq!(lock.read_field(seq_field!(Value, last)), 5);
+        let both = lock.read_with(|s| {
+            let first = s.field(seq_field!(Value, first));
+            let last = s.field(seq_field!(Value, last));
+            Ok((first.validate()?, last.validate()?))
+        });
+        assert_eq!(both, (1, 5));
+        assert_eq!(*lock.read_exclusive(), VALUE);
+        Ok(())
+    }
+
+    #[test]
+    fn a_field_is_written_alone() -> Result {
+        let lock = KBox::pin_init(new_seqlock!(VALUE), GFP_KERNEL)?;
+        let mut guard = lock.write();
+        guard.set_field(seq_field!(Value, flag), false);
+        guard.set_field(seq_field!(Value, inner.pair.0), 9);
+        guard.set_field(seq_field!(Value, last), u32::MAX);
+        drop(guard);
+        let expected = Value {
+            flag: false,
+            inner: Inner {
+                tag: 2,
+                pair: (9, 4),
+            },
+            last: u32::MAX,
+            ..VALUE
+        };
+        assert_eq!(lock.read(), expected);
+        Ok(())
+    }
+
+    #[test]
+    fn a_write_section_is_seen() -> Result {
+        let lock = KBox::pin_init(new_seqlock!(VALUE), GFP_KERNEL)?;
+        let before = lock.begin();
+        let guard = lock.write();
+        let seen = (
+            before.retry(),
+            before.load().validate(),
+            before.field(seq_field!(Value, last)).validate(),
+            lock.try_read(),
+            lock.try_begin().is_some(),
+        );
+        drop(guard);
+        let after = (before.retry(), before.load().validate());
+        assert_eq!(seen, (true, Err(Retry), Err(Retry), None, false));
+        assert_eq!(after, (true, Err(Retry)));
+        assert_eq!(lock.begin().load().validate(), Ok(VALUE));
+        // An exclusive reader is not.
+        let section = lock.begin();
+        drop(lock.read_exclusive());
+        assert_eq!(section.load().validate(), Ok(VALUE));
+        Ok(())
+    }
+
+    #[test]
+    fn a_copy_of_before_a_write_is_not_valid_after_it() -> Result {
+        let lock = KBox::pin_init(new_seqlock!(VALUE), GFP_KERNEL)?;
+        let section = lock.begin();
+        let copy = section.load();
+        lock.write().set_field(seq_field!(Value, last), 6);
+        assert_eq!(copy.validate(), Err(Retry));
+        Ok(())
+    }
+
+    #[test]
+    fn read_with_goes_round_until_whole() -> Result {
+        let lock = KBox::pin_init(new_seqlock!(VALUE), GFP_KERNEL)?;
+        let mut rounds = 0;
+        let last = lock.read_with(|s| {
+            rounds += 1;
+            let copy = s.field(seq_field!(Value, last));
+            if rounds < 3 {
+                lock.write()
+                    .set_field(seq_field!(Value, last), 100 + rounds);
+            }
+            copy.validate()
+        });
+        assert_eq!((rounds, last), (3, 102));
+        Ok(())
+    }
+
+    #[test]
+    fn read_or_lock_takes_the_lock_when_disturbed() -> Result {
+        let lock = Arc::pin_init(new_seqlock!(SeqLock<u64, Bh>, 1), GFP_KERNEL)?;
+        let theirs = lock.clone();
+        let writer = support::spawn(c"seqlock-writer", move || {
+            for _ in 0..50 {
+                let mut guard = theirs.write_bh();
+                support::udelay(20);
+                guard.update(|v| *v += 1);
+            }
+        })?;
+        let mut last = 0;
+        let mut ordered = true;
+        for _ in 0..200 {
+            let value = lock.read_or_lock::<1>();
+            ordered &= value >= last;
+            last = value;
+        }
+        writer.join();
+        assert!(ordered);
+        assert_eq!(lock.read(), 51);
+        Ok(())
+    }
+
+    #[test]
+    fn statics_need_no_initialisation() -> Result {
+        assert_eq!(PLAIN.read(), VALUE);
+        PLAIN.write().set_field(seq_field!(Value, last), 50);
+        assert_eq!(PLAIN.read().last, 50);
+        PLAIN.write().set(VALUE);
+        IRQ.write_irq().update(|v| *v += 1);
+        assert_eq!(*IRQ.read_exclusive_irqsave(), 12);
+        IRQ.write_irq().set(11);
+        RAW.write_irq().set([8; 13]);
+        assert_eq!(RAW.read(), [8; 13]);
+        RAW.write_irq().set([7; 13]);
+        let seen = support::in_hardirq(|| (IRQ.try_read(), RAW.read()));
+        assert_eq!(seen, Some((Some(11), [7; 13])));
+        Ok(())
+    }
+
+    #[test]
+    fn a_pinned_lock_gives_its_value_back() -> Result {
+        let mut lock = KBox::pin_init(new_seqlock!(SeqLock<u64>, 1, c"named"), GFP_KERNEL)?;
+        *lock.as_mut().value_mut() += 1;
+        assert_eq!(lock.read(), 2);
+        Ok(())
+    }
+
+    #[test]
+    fn readers_in_interrupts() -> Result {
+        let bh = KBox::pin_init(new_seqlock!(SeqLock<u64, Bh>, 3), GFP_KERNEL)?;
+        let irq = KBox::pin_init(new_seqlock!(RawSeqLock<u64, Irq>, 4), GFP_KERNEL)?;
+        let soft = support::in_softirq(|| (bh.read(), irq.read(), bh.read_or_lock::<1>()));
+        let hard = support::in_hardirq(|| (irq.read(), irq.read_or_lock::<1>(), bh.try_read()));
+        // An interrupt within the write section gets an answer too, if it does not ask for one.
+        let guard = bh.write_bh();
+        let within = support::in_hardirq(|| bh.try_read());
+        drop(guard);
+        let nmi = support::in_nmi(|| (bh.try_read(), irq.try_read()));
+        assert_eq!(soft, Some((3, 4, 3)));
+        assert_eq!(hard, Some((4, 4, Some(3))));
+        assert_eq!(within, Some(None));
+        if cfg!(all(CONFIG_X86_64, CONFIG_X86_LOCAL_APIC)) {
+            assert_eq!(nmi, Some((Some(3), Some(4))));
+        }
+        Ok(())
+    }
+}

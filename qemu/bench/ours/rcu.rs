@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! RCU.
+
+use core::hint::black_box;
+use kernel::{
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    },
+};
+use quiesce::rcu::{
+    define_domain,
+    global,
+    AtomicDrop,
+    Domain,
+    InSoftirq,
+    Object,
+    RcuCell,
+    Srcu, //
+};
+
+/// What the peer has in its `struct node`, behind the `rcu_head`.
+type Value = [u64; 3];
+
+/// A value with a destructor, which counts as the peer's callback does.
+struct Counted {
+    _value: Value,
+}
+
+static DROPS: Atomic<i64> = Atomic::new(0);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        DROPS.add(1i64, Relaxed);
+    }
+}
+
+impl AtomicDrop for Counted {}
+
+define_domain! {
+    /// The bench's domain with readers that may sleep.
+    BenchDomain
+}
+
+type Node = Object<Value>;
+type CountedNode = Object<Counted, InSoftirq>;
+
+static CELL: RcuCell<Option<KBox<Node>>> = RcuCell::none();
+static COUNTED: RcuCell<Option<KBox<CountedNode>>> = RcuCell::none();
+static SRCU_CELL: RcuCell<Option<KBox<Node>>, Srcu<BenchDomain>> = RcuCell::none();
+
+extern "C" {
+    fn bench_used_kb() -> u64;
+    fn bench_breathe();
+}
+
+/// How often a flood of deferred frees looks at the memory and lets others run.
+const LOOK: u64 = 4096;
+
+/// Makes what needs memory.
+pub(crate) fn init() -> Result {
+    Srcu::<BenchDomain>::init()?;
+    CELL.publish(Some(KBox::new(Object::new([0; 3]), GFP_KERNEL)?));
+    SRCU_CELL.publish(Some(KBox::new(Object::new([0; 3]), GFP_KERNEL)?));
+    Ok(())
+}
+
+/// Undoes [`init`].
+pub(crate) fn exit() {
+    CELL.publish(None);
+    COUNTED.publish(None);
+    SRCU_CELL.publish(None);
+}
+
+/// Waits until everything that was deferred has been freed.
+pub(crate) fn settle() {
+    let _ = global().barrier();
+}
+
+#[no_mangle]
+fn size_ours_rcu_read(cell: &RcuCell<KBox<Node>>) -> u64 {
+    global().run(|t| cell.read(t)[0])
+}
+
+#[no_mangle]
+extern "C" fn bench_ours_rcu_read(n: u64, _arg: u32) -> u64 {
+    let mut sum = 0u64;
+    for _ in 0..n {
+        sum = sum.wrapping_add(global().run(|t| CELL.read(t).map_or(0, |node| node[0])));
+    }
+    black_box(sum);
+    0
+}
+
+#[no_mangle]
+extern "C" fn bench_ours_srcu_read(n: u64, _arg: u32) -> u64 {
+    let Ok(domain) = Srcu::<BenchDomain>::init() else {
+        return 0;
+    };
+    let mut sum = 0u64;
+    for _ in 0..n {
+        sum = sum.wrapping_add(domain.run(|t| SRCU_CELL.read(t).map_or(0, |node| node[0])));
+    }
+    black_box(sum);
+    0
+}
+
+/// Runs `publish` `n` times; returns by how much the memory in use grew, in kB, at most.
+fn flood(n: u64, mut publish: impl FnMut(u64) -> Result) -> u64 {
+    // SAFETY: No requirements.
+    let begin = unsafe { bench_used_kb() };
+    let mut peak = begin;
+    for i in (0..n).rev() {
+        if publish(i).is_err() {
+            break;
+        }
+        if i % LOOK == 0 {
+            // SAFETY: No requirements of the first; the second is called in process context.
+            unsafe {
+                peak = peak.max(bench_used_kb());
+                bench_breathe();
+            }
+        }
+    }
+    peak - begin
+}
+
+#[no_mangle]
+extern "C" fn bench_ours_rcu_defer(n: u64, _arg: u32) -> u64 {
+    flood(n, |i| {
+        CELL.publish(Some(KBox::new(Object::new([i, 0, 0]), GFP_KERNEL)?));
+        Ok(())
+    })
+}
+
+#[no_mangle]
+extern "C" fn bench_ours_rcu_defer_drop(n: u64, _arg: u32) -> u64 {
+    flood(n, |i| {
+        COUNTED.publish(Some(KBox::new(
+            Object::new_atomic(Counted { _value: [i, 0, 0] }),
+            GFP_KERNEL,
+        )?));
+        Ok(())
+    })
+}

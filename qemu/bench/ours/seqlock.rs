@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Sequence locks.
+
+use core::hint::black_box;
+use quiesce::{
+    seqlock::{
+        Bh,
+        Irq,
+        Preempt,
+        SeqLock, //
+    },
+    seqlock_static, //
+};
+
+/// As the peer's `struct payload`.
+pub(crate) type Payload = [u64; 3];
+
+// The readers of each lock run where its writer's mode keeps them away.
+seqlock_static! {
+    static PREEMPT: SeqLock<Payload, Preempt> = [0; 3];
+    static BH: SeqLock<Payload, Bh> = [0; 3];
+    static IRQ: SeqLock<Payload, Irq> = [0; 3];
+}
+
+#[no_mangle]
+fn size_ours_seqlock_read(lock: &SeqLock<Payload>, out: &mut Payload) {
+    *out = lock.read();
+}
+
+#[no_mangle]
+fn size_ours_seqlock_write(lock: &SeqLock<Payload, Preempt>, value: &Payload) {
+    lock.write().set(*value);
+}
+
+#[no_mangle]
+fn size_ours_seqlock_write_bh(lock: &SeqLock<Payload, Bh>, value: &Payload) {
+    lock.write_bh().set(*value);
+}
+
+#[no_mangle]
+fn size_ours_seqlock_write_irq(lock: &SeqLock<Payload, Irq>, value: &Payload) {
+    lock.write_irq().set(*value);
+}
+
+#[no_mangle]
+fn size_ours_seqlock_write_irqsave(lock: &SeqLock<Payload, Irq>, value: &Payload) {
+    lock.write_irqsave().set(*value);
+}
+
+#[no_mangle]
+extern "C" fn bench_ours_seqlock_read(n: u64, _arg: u32) -> u64 {
+    let mut sum = 0u64;
+    for _ in 0..n {
+        let p = PREEMPT.read();
+        sum = sum.wrapping_add(p[0]).wrapping_add(p[1]).wrapping_add(p[2]);
+    }
+    black_box(sum);
+    0
+}
+
+#[no_mangle]
+extern "C" fn bench_ours_seqlock_read_excl(n: u64, _arg: u32) -> u64 {
+    let mut sum = 0u64;
+    for _ in 0..n {
+        let p = *PREEMPT.read_exclusive();
+        sum = sum.wrapping_add(p[0]).wrapping_add(p[1]).wrapping_add(p[2]);
+    }
+    black_box(sum);
+    0
+}
+
+#[no_mangle]
+extern "C" fn bench_ours_seqlock_write(n: u64, _arg: u32) -> u64 {
+    for i in 0..n {
+        PREEMPT.write().set([i; 3]);
+    }
+    0
+}
+
+#[no_mangle]
+extern "C" fn bench_ours_seqlock_write_bh(n: u64, _arg: u32) -> u64 {
+    for i in 0..n {
+        BH.write_bh().set([i; 3]);
+    }
+    0
+}
+
+#[no_mangle]
+extern "C" fn bench_ours_seqlock_write_irq(n: u64, _arg: u32) -> u64 {
+    for i in 0..n {
+        IRQ.write_irq().set([i; 3]);
+    }
+    0
+}
+
+#[no_mangle]
+extern "C" fn bench_ours_seqlock_write_irqsave(n: u64, _arg: u32) -> u64 {
+    for i in 0..n {
+        IRQ.write_irqsave().set([i; 3]);
+    }
+    0
+}

@@ -1,0 +1,14 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# torture-part.sh PART TWIN SECONDS [WORKERS]: one run of quiesce_torture.ko, which
+# has to hold, or to be noticed if it is a broken twin. Prints its figures.
+
+run=/sys/module/quiesce_torture/parameters/run
+echo "$1 $2 $3 ${4:-3}" > $run || exit 1
+read -r line < $run
+echo "figures $line"
+case $line in
+"verdict=ok "* | "verdict=caught "*) exit 0 ;;
+esac
+exit 1

@@ -1,0 +1,107 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# torture.sh: longer runs under load, with broken twins that have to be noticed.
+# TIME= minutes for each profile, PROFILE= the profiles, PART= rundown, seqlock,
+# rcu, device (the fuzzer), faults, unload or all.
+#
+# Exit status: 0 passed, 1 something was wrong, 2 environment, 3 a kernel crashed,
+# hung or complained.
+
+. "$(dirname "$0")/lib.sh"
+. "$QEMU_DIR/profiles.sh"
+. "$QEMU_DIR/vm.sh"
+
+TIME=${TIME:-10}
+PART=${PART:-all}
+TABLE=$BUILD/torture.table
+mkdir -p "$BUILD"
+: >"$TABLE"
+
+# expected PROFILE: the suites that have to come.
+expected() {
+	local p
+	for p in rundown seqlock rcu device faults unload; do
+		[ "$PART" = all ] || [ "$PART" = $p ] || continue
+		case $p in
+		device) echo quiesce_torture_fuzz quiesce_torture_fuzz_32 ;;
+		faults) [ "${PROFILE_KIND[$1]}" != own ] || echo quiesce_torture_faults quiesce_torture_load_faults ;;
+		*) echo quiesce_torture_$p ;;
+		esac
+	done
+	echo quiesce_torture_end
+}
+
+run_profile() {
+	local profile=$1 dir=$BUILD/$1/torture-run rc=0
+	KERNEL=$("$QEMU_DIR/kernel.sh" "$profile")
+	"$QEMU_DIR/build.sh" "$profile" qemu/torture || die "profile $profile does not build"
+	rm -rf "$dir"
+	mkdir -p "$dir/stage/tests"
+	copy_modules "$dir/stage" "$profile"
+	cp "$BUILD"/user/qemu/torture/* "$dir/stage/tests/"
+	sed '/^#/d; s/ *| */|/' "$QEMU_DIR/tests/twins.steps" >"$dir/stage/twins.steps"
+	initramfs "$dir/initramfs" "$dir/stage"
+	case $profile in kasan*) MEM=2048 ;; *) MEM=1024 ;; esac
+	# A loaded machine, or KASAN, may take three times as long.
+	TIMEOUT=$((TIME * 180 + 600)) step "Torturing $(cat "$KERNEL/release") ($profile) for about $TIME minutes" \
+		boot "$dir/initramfs" "quiesce_do=torture quiesce_time=$TIME quiesce_part=$PART" \
+		-serial "file:$dir/console.log" -serial "file:$dir/results.log" ||
+		say "quiesce: QEMU ended with status $?"
+	in_root "$ROOT" python3 "$QEMU_DIR/judge.py" --profile "$profile" --console "$dir/console.log" \
+		--results "$dir/results.log" --expect "$(expected "$profile" | tr '\n' ' ')" --table "$TABLE" || rc=$?
+	[ $rc != "$EX_CRASH" ] || tail -n 60 "$dir/console.log" >&2
+	figures "$profile" "$dir/results.log"
+	return $rc
+}
+
+# figures PROFILE RESULTS: what was done, in one table.
+figures() {
+	awk -v profile="$1" '
+		function value(name,  i) {
+			for (i = 1; i <= NF; i++)
+				if (index($i, name "=") == 1)
+					return substr($i, length(name) + 2) + 0
+			return 0
+		}
+		/verdict=(ok|caught)/ {
+			operations += value("reads") + value("writes")
+			interrupts += value("hardirqs") + value("softirqs")
+			delays += value("delays"); migrations += value("migrations"); storms += value("storms")
+			if (/verdict=caught/) twins++
+		}
+		/notices the twin/ && /^ok/ { twins++ }
+		/figures hotplug=/ { hotplugs += value("hotplug") }
+		/figures faults:/ { faults += value("injected") }
+		/figures fuzz:/ { calls += value("calls"); kills += value("kills") }
+		/figures unload/ { loops += value("loops") }
+		END {
+			printf "\n%s\n", profile
+			printf "  %12d operations of the primitives\n", operations
+			printf "  %12d hardirqs and softirqs\n", interrupts
+			printf "  %12d delays injected\n", delays
+			printf "  %12d threads moved to another CPU\n", migrations
+			printf "  %12d preemption storms\n", storms
+			printf "  %12d times a CPU went away and came back\n", hotplugs
+			printf "  %12d calls of the device fuzzed\n", calls
+			printf "  %12d kills survived\n", kills
+			printf "  %12d allocations made to fail\n", faults
+			printf "  %12d times unloaded under load\n", loops
+			printf "  %12d broken twins noticed\n", twins
+		}' "$2"
+}
+
+ROOT=$("$QEMU_DIR/buildroot.sh")
+status=0
+for p in ${PROFILE:-lockdep kasan-rt}; do need_profile "$p"; done
+for p in ${PROFILE:-lockdep kasan-rt}; do
+	rc=0
+	run_profile "$p" || rc=$?
+	[ $rc != "$EX_ENV" ] || exit "$EX_ENV"
+	[ $rc -le $status ] || status=$rc
+done
+
+echo
+awk '{ printf "%-15s %-30s %5d passed %3d failed %8s s\n", $1, $2, $3, $4, $6; passed += $3; failed += $4 }
+	END { printf "\n%d passed, %d failed\n", passed, failed }' "$TABLE"
+exit $status

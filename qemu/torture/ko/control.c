@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * How the torture module is told what to do: by writing to its parameters.
+ *
+ *   run    "PART TWIN SECONDS WORKERS"; returns when it is over, and reads as
+ *          what came of it
+ *   fault  "NAME": one operation that allocates, in the writing task, so that
+ *          fault injection can make it fail; the write returns its errno
+ */
+
+#include <linux/cpumask.h>
+#include <linux/kernel.h>
+#include <linux/moduleparam.h>
+#include <linux/mutex.h>
+#include <linux/sched.h>
+#include <linux/string.h>
+
+#define RESULT_SIZE 1024
+
+int quiesce_torture_run(const char *part, const char *twin, unsigned int seconds,
+			unsigned int workers);
+int quiesce_torture_fault(const char *name);
+void quiesce_torture_migrate(int cpu);
+void quiesce_torture_fifo(void);
+void quiesce_torture_result(const char *text);
+
+static DEFINE_MUTEX(lock);
+static char result[RESULT_SIZE] = "verdict=none\n";
+
+void quiesce_torture_result(const char *text)
+{
+	strscpy(result, text, sizeof(result));
+}
+
+/* Moves the calling thread to a CPU, if that is online. */
+void quiesce_torture_migrate(int cpu)
+{
+	set_cpus_allowed_ptr(current, cpumask_of(cpu));
+}
+
+void quiesce_torture_fifo(void)
+{
+	sched_set_fifo_low(current);
+}
+
+static int run_set(const char *val, const struct kernel_param *kp)
+{
+	unsigned int seconds, workers;
+	char part[16], twin[32];
+	int ret;
+
+	if (sscanf(val, "%15s %31s %u %u", part, twin, &seconds, &workers) != 4)
+		return -EINVAL;
+	mutex_lock(&lock);
+	ret = quiesce_torture_run(part, twin, seconds, workers);
+	mutex_unlock(&lock);
+	return ret;
+}
+
+static int run_get(char *buffer, const struct kernel_param *kp)
+{
+	return sysfs_emit(buffer, "%s", result);
+}
+
+static const struct kernel_param_ops run_ops = {
+	.set = run_set,
+	.get = run_get,
+};
+
+module_param_cb(run, &run_ops, NULL, 0600);
+
+static int fault_set(const char *val, const struct kernel_param *kp)
+{
+	char name[32];
+
+	if (sscanf(val, "%31s", name) != 1)
+		return -EINVAL;
+	return quiesce_torture_fault(name);
+}
+
+static const struct kernel_param_ops fault_ops = {
+	.set = fault_set,
+};
+
+module_param_cb(fault, &fault_ops, NULL, 0200);

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Torture of quiesce's primitives, after rcutorture.
+//!
+//! Each part has readers, writers and interrupts at work on one object, with delays injected where
+//! it hurts and with threads moved and preempted; what is right is told by invariants. Each part
+//! has twins, in which the protocol is broken in one place: the same run has to notice.
+//!
+//! `control.c` says how to use it.
+
+use kernel::{
+    ffi::{
+        c_char,
+        c_int,
+        c_uint, //
+    },
+    prelude::*,
+    str::CStr, //
+};
+
+mod faults;
+mod frame;
+mod rcu;
+mod rundown;
+mod seqlock;
+#[path = "../../../kunit/support.rs"]
+mod support;
+
+module! {
+    type: Torture,
+    name: "quiesce_torture",
+    authors: ["The quiesce developers"],
+    description: "Torture of quiesce",
+    license: "GPL",
+}
+
+struct Torture;
+
+impl kernel::Module for Torture {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        Ok(Self)
+    }
+}
+
+/// Runs one part; see `control.c`.
+///
+/// # Safety
+///
+/// Both strings are valid, with an end.
+#[no_mangle]
+unsafe extern "C" fn quiesce_torture_run(
+    part: *const c_char,
+    twin: *const c_char,
+    seconds: c_uint,
+    workers: c_uint,
+) -> c_int {
+    // SAFETY: By the requirements of this function.
+    let (part, twin) = unsafe { (CStr::from_char_ptr(part), CStr::from_char_ptr(twin)) };
+    let how = frame::How {
+        seconds,
+        workers,
+        part,
+        twin,
+    };
+    let ret = match part.to_bytes() {
+        b"rundown" => rundown::run(&how),
+        b"seqlock" => seqlock::run(&how),
+        b"rcu" => rcu::run(&how),
+        _ => Err(EINVAL),
+    };
+    ret.map_or_else(|e| e.to_errno(), |()| 0)
+}
+
+/// Does one thing that allocates; see `control.c`.
+///
+/// # Safety
+///
+/// The string is valid, with an end.
+#[no_mangle]
+unsafe extern "C" fn quiesce_torture_fault(name: *const c_char) -> c_int {
+    // SAFETY: By the requirements of this function.
+    let name = unsafe { CStr::from_char_ptr(name) };
+    faults::run(name).map_or_else(|e| e.to_errno(), |()| 0)
+}

@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! RCU: threads and interrupts read objects that a writer replaces and has reclaimed in every way.
+
+use crate::{
+    frame::{
+        self,
+        How,
+        Part,
+        Tally,
+        Violation,
+        Worker, //
+    },
+    support, //
+};
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Full,
+            Relaxed,
+            Release, //
+        },
+        Arc, //
+    },
+};
+use quiesce::{
+    define_domain,
+    rcu::{
+        self,
+        Batch,
+        Domain,
+        Global,
+        Object,
+        RcuCell,
+        Retired,
+        Srcu, //
+    },
+};
+
+define_domain! {
+    /// Readers of this one sleep.
+    pub(crate) Sleepers
+}
+
+const LIVE: u64 = 0x6c69_7665_6c69_7665;
+const DEAD: u64 = 0x6465_6164_6465_6164;
+
+/// How many objects were made and how many are gone.
+#[derive(Default)]
+struct Books {
+    made: frame::Count,
+    gone: frame::Count,
+}
+
+/// What readers look at.
+struct Item {
+    mark: Atomic<u64>,
+    books: Arc<Books>,
+}
+
+impl Drop for Item {
+    fn drop(&mut self) {
+        self.mark.store(DEAD, Release);
+        self.books.gone.inc();
+    }
+}
+
+type Boxed = KBox<Object<Item>>;
+
+struct Cells {
+    plain: RcuCell<Boxed, Global>,
+    sleepable: RcuCell<Boxed, Srcu<Sleepers>>,
+    /// Filled by the writer, emptied by interrupts.
+    spare: RcuCell<Option<Boxed>, Global>,
+    srcu: Srcu<Sleepers>,
+    books: Arc<Books>,
+}
+
+impl Cells {
+    fn new() -> Result<Self> {
+        let books = Arc::new(Books::default(), GFP_KERNEL)?;
+        let srcu = Srcu::<Sleepers>::init()?;
+        Ok(Self {
+            plain: RcuCell::new(Self::item(&books)?),
+            sleepable: RcuCell::new(Self::item(&books)?),
+            spare: RcuCell::none(),
+            srcu,
+            books,
+        })
+    }
+
+    fn item(books: &Arc<Books>) -> Result<Boxed> {
+        let item = KBox::new(
+            Object::new(Item {
+                mark: Atomic::new(LIVE),
+                books: books.clone(),
+            }),
+            GFP_KERNEL,
+        )?;
+        books.made.inc();
+        Ok(item)
+    }
+
+    fn judge(me: &Worker<'_>, item: &Item, window: impl Fn()) {
+        let live = || item.mark.load(Acquire) == LIVE;
+        me.tally.must(live(), Violation::FreedInSection);
+        window();
+        me.tally.must(live(), Violation::FreedInSection);
+        me.tally.reads.inc();
+    }
+
+    /// Reclaims what was in a cell, in one of the ways there are.
+    fn reclaim<D: Domain>(me: &Worker<'_>, domain: D, old: Retired<Boxed, D>) {
+        let tally = me.tally;
+        match me.rng.below(16) {
+            0 => tally.must(old.synchronize().is_ok(), Violation::Refused),
+            1 => tally.must(old.synchronize_expedited().is_ok(), Violation::Refused),
+            2 => {
+                let polled = old.start();
+                support::msleep(1);
+                match polled.try_reclaim() {
+                    Ok(item) => drop(item),
+                    Err(polled) => tally.must(polled.wait().is_ok(), Violation::Refused),
+                }
+            }
+            3 => {
+                let mut batch = Batch::new();
+                batch.push(old);
+                batch.defer();
+            }
+            4 => {
+                let mut batch = Batch::new();
+                batch.push(old);
+                tally.must(batch.synchronize().is_ok(), Violation::Refused);
+            }
+            5 => {
+                drop(old);
+                tally.must(domain.throttle().is_ok(), Violation::Refused);
+            }
+            6 => {
+                let cookie = domain.start();
+                tally.must(cookie.wait().is_ok(), Violation::Refused);
+                tally.must(cookie.is_over(), Violation::Refused);
+                drop(old);
+            }
+            _ => old.defer(),
+        }
+    }
+}
+
+impl Part for Cells {
+    fn writers(&self) -> u32 {
+        2
+    }
+
+    fn read(&self, me: &Worker<'_>) {
+        if me.rng.one_in(2) {
+            rcu::global().run(|t| {
+                let item = self.plain.read(t);
+                Self::judge(me, item, || me.window());
+            });
+        } else {
+            self.srcu.run(|t| {
+                let item = self.sleepable.read(t);
+                Self::judge(me, item, || me.sleeping_window());
+            });
+        }
+    }
+
+    fn interrupt(&self, me: &Worker<'_>, _hard: bool) {
+        rcu::global().run(|t| Self::judge(me, self.plain.read(t), || me.window()));
+        self.srcu
+            .run(|t| Self::judge(me, self.sleepable.read(t), || me.window()));
+        if me.rng.one_in(4) {
+            // Deferred from here.
+            drop(self.spare.replace(None));
+        }
+    }
+
+    fn write(&self, me: &Worker<'_>) {
+        let Ok(item) = Self::item(&self.books) else {
+            me.tally.refused.inc();
+            return;
+        };
+        match me.rng.below(5) {
+            0 => drop(self.spare.replace(Some(item))),
+            1..=2 => Self::reclaim(me, self.srcu, self.sleepable.replace(item)),
+            _ => Self::reclaim(me, rcu::global(), self.plain.replace(item)),
+        }
+        me.tally.writes.inc();
+        if me.rng.one_in(8) {
+            me.sleeping_window();
+        }
+    }
+
+    fn finish(&self, tally: &Tally) {
+        drop(self.spare.replace(None));
+        tally.must(rcu::global().barrier().is_ok(), Violation::Refused);
+        tally.must(self.srcu.barrier().is_ok(), Violation::Refused);
+        // One is in each of the two cells.
+        tally.must(
+            self.books.made.get() == self.books.gone.get() + 2,
+            Violation::NotReclaimed,
+        );
+    }
+}
+
+/// What a twin leaves out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Broken {
+    /// Nothing: the control.
+    Nothing,
+    /// The writer does not wait.
+    NotWaited,
+    /// The writer waits for the readers of another domain.
+    OtherDomain,
+    /// The writer takes a cookie, and does not look at it.
+    NotPolled,
+    /// The reader goes on after its section.
+    ReadAfter,
+}
+
+const SLOTS: usize = 32;
+
+/// Objects that are never freed, so that a broken protocol does no harm.
+struct Pool {
+    broken: Broken,
+    srcu: Srcu<Sleepers>,
+    current: Atomic<usize>,
+    marks: [Atomic<u64>; SLOTS],
+}
+
+impl Pool {
+    fn new(broken: Broken) -> Result<Self> {
+        Ok(Self {
+            broken,
+            srcu: Srcu::<Sleepers>::init()?,
+            current: Atomic::new(0),
+            marks: core::array::from_fn(|i| Atomic::new(if i == 0 { LIVE } else { DEAD })),
+        })
+    }
+
+    fn look(&self, me: &Worker<'_>, at: usize) {
+        me.tally.must(
+            self.marks[at].load(Acquire) == LIVE,
+            Violation::FreedInSection,
+        );
+    }
+}
+
+impl Part for Pool {
+    fn read(&self, me: &Worker<'_>) {
+        let at = self.srcu.run(|_| {
+            let at = self.current.load(Acquire);
+            self.look(me, at);
+            me.sleeping_window();
+            self.look(me, at);
+            at
+        });
+        if self.broken == Broken::ReadAfter {
+            me.sleeping_window();
+            self.look(me, at);
+        }
+        me.tally.reads.inc();
+    }
+
+    fn write(&self, me: &Worker<'_>) {
+        let new = (self.current.load(Relaxed) + 1) % SLOTS;
+        self.marks[new].store(LIVE, Release);
+        let old = self.current.xchg(new, Full);
+        let waited = match self.broken {
+            Broken::NotWaited => Ok(()),
+            Broken::OtherDomain => rcu::global().synchronize_expedited(),
+            Broken::NotPolled => {
+                let _ = self.srcu.cookie();
+                Ok(())
+            }
+            Broken::Nothing | Broken::ReadAfter => self.srcu.synchronize_expedited(),
+        };
+        me.tally.must(waited.is_ok(), Violation::Refused);
+        self.marks[old].store(DEAD, Release);
+        me.tally.writes.inc();
+        me.window();
+    }
+}
+
+/// Runs the part, or a twin.
+pub(crate) fn run(how: &How<'_>) -> Result {
+    let broken = match how.twin.to_bytes() {
+        b"none" => return frame::run(how, Cells::new()?),
+        b"control" => Broken::Nothing,
+        b"not-waited" => Broken::NotWaited,
+        b"other-domain" => Broken::OtherDomain,
+        b"not-polled" => Broken::NotPolled,
+        b"read-after" => Broken::ReadAfter,
+        _ => return Err(EINVAL),
+    };
+    frame::run(how, Pool::new(broken)?)
+}
+
+/// Leaves `n` objects deferred, for who unloads the module next.
+pub(crate) fn flood(n: u64) -> Result {
+    let books = Arc::new(Books::default(), GFP_KERNEL)?;
+    let cell = RcuCell::<_, Global>::new(Cells::item(&books)?);
+    for _ in 0..n {
+        cell.publish(Cells::item(&books)?);
+    }
+    Ok(())
+}
