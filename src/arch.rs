@@ -191,58 +191,19 @@ pub(crate) mod seq {
         }
     }
 
-    /// `smp_load_acquire()` of a `u32`, again until it is even.
-///
-/// The way through the loop is told to nobody but the assembler: a compiler that sees it rotates it,
-/// and begins each read with a jump.
-///
-/// # Safety
-///
-/// As for [`load_acquire_u32`].
-#[inline(always)]
-pub(crate) unsafe fn load_acquire_even_u32(ptr: *const u32) -> u32 {
-    #[cfg(all(
-        CONFIG_X86_64,
-        not(CONFIG_RUST_INLINE_HELPERS),
-        not(CONFIG_KASAN),
-        not(CONFIG_KCSAN)
-    ))]
-    {
-        let value: u32;
-        // SAFETY: As the caller promises; nothing is written.
+    /// Waits a moment within a loop that spins; C's `cpu_relax()`.
+    #[inline(always)]
+    pub(crate) fn relax() {
+        #[cfg(all(CONFIG_X86_64, not(CONFIG_RUST_INLINE_HELPERS)))]
+        // SAFETY: `pause` changes nothing; without `nomem` it is a `barrier()` too, as in C.
         unsafe {
-            core::arch::asm!(
-                "2:",
-                "mov {value:e}, dword ptr [{ptr}]",
-                "test {value:l}, 1",
-                "je 3f",
-                "pause",
-                "jmp 2b",
-                "3:",
-                value = out(reg) value,
-                ptr = in(reg) ptr,
-                options(nostack),
-            )
+            core::arch::asm!("pause", options(nostack, preserves_flags))
         }
-        value
-    }
-    #[cfg(not(all(
-        CONFIG_X86_64,
-        not(CONFIG_RUST_INLINE_HELPERS),
-        not(CONFIG_KASAN),
-        not(CONFIG_KCSAN)
-    )))]
-    loop {
-        // SAFETY: As the caller promises.
-        let value = unsafe { load_acquire_u32(ptr) };
-        if value & 1 == 0 {
-            return value;
-        }
+        #[cfg(not(all(CONFIG_X86_64, not(CONFIG_RUST_INLINE_HELPERS))))]
         kernel::processor::cpu_relax();
     }
-}
 
-/// `READ_ONCE()` of a `u32`.
+    /// `READ_ONCE()` of a `u32`.
     ///
     /// # Safety
     ///
