@@ -408,9 +408,9 @@ impl Endpoint for PartyFile {
         }
         if events.ended {
             mask |= bindings::POLLRDHUP;
-            if !events.unread {
-                mask |= bindings::POLLHUP;
-            }
+        }
+        if events.gone || (events.ended && !events.unread) {
+            mask |= bindings::POLLHUP;
         }
         mask
     }

@@ -59,7 +59,9 @@
  *   EPOLLPRI|ERR  other side called ABORT      group is broken
  *   EPOLLRDHUP    other side has ended         -
  *   EPOLLHUP      other side has ended and     party has left, or has ended with
- *                 nothing is unread            its process
+ *                 nothing can be read; or      its process
+ *                 this one has ended with
+ *                 its process
  *
  *   On the group's descriptor: EPOLLIN a phase was over since the last STATUS
  *   on this descriptor, EPOLLPRI|ERR broken, EPOLLHUP no seat is left.
