@@ -13,7 +13,7 @@
 #define GROUP_PARTIES 4
 #define MAX_USEC 3000
 
-static volatile pid_t victim;
+static sig_atomic_t victim;
 
 static void kill_victim(int sig)
 {
