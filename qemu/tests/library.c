@@ -106,7 +106,7 @@ TEST_F(sides, end_queues)
 {
 	EXPECT_TRUE(barrier_place(&self->child));
 	EXPECT_TRUE(barrier_place(&self->child));
-	EXPECT_FALSE(barrier_destroy(&self->child));
+	EXPECT_NULL(barrier_destroy(&self->child));
 	EXPECT_TRUE(barrier_place(&self->parent));
 	EXPECT_TRUE(barrier_place(&self->parent));
 	EXPECT_TRUE(barrier_sync(&self->parent));
@@ -239,12 +239,12 @@ TEST(null_and_destroyed)
 	Barrier b = BARRIER_NULL, *p = &b;
 	int fds = count_fds();
 
-	EXPECT_FALSE(barrier_destroy(NULL));
-	EXPECT_FALSE(barrier_destroy(&b));
+	EXPECT_NULL(barrier_destroy(NULL));
+	EXPECT_NULL(barrier_destroy(&b));
 	ASSERT_EQ(0, barrier_create(&b));
 	EXPECT_EQ(fds + 2, count_fds());
 	barrier_destroyp(&p);
-	EXPECT_FALSE(p);
+	EXPECT_NULL(p);
 	barrier_destroyp(&p);
 	EXPECT_EQ(fds, count_fds());
 	EXPECT_EQ(-EBADF, b.me);
@@ -273,7 +273,7 @@ TEST(creation_fails)
 		EXPECT_EQ(-EMFILE, barrier_create(&b));
 		EXPECT_EQ(-EBADF, b.me);
 		EXPECT_EQ(-EBADF, b.them);
-		EXPECT_FALSE(barrier_destroy(&b));
+		EXPECT_NULL(barrier_destroy(&b));
 	}
 	limit.rlim_cur = lowest + 3;
 	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &limit));

@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 
 /* Programs that exec_self() runs. */
-EXEC_MAIN(what, fd)
+EXEC_MAIN
 {
 	struct quiesce_wait w;
 

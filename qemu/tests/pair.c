@@ -21,7 +21,7 @@ enum ending {
 #define ABORT_CODE 0x1234567890abcdefULL
 #define EXIT_CODE 23
 
-EXEC_MAIN(what, fd)
+EXEC_MAIN
 {
 	pause();
 }
