@@ -40,7 +40,7 @@ pub(crate) mod word {
     ///
     /// Acquire ordering if it was, none if not.
     #[cfg(all(
-        target_arch = "x86_64",
+        CONFIG_X86_64,
         not(CONFIG_RUST_INLINE_HELPERS),
         not(CONFIG_KASAN),
         not(CONFIG_KCSAN)
@@ -74,7 +74,7 @@ pub(crate) mod word {
     ///
     /// Release ordering; a full barrier on x86_64.
     #[cfg(all(
-        target_arch = "x86_64",
+        CONFIG_X86_64,
         not(CONFIG_RUST_INLINE_HELPERS),
         not(CONFIG_KASAN),
         not(CONFIG_KCSAN)
@@ -107,7 +107,7 @@ pub(crate) mod word {
     ///
     /// Acquire ordering if it was, none if not.
     #[cfg(not(all(
-        target_arch = "x86_64",
+        CONFIG_X86_64,
         not(CONFIG_RUST_INLINE_HELPERS),
         not(CONFIG_KASAN),
         not(CONFIG_KCSAN)
@@ -130,7 +130,7 @@ pub(crate) mod word {
     ///
     /// Release ordering; a full barrier on x86_64.
     #[cfg(not(all(
-        target_arch = "x86_64",
+        CONFIG_X86_64,
         not(CONFIG_RUST_INLINE_HELPERS),
         not(CONFIG_KASAN),
         not(CONFIG_KCSAN)
@@ -144,6 +144,128 @@ pub(crate) mod word {
             1.. => Released::Shared,
             _ => Released::Negative,
         }
+    }
+}
+
+// --- Counters of percpu_ref ----------------------------------------------------
+
+/// Where the counters of `percpu_ref` can be changed here, as C does inline.
+#[cfg(all(
+    CONFIG_X86_64,
+    CONFIG_SMP,
+    CONFIG_PREEMPT_RCU,
+    not(CONFIG_DEBUG_LOCK_ALLOC),
+    not(CONFIG_RUST_INLINE_HELPERS),
+    not(CONFIG_KASAN),
+    not(CONFIG_KCSAN)
+))]
+pub(crate) mod percpu {
+    //! What acquires and releases a `percpu_ref` while its counters are per CPU.
+    //!
+    //! These are the instructions of `percpu_ref_tryget_live()` and `percpu_ref_put()`:
+    //! `READ_ONCE()` of the pointer, a test of its flags, and `this_cpu_inc()` or `this_cpu_dec()`,
+    //! one instruction that no interrupt splits. The load of the pointer is an acquire on x86, and
+    //! the blocks are not `nomem`, so that the compiler moves no access across.
+
+    use kernel::bindings;
+
+    /// Runs `f` in a read-side critical section of RCU.
+    #[inline(always)]
+    fn in_rcu<R>(f: impl FnOnce() -> R) -> R {
+        // SAFETY: Callable from everywhere; the other half follows.
+        unsafe { bindings::__rcu_read_lock() };
+        let ret = f();
+        // SAFETY: The section was entered above.
+        unsafe { bindings::__rcu_read_unlock() };
+        ret
+    }
+
+    /// Counts one more on this CPU, unless the counters are not in use. Acquire ordering if so.
+    ///
+    /// # Safety
+    ///
+    /// `count` points at an initialised `percpu_ref`.
+    #[inline(always)]
+    pub(crate) unsafe fn inc_if_percpu(count: *mut bindings::percpu_ref) -> bool {
+        in_rcu(|| {
+            // SAFETY: Without flags the word is a pointer to per-CPU counters, which stay in use
+            // for the rest of the section. No stack is touched.
+            unsafe {
+                core::arch::asm!(
+                    "mov {counter}, qword ptr [{count}]",
+                    "test {counter:l}, {flags}",
+                    "jne {other}",
+                    "inc qword ptr gs:[{counter}]",
+                    count = in(reg) &raw mut (*count).percpu_count_ptr,
+                    counter = out(reg) _,
+                    flags = const bindings::__PERCPU_REF_ATOMIC_DEAD,
+                    other = label { return false },
+                    options(nostack),
+                )
+            }
+            true
+        })
+    }
+
+    /// Counts one less on this CPU, unless the counters are not in use.
+    ///
+    /// # Safety
+    ///
+    /// `count` points at an initialised `percpu_ref`, of which the caller has a reference.
+    #[inline(always)]
+    pub(crate) unsafe fn dec_if_percpu(count: *mut bindings::percpu_ref) -> bool {
+        in_rcu(|| {
+            // SAFETY: As in `inc_if_percpu`.
+            unsafe {
+                core::arch::asm!(
+                    "mov {counter}, qword ptr [{count}]",
+                    "test {counter:l}, {flags}",
+                    "jne {other}",
+                    "dec qword ptr gs:[{counter}]",
+                    count = in(reg) &raw mut (*count).percpu_count_ptr,
+                    counter = out(reg) _,
+                    flags = const bindings::__PERCPU_REF_ATOMIC_DEAD,
+                    other = label { return false },
+                    options(nostack),
+                )
+            }
+            true
+        })
+    }
+}
+
+#[cfg(not(all(
+    CONFIG_X86_64,
+    CONFIG_SMP,
+    CONFIG_PREEMPT_RCU,
+    not(CONFIG_DEBUG_LOCK_ALLOC),
+    not(CONFIG_RUST_INLINE_HELPERS),
+    not(CONFIG_KASAN),
+    not(CONFIG_KCSAN)
+)))]
+pub(crate) mod percpu {
+    //! Left to C: `percpu_ref` has nothing that could be called but its own inline functions.
+
+    use kernel::bindings;
+
+    /// Says that the caller has to ask C.
+    ///
+    /// # Safety
+    ///
+    /// None here.
+    #[inline(always)]
+    pub(crate) unsafe fn inc_if_percpu(_count: *mut bindings::percpu_ref) -> bool {
+        false
+    }
+
+    /// Says that the caller has to ask C.
+    ///
+    /// # Safety
+    ///
+    /// None here.
+    #[inline(always)]
+    pub(crate) unsafe fn dec_if_percpu(_count: *mut bindings::percpu_ref) -> bool {
+        false
     }
 }
 
@@ -341,7 +463,7 @@ pub(crate) mod pointer {
     #[inline(always)]
     pub(crate) fn load_pointer<T>(ptr: &Atomic<*mut T>) -> *mut T {
         #[cfg(all(
-            target_arch = "x86_64",
+            CONFIG_X86_64,
             not(CONFIG_KASAN),
             not(CONFIG_RUST_INLINE_HELPERS)
         ))]
@@ -359,7 +481,7 @@ pub(crate) mod pointer {
             value
         }
         #[cfg(not(all(
-            target_arch = "x86_64",
+            CONFIG_X86_64,
             not(CONFIG_KASAN),
             not(CONFIG_RUST_INLINE_HELPERS)
         )))]

@@ -28,7 +28,13 @@ use super::{
     RundownGuard,
     Wait, //
 };
-use crate::bindings as helpers;
+use crate::{
+    arch::percpu::{
+        dec_if_percpu,
+        inc_if_percpu, //
+    },
+    bindings as helpers, //
+};
 use core::marker::PhantomPinned;
 use kernel::{
     bindings,
@@ -408,8 +414,11 @@ impl<C: Drained> PerCpuRundownRef<C> {
 unsafe impl<C: Drained> RawRundown for PerCpuRundownRef<C> {
     #[inline(always)]
     fn acquire_one(&self) -> Result<(), RundownError> {
+        let count = self.core.count.get();
         // SAFETY: The count is initialised.
-        if unsafe { helpers::quiesce_helper_percpu_ref_tryget_live(self.core.count.get()) } {
+        if unsafe {
+            inc_if_percpu(count) || helpers::quiesce_helper_percpu_ref_tryget_live(count)
+        } {
             Ok(())
         } else {
             Err(RundownError::RundownInProgress)
@@ -430,8 +439,13 @@ unsafe impl<C: Drained> RawRundown for PerCpuRundownRef<C> {
 
     #[inline(always)]
     unsafe fn release_one(&self) {
+        let count = self.core.count.get();
         // SAFETY: The count is initialised and has a reference for the acquisition.
-        unsafe { helpers::quiesce_helper_percpu_ref_put(self.core.count.get()) };
+        unsafe {
+            if !dec_if_percpu(count) {
+                helpers::quiesce_helper_percpu_ref_put(count);
+            }
+        }
     }
 
     unsafe fn release_many(&self, n: usize) {
