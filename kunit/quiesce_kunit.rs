@@ -4,6 +4,7 @@
 
 use kernel::prelude::*;
 
+mod barrier;
 mod rcu;
 mod rundown;
 mod seqlock;

@@ -31,10 +31,21 @@ build_torture() {
 	in_root "$ROOT" make -C "$TOP/qemu/torture" module KDIR="$KERNEL/build" QUIESCE="$OUT" MO="$OUT/torture"
 }
 
+# The same, built against another state of the crate: one that insmod has to refuse.
+build_stale() {
+	local crate=$OUT/stale/crate dir=$OUT/stale/external
+	mkdir -p "$crate"
+	in_root "$ROOT" make -C "$TOP" modules KDIR="$KERNEL/build" MO="$crate" obj-m=quiesce.o quiesce-abi=other
+	rm -rf "$dir"
+	cp -r "$TOP/samples/external" "$dir"
+	in_root "$ROOT" make -C "$dir" KDIR="$KERNEL/build" QUIESCE="$crate"
+}
+
 build() {
 	mkdir -p "$OUT"
 	in_root "$ROOT" make -C "$TOP" modules KDIR="$KERNEL/build" MO="$OUT" W=e
-	[ ! -d "$TOP/samples/external" ] || build_external
+	build_external
+	[[ " ${folders[*]} " != *" qemu/tests "* ]] || build_stale
 	build_torture
 	local dir
 	for dir in "${folders[@]}"; do

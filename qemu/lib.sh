@@ -15,7 +15,6 @@ TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck disable=SC2034
 QEMU_DIR=$TOP/qemu
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/quiesce
-# shellcheck disable=SC2034
 BUILD=$TOP/.build
 JOBS=${JOBS:-$(nproc)}
 
@@ -40,8 +39,8 @@ die() {
 step() {
 	local what=$1 log begin rc=0
 	shift
-	mkdir -p "$CACHE/logs"
-	log=$CACHE/logs/$(printf '%s' "$what" | tr -cs 'A-Za-z0-9.+-' _).log
+	mkdir -p "$BUILD/logs"
+	log=$BUILD/logs/$(printf '%s' "$what" | tr -cs 'A-Za-z0-9.+-' _).log
 	begin=$(date +%s)
 	printf '[%5s] %s ...' "$(stamp)" "$what" >&2
 	"$@" >"$log" 2>&1 </dev/null &

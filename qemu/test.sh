@@ -72,6 +72,7 @@ run_profile() {
 	mkdir -p "$stage"
 	copy_modules "$stage" "$profile"
 	cp -r "$BUILD/user/samples" "$stage/samples"
+	cp "$TOP/samples/words.txt" "$stage/samples/"
 	expect=$(plan "$stage" | tr '\n' ' ')
 	initramfs "$BUILD/$profile/initramfs" "$stage"
 	: >"$BUILD/$profile/console.log"

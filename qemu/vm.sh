@@ -59,6 +59,10 @@ copy_modules() {
 	for ko in "$BUILD/$profile"/external/*.ko "$BUILD/$profile"/torture/*.ko; do
 		[ ! -e "$ko" ] || cp "$ko" "$stage/modules/"
 	done
+	if [ -e "$BUILD/$profile/stale/external/rust_external.ko" ]; then
+		mkdir -p "$stage/modules/stale"
+		cp "$BUILD/$profile/stale/external/rust_external.ko" "$stage/modules/stale/"
+	fi
 	# Debug information is of no use in the guest, and the guest's memory is small.
 	for ko in "$stage"/modules/*.ko; do in_root "$ROOT" objcopy --strip-debug "$ko"; done
 }

@@ -147,128 +147,6 @@ pub(crate) mod word {
     }
 }
 
-// --- Counters of percpu_ref ----------------------------------------------------
-
-/// Where the counters of `percpu_ref` can be changed here, as C does inline.
-#[cfg(all(
-    CONFIG_X86_64,
-    CONFIG_SMP,
-    CONFIG_PREEMPT_RCU,
-    not(CONFIG_DEBUG_LOCK_ALLOC),
-    not(CONFIG_RUST_INLINE_HELPERS),
-    not(CONFIG_KASAN),
-    not(CONFIG_KCSAN)
-))]
-pub(crate) mod percpu {
-    //! What acquires and releases a `percpu_ref` while its counters are per CPU.
-    //!
-    //! These are the instructions of `percpu_ref_tryget_live()` and `percpu_ref_put()`:
-    //! `READ_ONCE()` of the pointer, a test of its flags, and `this_cpu_inc()` or `this_cpu_dec()`,
-    //! one instruction that no interrupt splits. The load of the pointer is an acquire on x86, and
-    //! the blocks are not `nomem`, so that the compiler moves no access across.
-
-    use kernel::bindings;
-
-    /// Runs `f` in a read-side critical section of RCU.
-    #[inline(always)]
-    fn in_rcu<R>(f: impl FnOnce() -> R) -> R {
-        // SAFETY: Callable from everywhere; the other half follows.
-        unsafe { bindings::__rcu_read_lock() };
-        let ret = f();
-        // SAFETY: The section was entered above.
-        unsafe { bindings::__rcu_read_unlock() };
-        ret
-    }
-
-    /// Counts one more on this CPU, unless the counters are not in use. Acquire ordering if so.
-    ///
-    /// # Safety
-    ///
-    /// `count` points at an initialised `percpu_ref`.
-    #[inline(always)]
-    pub(crate) unsafe fn inc_if_percpu(count: *mut bindings::percpu_ref) -> bool {
-        in_rcu(|| {
-            // SAFETY: Without flags the word is a pointer to per-CPU counters, which stay in use
-            // for the rest of the section. No stack is touched.
-            unsafe {
-                core::arch::asm!(
-                    "mov {counter}, qword ptr [{count}]",
-                    "test {counter:l}, {flags}",
-                    "jne {other}",
-                    "inc qword ptr gs:[{counter}]",
-                    count = in(reg) &raw mut (*count).percpu_count_ptr,
-                    counter = out(reg) _,
-                    flags = const bindings::__PERCPU_REF_ATOMIC_DEAD,
-                    other = label { return false },
-                    options(nostack),
-                )
-            }
-            true
-        })
-    }
-
-    /// Counts one less on this CPU, unless the counters are not in use.
-    ///
-    /// # Safety
-    ///
-    /// `count` points at an initialised `percpu_ref`, of which the caller has a reference.
-    #[inline(always)]
-    pub(crate) unsafe fn dec_if_percpu(count: *mut bindings::percpu_ref) -> bool {
-        in_rcu(|| {
-            // SAFETY: As in `inc_if_percpu`.
-            unsafe {
-                core::arch::asm!(
-                    "mov {counter}, qword ptr [{count}]",
-                    "test {counter:l}, {flags}",
-                    "jne {other}",
-                    "dec qword ptr gs:[{counter}]",
-                    count = in(reg) &raw mut (*count).percpu_count_ptr,
-                    counter = out(reg) _,
-                    flags = const bindings::__PERCPU_REF_ATOMIC_DEAD,
-                    other = label { return false },
-                    options(nostack),
-                )
-            }
-            true
-        })
-    }
-}
-
-#[cfg(not(all(
-    CONFIG_X86_64,
-    CONFIG_SMP,
-    CONFIG_PREEMPT_RCU,
-    not(CONFIG_DEBUG_LOCK_ALLOC),
-    not(CONFIG_RUST_INLINE_HELPERS),
-    not(CONFIG_KASAN),
-    not(CONFIG_KCSAN)
-)))]
-pub(crate) mod percpu {
-    //! Left to C: `percpu_ref` has nothing that could be called but its own inline functions.
-
-    use kernel::bindings;
-
-    /// Says that the caller has to ask C.
-    ///
-    /// # Safety
-    ///
-    /// None here.
-    #[inline(always)]
-    pub(crate) unsafe fn inc_if_percpu(_count: *mut bindings::percpu_ref) -> bool {
-        false
-    }
-
-    /// Says that the caller has to ask C.
-    ///
-    /// # Safety
-    ///
-    /// None here.
-    #[inline(always)]
-    pub(crate) unsafe fn dec_if_percpu(_count: *mut bindings::percpu_ref) -> bool {
-        false
-    }
-}
-
 // --- Counters and words of sequence locks -------------------------------------
 
 pub(crate) mod seq {
@@ -486,5 +364,132 @@ pub(crate) mod pointer {
             not(CONFIG_RUST_INLINE_HELPERS)
         )))]
         ptr.load(kernel::sync::atomic::Relaxed)
+    }
+}
+
+// --- Counters per CPU --------------------------------------------------------
+
+pub(crate) mod percpu_count {
+    //! `percpu_ref_tryget_live()` and `percpu_ref_put()`, inline as they are in C.
+    //!
+    //! What counts is one instruction on the CPU's own counter, which interrupts cannot divide, in a
+    //! read section of RCU, whose two calls C has too. Once the reference is counted by an atomic,
+    //! C does the rest.
+
+    use crate::bindings as helpers;
+    use kernel::bindings;
+
+    /// Adds one to, or subtracts one from, this CPU's counter; ends the caller with `$atomic` if
+    /// the reference is counted by an atomic, or dead.
+    #[cfg(all(
+        CONFIG_X86_64,
+        CONFIG_SMP,
+        CONFIG_PREEMPT_RCU,
+        not(CONFIG_DEBUG_LOCK_ALLOC),
+        not(CONFIG_KASAN),
+        not(CONFIG_KCSAN)
+    ))]
+    macro_rules! count {
+        ($instruction:literal, $count:expr, $atomic:block) => {{
+            // The two low bits of the pointer say so (`__PERCPU_REF_FLAG_MASK`); the load is what
+            // READ_ONCE() is. Not `nomem`: what comes after the addition stays after it, which is
+            // all that acquire ordering takes on x86, and what comes before a subtraction before.
+            core::arch::asm!(
+                "mov {ptr}, qword ptr [{count} + {offset}]",
+                "test {ptr:l}, 3",
+                "jne {atomic}",
+                concat!($instruction, " qword ptr gs:[{ptr}]"),
+                ptr = out(reg) _,
+                count = in(reg) $count,
+                offset = const core::mem::offset_of!(bindings::percpu_ref, percpu_count_ptr),
+                atomic = label $atomic,
+                options(nostack),
+            )
+        }};
+    }
+
+    /// Gets a reference unless it was killed; acquire ordering if so.
+    ///
+    /// # Safety
+    ///
+    /// `count` is initialised.
+    #[inline(always)]
+    pub(crate) unsafe fn tryget_live(count: *mut bindings::percpu_ref) -> bool {
+        #[cfg(all(
+            CONFIG_X86_64,
+            CONFIG_SMP,
+            CONFIG_PREEMPT_RCU,
+            not(CONFIG_DEBUG_LOCK_ALLOC),
+            not(CONFIG_KASAN),
+            not(CONFIG_KCSAN)
+        ))]
+        // SAFETY: The count is initialised, and the CPUs' counters are there while it is not
+        // atomic, until a grace period after that. The section is left on both ways.
+        unsafe {
+            bindings::__rcu_read_lock();
+            count!("inc", count, {
+                // SAFETY: The section is left; the count is initialised.
+                unsafe {
+                    bindings::__rcu_read_unlock();
+                    return helpers::quiesce_helper_percpu_ref_tryget_live(count);
+                }
+            });
+            bindings::__rcu_read_unlock();
+            true
+        }
+        #[cfg(not(all(
+            CONFIG_X86_64,
+            CONFIG_SMP,
+            CONFIG_PREEMPT_RCU,
+            not(CONFIG_DEBUG_LOCK_ALLOC),
+            not(CONFIG_KASAN),
+            not(CONFIG_KCSAN)
+        )))]
+        // SAFETY: As the caller promises.
+        unsafe {
+            helpers::quiesce_helper_percpu_ref_tryget_live(count)
+        }
+    }
+
+    /// Puts a reference; release ordering.
+    ///
+    /// # Safety
+    ///
+    /// `count` is initialised and has a reference of the caller's, which is used up.
+    #[inline(always)]
+    pub(crate) unsafe fn put(count: *mut bindings::percpu_ref) {
+        #[cfg(all(
+            CONFIG_X86_64,
+            CONFIG_SMP,
+            CONFIG_PREEMPT_RCU,
+            not(CONFIG_DEBUG_LOCK_ALLOC),
+            not(CONFIG_KASAN),
+            not(CONFIG_KCSAN)
+        ))]
+        // SAFETY: As in `tryget_live`. `__rcu_read_unlock()` looks at the task alone, so that the
+        // count may be gone by then.
+        unsafe {
+            bindings::__rcu_read_lock();
+            count!("dec", count, {
+                // SAFETY: The section is left; the count is there as long as the reference.
+                unsafe {
+                    bindings::__rcu_read_unlock();
+                    return helpers::quiesce_helper_percpu_ref_put(count);
+                }
+            });
+            bindings::__rcu_read_unlock();
+        }
+        #[cfg(not(all(
+            CONFIG_X86_64,
+            CONFIG_SMP,
+            CONFIG_PREEMPT_RCU,
+            not(CONFIG_DEBUG_LOCK_ALLOC),
+            not(CONFIG_KASAN),
+            not(CONFIG_KCSAN)
+        )))]
+        // SAFETY: As the caller promises.
+        unsafe {
+            helpers::quiesce_helper_percpu_ref_put(count)
+        };
     }
 }

@@ -411,6 +411,12 @@ int quiesce_helper_rcu_context(void)
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_rcu_context);
 
+bool quiesce_helper_rcu_in_nmi(void)
+{
+	return in_nmi();
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_rcu_in_nmi);
+
 bool quiesce_helper_rcu_depth(void)
 {
 	return rcu_preempt_depth();
@@ -593,11 +599,20 @@ EXPORT_SYMBOL_GPL(quiesce_helper_within_module);
 
 static void (*quiesce_module_going)(struct module *mod);
 
+/* Who depends on this module holds a reference to it until it is gone. */
+static bool quiesce_module_used(void)
+{
+#ifdef CONFIG_MODULE_UNLOAD
+	return module_refcount(THIS_MODULE) > 0;
+#else
+	return true;
+#endif
+}
+
 static int quiesce_module_notify(struct notifier_block *nb, unsigned long state,
 				 void *mod)
 {
-	/* Who depends on this module holds a reference to it until it is gone. */
-	if (state == MODULE_STATE_GOING && module_refcount(THIS_MODULE) > 0)
+	if (state == MODULE_STATE_GOING && quiesce_module_used())
 		quiesce_module_going(mod);
 	return NOTIFY_DONE;
 }

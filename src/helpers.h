@@ -81,6 +81,7 @@ void quiesce_helper_raw_spin_unlock_bh(raw_spinlock_t *lock);
 #define QUIESCE_RCU_NMI		3
 
 int quiesce_helper_rcu_context(void);
+bool quiesce_helper_rcu_in_nmi(void);
 bool quiesce_helper_rcu_depth(void);
 bool quiesce_helper_rcu_marked(unsigned long tag);
 void quiesce_helper_rcu_quiesce(void);

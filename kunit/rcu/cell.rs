@@ -100,8 +100,10 @@ mod tests {
 
     #[test]
     fn pinned() -> Result {
-        let new = |n| KBox::pin_init(Object::pin(new_mutex!(n)), GFP_KERNEL);
-        let cell: RcuCell<Pin<KBox<Object<Mutex<u32>>>>, Srcu<Sleepy>> = RcuCell::new(new(1)?);
+        type PinnedMutex = Pin<KBox<Object<Mutex<u32>>>>;
+        let new =
+            |n| -> Result<PinnedMutex> { KBox::pin_init(Object::pin(new_mutex!(n)), GFP_KERNEL) };
+        let cell = RcuCell::<_, Srcu<Sleepy>>::new(new(1)?);
         let sleepy = Srcu::<Sleepy>::init()?;
         let seen = sleepy.run(|t| {
             let mutex = cell.read(t);

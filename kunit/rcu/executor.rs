@@ -30,7 +30,7 @@ use kernel::{
         self,
         Work,
         WorkItem, //
-    },
+    }, //
 };
 
 /// What a waker of [`waker`] does.

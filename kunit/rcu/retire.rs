@@ -77,6 +77,19 @@ impl Drop for Chain {
     }
 }
 
+/// Does in its destructor what a destructor must not do.
+struct Waits(Arc<Atomic<i32>>);
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        let global = rcu::global();
+        let refused = global.barrier() == Err(EDEADLK) && global.throttle() == Err(EDEADLK);
+        // Waiting for readers is another thing.
+        let waited = global.synchronize_blocking().is_ok();
+        self.0.store(if refused && waited { 1 } else { 2 }, Relaxed);
+    }
+}
+
 const N: usize = 100;
 
 /// Defers `N` boxes in `domain` by way of `retire`; returns how many were dropped while a reader
@@ -314,6 +327,17 @@ mod tests {
             rcu::global().barrier()?;
         }
         assert_eq!(tally.get().0, 5);
+        Ok(())
+    }
+
+    #[test]
+    fn destructors_cannot_wait_for_themselves() -> Result {
+        let seen = Arc::new(Atomic::new(0i32), GFP_KERNEL)?;
+        let object = KBox::new(Object::new(Waits(seen.clone())), GFP_KERNEL)?;
+        let cell: RcuCell<Option<KBox<Object<Waits>>>> = RcuCell::new(Some(object));
+        cell.publish(None);
+        rcu::global().barrier()?;
+        assert_eq!(seen.load(Relaxed), 1);
         Ok(())
     }
 

@@ -56,7 +56,7 @@ while read -r what suite args; do
 	user)
 		begin "$suite"
 		# shellcheck disable=SC2086 # words
-		"/tests/$args"
+		/tests/$args
 		echo "# status $?"
 		end "$suite"
 		;;

@@ -245,6 +245,55 @@ __attribute__((constructor)) static void exec_main_hook(void)		\
 }									\
 static void exec_main(const char *what, int fd)
 
+/*
+ * 'PROGRAM -n 20' runs the whole of it 20 times and shows the last run, or the
+ * first that fails.
+ */
+static inline int run_again(int nr, bool last)
+{
+	char path[64], buf[4096];
+	int fd = -1, ret;
+	ssize_t n;
+	pid_t pid;
+
+	snprintf(path, sizeof(path), "/tmp/run.%d", getpid());
+	if (!last)
+		fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	fflush(NULL);
+	pid = fork();
+	if (pid == 0) {
+		if (fd >= 0) {
+			dup2(fd, STDOUT_FILENO);
+			dup2(fd, STDERR_FILENO);
+		}
+		execl("/proc/self/exe", "again", (char *)NULL);
+		_exit(126);
+	}
+	ret = join(pid);
+	if (fd >= 0) {
+		lseek(fd, 0, SEEK_SET);
+		while (ret && (n = read(fd, buf, sizeof(buf))) > 0)
+			(void)!write(STDOUT_FILENO, buf, n);
+		close(fd);
+		unlink(path);
+	}
+	if (ret)
+		printf("# run %d failed\n", nr);
+	return ret;
+}
+
+__attribute__((constructor)) static void run_again_hook(int argc, char **argv)
+{
+	int times = argc == 3 && !strcmp(argv[1], "-n") ? atoi(argv[2]) : 0;
+
+	for (int i = 1; i <= times; i++) {
+		if (run_again(i, i == times))
+			exit(1);
+	}
+	if (times)
+		exit(0);
+}
+
 /* The number of descriptors that this process has open. */
 static inline int count_fds(void)
 {

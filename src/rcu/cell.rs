@@ -11,6 +11,7 @@ use super::{
 };
 use crate::arch;
 use core::{
+    cell::UnsafeCell,
     ffi::c_void,
     marker::PhantomData,
     mem::ManuallyDrop,
@@ -162,6 +163,7 @@ unsafe impl<P: RcuPointer<D>, D: Domain> Slot<D> for Option<P> {
 /// # Examples
 ///
 /// ```
+/// # use kernel::prelude::*;
 /// use quiesce::rcu::{self, Domain, Object, RcuCell};
 ///
 /// struct Config {
@@ -181,7 +183,8 @@ unsafe impl<P: RcuPointer<D>, D: Domain> Slot<D> for Option<P> {
 /// ```
 pub struct RcuCell<P: Slot<D>, D: Domain = Global> {
     pointer: Atomic<*mut c_void>,
-    _owns: PhantomData<(P, fn() -> D)>,
+    // A cell that takes a `P` must not become one of a supertype of it.
+    _owns: PhantomData<(UnsafeCell<P>, fn() -> D)>,
 }
 
 // SAFETY: The cell owns a `P`, and nothing else of a task's.
@@ -306,6 +309,7 @@ impl<P: Slot<D> + Send, D: Domain> RcuCell<P, D> {
     /// # Examples
     ///
     /// ```
+    /// # use kernel::prelude::*;
     /// use quiesce::rcu::{self, Object, RcuCell};
     ///
     /// # fn f(counter: &RcuCell<KBox<Object<u64>>>) -> Result {

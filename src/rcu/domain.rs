@@ -89,6 +89,7 @@ pub trait Domain: sealed::Sealed + Copy + Send + Sync + 'static {
     /// # Examples
     ///
     /// ```
+    /// # use kernel::prelude::*;
     /// use quiesce::rcu::{self, Domain};
     ///
     /// # fn f() -> Result {
@@ -143,12 +144,12 @@ pub trait Domain: sealed::Sealed + Copy + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// As [`synchronize_blocking`](Self::synchronize_blocking).
+    /// As [`synchronize_blocking`](Self::synchronize_blocking), and [`EDEADLK`] in a destructor
+    /// that was deferred, which would wait for itself.
     ///
     /// # Context
     ///
-    /// Process; sleeps. Not from a destructor that was deferred, which it would wait for, nor with
-    /// a lock held that such a destructor takes.
+    /// Process; sleeps. The caller must not hold a lock that a destructor that was deferred takes.
     #[track_caller]
     fn barrier(self) -> Result {
         Self::state().barrier(Location::caller())
@@ -169,8 +170,7 @@ pub trait Domain: sealed::Sealed + Copy + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// As [`synchronize_blocking`](Self::synchronize_blocking), also if there is nothing to wait
-    /// for.
+    /// As [`barrier`](Self::barrier), also if there is nothing to wait for.
     ///
     /// # Context
     ///
@@ -210,6 +210,7 @@ pub struct Global(PhantomData<()>);
 /// # Examples
 ///
 /// ```
+/// # use kernel::prelude::*;
 /// use quiesce::rcu::{self, Domain, Object, RcuCell};
 ///
 /// # fn f() -> Result {

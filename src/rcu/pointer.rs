@@ -8,7 +8,8 @@ use super::{
         Object,
         Shared, //
     },
-    worker, Domain,
+    worker,
+    Domain, //
 };
 use core::ffi::c_void;
 use kernel::{
@@ -66,7 +67,8 @@ pub unsafe trait RcuPointer<D: Domain>: sealed::Sealed + Sized + 'static {
     #[doc(hidden)]
     fn address(borrowed: Self::Borrowed<'_>) -> *mut c_void;
 
-    /// Takes back what was given away and drops it, after a grace period. Never sleeps.
+    /// Takes back what was given away and drops it, after a grace period. Never sleeps, and is not
+    /// for NMIs.
     ///
     /// # Safety
     ///

@@ -4,6 +4,10 @@
 
 use super::{
     pointer::RcuPointer,
+    state::{
+        in_nmi,
+        leaked_in_nmi, //
+    },
     Cookie,
     Domain,
     Global,
@@ -33,6 +37,7 @@ use kernel::prelude::*;
 /// # Examples
 ///
 /// ```
+/// # use kernel::prelude::*;
 /// use quiesce::rcu::{Object, RcuCell};
 ///
 /// # fn f(cell: &RcuCell<KBox<Object<u64>>>, two: KBox<Object<u64>>) -> Result {
@@ -173,6 +178,9 @@ impl<P: RcuPointer<D>, D: Domain> Retired<P, D> {
 
 impl<P: RcuPointer<D>, D: Domain> Drop for Retired<P, D> {
     fn drop(&mut self) {
+        if in_nmi() {
+            return leaked_in_nmi();
+        }
         // SAFETY: By the type invariants it is ours and `Send`, and no reader can find it any more.
         unsafe { P::defer(self.raw.as_ptr()) };
     }

@@ -33,6 +33,21 @@ use kernel::{
 /// A function that reclaims the object with the given head.
 pub(super) type Reclaim = unsafe extern "C" fn(*mut bindings::callback_head);
 
+/// Whether this is an NMI, where nothing can be posted and no lock taken.
+pub(super) fn in_nmi() -> bool {
+    // SAFETY: Looks at the current CPU only.
+    unsafe { helpers::quiesce_helper_rcu_in_nmi() }
+}
+
+/// Tells that something was leaked because it was retired in an NMI.
+#[cold]
+pub(super) fn leaked_in_nmi() {
+    static TOLD: Atomic<i32> = Atomic::new(0);
+    if TOLD.xchg(1, Relaxed) == 0 {
+        pr_warn!("rcu: deferred in an NMI, so it is leaked\n");
+    }
+}
+
 /// The state of a domain.
 ///
 /// # Invariants
@@ -218,6 +233,10 @@ impl DomainState {
 
     pub(super) fn barrier(&self, caller: &Location<'_>) -> Result {
         self.may_wait(caller)?;
+        // A destructor would wait for itself.
+        if worker::is_current() {
+            return Err(EDEADLK);
+        }
         self.barrier_unchecked();
         worker::flush();
         Ok(())
@@ -264,6 +283,9 @@ impl DomainState {
 
     pub(super) fn throttle(&self, caller: &Location<'_>) -> Result {
         self.may_wait(caller)?;
+        if worker::is_current() {
+            return Err(EDEADLK);
+        }
         while self.pending() > FLOOD {
             self.barrier_unchecked();
             worker::flush();
@@ -287,27 +309,19 @@ impl DomainState {
     /// Has `func` called with `head` after a grace period, `weight` destructors being in it.
     ///
     /// `func` runs with bottom halves disabled, except in domains that are not ready: nobody reads
-    /// there, and it runs on the workqueue at once. From an NMI nothing can be posted: the object
-    /// is leaked, and the first time that is logged.
+    /// there, and it runs on the workqueue at once.
     ///
     /// # Safety
     ///
     /// `head` and what it is in are valid and not used by others until `func` is called, `func`
-    /// may be called with it on any task, and no reader can find the object any more.
+    /// may be called with it on any task, and no reader can find the object any more. The caller
+    /// has seen that this is no [`in_nmi`].
     pub(super) unsafe fn post(
         &'static self,
         head: *mut bindings::callback_head,
         func: Reclaim,
         weight: usize,
     ) {
-        // SAFETY: Looks at the current task and CPU only.
-        if unsafe { helpers::quiesce_helper_rcu_context() } as u32 == helpers::QUIESCE_RCU_NMI {
-            static TOLD: Atomic<i32> = Atomic::new(0);
-            if TOLD.xchg(1, Relaxed) == 0 {
-                pr_warn!("rcu: deferred in an NMI, so it is leaked\n");
-            }
-            return;
-        }
         unload::note(func);
         if self.sleepable && !self.is_ready() {
             // SAFETY: By the safety requirements. No section of the domain has ever begun before
@@ -362,8 +376,7 @@ impl DomainState {
 
     /// Asks for a grace period.
     pub(super) fn start(&self, expedited: bool) -> bindings::rcu_gp_seq {
-        // SAFETY: Looks at the current task and CPU only.
-        if unsafe { helpers::quiesce_helper_rcu_context() } as u32 == helpers::QUIESCE_RCU_NMI {
+        if in_nmi() {
             return self.snapshot();
         }
         let mut seq = bindings::rcu_gp_seq::default();

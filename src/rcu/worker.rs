@@ -96,6 +96,12 @@ pub(super) unsafe fn push(head: *mut bindings::callback_head, func: Reclaim) {
     };
 }
 
+/// Whether the caller is a destructor that runs on the workqueue.
+pub(super) fn is_current() -> bool {
+    // SAFETY: Callable from process context and all others.
+    unsafe { bindings::current_work() == WORKER.work.get() }
+}
+
 /// Waits until everything pushed before has been reclaimed. Process context.
 pub(super) fn flush() {
     loop {

@@ -29,10 +29,7 @@ use super::{
     Wait, //
 };
 use crate::{
-    arch::percpu::{
-        dec_if_percpu,
-        inc_if_percpu, //
-    },
+    arch,
     bindings as helpers, //
 };
 use core::marker::PhantomPinned;
@@ -73,7 +70,9 @@ const CLAIMED: u32 = 3;
 ///   held, except from `BEGUN` to `RUN_DOWN` by the callback, and between `RUN_DOWN` and `CLAIMED`.
 /// - While an acquisition exists, `count` holds a reference for it.
 #[pin_data(PinnedDrop)]
+#[repr(C)]
 struct Core {
+    /// First, so that the address of the object is at hand as the count's.
     #[pin]
     count: Opaque<bindings::percpu_ref>,
     phase: Atomic<u32>,
@@ -414,11 +413,8 @@ impl<C: Drained> PerCpuRundownRef<C> {
 unsafe impl<C: Drained> RawRundown for PerCpuRundownRef<C> {
     #[inline(always)]
     fn acquire_one(&self) -> Result<(), RundownError> {
-        let count = self.core.count.get();
         // SAFETY: The count is initialised.
-        if unsafe {
-            inc_if_percpu(count) || helpers::quiesce_helper_percpu_ref_tryget_live(count)
-        } {
+        if unsafe { arch::percpu_count::tryget_live(self.core.count.get()) } {
             Ok(())
         } else {
             Err(RundownError::RundownInProgress)
@@ -439,13 +435,8 @@ unsafe impl<C: Drained> RawRundown for PerCpuRundownRef<C> {
 
     #[inline(always)]
     unsafe fn release_one(&self) {
-        let count = self.core.count.get();
         // SAFETY: The count is initialised and has a reference for the acquisition.
-        unsafe {
-            if !dec_if_percpu(count) {
-                helpers::quiesce_helper_percpu_ref_put(count);
-            }
-        }
+        unsafe { arch::percpu_count::put(self.core.count.get()) };
     }
 
     unsafe fn release_many(&self, n: usize) {

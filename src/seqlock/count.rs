@@ -200,10 +200,8 @@ impl<T: SeqData, L, C: Context> SeqCount<T, L, C> {
     #[inline]
     pub fn read(&self) -> T {
         loop {
-            // SAFETY: By the type invariants the counter is initialised.
-            let start = unsafe {
-                sequence::begin(self.sequence(), || sequence::begin_in_c(self.sequence()))
-            };
+            // SAFETY: By the type invariants the counter is initialised; its writers cannot sleep.
+            let start = unsafe { sequence::begin(self.sequence()) };
             let copy = self.data.load();
             // SAFETY: As above.
             if !unsafe { sequence::retry(self.sequence(), start) } {
@@ -218,10 +216,8 @@ impl<T: SeqData, L, C: Context> SeqCount<T, L, C> {
     #[inline]
     pub fn read_field<F: SeqData>(&self, field: Field<T, F>) -> F {
         loop {
-            // SAFETY: By the type invariants the counter is initialised.
-            let start = unsafe {
-                sequence::begin(self.sequence(), || sequence::begin_in_c(self.sequence()))
-            };
+            // SAFETY: By the type invariants the counter is initialised; its writers cannot sleep.
+            let start = unsafe { sequence::begin(self.sequence()) };
             let copy = self.data.load_field(field);
             // SAFETY: As above.
             if !unsafe { sequence::retry(self.sequence(), start) } {

@@ -44,13 +44,13 @@ pub trait Kind: sealed::Sealed + 'static {
         seq_key: *mut bindings::lock_class_key,
     );
 
-    /// Waits until no writer is active, as C does, with all of C's checks.
+    /// Begins a read: the counter, once no writer is active.
     ///
     /// # Safety
     ///
     /// The lock is initialised.
     #[doc(hidden)]
-    unsafe fn begin_in_c(raw: *mut Self::Raw) -> u32;
+    unsafe fn begin(raw: *mut Self::Raw) -> u32;
 }
 
 /// The kernel's `seqlock_t`.
@@ -97,12 +97,33 @@ impl Kind for Spin {
         unsafe { helpers::quiesce_helper_seqlock_init(raw, name, lock_key, seq_key) }
     }
 
-    #[cold]
-    #[inline(never)]
-    unsafe fn begin_in_c(raw: *mut Self::Raw) -> u32 {
-        // SAFETY: As the caller promises.
-        unsafe { helpers::quiesce_helper_seqcount_spinlock_begin(&raw const (*raw).seqcount) }
+    #[inline(always)]
+    unsafe fn begin(raw: *mut Self::Raw) -> u32 {
+        // SAFETY: As the caller promises, for all of these; only on PREEMPT_RT a writer sleeps.
+        unsafe {
+            if !cfg!(CONFIG_PREEMPT_RT) {
+                return sequence::begin(Self::sequence(raw));
+            }
+            let start = sequence::peek(Self::sequence(raw));
+            if start & 1 == 0 && !sequence::CHECKED {
+                start
+            } else {
+                wait_for_sleeper(raw)
+            }
+        }
     }
+}
+
+/// Begins a read where the writer may be asleep: lends it priority and waits.
+///
+/// # Safety
+///
+/// The lock is initialised.
+#[cold]
+#[inline(never)]
+unsafe fn wait_for_sleeper(raw: *mut bindings::seqlock_t) -> u32 {
+    // SAFETY: As the caller promises.
+    unsafe { helpers::quiesce_helper_seqcount_spinlock_begin(&raw const (*raw).seqcount) }
 }
 
 /// The C type of a [`Raw`] lock.
@@ -150,8 +171,8 @@ impl Kind for Raw {
     }
 
     #[inline(always)]
-    unsafe fn begin_in_c(raw: *mut Self::Raw) -> u32 {
-        // SAFETY: As the caller promises.
-        unsafe { sequence::begin_in_c(Self::sequence(raw)) }
+    unsafe fn begin(raw: *mut Self::Raw) -> u32 {
+        // SAFETY: As the caller promises; a raw spin lock's holder does not sleep.
+        unsafe { sequence::begin(Self::sequence(raw)) }
     }
 }

@@ -12,6 +12,7 @@ use kernel::{
 };
 
 use super::{
+    context::Lock,
     data::Words,
     sequence,
     Body,
@@ -27,7 +28,7 @@ impl<T: SeqData, K: Kind> Body<T, K> {
     #[inline(always)]
     fn begin(&self) -> u32 {
         // SAFETY: By the type invariants the lock is initialised.
-        unsafe { sequence::begin(self.sequence(), || K::begin_in_c(self.raw())) }
+        unsafe { K::begin(self.raw()) }
     }
 
     #[inline(always)]
@@ -61,6 +62,17 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
     /// spin for ever.
     #[inline]
     pub fn read(&self) -> T {
+        if K::Lock::SLEEPS && !sequence::CHECKED {
+            if let Some(value) = self.try_read() {
+                return value;
+            }
+            return self.read_asleep();
+        }
+        self.read_again()
+    }
+
+    #[inline(always)]
+    fn read_again(&self) -> T {
         loop {
             let start = self.body.begin();
             let copy = self.body.data.load();
@@ -70,6 +82,14 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
                 return unsafe { copy.assume_whole() };
             }
         }
+    }
+
+    /// The rest of a read that was disturbed where waiting sleeps: a call, even on a way that is
+    /// never taken, costs each reader the registers that have to live over it.
+    #[cold]
+    #[inline(never)]
+    fn read_asleep(&self) -> T {
+        self.read_again()
     }
 
     /// Copies the value out in one pass; [`None`] if a writer came in between or is active.
@@ -87,7 +107,7 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
     #[inline]
     pub fn try_read(&self) -> Option<T> {
         let copy = self.body.try_copy(|| self.body.data.load())?;
-        // SAFETY: As in `read`.
+        // SAFETY: As in `read_again`.
         Some(unsafe { copy.assume_whole() })
     }
 
@@ -100,7 +120,7 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
             let start = self.body.begin();
             let copy = self.body.data.load_field(field);
             if !self.body.retry(start) {
-                // SAFETY: As in `read`, and a part of a value is a value of its type.
+                // SAFETY: As in `read_again`, and a part of a value is a value of its type.
                 return unsafe { copy.assume_init() };
             }
         }

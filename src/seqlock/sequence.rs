@@ -19,31 +19,23 @@ fn counter(seq: *mut bindings::seqcount_t) -> *mut u32 {
         .cast()
 }
 
-/// Begins a read: the counter if it is even, else what `wait` returns.
+/// Whether C's functions check more than these do.
+pub(super) const CHECKED: bool = cfg!(any(CONFIG_DEBUG_LOCK_ALLOC, CONFIG_KCSAN));
+
+/// Begins a read: the counter once it is even.
 ///
 /// # Safety
 ///
-/// The counter is initialised.
+/// The counter is initialised, and its writer does not sleep.
 #[inline(always)]
-pub(super) unsafe fn begin(seq: *mut bindings::seqcount_t, wait: impl FnOnce() -> u32) -> u32 {
-    if cfg!(any(CONFIG_DEBUG_LOCK_ALLOC, CONFIG_KCSAN)) {
-        return wait();
+pub(super) unsafe fn begin(seq: *mut bindings::seqcount_t) -> u32 {
+    if CHECKED {
+        // SAFETY: As the caller promises.
+        return unsafe { begin_in_c(seq) };
     }
     // SAFETY: The counter is initialised and written by marked accesses.
     // ORDERING: The acquire keeps the copy after this load, so that it cannot be older.
-    unsafe {
-        // A call, even on the way that is never taken, costs each reader the registers that have to
-        // live over it. Only where waiting may be sleeping there has to be one.
-        if !cfg!(CONFIG_PREEMPT_RT) {
-            return arch::load_acquire_even_u32(counter(seq));
-        }
-        let start = arch::load_acquire_u32(counter(seq));
-        if start & 1 == 0 {
-            start
-        } else {
-            wait()
-        }
-    }
+    unsafe { arch::load_acquire_even_u32(counter(seq)) }
 }
 
 /// Begins a read as C does it, with all of C's checks.
@@ -66,7 +58,7 @@ pub(super) unsafe fn begin_in_c(seq: *mut bindings::seqcount_t) -> u32 {
 #[inline(always)]
 pub(super) unsafe fn peek(seq: *mut bindings::seqcount_t) -> u32 {
     // SAFETY: The counter is initialised and written by marked accesses.
-    // ORDERING: As in `begin`.
+    // ORDERING: The acquire keeps the copy after this load, so that it cannot be older.
     unsafe { arch::load_acquire_u32(counter(seq)) }
 }
 
@@ -95,7 +87,7 @@ pub(super) unsafe fn retry(seq: *const bindings::seqcount_t, start: u32) -> bool
 /// The counter is initialised, and nobody else writes until [`write_end`].
 #[inline(always)]
 pub(super) unsafe fn write_begin(seq: *mut bindings::seqcount_t) {
-    if cfg!(any(CONFIG_DEBUG_LOCK_ALLOC, CONFIG_KCSAN)) {
+    if CHECKED {
         // SAFETY: As the caller promises.
         return unsafe { helpers::quiesce_helper_seqcount_write_begin(seq) };
     }
@@ -112,11 +104,11 @@ pub(super) unsafe fn write_begin(seq: *mut bindings::seqcount_t) {
 /// The caller began it.
 #[inline(always)]
 pub(super) unsafe fn write_end(seq: *mut bindings::seqcount_t) {
-    if cfg!(any(CONFIG_DEBUG_LOCK_ALLOC, CONFIG_KCSAN)) {
+    if CHECKED {
         // SAFETY: As the caller promises.
         return unsafe { helpers::quiesce_helper_seqcount_write_end(seq) };
     }
-    // ORDERING: Keeps the stores before the increment; pairs with the acquire in `begin`.
+    // ORDERING: Keeps the stores before the increment; pairs with the acquire in `peek`.
     arch::write_barrier();
     // SAFETY: The counter is initialised and nobody else writes it.
     unsafe { arch::increment_u32(counter(seq)) };

@@ -53,7 +53,7 @@
  * poll, epoll and io_uring poll; all are levels
  *
  *                 party of a pair              party of a group
- *   EPOLLIN       places are unread            phase of the last arrival is over
+ *   EPOLLIN       places can be read           phase of the last arrival is over
  *                                              and WAIT has not told it yet
  *   EPOLLOUT      ARRIVE would succeed         ARRIVE would succeed
  *   EPOLLPRI|ERR  other side called ABORT      group is broken
