@@ -154,7 +154,7 @@ struct freed {
 	unsigned long data;
 };
 
-static int release_thread(void *arg)
+static int release_and_end(void *arg)
 {
 	struct freed *object = arg;
 
@@ -176,7 +176,7 @@ int quiesce_kunit_capi_freed_after_wait(unsigned int rounds)
 			kfree(object);
 			return __LINE__;
 		}
-		task = kthread_create(release_thread, object, "rundown_freed");
+		task = kthread_create(release_and_end, object, "rundown_freed");
 		if (IS_ERR(task)) {
 			kfree(object);
 			return __LINE__;
