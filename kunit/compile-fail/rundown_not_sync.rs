@@ -2,7 +2,7 @@
 
 //! A value that several tasks may not look at is not put behind a reference.
 
-//~ ERROR `Cell<u32>: Sync`
+//~ ERROR due to unsatisfied trait bounds
 
 use quiesce::rundown::Rundown;
 
