@@ -23,6 +23,7 @@ use quiesce::rundown::{
     HasRundown,
     PerCpuRundownRef,
     RundownError,
+    RundownProtect,
     RundownRef, //
 };
 
@@ -108,6 +109,29 @@ fn last_release_in<R: Form>(context: Context) -> Result {
     Ok(())
 }
 
+/// A word is also run down, taken back and armed there.
+fn run_down_in(context: Context) -> Result {
+    let r = RundownRef::new();
+    let guard = r.try_acquire()?.unbind();
+    let ret = run(context, || {
+        (
+            r.begin_rundown(),
+            r.resurrect(),
+            r.begin_rundown(),
+            r.re_init(),
+        )
+    });
+    drop(guard);
+    let over = run(context, || (r.rundown_completed(), r.re_init()));
+    ensure_eq!(
+        ret,
+        Some((true, Ok(()), true, Err(RundownError::NotDrained)))
+    );
+    ensure_eq!(over, Some((true, Ok(()))));
+    ensure!(r.try_acquire().is_ok());
+    Ok(())
+}
+
 /// A timer's interrupts acquire while a task runs the object down and arms it again.
 fn timer<R: Form>(context: TimerContext, rounds: u32) -> Result {
     struct Shared<R> {
@@ -190,6 +214,14 @@ mod tests {
         acquire_in::<PerCpuRundownRef>(Context::BhOff)?;
         last_release_in::<RundownRef>(Context::BhOff)?;
         last_release_in::<PerCpuRundownRef>(Context::BhOff)
+    }
+
+    #[test]
+    fn run_down_anywhere_word() -> Result {
+        run_down_in(Context::Preempt)?;
+        run_down_in(Context::BhOff)?;
+        run_down_in(Context::Softirq)?;
+        run_down_in(Context::Hardirq)
     }
 
     #[test]

@@ -2,10 +2,17 @@
 
 //! The edges of the count: what cannot be counted is leaked, with a warning.
 
-use super::complaining;
-use kernel::prelude::*;
+use super::{
+    complaining,
+    Form, //
+};
+use kernel::{
+    prelude::*,
+    time::msecs_to_jiffies, //
+};
 use quiesce::rundown::{
     HasRundown,
+    PerCpuRundownRef,
     RundownError,
     RundownProtect,
     RundownRef, //
@@ -58,8 +65,8 @@ fn acquire_over_the_edge() -> Result {
 }
 
 /// Many at once are refused long before, and nothing is lost.
-fn many_over_the_edge() -> Result {
-    let r = at(0);
+fn many_over_the_edge<R: Form>() -> Result {
+    let r = R::live()?;
     let step = usize::MAX >> 4;
     let mut all = KVec::new();
     loop {
@@ -71,12 +78,22 @@ fn many_over_the_edge() -> Result {
             }
         }
     }
-    ensure_eq!(r.holders(), step * all.len());
     ensure!(all.len() >= 2);
+    ensure_eq!(r.holders(), step * all.len());
     drop(r.try_acquire()?);
+    ensure_eq!(
+        r.wait_for_rundown_timeout(msecs_to_jiffies(50)),
+        Err(RundownError::TimedOut)
+    );
+    let half = all.len() / 2;
+    all.truncate(half);
+    ensure_eq!(r.wait_for_rundown_timeout(0), Err(RundownError::TimedOut));
     drop(all);
-    ensure_eq!(r.holders(), 0);
     r.wait_for_rundown()?;
+    ensure_eq!(r.holders(), 0);
+    // Armed again, it has room for as many again.
+    r.re_init()?;
+    drop(r.try_acquire_many(step)?);
     Ok(())
 }
 
@@ -119,8 +136,13 @@ mod tests {
     }
 
     #[test]
-    fn many_over_the_edge() -> Result {
-        super::many_over_the_edge()
+    fn many_over_the_edge_word() -> Result {
+        super::many_over_the_edge::<RundownRef>()
+    }
+
+    #[test]
+    fn many_over_the_edge_percpu() -> Result {
+        super::many_over_the_edge::<PerCpuRundownRef>()
     }
 
     #[test]

@@ -2,7 +2,10 @@
 
 //! Waits: many at a time, signals, and what others do to the object meanwhile.
 
-use super::Form;
+use super::{
+    complaining,
+    Form, //
+};
 use crate::support::{
     self,
     Thread, //
@@ -296,8 +299,9 @@ fn reports<R: Form>() -> Result {
     let r = R::live()?;
     let guards = r.try_acquire_many(3)?.unbind();
     let before = set_report_interval(20);
-    pr_info!("a report about 3 holders has to follow\n");
-    let ret = r.wait_for_rundown_timeout(msecs_to_jiffies(50));
+    let ret = complaining("rundown of .* has been waited for .*: 3 holders", || {
+        r.wait_for_rundown_timeout(msecs_to_jiffies(50))
+    });
     set_report_interval(before);
     drop(guards);
     ensure_eq!(ret, Err(RundownError::TimedOut));

@@ -45,8 +45,9 @@ use kernel::prelude::*;
 /// Acquisitions and releases of different CPUs share no cache line and use no locked instruction.
 /// For that, a rundown waits for a grace period of RCU, which takes milliseconds; the reference needs
 /// an allocation (`size_of::<usize>()` per possible CPU) and must be pinned; and beginning a rundown
-/// needs process context. The count is not checked: overflow and underflow cannot be by safe code
-/// in the time there is.
+/// needs process context. The count is not checked, but acquisitions of more than 1024 at once are
+/// summed up, and refused from 2^62 on until the object is armed again: so it cannot wrap around in
+/// the time there is, on 64 bits.
 ///
 /// With `C`, something is called when a rundown has ended, see [`Drained`].
 ///
@@ -177,10 +178,14 @@ unsafe impl<C: Drained> RawRundown for PerCpuRundownRef<C> {
 
     fn acquire_many(&self, n: usize) -> Result<(), RundownError> {
         self.acquire_one()?;
-        if n > 1 {
-            self.core.acquire_more(n - 1);
+        let ret = self.core.charge(n);
+        match ret {
+            Ok(()) if n > 1 => self.core.acquire_more(n - 1),
+            Ok(()) => {}
+            // SAFETY: It was acquired above.
+            Err(_) => unsafe { self.release_one() },
         }
-        Ok(())
+        ret
     }
 
     unsafe fn acquire_more(&self, n: usize) {

@@ -108,11 +108,13 @@ impl<T> Rundown<T> {
 }
 
 impl<T, R: RundownProtect> Rundown<T, R> {
-    /// Initialises an object of `value` in place, with a reference that must be live.
+    /// Initialises an object of `value` in place, with a reference of either form.
+    ///
+    /// If the reference is run down, the value is had by waiting for it, which does not take long.
     ///
     /// # Errors
     ///
-    /// Those of `rundown`, and `EINVAL` if the reference is not live, or has been used.
+    /// Those of `rundown`.
     pub fn pin_init<E>(rundown: impl PinInit<R, E>, value: T) -> impl PinInit<Self, Error>
     where
         Error: From<E>,

@@ -54,6 +54,8 @@ pub(super) struct Core {
     #[pin]
     pub(super) count: Opaque<bindings::percpu_ref>,
     phase: Atomic<u32>,
+    /// What was acquired in large numbers since the object was armed; see `charge`.
+    charged: Atomic<usize>,
     /// The CPUs' counters may be under collection, by a callback of RCU.
     #[pin]
     collecting: Mutex<bool>,
@@ -81,6 +83,7 @@ impl Core {
                 })
             }),
             phase: Atomic::new(phase),
+            charged: Atomic::new(0),
             collecting <- new_mutex!(false, "quiesce_percpu_rundown"),
             drained,
             _pin: PhantomPinned,
@@ -89,6 +92,32 @@ impl Core {
 
     fn key(&self) -> usize {
         core::ptr::from_ref(self).addr()
+    }
+
+    /// Charges `n` acquisitions, if they are many, to what the object can have.
+    ///
+    /// The sum of the CPUs' counters is not known, and must not wrap around: then the object would
+    /// be taken for run down with holders. Small numbers cannot make it in the time there is: 2^54
+    /// acquisitions, one each nanosecond, take half a year. Large ones are summed up here, as if
+    /// none were ever released.
+    pub(super) fn charge(&self, n: usize) -> Result<(), RundownError> {
+        const FREE: usize = 1 << 10;
+        const MOST: usize = usize::MAX >> 2;
+
+        if n <= FREE {
+            return Ok(());
+        }
+        let mut old = self.charged.load(Relaxed);
+        loop {
+            let new = old
+                .checked_add(n)
+                .filter(|&sum| sum <= MOST)
+                .ok_or(RundownError::Overflow)?;
+            match self.charged.cmpxchg(old, new, Relaxed) {
+                Ok(_) => return Ok(()),
+                Err(now) => old = now,
+            }
+        }
     }
 
     pub(super) fn acquire_more(&self, n: usize) {
@@ -123,8 +152,9 @@ impl Core {
                 Err(_) => Err(RundownError::NotDrained),
             }
         })?;
-        // The callback was called, so that the collection had ended.
+        // The callback was called, so that the collection had ended, and nothing is acquired.
         *collecting = false;
+        self.charged.store(0, Relaxed);
         // SAFETY: `count` was killed and has reached zero, and may be initialised again.
         unsafe { bindings::percpu_ref_reinit(self.count.get()) };
         Ok(())

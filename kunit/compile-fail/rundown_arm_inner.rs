@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The reference in front of a value is not given away: armed without a value, there would be none
+//! to use.
+
+//~ ERROR call to unsafe function
+
+use quiesce::rundown::{HasRundown, Rundown, RundownProtect};
+
+pub fn f(value: &Rundown<u32>) {
+    #[cfg(not(fixed))]
+    let _ = value.rundown().re_init();
+    #[cfg(fixed)]
+    if let Ok(vacant) = value.vacancy() {
+        vacant.fill(1);
+    }
+    fn _needs<R: RundownProtect, O: HasRundown>() {}
+}

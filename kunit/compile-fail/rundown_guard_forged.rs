@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Nobody makes a guard, or releases one, but by acquiring and dropping it.
+
+//~ ERROR no method named `release_one` found
+//~ ERROR associated function `from_acquired` is private
+
+use quiesce::rundown::{RundownGuard, RundownRef};
+
+pub fn f(users: &RundownRef) {
+    #[cfg(not(fixed))]
+    {
+        unsafe { users.release_one() };
+        let _ = RundownGuard::<RundownRef>::from_acquired;
+    }
+    #[cfg(fixed)]
+    drop(users.try_acquire());
+}
