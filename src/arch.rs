@@ -40,7 +40,7 @@ pub(crate) mod word {
     ///
     /// Acquire ordering if it was, none if not.
     #[cfg(all(
-        target_arch = "x86_64",
+        CONFIG_X86_64,
         not(CONFIG_RUST_INLINE_HELPERS),
         not(CONFIG_KASAN),
         not(CONFIG_KCSAN)
@@ -74,7 +74,7 @@ pub(crate) mod word {
     ///
     /// Release ordering; a full barrier on x86_64.
     #[cfg(all(
-        target_arch = "x86_64",
+        CONFIG_X86_64,
         not(CONFIG_RUST_INLINE_HELPERS),
         not(CONFIG_KASAN),
         not(CONFIG_KCSAN)
@@ -107,7 +107,7 @@ pub(crate) mod word {
     ///
     /// Acquire ordering if it was, none if not.
     #[cfg(not(all(
-        target_arch = "x86_64",
+        CONFIG_X86_64,
         not(CONFIG_RUST_INLINE_HELPERS),
         not(CONFIG_KASAN),
         not(CONFIG_KCSAN)
@@ -130,7 +130,7 @@ pub(crate) mod word {
     ///
     /// Release ordering; a full barrier on x86_64.
     #[cfg(not(all(
-        target_arch = "x86_64",
+        CONFIG_X86_64,
         not(CONFIG_RUST_INLINE_HELPERS),
         not(CONFIG_KASAN),
         not(CONFIG_KCSAN)
@@ -340,11 +340,7 @@ pub(crate) mod pointer {
     /// load, which is instrumented.
     #[inline(always)]
     pub(crate) fn load_pointer<T>(ptr: &Atomic<*mut T>) -> *mut T {
-        #[cfg(all(
-            target_arch = "x86_64",
-            not(CONFIG_KASAN),
-            not(CONFIG_RUST_INLINE_HELPERS)
-        ))]
+        #[cfg(all(CONFIG_X86_64, not(CONFIG_KASAN), not(CONFIG_RUST_INLINE_HELPERS)))]
         {
             let value: *mut T;
             // SAFETY: `ptr` is valid for reads, aligned as an atomic is, and nothing is written.
@@ -358,11 +354,7 @@ pub(crate) mod pointer {
             }
             value
         }
-        #[cfg(not(all(
-            target_arch = "x86_64",
-            not(CONFIG_KASAN),
-            not(CONFIG_RUST_INLINE_HELPERS)
-        )))]
+        #[cfg(not(all(CONFIG_X86_64, not(CONFIG_KASAN), not(CONFIG_RUST_INLINE_HELPERS))))]
         ptr.load(kernel::sync::atomic::Relaxed)
     }
 }

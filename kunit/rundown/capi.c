@@ -4,6 +4,7 @@
 #include <linux/delay.h>
 #include <linux/jiffies.h>
 #include <linux/kthread.h>
+#include <linux/sched/task.h>
 #include <linux/slab.h>
 
 #include "../../src/include/quiesce_rundown.h"
@@ -153,7 +154,7 @@ struct freed {
 	unsigned long data;
 };
 
-static int release_thread(void *arg)
+static int release_and_end(void *arg)
 {
 	struct freed *object = arg;
 
@@ -175,7 +176,7 @@ int quiesce_kunit_capi_freed_after_wait(unsigned int rounds)
 			kfree(object);
 			return __LINE__;
 		}
-		task = kthread_create(release_thread, object, "rundown_freed");
+		task = kthread_create(release_and_end, object, "rundown_freed");
 		if (IS_ERR(task)) {
 			kfree(object);
 			return __LINE__;
