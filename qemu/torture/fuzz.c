@@ -105,7 +105,7 @@ void *guarded(size_t size)
 	long len = sysconf(_SC_PAGESIZE);
 
 	if (!page) {
-		page = mmap(NULL, 2 * len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		page = map_pages(2 * len, MAP_PRIVATE);
 		if (page == MAP_FAILED || mprotect(page + len, len, PROT_NONE)) {
 			perror("mmap");
 			exit(2);
@@ -140,7 +140,8 @@ static bool part(const char *name, unsigned long calls)
 	if (wrong)
 		printf("# %s\n# again: fuzz --part %s --seed 0x%llx --calls %lu\n", wrong, name,
 		       (unsigned long long)opt.seed, calls);
-	snprintf(line, sizeof(line), "%s: every answer is right (%lu calls, %lu kills)", name, done, kills);
+	snprintf(line, sizeof(line), "%s: every answer is right (%lu calls, %lu kills)", name, done,
+		 kills);
 	return report(!wrong, line);
 }
 
@@ -175,6 +176,13 @@ static unsigned long number(const char *text)
 	return text ? strtoull(text, NULL, 0) : 0;
 }
 
+static int usage(void)
+{
+	fprintf(stderr, "usage: fuzz [--seed N] [--calls N] [--procs N] [--seconds N]\n"
+		"            [--part NAME] [--break TWIN] [--trace]\n");
+	return 2;
+}
+
 int main(int argc, char **argv)
 {
 	const char *only = NULL;
@@ -207,10 +215,8 @@ int main(int argc, char **argv)
 			only = value;
 		else if (!strcmp(argv[a], "--break"))
 			opt.twin = value;
-		else {
-			fprintf(stderr, "usage: fuzz [--seed N] [--calls N] [--procs N] [--seconds N] [--part NAME] [--break TWIN] [--trace]\n");
-			return 2;
-		}
+		else
+			return usage();
 		a++;
 	}
 	if (!opt.seed && syscall(SYS_getrandom, &opt.seed, sizeof(opt.seed), 0) < 0)
@@ -229,7 +235,7 @@ int main(int argc, char **argv)
 	if (!only || !strcmp(only, "sequential"))
 		ok &= part("sequential", only ? opt.calls : opt.calls / 2);
 	if (!only || !strcmp(only, "concurrent"))
-		ok &= part("concurrent", only ? opt.calls : opt.calls - opt.calls / 2 - opt.calls / 20);
+		ok &= part("concurrent", only ? opt.calls : opt.calls / 20 * 9);
 	if (!only || !strcmp(only, "rounds"))
 		ok &= part("rounds", only ? opt.calls : opt.calls / 20);
 	if (!only || !strcmp(only, "twins"))

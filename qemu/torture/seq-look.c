@@ -59,9 +59,9 @@ void op_member(struct handle *h)
 		return;
 	note("MEMBER", h, before.party, m.state, err);
 	if (h->kind == PAIR)
-		want = before.party < 2 ? (m_pair_member(&h->o->p, before.party, &model), 0) : -ESRCH;
+		want = m_pair_member(&h->o->p, before.party, &model);
 	else
-		want = before.party < M_SEATS ? m_group_member(&h->o->g, before.party, &model) : -ESRCH;
+		want = m_group_member(&h->o->g, before.party, &model);
 	expect_err("MEMBER", err, want);
 	if (err) {
 		untouched("MEMBER", &m, &before, sizeof(m));

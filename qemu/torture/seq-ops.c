@@ -11,7 +11,8 @@ void op_features(void)
 	memset(&f, FILL, sizeof(f));
 	f.reserved = one_in(&rng, 8);
 	/* The struct has no flags: the word that must be 0 is `reserved`. */
-	if (!call("FEATURES", &dev, QUIESCE_IOC_FEATURES, &f, offsetof(struct quiesce_features, reserved), &err))
+	if (!call("FEATURES", &dev, QUIESCE_IOC_FEATURES, &f,
+		  offsetof(struct quiesce_features, reserved), &err))
 		return;
 	note("FEATURES", &dev, f.reserved, 0, err);
 	if (f.reserved) {

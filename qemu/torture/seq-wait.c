@@ -67,6 +67,7 @@ void op_wait(struct handle *h)
 {
 	bool arrive = one_in(&rng, 2), sleeps, eintr = false, timed = false;
 	struct quiesce_wait w, before, model;
+	clockid_t clock;
 	int err, want;
 
 	memset(&w, FILL, sizeof(w));
@@ -86,6 +87,7 @@ void op_wait(struct handle *h)
 	if (h->kind == PARTY && one_in(&rng, 10))
 		w.flags |= QUIESCE_WAIT_BREAK;
 	w.deadline = one_in(&rng, 2) ? QUIESCE_NOW : 1;
+	clock = w.flags & QUIESCE_WAIT_REALTIME ? CLOCK_REALTIME : CLOCK_MONOTONIC;
 
 	sleeps = h->kind != GROUP && would_sleep(h, arrive, &w);
 	if (!sleeps && one_in(&rng, 3)) {
@@ -94,13 +96,10 @@ void op_wait(struct handle *h)
 	} else if (sleeps && one_in(&rng, 20)) {
 		timed = true;
 		if (w.flags & QUIESCE_WAIT_BREAK || one_in(&rng, 2)) {
-			w.deadline = now_ns(w.flags & QUIESCE_WAIT_REALTIME ? CLOCK_REALTIME : CLOCK_MONOTONIC) +
-				     300000;
+			w.deadline = now_ns(clock) + 300000;
 		} else {
 			eintr = one_in(&rng, 2);
-			w.deadline = eintr ? QUIESCE_FOREVER :
-				     now_ns(w.flags & QUIESCE_WAIT_REALTIME ? CLOCK_REALTIME :
-					    CLOCK_MONOTONIC) + 3000000;
+			w.deadline = eintr ? QUIESCE_FOREVER : now_ns(clock) + 3000000;
 			alarm_in(1000, eintr ? 0 : SA_RESTART);
 		}
 	}
@@ -115,13 +114,19 @@ void op_wait(struct handle *h)
 			 offsetof(struct quiesce_wait, flags), &err)) {
 		return;
 	}
-	note(arrive ? "ARRIVE_WAIT" : "WAIT", h, before.kind | before.flags << 8, before.ticket, err);
+	note(arrive ? "ARRIVE_WAIT" : "WAIT", h, before.kind | before.flags << 8, before.ticket,
+	     err);
 	want = h->kind == GROUP ? -ENOTTY : model_wait(h, arrive, &model);
 	if (eintr && want == -ETIMEDOUT)
 		want = -EINTR;
 	expect_err(arrive ? "ARRIVE_WAIT" : "WAIT", err, want);
 	switch (err) {
-	case 0: case -ECONNABORTED: case -EOWNERDEAD: case -ESHUTDOWN: case -ECANCELED: case -ETIMEDOUT:
+	case 0:
+	case -ECONNABORTED:
+	case -EOWNERDEAD:
+	case -ESHUTDOWN:
+	case -ECANCELED:
+	case -ETIMEDOUT:
 		break;
 	case -EINTR:
 		EXPECT("WAIT", &w, &model, ticket);
