@@ -3,12 +3,9 @@
 
 #include "seq.h"
 
-static volatile sig_atomic_t alarms;
-
 static void on_alarm(int sig)
 {
 	(void)sig;
-	alarms++;
 }
 
 static void alarm_in(unsigned int us, int flags)
@@ -129,20 +126,20 @@ void op_wait(struct handle *h)
 	case -ETIMEDOUT:
 		break;
 	case -EINTR:
-		EXPECT("WAIT", &w, &model, ticket);
+		expect("WAIT", "ticket", w.ticket, model.ticket);
 		before.ticket = w.ticket;
-		/* fallthrough */
+		fallthrough;
 	default:
 		untouched("WAIT", &w, &before, sizeof(w));
 		return;
 	}
-	EXPECT("WAIT", &w, &model, ticket);
-	EXPECT("WAIT", &w, &model, balance);
-	EXPECT("WAIT", &w, &model, view);
+	expect("WAIT", "ticket", w.ticket, model.ticket);
+	expect("WAIT", "balance", w.balance, model.balance);
+	expect("WAIT", "view", w.view, model.view);
 	if (model.result & M_RESULT_ANY_LEADER)
 		w.result = model.result;
-	EXPECT("WAIT", &w, &model, result);
+	expect("WAIT", "result", w.result, model.result);
 	if (!err)
-		EXPECT("WAIT", &w, &model, index);
+		expect("WAIT", "index", w.index, model.index);
 	expect_cause("WAIT", &w.cause, &model.cause);
 }
