@@ -57,7 +57,7 @@ static void arm(int n)
 
 	snprintf(text, sizeof(text), "%d", n);
 	if (pwrite(nth_fd, text, strlen(text), 0) < 0)
-		wrong("cannot arm: %s", strerror(errno));
+		wrong("cannot write fail-nth: %s", strerror(errno));
 }
 
 /* No more; was there one that failed? */
@@ -431,11 +431,13 @@ static void walk_all(const char *with)
 	dev = open(QUIESCE_DEVICE, O_RDWR | O_CLOEXEC);
 	if (dev >= 0) {
 		epoll = epoll_create1(EPOLL_CLOEXEC);
-		group = party = -1;
+		group = -1;
+		party = -1;
 		call_pair();
 		pair[0] = made[0];
 		pair[1] = made[1];
-		made[0] = made[1] = -1;
+		made[0] = -1;
+		made[1] = -1;
 		new_group();
 		for (i = 0; i < ARRAY_SIZE(paths); i++)
 			walk(&paths[i], 1, false);

@@ -25,6 +25,7 @@
 #include "quiesce.h"
 
 #define NSEC_PER_SEC 1000000000ULL
+#define fallthrough __attribute__((__fallthrough__))
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
 struct options {

@@ -59,14 +59,21 @@ void expect_err(const char *what, int got, int want)
 		      strerror(-want));
 }
 
+void expect(const char *what, const char *member, int64_t got, int64_t want)
+{
+	if (got != want)
+		wrong("%s: %s is %lld, the model says %lld", what, member, (long long)got,
+		      (long long)want);
+}
+
 void expect_cause(const char *what, const struct quiesce_cause *got,
 		  const struct quiesce_cause *want)
 {
-	EXPECT(what, got, want, cause);
-	EXPECT(what, got, want, party);
-	EXPECT(what, got, want, pid);
-	EXPECT(what, got, want, status);
-	EXPECT(what, got, want, code);
+	expect(what, "cause", got->cause, want->cause);
+	expect(what, "party", got->party, want->party);
+	expect(what, "pid", got->pid, want->pid);
+	expect(what, "status", got->status, want->status);
+	expect(what, "code", got->code, want->code);
 }
 
 /* Is there such a command on this kind of descriptor? */
@@ -157,7 +164,7 @@ bool call(const char *what, struct handle *h, unsigned long cmd, void *body, siz
 		return true;
 	case 6:		/* the direction is not looked at */
 		cmd = _IOC(below(&rng, 4), _IOC_TYPE(cmd), _IOC_NR(cmd), size);
-		/* fallthrough */
+		fallthrough;
 	default:
 		*err = sh_ioctl(fd, cmd, at);
 		memcpy(body, at, size);
