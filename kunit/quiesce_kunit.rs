@@ -6,6 +6,7 @@ use kernel::prelude::*;
 
 mod barrier;
 mod rcu;
+mod readme;
 mod rundown;
 mod seqlock;
 mod support;

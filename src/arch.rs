@@ -340,11 +340,7 @@ pub(crate) mod pointer {
     /// load, which is instrumented.
     #[inline(always)]
     pub(crate) fn load_pointer<T>(ptr: &Atomic<*mut T>) -> *mut T {
-        #[cfg(all(
-            CONFIG_X86_64,
-            not(CONFIG_KASAN),
-            not(CONFIG_RUST_INLINE_HELPERS)
-        ))]
+        #[cfg(all(CONFIG_X86_64, not(CONFIG_KASAN), not(CONFIG_RUST_INLINE_HELPERS)))]
         {
             let value: *mut T;
             // SAFETY: `ptr` is valid for reads, aligned as an atomic is, and nothing is written.
@@ -358,11 +354,7 @@ pub(crate) mod pointer {
             }
             value
         }
-        #[cfg(not(all(
-            CONFIG_X86_64,
-            not(CONFIG_KASAN),
-            not(CONFIG_RUST_INLINE_HELPERS)
-        )))]
+        #[cfg(not(all(CONFIG_X86_64, not(CONFIG_KASAN), not(CONFIG_RUST_INLINE_HELPERS))))]
         ptr.load(kernel::sync::atomic::Relaxed)
     }
 }

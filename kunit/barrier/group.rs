@@ -107,10 +107,11 @@ impl Model {
     }
 
     fn leave(&mut self, at: usize) {
-        self.parties[at].left = true;
-        let broken = self.broken;
-        self.parties
-            .retain(|party| !(party.left && (broken || !party.arrived)));
+        if self.broken || !self.parties[at].arrived {
+            let _ = self.parties.remove(at);
+        } else {
+            self.parties[at].left = true;
+        }
         self.settle();
     }
 

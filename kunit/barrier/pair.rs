@@ -234,5 +234,6 @@ mod tests {
         assert_eq!(look(&mut pair, Side::Zero, Goal::Next), Some(Ok(())));
         let after = pair.events(Side::Zero);
         assert!(!after.unread && after.placeable && after.ended);
+        assert!(!after.gone && pair.events(Side::One).gone);
     }
 }

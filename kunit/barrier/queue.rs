@@ -40,7 +40,7 @@ struct Proper;
 
 impl Wake for Proper {
     fn wake(pair: &mut Guard<'_, Pair>) {
-        pair.wake(kernel::bindings::POLLIN);
+        pair.wake();
     }
 }
 

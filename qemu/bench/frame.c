@@ -21,12 +21,21 @@
 #include "bench.h"
 
 #define MAX_CPUS	8
-#define ROUNDS		24
 #define WARM_UP		3
-/* A run lasts at least this long: the clock then does not matter. */
-#define RUN_NS		(5 * NSEC_PER_MSEC)
 /* A round is the quickest of so many runs: what else the machine does only adds. */
 #define RUNS		3
+
+static unsigned int rounds = 24;
+module_param(rounds, uint, 0400);
+MODULE_PARM_DESC(rounds, "Rounds of a row");
+
+static unsigned int run_us = 5000;
+module_param(run_us, uint, 0400);
+MODULE_PARM_DESC(run_us, "A run lasts at least this long: the clock then does not matter");
+
+static unsigned int divisor = 1;
+module_param(divisor, uint, 0400);
+MODULE_PARM_DESC(divisor, "Rows with a number of their own do it divided by this");
 
 struct bench_row {
 	const char *name;
@@ -36,7 +45,7 @@ struct bench_row {
 	/* How many CPUs do the path at once. */
 	unsigned int ours_cpus;
 	unsigned int peer_cpus;
-	/* Iterations a round; 0 means as many as RUN_NS takes. */
+	/* Iterations a round; 0 means as many as run_us takes. */
 	u64 n;
 	/* What was deferred has to be freed before the next round. */
 	bool settle;
@@ -191,7 +200,7 @@ static int run_row(struct seq_file *m, const struct bench_row *row)
 	unsigned int cpus[] = { max(row->ours_cpus, 1), max(row->peer_cpus, 1) };
 	bench_fn fns[] = { row->ours, row->peer };
 	static const char * const sides[] = { "ours", "peer" };
-	u64 n[] = { row->n, row->n }, ns, extra;
+	u64 n[] = { row->n / divisor, row->n / divisor }, ns, extra;
 	int runs = row->n ? 1 : RUNS;
 	int round, side, i, err;
 
@@ -200,11 +209,11 @@ static int run_row(struct seq_file *m, const struct bench_row *row)
 			err = run_on(fns[side], n[side], row->arg, cpus[side], &ns, &extra);
 			if (err)
 				return err;
-			if (ns >= RUN_NS || n[side] >> 40)
+			if (ns >= run_us * NSEC_PER_USEC || n[side] >> 40)
 				break;
 		}
 	}
-	for (round = -WARM_UP; round < ROUNDS; round++) {
+	for (round = -WARM_UP; round < (int)rounds; round++) {
 		u64 best[] = { U64_MAX, U64_MAX }, most[] = { 0, 0 };
 
 		/* One warm-up will do where a round is a second. */

@@ -3,7 +3,10 @@
 """Makes a table, bench.json and bench.svg of what the guests measured.
 
 A row's ratio is ours / peer, round by round: each round of ours is divided by
-the round of the peer that came right after it.
+the peer's of the same round. There are two ratios: of instructions, which one
+guest has counted for what fits on one CPU, and of time. What is judged is the
+instructions where there are any, for they do not depend on what else the
+machine does nor on how QEMU makes a locked instruction; else the time.
 """
 
 import argparse
@@ -54,6 +57,10 @@ ROWS = [
 ]
 
 
+# Rows that wait for a grace period or for a timer: time is what they are about.
+TIMED = r"rundown_drain.*|.*_percpu_create|rundown_create_percpu|.* memory"
+
+
 def describe(name):
     """The row's place in the table, its aim and its text."""
     base = name.split("@")[0]
@@ -72,7 +79,7 @@ def percentile(values, p):
     return values[low] + (values[high] - values[low]) * (at - low)
 
 
-def read(path, cpus, rows, sizes):
+def read(path, suffix, rows, sizes):
     """Collects (time per iteration, extra) by row and side; returns the guest's line."""
     machine = ""
     with open(path, encoding="utf-8", errors="replace") as lines:
@@ -80,8 +87,7 @@ def read(path, cpus, rows, sizes):
             words = line.split()
             if words[:1] == ["round"] and len(words) == 6:
                 _, name, side, n, ns, extra = words
-                if cpus != "2":
-                    name += f"@{cpus}cpus"
+                name += suffix
                 row = rows.setdefault(name, {"ours": [], "peer": [], "extra": {"ours": [], "peer": []}})
                 row[side].append(int(ns) / int(n))
                 row["extra"][side].append(int(extra))
@@ -92,37 +98,44 @@ def read(path, cpus, rows, sizes):
     return machine
 
 
-def summary(name, ours, peer):
-    """One row of the table."""
-    place, aim, text = describe(name)
+def ratios(ours, peer):
+    """Medians, and the ratio with its spread."""
     pairs = [o / p for o, p in zip(ours, peer) if p]
-    row = {
-        "name": name,
-        "text": text,
-        "place": place,
+    return {
         "rounds": len(pairs),
         "ours": percentile(ours, 50),
         "peer": percentile(peer, 50),
         "ratio": percentile(pairs, 50),
         "p10": percentile(pairs, 10),
         "p90": percentile(pairs, 90),
-        "aim": aim,
-        "verdict": "",
     }
+
+
+def summary(name, timed, counted):
+    """One row of the table; either of the two may be missing."""
+    place, aim, text = describe(name)
+    row = {"name": name, "text": text, "place": place, "time": timed, "instructions": counted, "aim": aim,
+           "verdict": "", "by": ""}
+    if re.fullmatch(TIMED, name.split("@")[0]):
+        row["instructions"] = None
     if aim is not None:
-        row["verdict"] = "met" if row["ratio"] <= aim * (1 + RESOLUTION) else "missed"
+        row["by"] = "instructions" if row["instructions"] else "time"
+        judged = row[row["by"]]
+        row["verdict"] = "met" if judged["ratio"] <= aim * (1 + RESOLUTION) else "missed"
     return row
 
 
-def summaries(rows):
+def summaries(timed, counted):
     """All rows in the order of ROWS."""
     out = []
-    for name, row in rows.items():
-        out.append(summary(name, row["ours"], row["peer"]))
-        if all(row["extra"]["ours"]) and all(row["extra"]["peer"]):
-            memory = summary(name + " memory", row["extra"]["ours"], row["extra"]["peer"])
+    for name in {**timed, **counted}:
+        t, c = timed.get(name), counted.get(name)
+        out.append(summary(name, t and ratios(t["ours"], t["peer"]), c and ratios(c["ours"], c["peer"])))
+        if t and all(t["extra"]["ours"]) and all(t["extra"]["peer"]):
+            memory = summary(name + " memory", ratios(t["extra"]["ours"], t["extra"]["peer"]), None)
             memory["unit"] = "kB"
             out.append(memory)
+
     def number(name):
         return [int(n) for n in re.findall(r"\d+", name)]
     return sorted(out, key=lambda r: (r["place"], number(r["name"]), r["name"]))
@@ -140,28 +153,36 @@ def figure(value):
 def table(rows, sizes, machine):
     """What the terminal shows."""
     print(f"\n{machine['guest']}; QEMU with {machine['accel']} on {machine['host']}")
-    print(f"{'row':32} {'ours, ns':>10} {'peer, ns':>10} {'ratio':>7} {'p10':>7} {'p90':>7} {'aim':>6}  verdict")
+    print(f"{'':32} {'instructions':^23} {'time, ns':^45}")
+    print(f"{'row':32} {'ours':>8} {'peer':>8} {'ratio':>6} {'ours':>9} {'peer':>9} "
+          f"{'ratio':>8} {'p10':>8} {'p90':>8} {'aim':>6}  verdict")
     for r in rows:
-        aim = "" if r["aim"] is None else f"{r['aim']:.3g}"
-        print(f"{r['name']:32} {figure(r['ours']):>10} {figure(r['peer']):>10} {figure(r['ratio']):>7} "
-              f"{figure(r['p10']):>7} {figure(r['p90']):>7} {aim:>6}  {r['verdict']}")
+        i, t = r["instructions"], r["time"]
+        line = f"{r['name']:32} "
+        line += f"{figure(i['ours']):>8} {figure(i['peer']):>8} {figure(i['ratio']):>6} " if i else f"{'':25}"
+        line += (f"{figure(t['ours']):>9} {figure(t['peer']):>9} {figure(t['ratio']):>8} {figure(t['p10']):>8} "
+                 f"{figure(t['p90']):>8} " if t else f"{'':47}")
+        line += f"{'' if r['aim'] is None else format(r['aim'], '.3g'):>6}  {r['verdict']}"
+        print((line + (f", by {r['by']}" if r["by"] else "")).rstrip())
     if sizes:
         print(f"\n{'bytes: ours':>12} {'peer':>8}  of one")
         for s in sizes:
             print(f"{s['ours']:>12} {s['peer'] or '':>8}  {s['what']}")
-    noisy = [r for r in rows if r["name"].startswith("null_") and abs(r["ratio"] - 1) > RESOLUTION]
-    for r in noisy:
-        print(f"warning: {r['name']} is {figure(r['ratio'])} and should be 1: this machine is too busy to measure on")
-    print(f"\nratio: ours / peer, median of the rounds, with its 10th and 90th percentile; "
-          f"met: within {RESOLUTION:.0%} of the aim")
+    for r in rows:
+        if r["name"].startswith("null_") and r["time"] and abs(r["time"]["ratio"] - 1) > RESOLUTION:
+            print(f"warning: the time of {r['name']} is {figure(r['time']['ratio'])} and should be 1: "
+                  "this machine is too busy to measure time on")
+    print(f"\nratio: ours / peer, median of the rounds, of the time with its 10th and 90th percentile; "
+          f"met: at most {RESOLUTION:.0%} above the aim")
 
 
 def svg(rows, machine, path):
     """The ratios on a logarithmic scale, the aims as red marks."""
     left, width, line, top = 250, 560, 18, 50
     aims = [r["aim"] for r in rows if r["aim"] is not None]
-    low = min([r["p10"] for r in rows] + aims + [0.5])
-    high = max([r["p90"] for r in rows] + aims + [2.0])
+    shown = [r[by] for r in rows for by in ("time", "instructions") if r[by]]
+    low = min([r["p10"] for r in shown] + aims + [0.5])
+    high = max([r["p90"] for r in shown] + aims + [2.0])
     begin = math.floor(math.log10(max(low, 1e-4)) * 2) / 2
     end = math.ceil(math.log10(high) * 2) / 2
 
@@ -173,8 +194,8 @@ def svg(rows, machine, path):
     out = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + width + 90}" height="{height}" '
            'font-family="sans-serif" font-size="11">',
            '<rect width="100%" height="100%" fill="white"/>',
-           f'<text x="10" y="18" font-size="14">ours / peer, lower is better; median with 10th to 90th percentile; '
-           'red: the aim</text>',
+           f'<text x="10" y="18" font-size="14">ours / peer, lower is better. Diamond: instructions. Dot and bar: time, '
+           'median, 10th to 90th percentile. Red: the aim</text>',
            f'<text x="10" y="34" fill="#666">{machine["guest"]}; QEMU with {machine["accel"]}</text>']
     decade = math.ceil(begin)
     while decade <= end:
@@ -190,14 +211,20 @@ def svg(rows, machine, path):
         y = top + line * i + line / 2
         colour = {"met": "#1a7f37", "missed": "#b35900"}.get(r["verdict"], "#57606a")
         out.append(f'<g><title>{r["text"]}</title>'
-                   f'<text x="{left - 8}" y="{y + 4}" text-anchor="end">{r["name"]}</text>'
-                   f'<line x1="{x(r["p10"]):.1f}" y1="{y}" x2="{x(r["p90"]):.1f}" y2="{y}" stroke="{colour}" '
-                   f'stroke-width="3" stroke-opacity="0.4"/>'
-                   f'<circle cx="{x(r["ratio"]):.1f}" cy="{y}" r="4" fill="{colour}"/>')
+                   f'<text x="{left - 8}" y="{y + 4}" text-anchor="end">{r["name"]}</text>')
+        t, c = r["time"], r["instructions"]
+        if t:
+            fill = "none" if c else colour
+            out.append(f'<line x1="{x(t["p10"]):.1f}" y1="{y}" x2="{x(t["p90"]):.1f}" y2="{y}" stroke="{colour}" '
+                       f'stroke-width="3" stroke-opacity="0.3"/>'
+                       f'<circle cx="{x(t["ratio"]):.1f}" cy="{y}" r="4" fill="{fill}" stroke="{colour}"/>')
+        if c:
+            at = x(c["ratio"])
+            out.append(f'<path d="M {at - 5:.1f} {y} L {at:.1f} {y - 5} L {at + 5:.1f} {y} L {at:.1f} {y + 5} Z" fill="{colour}"/>')
         if r["aim"] is not None:
             at = x(r["aim"])
             out.append(f'<line x1="{at:.1f}" y1="{y - 8}" x2="{at:.1f}" y2="{y + 8}" stroke="#cf222e" stroke-width="2"/>')
-        out.append(f'<text x="{left + width + 10}" y="{y + 4}" fill="{colour}">{figure(r["ratio"])} {r["verdict"]}</text></g>')
+        out.append(f'<text x="{left + width + 10}" y="{y + 4}" fill="{colour}">{figure((c or t)["ratio"])} {r["verdict"]}</text></g>')
     out.append("</svg>")
     with open(path, "w", encoding="utf-8") as f:
         f.write("\n".join(out) + "\n")
@@ -216,22 +243,26 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", required=True, help="the folder for bench.json and bench.svg")
     parser.add_argument("--accel", default="tcg")
-    parser.add_argument("results", nargs="+", help="results.N of a guest with N CPUs")
+    parser.add_argument("results", nargs="+", help="results.N of a guest with N CPUs, results.counting")
     args = parser.parse_args()
 
-    raw, sizes = {}, []
+    timed, counted, sizes = {}, {}, []
     machine = {"accel": args.accel, "host": host(), "guest": ""}
     for path in sorted(args.results):
-        cpus = path.rsplit(".", 1)[1]
-        guest = read(path, cpus, raw, sizes)
-        if cpus == "2" or not machine["guest"]:
+        label = path.rsplit(".", 1)[1]
+        if label == "counting":
+            guest = read(path, "", counted, sizes)
+        else:
+            guest = read(path, "" if label == "2" else f"@{label}cpus", timed, sizes)
+        if label == "2" or not machine["guest"]:
             machine["guest"] = guest
-    rows = summaries(raw)
+    rows = summaries(timed, counted)
     if not rows:
         print("no row was measured: no name begins so", file=sys.stderr)
         return 2
     with open(os.path.join(args.out, "bench.json"), "w", encoding="utf-8") as f:
-        json.dump({"machine": machine, "resolution": RESOLUTION, "rows": rows, "bytes": sizes, "rounds": raw}, f, indent=1)
+        json.dump({"machine": machine, "resolution": RESOLUTION, "rows": rows, "bytes": sizes,
+                   "rounds": {"time": timed, "instructions": counted}}, f, indent=1)
     svg(rows, machine, os.path.join(args.out, "bench.svg"))
     table(rows, sizes, machine)
     print(f"{args.out}/bench.json, {args.out}/bench.svg")

@@ -354,6 +354,7 @@ impl Pair {
             placeable: !me.ended && me.view == View::default(),
             aborted: other.aborted,
             ended: other.ended,
+            gone: me.ended,
         }
     }
 }
@@ -369,4 +370,6 @@ pub struct Events {
     pub aborted: bool,
     /// The other side has ended.
     pub ended: bool,
+    /// This side has, with its process.
+    pub gone: bool,
 }

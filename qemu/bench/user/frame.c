@@ -16,10 +16,7 @@
 
 #include "scheme.h"
 
-#define ROUNDS		24
 #define WARM_UP		3
-/* A run lasts at least this long. */
-#define RUN_NS		10000000ull
 /* A round is the quickest of so many runs: what else the machine does only adds. */
 #define RUNS		3
 /* Meetings before the clock starts: all are forked and have run. */
@@ -27,6 +24,11 @@
 
 #define __noreturn	__attribute__((noreturn))
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
+
+/* BENCH_ROUNDS and BENCH_RUN_US in the environment change these. */
+static int rounds_of_a_row = 24;
+/* A run lasts at least this long. */
+static __u64 run_ns = 10 * 1000 * 1000;
 
 static __u64 now(void)
 {
@@ -161,10 +163,10 @@ static void run(const struct row *row)
 	for (side = 0; side < 2; side++) {
 		scheme = row->schemes[side];
 		n[side] = 16;
-		while (row->measure(scheme, row->parties, row->cpus, n[side]) < RUN_NS)
+		while (row->measure(scheme, row->parties, row->cpus, n[side]) < run_ns)
 			n[side] *= 2;
 	}
-	for (round = -WARM_UP; round < ROUNDS; round++) {
+	for (round = -WARM_UP; round < rounds_of_a_row; round++) {
 		__u64 best[] = { ~0ull, ~0ull };
 
 		for (i = 0; i < 2 * RUNS; i++) {
@@ -239,6 +241,10 @@ int main(int argc, char **argv)
 	int a;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
+	if (getenv("BENCH_ROUNDS"))
+		rounds_of_a_row = atoi(getenv("BENCH_ROUNDS"));
+	if (getenv("BENCH_RUN_US"))
+		run_ns = strtoull(getenv("BENCH_RUN_US"), NULL, 10) * 1000;
 	if (argc == 2 && !strcmp(argv[1], "--list")) {
 		for (i = 0; i < ARRAY_SIZE(rows); i++)
 			puts(rows[i].name);
