@@ -75,7 +75,9 @@ fn size_ours_rundown_percpu_release(guard: RundownGuard<'_, PerCpuRundownRef>) {
 #[inline(always)]
 fn acquire_and_release<R: HasRundown>(object: &R, n: u64) {
     for _ in 0..n {
-        let Ok(guard) = object.try_acquire() else { break };
+        let Ok(guard) = object.try_acquire() else {
+            break;
+        };
         drop(guard);
     }
 }
