@@ -4,7 +4,9 @@
 
 use kernel::prelude::*;
 
+mod barrier;
 mod rcu;
+mod readme;
 mod rundown;
 mod seqlock;
 mod support;

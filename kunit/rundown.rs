@@ -63,6 +63,7 @@ fn complaining<R>(regex: &str, f: impl FnOnce() -> R) -> R {
     ret
 }
 
+mod capi;
 mod contexts;
 mod data;
 mod guards;

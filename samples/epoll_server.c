@@ -26,7 +26,7 @@
 struct worker {
 	unsigned int number;
 	pid_t pid;
-	Barrier barrier;
+	struct Barrier barrier;
 };
 
 static void die(const char *what, int err)

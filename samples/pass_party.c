@@ -68,7 +68,7 @@ static int receive_fd(int sock)
 	return fd;
 }
 
-static int client(const struct sockaddr_un *addr)
+static int be_client(const struct sockaddr_un *addr)
 {
 	int sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), fd, err;
 	Barrier b = BARRIER_NULL;
@@ -88,7 +88,8 @@ static int client(const struct sockaddr_un *addr)
 	fflush(stdout);
 	if (!barrier_place_and_sync(&b))
 		return 1;
-	printf("[client %d] we have met; I leave a process behind that has my descriptor\n", getpid());
+	printf("[client %d] we have met; I leave a process behind that has my descriptor\n",
+	       getpid());
 	fflush(stdout);
 	if (fork() == 0) {
 		sleep(1);
@@ -97,7 +98,7 @@ static int client(const struct sockaddr_un *addr)
 	return 17;
 }
 
-static int service(int sock)
+static int be_service(int sock)
 {
 	struct quiesce_status status;
 	Barrier b = BARRIER_NULL;
@@ -136,15 +137,17 @@ int main(int argc, char **argv)
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	int sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), ret;
 
-	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", argc > 1 ? argv[1] : "/tmp/pass_party");
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s",
+		 argc > 1 ? argv[1] : "/tmp/pass_party");
 	unlink(addr.sun_path);
-	if (sock < 0 || bind(sock, (struct sockaddr *)&addr, sizeof(addr)) < 0 || listen(sock, 1) < 0)
+	if (sock < 0 || bind(sock, (struct sockaddr *)&addr, sizeof(addr)) < 0 ||
+	    listen(sock, 1) < 0)
 		die(addr.sun_path, -errno);
 
 	fflush(NULL);
 	if (fork() == 0)
-		exit(client(&addr));
-	ret = service(sock);
+		exit(be_client(&addr));
+	ret = be_service(sock);
 	wait(NULL);
 	unlink(addr.sun_path);
 	return ret;

@@ -98,7 +98,8 @@ static void be_worker(int party, unsigned int me)
 		}
 		/* Each phase has one leader: let that one tell. */
 		if (ret == 1 && all >= 4 && (phase + 1) % (all / 4) == 0) {
-			printf("[worker %u] I lead phase %u of %u, which is over\n", me, phase, all);
+			printf("[worker %u] I lead phase %u of %u, which is over\n",
+			       me, phase, all);
 			fflush(stdout);
 		}
 	}

@@ -40,7 +40,7 @@ pub(crate) mod word {
     ///
     /// Acquire ordering if it was, none if not.
     #[cfg(all(
-        target_arch = "x86_64",
+        CONFIG_X86_64,
         not(CONFIG_RUST_INLINE_HELPERS),
         not(CONFIG_KASAN),
         not(CONFIG_KCSAN)
@@ -74,7 +74,7 @@ pub(crate) mod word {
     ///
     /// Release ordering; a full barrier on x86_64.
     #[cfg(all(
-        target_arch = "x86_64",
+        CONFIG_X86_64,
         not(CONFIG_RUST_INLINE_HELPERS),
         not(CONFIG_KASAN),
         not(CONFIG_KCSAN)
@@ -107,7 +107,7 @@ pub(crate) mod word {
     ///
     /// Acquire ordering if it was, none if not.
     #[cfg(not(all(
-        target_arch = "x86_64",
+        CONFIG_X86_64,
         not(CONFIG_RUST_INLINE_HELPERS),
         not(CONFIG_KASAN),
         not(CONFIG_KCSAN)
@@ -130,7 +130,7 @@ pub(crate) mod word {
     ///
     /// Release ordering; a full barrier on x86_64.
     #[cfg(not(all(
-        target_arch = "x86_64",
+        CONFIG_X86_64,
         not(CONFIG_RUST_INLINE_HELPERS),
         not(CONFIG_KASAN),
         not(CONFIG_KCSAN)
@@ -191,16 +191,55 @@ pub(crate) mod seq {
         }
     }
 
-    /// Waits a moment within a loop that spins; C's `cpu_relax()`.
+    /// `smp_load_acquire()` of a `u32`, again until it is even.
+    ///
+    /// The way through the loop is told to nobody but the assembler: a compiler that sees it rotates it,
+    /// and begins each read with a jump.
+    ///
+    /// # Safety
+    ///
+    /// As for [`load_acquire_u32`].
     #[inline(always)]
-    pub(crate) fn relax() {
-        #[cfg(all(CONFIG_X86_64, not(CONFIG_RUST_INLINE_HELPERS)))]
-        // SAFETY: `pause` changes nothing; without `nomem` it is a `barrier()` too, as in C.
-        unsafe {
-            core::arch::asm!("pause", options(nostack, preserves_flags))
+    pub(crate) unsafe fn load_acquire_even_u32(ptr: *const u32) -> u32 {
+        #[cfg(all(
+            CONFIG_X86_64,
+            not(CONFIG_RUST_INLINE_HELPERS),
+            not(CONFIG_KASAN),
+            not(CONFIG_KCSAN)
+        ))]
+        {
+            let value: u32;
+            // SAFETY: As the caller promises; nothing is written.
+            unsafe {
+                core::arch::asm!(
+                    "2:",
+                    "mov {value:e}, dword ptr [{ptr}]",
+                    "test {value:l}, 1",
+                    "je 3f",
+                    "pause",
+                    "jmp 2b",
+                    "3:",
+                    value = out(reg) value,
+                    ptr = in(reg) ptr,
+                    options(nostack),
+                )
+            }
+            value
         }
-        #[cfg(not(all(CONFIG_X86_64, not(CONFIG_RUST_INLINE_HELPERS))))]
-        kernel::processor::cpu_relax();
+        #[cfg(not(all(
+            CONFIG_X86_64,
+            not(CONFIG_RUST_INLINE_HELPERS),
+            not(CONFIG_KASAN),
+            not(CONFIG_KCSAN)
+        )))]
+        loop {
+            // SAFETY: As the caller promises.
+            let value = unsafe { load_acquire_u32(ptr) };
+            if value & 1 == 0 {
+                return value;
+            }
+            kernel::processor::cpu_relax();
+        }
     }
 
     /// `READ_ONCE()` of a `u32`.
@@ -301,11 +340,7 @@ pub(crate) mod pointer {
     /// load, which is instrumented.
     #[inline(always)]
     pub(crate) fn load_pointer<T>(ptr: &Atomic<*mut T>) -> *mut T {
-        #[cfg(all(
-            target_arch = "x86_64",
-            not(CONFIG_KASAN),
-            not(CONFIG_RUST_INLINE_HELPERS)
-        ))]
+        #[cfg(all(CONFIG_X86_64, not(CONFIG_KASAN), not(CONFIG_RUST_INLINE_HELPERS)))]
         {
             let value: *mut T;
             // SAFETY: `ptr` is valid for reads, aligned as an atomic is, and nothing is written.
@@ -319,11 +354,7 @@ pub(crate) mod pointer {
             }
             value
         }
-        #[cfg(not(all(
-            target_arch = "x86_64",
-            not(CONFIG_KASAN),
-            not(CONFIG_RUST_INLINE_HELPERS)
-        )))]
+        #[cfg(not(all(CONFIG_X86_64, not(CONFIG_KASAN), not(CONFIG_RUST_INLINE_HELPERS))))]
         ptr.load(kernel::sync::atomic::Relaxed)
     }
 }

@@ -654,11 +654,11 @@ void quiesce_helper_queue_unlock(struct wait_queue_head *head, unsigned long fla
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_queue_unlock);
 
-void quiesce_helper_queue_wake(struct wait_queue_head *head, unsigned int events)
+void quiesce_helper_queue_wake(struct wait_queue_head *head)
 {
 	lockdep_assert_held(&head->lock);
 	if (waitqueue_active(head))
-		wake_up_locked_poll(head, (__force __poll_t)events);
+		wake_up_all_locked(head);
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_queue_wake);
 

@@ -113,7 +113,7 @@ struct pid;
 
 unsigned long quiesce_helper_queue_lock(struct wait_queue_head *head);
 void quiesce_helper_queue_unlock(struct wait_queue_head *head, unsigned long flags);
-void quiesce_helper_queue_wake(struct wait_queue_head *head, unsigned int events);
+void quiesce_helper_queue_wake(struct wait_queue_head *head);
 int quiesce_helper_queue_sleep(struct wait_queue_head *head, unsigned long *flags,
 			       s64 *deadline, int clock);
 struct pid *quiesce_helper_current_pid(void);

@@ -18,7 +18,11 @@ use core::{
     },
 };
 use kernel::{
-    impl_has_work, new_condvar, new_mutex, new_spinlock_irq, new_work,
+    impl_has_work,
+    new_condvar,
+    new_mutex,
+    new_spinlock_irq,
+    new_work,
     prelude::*,
     sync::{
         Arc,

@@ -267,6 +267,31 @@ fn signals<R: Form>() -> Result {
     Ok(())
 }
 
+/// Guards are listed with their places, in a kernel where those are known.
+fn holders_are_known<R: Form>() -> Result {
+    let known = |n| if cfg!(CONFIG_LOCKDEP) { n } else { 0 };
+    let (r, other) = (R::live()?, R::live()?);
+    let stranger = other.try_acquire()?;
+    ensure_eq!(r.report_holders(), 0);
+    let one = r.try_acquire()?;
+    let mut many = r.try_acquire_many(4)?;
+    let owned = HasRundown::try_acquire_arc(r.clone())?;
+    ensure_eq!(r.report_holders(), known(3));
+    let split = many.split(2)?;
+    let clone = one.clone();
+    ensure_eq!(r.report_holders(), known(5));
+    ensure!(many.merge(split).is_ok());
+    drop(one);
+    ensure_eq!(r.report_holders(), known(3));
+    let sent = clone.unbind();
+    ensure_eq!(r.report_holders(), known(3));
+    drop((many, owned, sent));
+    ensure_eq!(r.report_holders(), 0);
+    ensure_eq!(other.report_holders(), known(1));
+    drop(stranger);
+    Ok(())
+}
+
 fn reports<R: Form>() -> Result {
     let r = R::live()?;
     let guards = r.try_acquire_many(3)?.unbind();
@@ -331,6 +356,16 @@ mod tests {
     #[test]
     fn signals_percpu() -> Result {
         signals::<PerCpuRundownRef>()
+    }
+
+    #[test]
+    fn holders_are_known_word() -> Result {
+        holders_are_known::<RundownRef>()
+    }
+
+    #[test]
+    fn holders_are_known_percpu() -> Result {
+        holders_are_known::<PerCpuRundownRef>()
     }
 
     #[test]

@@ -231,7 +231,7 @@ static inline void exec_self(const char *what, int fd)
 	_exit(126);
 }
 
-#define EXEC_MAIN(what, fd)						\
+#define EXEC_MAIN							\
 static void exec_main(const char *what, int fd);			\
 __attribute__((constructor)) static void exec_main_hook(void)		\
 {									\

@@ -13,7 +13,7 @@
 #define GROUP_PARTIES 4
 #define MAX_USEC 3000
 
-static volatile pid_t victim;
+static sig_atomic_t victim;
 
 static void kill_victim(int sig)
 {
@@ -70,7 +70,7 @@ FIXTURE_TEARDOWN(kill)
 	EXPECT_GE(self->files, count_files());				\
 } while (0)
 
-TEST_F(kill, pair)
+TEST_F_TIMEOUT(kill, pair, 300)
 {
 	uint64_t met = 0;
 
@@ -108,7 +108,7 @@ TEST_F(kill, pair)
 }
 
 /* The same where a copy of the victim's descriptor is kept: it is bound. */
-TEST_F(kill, pair_bound)
+TEST_F_TIMEOUT(kill, pair_bound, 300)
 {
 	for (int round = 0; round < PAIR_ROUNDS / 4; round++) {
 		struct quiesce_wait w;
@@ -147,7 +147,7 @@ TEST_F(kill, pair_bound)
 }
 
 /* One of several is killed: the others break, and all of them name it. */
-TEST_F(kill, group)
+TEST_F_TIMEOUT(kill, group, 300)
 {
 	struct {
 		struct quiesce_cause cause;
@@ -207,7 +207,7 @@ TEST_F(kill, group)
 }
 
 /* The same group shrinks until one is left, who goes on alone. */
-TEST_F(kill, group_shrinks)
+TEST_F_TIMEOUT(kill, group_shrinks, 300)
 {
 	_Atomic uint64_t *phases = share(GROUP_PARTIES * sizeof(*phases));
 

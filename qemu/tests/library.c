@@ -106,7 +106,7 @@ TEST_F(sides, end_queues)
 {
 	EXPECT_TRUE(barrier_place(&self->child));
 	EXPECT_TRUE(barrier_place(&self->child));
-	EXPECT_TRUE(barrier_destroy(&self->child) == NULL);
+	EXPECT_NULL(barrier_destroy(&self->child));
 	EXPECT_TRUE(barrier_place(&self->parent));
 	EXPECT_TRUE(barrier_place(&self->parent));
 	EXPECT_TRUE(barrier_sync(&self->parent));
@@ -158,7 +158,7 @@ TEST_F(sides, bad_deadlines)
 	struct quiesce_status s;
 	Barrier *b = &self->parent;
 
-	for (unsigned int i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+	for (unsigned int i = 0; i < ARRAY_SIZE(bad); i++)
 		EXPECT_EQ(-EINVAL, barrier_place_and_sync_until(b, CLOCK_MONOTONIC, &bad[i]));
 	EXPECT_EQ(-EINVAL, barrier_place_and_sync_until(b, CLOCK_BOOTTIME, &ts));
 	EXPECT_EQ(-EINVAL, barrier_place_and_sync_until(b, CLOCK_PROCESS_CPUTIME_ID, NULL));
@@ -166,7 +166,7 @@ TEST_F(sides, bad_deadlines)
 	ASSERT_EQ(0, barrier_status(b, &s));
 	EXPECT_EQ(0, s.sent);
 	EXPECT_VIEW(b, false, false);
-	for (unsigned int i = 0; i < sizeof(past) / sizeof(past[0]); i++)
+	for (unsigned int i = 0; i < ARRAY_SIZE(past); i++)
 		EXPECT_EQ(-ETIMEDOUT, barrier_wait_next_until(b, CLOCK_MONOTONIC, &past[i]));
 	EXPECT_TRUE(barrier_place(&self->child));
 	ts.tv_sec = LONG_MAX;
@@ -239,12 +239,12 @@ TEST(null_and_destroyed)
 	Barrier b = BARRIER_NULL, *p = &b;
 	int fds = count_fds();
 
-	EXPECT_TRUE(barrier_destroy(NULL) == NULL);
-	EXPECT_TRUE(barrier_destroy(&b) == NULL);
+	EXPECT_NULL(barrier_destroy(NULL));
+	EXPECT_NULL(barrier_destroy(&b));
 	ASSERT_EQ(0, barrier_create(&b));
 	EXPECT_EQ(fds + 2, count_fds());
 	barrier_destroyp(&p);
-	EXPECT_TRUE(p == NULL);
+	EXPECT_NULL(p);
 	barrier_destroyp(&p);
 	EXPECT_EQ(fds, count_fds());
 	EXPECT_EQ(-EBADF, b.me);
@@ -273,7 +273,7 @@ TEST(creation_fails)
 		EXPECT_EQ(-EMFILE, barrier_create(&b));
 		EXPECT_EQ(-EBADF, b.me);
 		EXPECT_EQ(-EBADF, b.them);
-		EXPECT_TRUE(barrier_destroy(&b) == NULL);
+		EXPECT_NULL(barrier_destroy(&b));
 	}
 	limit.rlim_cur = lowest + 3;
 	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &limit));
@@ -315,18 +315,21 @@ TEST(cause_texts)
 		{ { QUIESCE_CAUSE_NONE, QUIESCE_NOBODY, 0, 0, 0 }, "nothing has ended" },
 		{ { QUIESCE_CAUSE_ABORT, 1, 12, 0, 5 }, "process 12 aborted with code 5" },
 		{ { QUIESCE_CAUSE_ABORT, 1, 0, 0, 5 }, "party 1 aborted with code 5" },
-		{ { QUIESCE_CAUSE_ABORT, QUIESCE_NOBODY, 0, 0, 0 }, "somebody aborted with code 0" },
+		{ { QUIESCE_CAUSE_ABORT, QUIESCE_NOBODY, 0, 0, 0 },
+		  "somebody aborted with code 0" },
 		{ { QUIESCE_CAUSE_TIMEOUT, 2, 12, 0, 0 }, "process 12 would not wait any longer" },
 		{ { QUIESCE_CAUSE_CLOSE, 2, 12, 0, 0 }, "process 12 closed its descriptor" },
 		{ { QUIESCE_CAUSE_EXEC, 2, 12, 0, 0 }, "process 12 executed another program" },
 		{ { QUIESCE_CAUSE_EXIT, 2, 12, 3, 0 }, "process 12 exited with status 3" },
-		{ { QUIESCE_CAUSE_SIGNAL, 2, 12, 9, 0 }, "process 12 was killed by signal 9 (Killed)" },
-		{ { QUIESCE_CAUSE_UNCLAIMED, QUIESCE_NOBODY, 0, 0, 0 }, "nobody can join any more" },
+		{ { QUIESCE_CAUSE_SIGNAL, 2, 12, 9, 0 },
+		  "process 12 was killed by signal 9 (Killed)" },
+		{ { QUIESCE_CAUSE_UNCLAIMED, QUIESCE_NOBODY, 0, 0, 0 },
+		  "nobody can join any more" },
 		{ { 99, 2, 12, 0, 0 }, "process 12 ended for reason 99" },
 	};
 	char buf[128], small[8];
 
-	for (unsigned int i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+	for (unsigned int i = 0; i < ARRAY_SIZE(cases); i++)
 		EXPECT_STREQ(cases[i].text, quiesce_cause_text(&cases[i].cause, buf, sizeof(buf)));
 	EXPECT_STREQ("process", quiesce_cause_text(&cases[1].cause, small, sizeof(small)));
 }

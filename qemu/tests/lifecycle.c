@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 
 /* Programs that exec_self() runs. */
-EXEC_MAIN(what, fd)
+EXEC_MAIN
 {
 	struct quiesce_wait w;
 
@@ -143,7 +143,7 @@ TEST_F(pair, exit_codes)
 {
 	static const int codes[] = { 0, 1, 255 };
 
-	for (unsigned int i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
+	for (unsigned int i = 0; i < ARRAY_SIZE(codes); i++) {
 		pid_t pid;
 		int fd[2];
 
@@ -167,7 +167,7 @@ TEST_F(pair, deadly_signals)
 	struct rlimit no_core = {};
 
 	setrlimit(RLIMIT_CORE, &no_core);
-	for (unsigned int i = 0; i < sizeof(sigs) / sizeof(sigs[0]); i++) {
+	for (unsigned int i = 0; i < ARRAY_SIZE(sigs); i++) {
 		pid_t pid;
 		int fd[2];
 
@@ -349,7 +349,7 @@ TEST_F(pair, shared_table_bound)
 /* The descriptor goes while its own wait sleeps: the wait goes on. */
 struct waiter {
 	int fd;
-	_Atomic pid_t tid;
+	atomic_int tid;
 	int ret;
 };
 
@@ -496,7 +496,7 @@ TEST_F(pair, bind_outlives_its_thread)
 
 		pthread_create(&thread, NULL, bind_in_thread, &self->them);
 		pthread_join(thread, &ret);
-		check(ret == NULL);
+		check(!ret);
 		gate_open(&self->gate);
 		wait_for(self->them, QUIESCE_WAIT_NEXT, QUIESCE_FOREVER, NULL);
 		_exit(9);

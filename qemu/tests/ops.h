@@ -15,7 +15,8 @@ static inline int make_pair(unsigned int flags, int fd[2])
 	struct quiesce_pair args;
 	int dev = open_dev(), ret;
 
-	fd[0] = fd[1] = -1;
+	fd[0] = -1;
+	fd[1] = -1;
 	if (dev < 0)
 		return -errno;
 	memset(&args, POISON, sizeof(args));

@@ -21,7 +21,7 @@ enum ending {
 #define ABORT_CODE 0x1234567890abcdefULL
 #define EXIT_CODE 23
 
-EXEC_MAIN(what, fd)
+EXEC_MAIN
 {
 	pause();
 }
@@ -553,7 +553,8 @@ struct report {
 	waiter = spawn({						\
 		r->w = wait_args(kind_, QUIESCE_FOREVER);		\
 		r->w.count = place_;					\
-		r->ret = ctl(self->me, place_ ? QUIESCE_IOC_ARRIVE_WAIT : QUIESCE_IOC_WAIT, &r->w); \
+		r->ret = ctl(self->me, place_ ? QUIESCE_IOC_ARRIVE_WAIT :	\
+			     QUIESCE_IOC_WAIT, &r->w);			\
 	});								\
 	ASSERT_TRUE(wait_asleep(waiter));				\
 	ASSERT_EQ(0, status_of(self->me, &s));				\

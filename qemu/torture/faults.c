@@ -25,7 +25,7 @@
 
 static int tests, failures;
 static unsigned long injected;
-static int nth_fd = -1;
+static int nth_fd = -1, nth;
 static int fault_fd = -1;
 static int dev, pair[2], group, party, epoll;
 static char why[256];
@@ -255,7 +255,7 @@ static int call_close(void)
 	hit = disarm();
 	if (hit || ioctl(dev, QUIESCE_IOC_PAIR, &p))
 		wrong("PAIR: %s", strerror(errno));
-	arm(1);
+	arm(nth);
 	close(p.fd[0]);
 	if (ioctl(p.fd[1], QUIESCE_IOC_WAIT, &w) || w.cause.cause != QUIESCE_CAUSE_CLOSE)
 		wrong("an end is lost: %s, cause %u", strerror(errno), w.cause.cause);
@@ -368,6 +368,7 @@ static void walk(const struct path *p, int stride, bool tolerant)
 
 	for (n = 1; n < LIMIT && !why[0]; n += stride) {
 		before = descriptors();
+		nth = n;
 		arm(n);
 		err = p->call();
 		hit = disarm();

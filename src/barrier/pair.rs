@@ -262,9 +262,7 @@ impl Pair {
 
             let me = self.me(side);
             if aborted {
-                // Supersedes what is unread, which is gone with it.
-                // INVARIANT: As much as the other side has placed.
-                me.read = placed;
+                // Supersedes what is unread, which nobody will read any more.
                 me.view.they = true;
             } else if read != placed {
                 // INVARIANT: As much as the other side has placed.
@@ -352,10 +350,11 @@ impl Pair {
         let me = &self.parties[side as usize];
         let other = &self.parties[side.other() as usize];
         Events {
-            unread: self.unread(side) != 0,
+            unread: self.unread(side) != 0 && !me.view.they,
             placeable: !me.ended && me.view == View::default(),
             aborted: other.aborted,
             ended: other.ended,
+            gone: me.ended,
         }
     }
 }
@@ -363,7 +362,7 @@ impl Pair {
 /// What [`Pair::events`] sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Events {
-    /// Places of the other side are unread.
+    /// Places of the other side are unread, and can be read.
     pub unread: bool,
     /// A place would succeed.
     pub placeable: bool,
@@ -371,4 +370,6 @@ pub struct Events {
     pub aborted: bool,
     /// The other side has ended.
     pub ended: bool,
+    /// This side has, with its process.
+    pub gone: bool,
 }

@@ -112,10 +112,13 @@ pub struct Guard<'a, T> {
 }
 
 impl<T> Guard<'_, T> {
-    /// Wakes all who sleep on the queue and tells pollers of `events`.
-    pub fn wake(&mut self, events: u32) {
+    /// Wakes all who sleep on the queue, and has all who poll it ask again.
+    ///
+    /// No events go with it: parties share the queue, and what one can do now is not what another
+    /// can, while io_uring takes such events for the answer.
+    pub fn wake(&mut self) {
         // SAFETY: The queue is initialised and, by the type invariants, its lock is held.
-        unsafe { bindings::quiesce_helper_queue_wake(self.queue.head.get(), events) }
+        unsafe { bindings::quiesce_helper_queue_wake(self.queue.head.get()) }
     }
 
     /// Waits, with the lock released, until `ready` returns something.

@@ -42,11 +42,6 @@ use kernel::{
     }, //
 };
 
-pub(super) const EVENTS_DONE: u32 =
-    bindings::POLLIN | bindings::POLLRDNORM | bindings::POLLOUT | bindings::POLLWRNORM;
-pub(super) const EVENTS_BROKEN: u32 = bindings::POLLPRI | bindings::POLLERR;
-pub(super) const EVENTS_ALL: u32 = EVENTS_DONE | EVENTS_BROKEN | bindings::POLLHUP;
-
 /// A group, and what its own descriptor has seen.
 pub(super) struct State {
     pub(super) group: Group,
@@ -76,7 +71,7 @@ impl Drop for GroupFile {
         if !lock.group.close(closer.clone()) {
             return;
         }
-        lock.wake(EVENTS_ALL);
+        lock.wake();
         drop(lock);
         let end = End {
             why: Why::Unclaimed,
@@ -252,7 +247,7 @@ impl GroupFile {
         let mut lock = self.barrier.queue.lock();
         let first = lock.group.abort(None, end)?;
         if first {
-            lock.wake(EVENTS_BROKEN);
+            lock.wake();
         }
         drop(lock);
         if first {
@@ -270,7 +265,7 @@ impl GroupFile {
         }
         let mut lock = self.barrier.queue.lock();
         args.phase = lock.group.reset();
-        lock.wake(EVENTS_ALL);
+        lock.wake();
         drop(lock);
         command.write(&args)
     }
@@ -302,7 +297,7 @@ impl Endpoint for GroupFile {
             mask |= bindings::POLLIN | bindings::POLLRDNORM;
         }
         if lock.group.broken().is_some() {
-            mask |= EVENTS_BROKEN;
+            mask |= bindings::POLLPRI | bindings::POLLERR;
         }
         if lock.group.parties() == 0 {
             mask |= bindings::POLLHUP;

@@ -56,9 +56,13 @@ use kernel::{
     }, //
 };
 
-const EVENTS_PLACE: u32 = bindings::POLLIN | bindings::POLLRDNORM;
-const EVENTS_ABORT: u32 = bindings::POLLPRI | bindings::POLLERR;
-const EVENTS_END: u32 = bindings::POLLRDHUP | bindings::POLLHUP;
+// What a pair costs, its own part of two files included: the barrier with the count of its `Arc`,
+// and the files. Only where locks do not carry what debugging needs.
+#[cfg(not(any(CONFIG_DEBUG_SPINLOCK, CONFIG_DEBUG_LOCK_ALLOC)))]
+const _: () = {
+    use core::mem::size_of;
+    assert!(size_of::<usize>() + size_of::<Barrier>() + 2 * size_of::<PartyFile>() <= 512);
+};
 
 #[pin_data]
 struct Barrier {
@@ -167,7 +171,7 @@ impl Party {
     fn end(&self, end: Option<End>) {
         let mut pair = self.barrier.queue.lock();
         if pair.end(self.side, end) {
-            pair.wake(EVENTS_END);
+            pair.wake();
             let member = pair.member(self.side);
             drop(pair);
             trace::death(self.id(), self.number(), &member.end);
@@ -183,7 +187,7 @@ impl Party {
         let mut pair = self.barrier.queue.lock();
         let placed = pair.place(self.side, args.count);
         if placed.is_ok() {
-            pair.wake(EVENTS_PLACE);
+            pair.wake();
         }
         args.ticket = pair.placed(self.side);
         args.balance = pair.balance(self.side);
@@ -230,7 +234,7 @@ impl Party {
             match pair.place(side, args.count) {
                 Ok(ticket) => {
                     args.ticket = ticket;
-                    pair.wake(EVENTS_PLACE);
+                    pair.wake();
                     trace::place(self.id(), self.number(), args.count, ticket);
                     if deadline != Deadline::Now && pair.step(side, &wait).is_none() {
                         // From here on a signal can make the call start over.
@@ -276,7 +280,7 @@ impl Party {
         let mut pair = self.barrier.queue.lock();
         let first = pair.abort(self.side, end)?;
         if first {
-            pair.wake(EVENTS_ABORT);
+            pair.wake();
         }
         args.view = view(pair.view(self.side));
         drop(pair);
@@ -398,19 +402,19 @@ impl Endpoint for PartyFile {
         let events = self.party.barrier.queue.lock().events(self.party.side);
         let mut mask = 0;
         if events.unread {
-            mask |= EVENTS_PLACE;
+            mask |= bindings::POLLIN | bindings::POLLRDNORM;
         }
         if events.placeable {
             mask |= bindings::POLLOUT | bindings::POLLWRNORM;
         }
         if events.aborted {
-            mask |= EVENTS_ABORT;
+            mask |= bindings::POLLPRI | bindings::POLLERR;
         }
         if events.ended {
             mask |= bindings::POLLRDHUP;
-            if !events.unread {
-                mask |= bindings::POLLHUP;
-            }
+        }
+        if events.gone || (events.ended && !events.unread) {
+            mask |= bindings::POLLHUP;
         }
         mask
     }

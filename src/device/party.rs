@@ -13,10 +13,7 @@ use super::{
     },
     group::{
         self,
-        Barrier,
-        EVENTS_ALL,
-        EVENTS_BROKEN,
-        EVENTS_DONE, //
+        Barrier, //
     },
     trace,
     watch::{
@@ -118,7 +115,7 @@ impl Drop for Unconfirmed {
     fn drop(&mut self) {
         let mut lock = self.0.barrier.queue.lock();
         if lock.group.unjoin(self.0.seat) == Some(true) {
-            lock.wake(EVENTS_ALL);
+            lock.wake();
         }
     }
 }
@@ -143,7 +140,7 @@ impl Party {
     fn end(&self, end: Option<End>) {
         let mut lock = self.barrier.queue.lock();
         if lock.group.end(self.seat, end) {
-            lock.wake(EVENTS_ALL);
+            lock.wake();
             let member = lock.group.own(self.seat);
             drop(lock);
             trace::death(self.id(), self.number(), &member.end);
@@ -169,7 +166,7 @@ impl Party {
             args.index = arrival.index;
             if arrival.done {
                 args.result = uapi::QUIESCE_RESULT_DONE | uapi::QUIESCE_RESULT_LEADER;
-                lock.wake(EVENTS_ALL);
+                lock.wake();
             }
             trace::place(self.id(), self.number(), 1, arrival.ticket);
         }
@@ -212,7 +209,7 @@ impl Party {
                     args.ticket = arrival.ticket;
                     done = arrival.done;
                     if done {
-                        lock.wake(EVENTS_DONE);
+                        lock.wake();
                     }
                     trace::place(self.id(), self.number(), 1, arrival.ticket);
                 }
@@ -240,7 +237,7 @@ impl Party {
             && outcome == Err(ETIMEDOUT)
             && lock.group.timeout(seat)
         {
-            lock.wake(EVENTS_BROKEN);
+            lock.wake();
         }
         drop(lock);
 
@@ -272,7 +269,7 @@ impl Party {
         let mut lock = self.barrier.queue.lock();
         let first = lock.group.abort(Some(self.seat), end)?;
         if first {
-            lock.wake(EVENTS_BROKEN);
+            lock.wake();
         }
         drop(lock);
         if first {
@@ -286,7 +283,7 @@ impl Party {
         command.read_nothing()?;
         let mut lock = self.barrier.queue.lock();
         lock.group.leave(self.seat)?;
-        lock.wake(EVENTS_ALL);
+        lock.wake();
         Ok(())
     }
 }
@@ -383,7 +380,7 @@ impl Endpoint for PartyFile {
             mask |= bindings::POLLOUT | bindings::POLLWRNORM;
         }
         if events.broken {
-            mask |= EVENTS_BROKEN;
+            mask |= bindings::POLLPRI | bindings::POLLERR;
         }
         if events.gone {
             mask |= bindings::POLLHUP;
@@ -424,7 +421,7 @@ impl PinnedDrop for PartyFile {
                 drop(lock);
                 self.party.end(None);
             }
-            Some(true) => lock.wake(EVENTS_ALL),
+            Some(true) => lock.wake(),
             Some(false) => (),
         }
     }

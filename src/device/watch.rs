@@ -63,7 +63,6 @@ impl<M: Mortal> Watch<M> {
             }),
             GFP_KERNEL_ACCOUNT,
         )
-        .map_err(Into::into)
     }
 
     /// # Safety

@@ -33,25 +33,25 @@ struct ex_rundown_ref {
 };
 
 #ifdef CONFIG_LOCKDEP
-#define __EX_RUNDOWN_DEP_MAP(name) .dep_map = { .name = #name, .key = (void *)&(name) },
+#define __EX_RUNDOWN_DEP_MAP(ref) .dep_map = STATIC_LOCKDEP_MAP_INIT(#ref, &(ref)),
 #else
-#define __EX_RUNDOWN_DEP_MAP(name)
+#define __EX_RUNDOWN_DEP_MAP(ref)
 #endif
 
 /**
  * EX_RUNDOWN_REF_INIT - static initialiser of a live reference
- * @name: the variable that is initialised
+ * @ref: the variable that is initialised
  */
-#define EX_RUNDOWN_REF_INIT(name) { .word = 1, __EX_RUNDOWN_DEP_MAP(name) }
+#define EX_RUNDOWN_REF_INIT(ref) { .word = 1, __EX_RUNDOWN_DEP_MAP(ref) }
 
 /**
  * EX_RUNDOWN_REF_INIT_RUN_DOWN - static initialiser of a reference that is run down
- * @name: the variable that is initialised
+ * @ref: the variable that is initialised
  *
  * For what is published before it is ready: acquiring fails until
  * ex_re_initialize_rundown_protection().
  */
-#define EX_RUNDOWN_REF_INIT_RUN_DOWN(name) { .word = 0, __EX_RUNDOWN_DEP_MAP(name) }
+#define EX_RUNDOWN_REF_INIT_RUN_DOWN(ref) { .word = 0, __EX_RUNDOWN_DEP_MAP(ref) }
 
 /* Defines a live reference. */
 #define DEFINE_EX_RUNDOWN_REF(name) struct ex_rundown_ref name = EX_RUNDOWN_REF_INIT(name)

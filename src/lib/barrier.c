@@ -43,7 +43,8 @@ int barrier_create(Barrier *b)
 
 	must(b);
 
-	b->me = b->them = -EBADF;
+	b->me = -EBADF;
+	b->them = -EBADF;
 	b->aborted = 0;
 
 	dev = open(QUIESCE_DEVICE, O_RDWR | O_CLOEXEC);

@@ -32,11 +32,12 @@ use kernel::{
 ///
 /// # Invariants
 ///
-/// `first` begins a list, linked by the heads' `next`, of what [`Retired::into_raw`] returned.
+/// `first` begins a list, linked by the heads' `next`, each the beginning of a retired object.
 ///
 /// # Examples
 ///
 /// ```
+/// # use kernel::prelude::*;
 /// use quiesce::rcu::{Batch, Object, RcuCell};
 ///
 /// # fn f(cells: &[RcuCell<Option<KBox<Object<u64>>>>]) -> Result {

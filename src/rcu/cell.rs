@@ -163,6 +163,7 @@ unsafe impl<P: RcuPointer<D>, D: Domain> Slot<D> for Option<P> {
 /// # Examples
 ///
 /// ```
+/// # use kernel::prelude::*;
 /// use quiesce::rcu::{self, Domain, Object, RcuCell};
 ///
 /// struct Config {
@@ -308,6 +309,7 @@ impl<P: Slot<D> + Send, D: Domain> RcuCell<P, D> {
     /// # Examples
     ///
     /// ```
+    /// # use kernel::prelude::*;
     /// use quiesce::rcu::{self, Object, RcuCell};
     ///
     /// # fn f(counter: &RcuCell<KBox<Object<u64>>>) -> Result {

@@ -24,6 +24,7 @@ use kernel::{
 /// # Examples
 ///
 /// ```
+/// # use kernel::prelude::*;
 /// use quiesce::rcu::{self, Domain};
 ///
 /// # fn f() -> Result {

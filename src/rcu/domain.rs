@@ -89,6 +89,7 @@ pub trait Domain: sealed::Sealed + Copy + Send + Sync + 'static {
     /// # Examples
     ///
     /// ```
+    /// # use kernel::prelude::*;
     /// use quiesce::rcu::{self, Domain};
     ///
     /// # fn f() -> Result {
@@ -209,6 +210,7 @@ pub struct Global(PhantomData<()>);
 /// # Examples
 ///
 /// ```
+/// # use kernel::prelude::*;
 /// use quiesce::rcu::{self, Domain, Object, RcuCell};
 ///
 /// # fn f() -> Result {

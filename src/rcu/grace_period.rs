@@ -215,6 +215,7 @@ fn wake(state: &'static DomainState) -> bool {
 /// # Examples
 ///
 /// ```
+/// # use kernel::prelude::*;
 /// use quiesce::rcu::{self, Domain};
 ///
 /// async fn replace_and_wait() {

@@ -33,6 +33,7 @@ use kernel::{
 /// # Examples
 ///
 /// ```
+/// # use kernel::prelude::*;
 /// use quiesce::rcu::AtomicDrop;
 ///
 /// struct Route {
@@ -135,6 +136,7 @@ impl<T> Object<T, InProcess> {
     /// # Examples
     ///
     /// ```
+    /// # use kernel::prelude::*;
     /// use kernel::{new_mutex, sync::Mutex};
     /// use quiesce::rcu::Object;
     ///

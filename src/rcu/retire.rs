@@ -37,6 +37,7 @@ use kernel::prelude::*;
 /// # Examples
 ///
 /// ```
+/// # use kernel::prelude::*;
 /// use quiesce::rcu::{Object, RcuCell};
 ///
 /// # fn f(cell: &RcuCell<KBox<Object<u64>>>, two: KBox<Object<u64>>) -> Result {

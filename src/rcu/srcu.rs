@@ -44,6 +44,7 @@ pub unsafe trait Tag: Send + Sync + 'static {
 /// # Examples
 ///
 /// ```
+/// # use kernel::prelude::*;
 /// use quiesce::rcu::{self, Domain, Object, RcuCell, Srcu};
 ///
 /// rcu::define_domain! {

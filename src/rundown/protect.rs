@@ -87,6 +87,8 @@ pub(super) mod raw {
 pub trait Drained: Send + Sync {
     /// The rundown is over: nobody holds the object.
     ///
+    /// It must not sleep, and not begin or end rundowns of per-CPU forms.
+    ///
     /// Called once per rundown, from where the last release was (so perhaps in an interrupt, or
     /// in an NMI) or from where the rundown was begun if nobody held the object then; from a
     /// callback of RCU in the case of a [`PerCpuRundownRef`](super::PerCpuRundownRef). Waiters may
@@ -311,7 +313,12 @@ macro_rules! impl_has_rundown {
 
             #[inline(always)]
             unsafe fn rundown(&self) -> &Self::Ref {
-                &self.$field
+                // A field of the type's own, and of this very type: nothing is dereferenced, which
+                // could lead elsewhere each time.
+                let _ = ::core::mem::offset_of!(Self, $field);
+                let field: *const $ref = &raw const self.$field;
+                // SAFETY: It is borrowed with `self`.
+                unsafe { &*field }
             }
         }
     };

@@ -62,17 +62,13 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
     /// spin for ever.
     #[inline]
     pub fn read(&self) -> T {
-        // The first pass by itself, so that one that is not disturbed is a straight line.
-        if !sequence::CHECKED {
+        if K::Lock::SLEEPS && !sequence::CHECKED {
             if let Some(value) = self.try_read() {
                 return value;
             }
+            return self.read_asleep();
         }
-        if K::Lock::SLEEPS {
-            self.read_asleep()
-        } else {
-            self.read_again()
-        }
+        self.read_again()
     }
 
     #[inline(always)]
@@ -88,7 +84,8 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
         }
     }
 
-    /// As [`SeqLock::read_again`], not inline because what it calls is not.
+    /// The rest of a read that was disturbed where waiting sleeps: a call, even on a way that is
+    /// never taken, costs each reader the registers that have to live over it.
     #[cold]
     #[inline(never)]
     fn read_asleep(&self) -> T {

@@ -33,14 +33,9 @@ pub(super) unsafe fn begin(seq: *mut bindings::seqcount_t) -> u32 {
         // SAFETY: As the caller promises.
         return unsafe { begin_in_c(seq) };
     }
-    loop {
-        // SAFETY: As the caller promises.
-        let start = unsafe { peek(seq) };
-        if start & 1 == 0 {
-            return start;
-        }
-        arch::relax();
-    }
+    // SAFETY: The counter is initialised and written by marked accesses.
+    // ORDERING: The acquire keeps the copy after this load, so that it cannot be older.
+    unsafe { arch::load_acquire_even_u32(counter(seq)) }
 }
 
 /// Begins a read as C does it, with all of C's checks.

@@ -26,7 +26,8 @@
  *     balance   places made by me, less places of the other side that I read
  *     unread    places of the other side that I have not read
  *
- *   A wait reads all unread places at once. The other side's ABORT supersedes
+ *   A wait whose goal is reached already reads nothing. Else it reads all unread
+ *   places at once, until the goal is reached. The other side's ABORT supersedes
  *   its unread places; its end (close, exec, exit, signal) queues behind them.
  *   Both turn the view to QUIESCE_THEY_ABORTED, and own ABORT turns it to
  *   QUIESCE_I_ABORTED; there is no way back.
@@ -53,13 +54,15 @@
  * poll, epoll and io_uring poll; all are levels
  *
  *                 party of a pair              party of a group
- *   EPOLLIN       places are unread            phase of the last arrival is over
+ *   EPOLLIN       places can be read           phase of the last arrival is over
  *                                              and WAIT has not told it yet
  *   EPOLLOUT      ARRIVE would succeed         ARRIVE would succeed
  *   EPOLLPRI|ERR  other side called ABORT      group is broken
  *   EPOLLRDHUP    other side has ended         -
  *   EPOLLHUP      other side has ended and     party has left, or has ended with
- *                 nothing is unread            its process
+ *                 nothing can be read; or      its process
+ *                 this one has ended with
+ *                 its process
  *
  *   On the group's descriptor: EPOLLIN a phase was over since the last STATUS
  *   on this descriptor, EPOLLPRI|ERR broken, EPOLLHUP no seat is left.
@@ -99,7 +102,8 @@
  *   EALREADY      group: this party has arrived in this phase
  *   ENOTCONN      this party has left, or its process is dead (a copy of the
  *                 descriptor was kept elsewhere)
- *   EOVERFLOW     pair: the count of places would not fit; nothing was placed
+ *   EOVERFLOW     pair: this side would have placed more than INT64_MAX in all;
+ *                 nothing was placed
  *   ETIMEDOUT     the deadline has passed
  *   EINTR         a signal handler without SA_RESTART ran. With SA_RESTART, and
  *                 where there is no handler, the call goes on by itself
@@ -296,7 +300,10 @@ struct quiesce_arrive {
 
 /* The phase is over. */
 #define QUIESCE_RESULT_DONE	(1U << 0)
-/* This party leads: true for one party of each phase, the last to arrive. */
+/*
+ * This party leads: true for one party of each phase, the last to arrive. A WAIT
+ * with a ticket older than the latest phase that the party led does not tell.
+ */
 #define QUIESCE_RESULT_LEADER	(1U << 1)
 
 /* pair: the view. */
@@ -314,15 +321,16 @@ struct quiesce_arrive {
  *            QUIESCE_FOREVER; a time in the past, or QUIESCE_NOW, only looks
  * @count:    [in] ARRIVE_WAIT: as in struct quiesce_arrive; WAIT: 0
  * @ticket:   [in/out] ARRIVE_WAIT: 0 arrives first and writes the ticket before
- *            it sleeps; any other value is the ticket of such an arrival and
- *            only waits, so a call that is repeated after EINTR, ETIMEDOUT or
- *            by the kernel never arrives twice. Set it to 0 for each round.
+ *            it sleeps; any other value (of a pair no matter which) is the
+ *            ticket of such an arrival and only waits, so a call that is
+ *            repeated after EINTR, ETIMEDOUT or by the kernel never arrives
+ *            twice. Set it to 0 for each round.
  *            WAIT: a group's ticket; 0 with a pair
  * @balance:  [out] pair: places made by this side, less places read
  * @view:     [out] pair: QUIESCE_I_ABORTED | QUIESCE_THEY_ABORTED
  * @result:   [out] group: QUIESCE_RESULT_*
- * @index:    [out] group: how many arrived in the ticket's phase before; of
- *            this party's latest arrival only, else 0
+ * @index:    [out] group, on success: how many arrived in the ticket's phase
+ *            before; of this party's latest arrival only, else 0
  * @reserved: [in] 0
  * @cause:    [out] with ECONNABORTED, EOWNERDEAD and a successful
  *            QUIESCE_WAIT_ABORTION: why and who; else zero

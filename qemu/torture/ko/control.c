@@ -32,10 +32,15 @@ void quiesce_torture_result(const char *text)
 	strscpy(result, text, sizeof(result));
 }
 
-/* Moves the calling thread to a CPU, if that is online. */
+/*
+ * Moves the calling thread to a CPU, if that is online. It may go elsewhere
+ * again: on PREEMPT_RT the scheduler warns (7.3.4, WARN_ON_ONCE(!pending)) when
+ * the one CPU of a thread goes offline while the thread cannot migrate.
+ */
 void quiesce_torture_migrate(int cpu)
 {
 	set_cpus_allowed_ptr(current, cpumask_of(cpu));
+	set_cpus_allowed_ptr(current, cpu_possible_mask);
 }
 
 void quiesce_torture_fifo(void)

@@ -261,7 +261,9 @@ impl Part for Pool {
             at
         });
         if self.broken == Broken::ReadAfter {
-            me.sleeping_window();
+            if me.rng.one_in(8) {
+                support::msleep(20);
+            }
             self.look(me, at);
         }
         me.tally.reads.inc();

@@ -1,0 +1,429 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The group's state machine.
+
+use super::random::Random;
+use kernel::prelude::*;
+use quiesce::barrier::{
+    group::{
+        Group,
+        Outcome,
+        Seat, //
+    },
+    End,
+    Pid,
+    Why, //
+};
+
+fn end(why: Why) -> End {
+    End { why, pid: None }
+}
+
+fn join(group: &mut Group) -> Result<Seat> {
+    let seat = group.join(Pid::current(), false)?;
+    group.confirm(seat);
+    Ok(seat)
+}
+
+/// A group of `n` parties, all joined.
+fn full(n: u32, shrink: bool) -> Result<(Group, KVec<Seat>)> {
+    let mut group = Group::new(n, n, shrink)?;
+    let mut seats = KVec::new();
+    for _ in 0..n {
+        seats.push(join(&mut group)?, GFP_KERNEL)?;
+    }
+    Ok((group, seats))
+}
+
+/// What a wait for `ticket` would be told.
+fn told(group: &mut Group, seat: Seat, ticket: u64) -> Option<Result<(bool, u32)>> {
+    let outcome = group.poll(seat, ticket)?;
+    Some(outcome.map(|Outcome { leader, index }| (leader, index)))
+}
+
+/// What the model knows of one party.
+struct Party {
+    seat: Seat,
+    arrived: bool,
+    left: bool,
+    ended: bool,
+}
+
+/// The group's rules once more, as plainly as they can be told: everything is counted anew after
+/// each step.
+struct Model {
+    parties: KVec<Party>,
+    open: u32,
+    phase: u64,
+    broken: bool,
+    shrink: bool,
+    /// A mistake that must be noticed: a party that died after arriving does not count.
+    mistaken: bool,
+}
+
+impl Model {
+    fn seats(&self) -> u32 {
+        self.open + self.parties.len() as u32
+    }
+
+    fn arrived(&self) -> u32 {
+        self.parties.iter().filter(|party| party.arrived).count() as u32
+    }
+
+    fn next_phase(&mut self) {
+        self.phase += 1;
+        for party in &mut self.parties {
+            party.arrived = false;
+        }
+        self.parties.retain(|party| !party.left);
+    }
+
+    fn settle(&mut self) {
+        if self.mistaken {
+            self.parties.retain(|party| !(party.arrived && party.ended));
+        }
+        if !self.broken && self.arrived() > 0 && self.arrived() == self.seats() {
+            self.next_phase();
+            if self.shrink {
+                self.parties.retain(|party| !party.ended);
+            } else {
+                self.broken = self.parties.iter().any(|party| party.ended);
+            }
+        }
+    }
+
+    fn join(&mut self, seat: Seat) -> Result {
+        self.open = self.open.saturating_sub(1);
+        self.parties.push(
+            Party {
+                seat,
+                arrived: false,
+                left: false,
+                ended: false,
+            },
+            GFP_KERNEL,
+        )?;
+        Ok(())
+    }
+
+    fn leave(&mut self, at: usize) {
+        if self.broken || !self.parties[at].arrived {
+            let _ = self.parties.remove(at);
+        } else {
+            self.parties[at].left = true;
+        }
+        self.settle();
+    }
+
+    fn end(&mut self, at: usize) {
+        self.parties[at].ended = true;
+        if !self.broken && !self.parties[at].arrived {
+            if self.shrink {
+                self.parties.retain(|party| !party.ended || party.arrived);
+            } else {
+                self.broken = true;
+            }
+        }
+        self.settle();
+    }
+
+    fn reset(&mut self) {
+        self.next_phase();
+        if !self.shrink {
+            self.open += self.parties.iter().filter(|party| party.ended).count() as u32;
+        }
+        self.parties.retain(|party| !party.ended);
+        self.broken = false;
+    }
+
+    /// Whether `group` looks the same.
+    fn agrees(&self, group: &Group) -> bool {
+        let late = group.late();
+        let same = self
+            .parties
+            .iter()
+            .all(|party| late.contains(party.seat.party()) != party.arrived);
+        same && group.phase() == self.phase
+            && group.parties() == self.seats()
+            && group.arrived() == self.arrived()
+            && group.open() == self.open
+            && group.broken().is_some() == self.broken
+            && late.len() == self.seats() - self.arrived()
+    }
+}
+
+/// Runs `steps` random steps on a group and the model; returns the number of the first step after
+/// which they differ, or `None`.
+fn differ(seed: u64, steps: u32, shrink: bool, mistaken: bool) -> Result<Option<u32>> {
+    const SEATS: u32 = 5;
+    let mut random = Random::new(seed);
+    let open = random.below(SEATS + 1);
+    let mut group = Group::new(open, SEATS, shrink)?;
+    let mut model = Model {
+        parties: KVec::new(),
+        open,
+        phase: 1,
+        broken: false,
+        shrink,
+        mistaken,
+    };
+
+    for step in 0..steps {
+        let at = random.below(SEATS) as usize;
+        let live = model
+            .parties
+            .get(at)
+            .filter(|party| !party.left && !party.ended)
+            .map(|party| (party.seat, party.arrived));
+        match (random.below(16), live) {
+            (0..=2, _) => match group.join(Pid::current(), false) {
+                Ok(seat) if random.below(4) == 0 => {
+                    // As if no descriptor had been left.
+                    group.unjoin(seat);
+                    model.settle();
+                }
+                Ok(seat) => {
+                    group.confirm(seat);
+                    model.join(seat)?;
+                }
+                Err(e) => {
+                    let full = model.open == 0 && model.seats() == SEATS;
+                    if !(model.broken || (full && e == ENOSPC)) {
+                        return Ok(Some(step));
+                    }
+                }
+            },
+            (3, Some((seat, _))) => {
+                if group.leave(seat).is_err() {
+                    return Ok(Some(step));
+                }
+                model.leave(at);
+            }
+            (4, Some((seat, _))) => {
+                group.end(seat, Some(end(Why::Exit(0))));
+                model.end(at);
+            }
+            (5, _) if random.below(3) == 0 => {
+                group.reset();
+                model.reset();
+            }
+            (n, Some((seat, arrived))) => {
+                let drop = n == 15;
+                let result = group.arrive(seat, drop);
+                if result.is_ok() == (arrived || model.broken) {
+                    return Ok(Some(step));
+                }
+                if result.is_ok() {
+                    model.parties[at].arrived = true;
+                    model.parties[at].left = drop;
+                    model.settle();
+                }
+            }
+            _ => (),
+        }
+        if !model.agrees(&group) {
+            return Ok(Some(step));
+        }
+    }
+    Ok(None)
+}
+
+/// How many of some seeds differ.
+fn differing(seeds: u64, shrink: bool, mistaken: bool) -> Result<u32> {
+    let mut n = 0;
+    for seed in 0..seeds {
+        if differ(seed, 60, shrink, mistaken)?.is_some() {
+            n += 1;
+        }
+    }
+    Ok(n)
+}
+
+#[kunit_tests(quiesce_barrier_group)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn follows_the_model_when_it_breaks() -> Result {
+        assert_eq!(differing(300, false, false)?, 0);
+        Ok(())
+    }
+
+    #[test]
+    fn follows_the_model_when_it_shrinks() -> Result {
+        assert_eq!(differing(300, true, false)?, 0);
+        Ok(())
+    }
+
+    #[test]
+    fn a_model_with_a_mistake_is_noticed() -> Result {
+        assert!(differing(300, false, true)? > 0);
+        assert!(differing(300, true, true)? > 0);
+        Ok(())
+    }
+
+    #[test]
+    fn sizes_are_checked() {
+        assert_eq!(Group::new(0, 0, false).err(), Some(EINVAL));
+        assert_eq!(Group::new(3, 2, false).err(), Some(EINVAL));
+        assert_eq!(Group::new(1, 1025, false).err(), Some(EINVAL));
+        assert!(Group::new(1024, 1024, false).is_ok());
+        assert!(Group::new(0, 1, false).is_ok());
+    }
+
+    #[test]
+    fn the_last_to_arrive_leads() -> Result {
+        let (mut group, seats) = full(3, false)?;
+        for phase in 1..4u64 {
+            for n in 0..3 {
+                let at = (n + phase as usize) % 3;
+                let arrival = group.arrive(seats[at], false)?;
+                assert_eq!(arrival.ticket, phase);
+                assert_eq!(arrival.index, n as u32);
+                assert_eq!(arrival.done, n == 2);
+            }
+            for n in 0..3 {
+                let at = (n + phase as usize) % 3;
+                let told = told(&mut group, seats[at], phase);
+                assert_eq!(told, Some(Ok((n == 2, n as u32))));
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn one_of_the_living_leads_when_the_last_seat_goes() -> Result {
+        let (mut group, seats) = full(4, true)?;
+        for n in [2, 0, 1] {
+            group.arrive(seats[n], false)?;
+        }
+        // The last that arrived is dead when the phase ends.
+        assert!(group.end(seats[1], Some(end(Why::Signal(9)))));
+        assert!(group.end(seats[3], Some(end(Why::Signal(9)))));
+        assert_eq!(group.phase(), 2);
+        assert_eq!(group.parties(), 2);
+        assert_eq!(told(&mut group, seats[0], 1), Some(Ok((true, 1))));
+        assert_eq!(told(&mut group, seats[2], 1), Some(Ok((false, 0))));
+        Ok(())
+    }
+
+    #[test]
+    fn the_dead_count_where_they_arrived() -> Result {
+        let (mut group, seats) = full(2, false)?;
+        group.arrive(seats[0], false)?;
+        assert!(group.end(seats[0], Some(end(Why::Exit(1)))));
+        assert!(group.broken().is_none());
+        let arrival = group.arrive(seats[1], false)?;
+        assert!(arrival.done);
+        // The phase is over, and the next cannot be.
+        assert_eq!(told(&mut group, seats[1], 1), Some(Ok((true, 1))));
+        let cause = group.broken().cloned().ok_or(EINVAL)?;
+        assert_eq!(cause.party, Some(0));
+        assert_eq!(cause.end.why, Why::Exit(1));
+        assert_eq!(group.arrive(seats[1], false), Err(EOWNERDEAD));
+        assert!(group.late().contains(0) && group.late().contains(1));
+        Ok(())
+    }
+
+    #[test]
+    fn the_first_break_counts() -> Result {
+        let (mut group, seats) = full(3, false)?;
+        group.arrive(seats[0], false)?;
+        assert_eq!(group.abort(Some(seats[1]), end(Why::Abort(42))), Ok(true));
+        assert_eq!(group.abort(None, end(Why::Abort(43))), Ok(false));
+        assert!(!group.timeout(seats[0]));
+        assert!(group.end(seats[2], None));
+        let cause = group.broken().cloned().ok_or(EINVAL)?;
+        assert_eq!((cause.party, cause.end.why), (Some(1), Why::Abort(42)));
+        assert_eq!(told(&mut group, seats[0], 1), Some(Err(ECONNABORTED)));
+        assert_eq!(join(&mut group).err(), Some(ECONNABORTED));
+        Ok(())
+    }
+
+    #[test]
+    fn reset_opens_the_seats_of_the_dead() -> Result {
+        let (mut group, seats) = full(2, false)?;
+        group.arrive(seats[0], false)?;
+        assert!(group.end(seats[1], Some(end(Why::Close))));
+        assert_eq!(group.reset(), 2);
+        assert_eq!(group.open(), 1);
+        assert!(group.broken().is_none());
+        assert_eq!(told(&mut group, seats[0], 1), Some(Err(ECANCELED)));
+        // Who sits there now is another.
+        let new = join(&mut group)?;
+        assert_eq!(new.party(), seats[1].party());
+        assert_eq!(group.arrive(seats[1], false), Err(ENOTCONN));
+        assert!(!group.end(seats[1], None));
+        group.arrive(seats[0], false)?;
+        assert!(group.arrive(new, false)?.done);
+        assert_eq!(group.reset(), 4);
+        assert_eq!(told(&mut group, seats[0], 1), Some(Err(ESTALE)));
+        assert_eq!(told(&mut group, seats[0], 3), Some(Err(ECANCELED)));
+        Ok(())
+    }
+
+    #[test]
+    fn tickets_are_checked() -> Result {
+        let (mut group, seats) = full(2, false)?;
+        for ticket in [0, 1, 2, u64::MAX] {
+            assert_eq!(told(&mut group, seats[0], ticket), Some(Err(EINVAL)));
+        }
+        group.arrive(seats[0], false)?;
+        assert_eq!(group.arrive(seats[0], false), Err(EALREADY));
+        assert_eq!(told(&mut group, seats[0], 1), None);
+        assert_eq!(told(&mut group, seats[1], 1), Some(Err(EINVAL)));
+        assert_eq!(told(&mut group, seats[0], 2), Some(Err(EINVAL)));
+        Ok(())
+    }
+
+    #[test]
+    fn open_seats_end_with_the_group() -> Result {
+        for shrink in [false, true] {
+            let mut group = Group::new(3, 3, shrink)?;
+            let seat = join(&mut group)?;
+            let arrival = group.arrive(seat, false)?;
+            assert!(group.close(None));
+            assert!(!group.close(None));
+            let told = told(&mut group, seat, arrival.ticket);
+            assert_eq!(
+                told,
+                Some(if shrink {
+                    Ok((true, 0))
+                } else {
+                    Err(EOWNERDEAD)
+                })
+            );
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn dropping_lowers_the_next_phase() -> Result {
+        let (mut group, seats) = full(3, false)?;
+        assert!(!group.arrive(seats[0], true)?.done);
+        assert_eq!(group.arrive(seats[0], false), Err(ENOTCONN));
+        group.arrive(seats[1], false)?;
+        assert_eq!(group.parties(), 3);
+        assert!(group.arrive(seats[2], false)?.done);
+        assert_eq!(group.parties(), 2);
+        assert!(!group.end(seats[0], None));
+        assert!(group.broken().is_none());
+        Ok(())
+    }
+
+    #[test]
+    fn an_unfinished_join_leaves_no_trace() -> Result {
+        let mut group = Group::new(1, 2, false)?;
+        let first = join(&mut group)?;
+        group.arrive(first, false)?;
+        // That ended phase 1: in phase 2, the first arrives and a second only nearly joins.
+        let second = group.join(Pid::current(), false)?;
+        assert!(!group.arrive(first, false)?.done);
+        assert_eq!(group.unjoin(second), Some(true));
+        assert_eq!(group.phase(), 3);
+        assert_eq!(group.parties(), 1);
+        assert_eq!(group.member(1).err(), Some(ESRCH));
+        assert_eq!(group.unjoin(first), None);
+        Ok(())
+    }
+}

@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The pair's state machine.
+
+use super::{
+    model::Model,
+    random::Random, //
+};
+use kernel::prelude::*;
+use quiesce::barrier::{
+    pair::{
+        Goal,
+        Pair,
+        Side, //
+    },
+    End,
+    Why, //
+};
+
+const SIDES: [Side; 2] = [Side::Zero, Side::One];
+const GOALS: [Goal; 4] = [Goal::Next, Goal::SyncNext, Goal::Sync, Goal::Abortion];
+
+/// What a side can do, by number: place, abort, close, or one of the waits.
+const OPERATIONS: u32 = 3 + GOALS.len() as u32;
+
+fn end(why: Why) -> End {
+    End { why, pid: None }
+}
+
+/// A wait that only looks.
+fn look(pair: &mut Pair, side: Side, goal: Goal) -> Option<Result> {
+    let wait = pair.begin(side, goal);
+    pair.step(side, &wait)
+}
+
+/// Does the same to a pair and to the model, and returns whether they agree.
+fn agree(pair: &mut Pair, model: &mut Model, me: usize, operation: u32) -> bool {
+    let side = SIDES[me];
+    let same = match operation {
+        0 => pair.place(side, 1).is_ok() == model.place(me),
+        1 => {
+            model.abort(me);
+            pair.abort(side, end(Why::Abort(0))).is_ok()
+        }
+        2 => {
+            model.close(me);
+            pair.end(side, None)
+        }
+        n => {
+            let goal = GOALS[n as usize - 3];
+            look(pair, side, goal).map(|result| result.is_ok()) == model.wait(me, goal)
+        }
+    };
+    let view = pair.view(side);
+    same && view.i == model.i_aborted(me)
+        && view.they == model.they_aborted(me)
+        && model
+            .balance(me)
+            .is_none_or(|balance| pair.balance(side) == balance)
+}
+
+/// Runs `operations`, each of a side, and returns the number of the first over which pair and
+/// model differ. A side that has closed does nothing any more.
+fn differ(operations: impl Iterator<Item = u32>, broken: bool) -> Option<usize> {
+    let mut pair = Pair::new(None);
+    let mut model = Model::new(broken);
+    let mut closed = [false; 2];
+    for (n, operation) in operations.enumerate() {
+        let (me, operation) = ((operation % 2) as usize, operation / 2);
+        if closed[me] {
+            continue;
+        }
+        if !agree(&mut pair, &mut model, me, operation) {
+            return Some(n);
+        }
+        closed[me] = operation == 2;
+    }
+    None
+}
+
+/// All sequences of `length` operations: how many there are, and how many of them differ.
+fn differing(length: u32, broken: bool) -> (u32, u32) {
+    let count = (2 * OPERATIONS).pow(length);
+    let differing = (0..count)
+        .filter(|&n| {
+            let mut rest = n;
+            let operations = (0..length).map(|_| {
+                let operation = rest % (2 * OPERATIONS);
+                rest /= 2 * OPERATIONS;
+                operation
+            });
+            differ(operations, broken).is_some()
+        })
+        .count();
+    (count, differing as u32)
+}
+
+#[kunit_tests(quiesce_barrier_pair)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equals_systemd_in_every_short_sequence() {
+        assert_eq!(differing(4, false), (38416, 0));
+    }
+
+    #[test]
+    fn equals_systemd_in_long_random_sequences() {
+        let mut random = Random::new(1);
+        let mut wrong = 0;
+        for _ in 0..500 {
+            // Aborts and ends are rare, so that there is something before them.
+            let operations = (0..60).map(|_| {
+                let operation = match random.below(40) {
+                    0 => 1,
+                    1 => 2,
+                    n if n < 20 => 0,
+                    _ => 3 + random.below(4),
+                };
+                2 * operation + random.below(2)
+            });
+            if differ(operations, false).is_some() {
+                wrong += 1;
+            }
+        }
+        assert_eq!(wrong, 0);
+    }
+
+    #[test]
+    fn a_broken_model_is_noticed() {
+        let (_, differing) = differing(4, true);
+        assert!(differing > 0);
+    }
+
+    #[test]
+    fn abort_supersedes_and_exit_queues() {
+        let mut pair = Pair::new(None);
+        let placed = [pair.place(Side::One, 2), pair.place(Side::Zero, 1)];
+        let aborted = pair.abort(Side::One, end(Why::Abort(7)));
+        let lazy = pair.place(Side::Zero, 1);
+        let next = look(&mut pair, Side::Zero, Goal::Next);
+        let after = pair.place(Side::Zero, 1);
+        assert_eq!(placed, [Ok(2), Ok(1)]);
+        assert_eq!(aborted, Ok(true));
+        assert_eq!(lazy, Ok(2));
+        assert_eq!(next, Some(Err(ECONNABORTED)));
+        assert_eq!(after, Err(ECONNABORTED));
+        assert!(!pair.events(Side::Zero).unread);
+        assert_eq!(pair.balance(Side::Zero), 2);
+        assert!(pair.member(Side::One).end.why == Why::Abort(7));
+
+        let mut pair = Pair::new(None);
+        let placed = pair.place(Side::One, 2);
+        let ended = pair.end(Side::One, Some(end(Why::Signal(9))));
+        let next = look(&mut pair, Side::Zero, Goal::Next);
+        let again = look(&mut pair, Side::Zero, Goal::Next);
+        assert_eq!(placed, Ok(2));
+        assert!(ended);
+        assert_eq!(next, Some(Ok(())));
+        assert_eq!(again, Some(Err(EOWNERDEAD)));
+        assert!(pair.member(Side::One).end.why == Why::Signal(9));
+    }
+
+    #[test]
+    fn the_end_of_a_side_closes_it() {
+        let mut pair = Pair::new(None);
+        let first = pair.end(Side::Zero, Some(end(Why::Exit(3))));
+        let second = pair.end(Side::Zero, Some(end(Why::Close)));
+        assert!(first);
+        assert!(!second);
+        assert_eq!(pair.place(Side::Zero, 1), Err(ENOTCONN));
+        assert_eq!(pair.abort(Side::Zero, end(Why::Abort(0))), Err(ENOTCONN));
+        for goal in GOALS {
+            let result = look(&mut pair, Side::Zero, goal);
+            assert_eq!(result, Some(Err(ENOTCONN)));
+        }
+        assert!(pair.member(Side::Zero).end.why == Why::Exit(3));
+    }
+
+    #[test]
+    fn who_closed_last_is_to_blame() {
+        let mut pair = Pair::new(None);
+        pair.closing(Side::Zero, end(Why::Exit(1)));
+        pair.closing(Side::Zero, end(Why::Exec));
+        let before = pair.member(Side::Zero).end.why;
+        pair.end(Side::Zero, None);
+        pair.closing(Side::Zero, end(Why::Close));
+        assert_eq!(before, Why::Nothing);
+        assert_eq!(pair.member(Side::Zero).end.why, Why::Exec);
+
+        let mut pair = Pair::new(None);
+        pair.end(Side::Zero, None);
+        assert_eq!(pair.member(Side::Zero).end.why, Why::Close);
+
+        // What was aborted before stays aborted.
+        let mut pair = Pair::new(None);
+        let aborted = pair.abort(Side::Zero, end(Why::Abort(5)));
+        pair.closing(Side::Zero, end(Why::Close));
+        pair.end(Side::Zero, None);
+        assert_eq!(aborted, Ok(true));
+        assert_eq!(pair.member(Side::Zero).end.why, Why::Abort(5));
+        let next = look(&mut pair, Side::One, Goal::Next);
+        assert_eq!(next, Some(Err(ECONNABORTED)));
+    }
+
+    #[test]
+    fn counts_stop_at_their_edge() {
+        const MAX: u64 = i64::MAX as u64;
+        let mut pair = Pair::new(None);
+        assert_eq!(pair.place(Side::Zero, MAX), Ok(MAX));
+        assert_eq!(pair.place(Side::Zero, 1), Err(EOVERFLOW));
+        assert_eq!(pair.place(Side::Zero, u64::MAX), Err(EOVERFLOW));
+        assert_eq!(pair.balance(Side::Zero), i64::MAX);
+        assert_eq!(pair.unread(Side::One), MAX);
+        let next = look(&mut pair, Side::One, Goal::Next);
+        assert_eq!(next, Some(Ok(())));
+        assert_eq!(pair.balance(Side::One), -i64::MAX);
+        assert_eq!(pair.place(Side::One, MAX), Ok(MAX));
+        assert_eq!(pair.balance(Side::One), 0);
+        let sync = look(&mut pair, Side::Zero, Goal::Sync);
+        assert_eq!(sync, Some(Ok(())));
+        assert_eq!(pair.balance(Side::Zero), 0);
+    }
+
+    #[test]
+    fn poll_shows_levels() {
+        let mut pair = Pair::new(None);
+        let quiet = pair.events(Side::Zero);
+        assert!(!quiet.unread && quiet.placeable && !quiet.aborted && !quiet.ended);
+        assert!(pair.place(Side::One, 1).is_ok());
+        assert!(pair.end(Side::One, None));
+        let before = pair.events(Side::Zero);
+        assert!(before.unread && before.placeable && !before.aborted && before.ended);
+        assert_eq!(look(&mut pair, Side::Zero, Goal::Next), Some(Ok(())));
+        let after = pair.events(Side::Zero);
+        assert!(!after.unread && after.placeable && after.ended);
+        assert!(!after.gone && pair.events(Side::One).gone);
+    }
+}

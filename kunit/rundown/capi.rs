@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The C API; what uses it is C, in `capi.c`.
+
+use super::complaining;
+use kernel::prelude::*;
+
+mod bindings {
+    use kernel::ffi::{
+        c_int,
+        c_uint, //
+    };
+
+    // As in `capi.h`.
+    extern "C" {
+        pub(super) fn quiesce_kunit_capi_word() -> c_int;
+        pub(super) fn quiesce_kunit_capi_statics() -> c_int;
+        pub(super) fn quiesce_kunit_capi_cache_aware() -> c_int;
+        pub(super) fn quiesce_kunit_capi_over_release(run_down: bool) -> c_int;
+        pub(super) fn quiesce_kunit_capi_re_init_too_early();
+        pub(super) fn quiesce_kunit_capi_completed_too_early();
+        pub(super) fn quiesce_kunit_capi_freed_after_wait(rounds: c_uint) -> c_int;
+    }
+}
+
+#[kunit_tests(quiesce_rundown_capi)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn word() -> Result {
+        // SAFETY: No requirements, here and below.
+        assert_eq!(unsafe { bindings::quiesce_kunit_capi_word() }, 0);
+        Ok(())
+    }
+
+    #[test]
+    fn statics() -> Result {
+        // SAFETY: See above.
+        assert_eq!(unsafe { bindings::quiesce_kunit_capi_statics() }, 0);
+        Ok(())
+    }
+
+    #[test]
+    fn cache_aware() -> Result {
+        // SAFETY: See above.
+        assert_eq!(unsafe { bindings::quiesce_kunit_capi_cache_aware() }, 0);
+        Ok(())
+    }
+
+    #[test]
+    fn freed_after_wait() -> Result {
+        // SAFETY: See above.
+        assert_eq!(
+            unsafe { bindings::quiesce_kunit_capi_freed_after_wait(500) },
+            0
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn over_release() -> Result {
+        for run_down in [false, true] {
+            let line = complaining("WARNING: .*rundown_too_many_releases", || {
+                // SAFETY: See above.
+                unsafe { bindings::quiesce_kunit_capi_over_release(run_down) }
+            });
+            assert_eq!(line, 0);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn too_early() -> Result {
+        complaining("WARNING: .*src/rundown/capi.rs", || {
+            // SAFETY: See above.
+            unsafe { bindings::quiesce_kunit_capi_re_init_too_early() }
+        });
+        complaining("WARNING: .*src/rundown/capi.rs", || {
+            // SAFETY: See above.
+            unsafe { bindings::quiesce_kunit_capi_completed_too_early() }
+        });
+        Ok(())
+    }
+}

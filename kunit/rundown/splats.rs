@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A module of its own that does with rundown references what lockdep has to complain about, one
+//! thing per load. See `qemu/tests/rundown.splats`.
+
+use kernel::{
+    new_mutex,
+    prelude::*,
+    sync::{
+        Arc,
+        Mutex, //
+    },
+    time::msecs_to_jiffies, //
+};
+use quiesce::rundown::{
+    HasRundown,
+    PerCpuRundownRef,
+    RundownProtect,
+    RundownRef, //
+};
+
+#[path = "../support.rs"]
+mod support;
+
+module! {
+    type: Splats,
+    name: "rundown_splats",
+    authors: ["The quiesce developers"],
+    description: "Misuses rundown references, for lockdep to see",
+    license: "GPL",
+    params: {
+        case: u32 {
+            default: 0,
+            description: "What to do wrong",
+        },
+    },
+}
+
+struct Splats;
+
+/// Waits while this very task holds a guard.
+fn own_guard<R: RundownProtect + HasRundown<Ref = R>>(r: &R) -> Result {
+    let guard = r.try_acquire()?;
+    let _ = r.wait_for_rundown_timeout(1);
+    drop(guard);
+    Ok(())
+}
+
+/// Waits for an object under a mutex that a holder of the object takes. `moved` holders got their
+/// guard from another task.
+fn cycle<R>(r: Arc<R>, moved: bool) -> Result
+where
+    R: RundownProtect + HasRundown<Ref = R> + Send + 'static,
+{
+    let mutex = Arc::pin_init(new_mutex!((), "rundown_splats_mutex"), GFP_KERNEL)?;
+
+    let guard = HasRundown::try_acquire_arc(r.clone())?;
+    let (theirs, object): (Arc<Mutex<()>>, Arc<R>) = (mutex.clone(), r.clone());
+    support::spawn(c"rundown_holder", move || {
+        if moved {
+            let bound = guard.bind();
+            drop(theirs.lock());
+            drop(bound);
+        } else {
+            drop(guard);
+            let bound = object.try_acquire();
+            drop(theirs.lock());
+            drop(bound);
+        }
+    })?
+    .join();
+
+    let _locked = mutex.lock();
+    let _ = r.wait_for_rundown_timeout(msecs_to_jiffies(1));
+    Ok(())
+}
+
+impl kernel::Module for Splats {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        let word = || Arc::new(RundownRef::new(), GFP_KERNEL);
+        let percpu = || Arc::pin_init(PerCpuRundownRef::new(), GFP_KERNEL);
+        match module_parameters::case.value() {
+            1 => own_guard(&*word()?)?,
+            2 => own_guard(&*percpu()?)?,
+            3 => cycle(word()?, false)?,
+            4 => cycle(percpu()?, false)?,
+            5 => cycle(word()?, true)?,
+            6 => cycle(percpu()?, true)?,
+            // What is right, so that the others are not right by accident.
+            7 => {
+                cycle_free(word()?)?;
+                cycle_free(percpu()?)?;
+            }
+            _ => return Err(EINVAL),
+        }
+        Ok(Self)
+    }
+}
+
+/// As [`cycle`], with the wait outside of the mutex, and with a guard that was sent away.
+fn cycle_free<R>(r: Arc<R>) -> Result
+where
+    R: RundownProtect + HasRundown<Ref = R> + Send + 'static,
+{
+    let mutex = Arc::pin_init(new_mutex!((), "rundown_splats_mutex"), GFP_KERNEL)?;
+    let guard = r.try_acquire()?;
+    drop(mutex.lock());
+    drop(guard);
+    let sent = HasRundown::try_acquire_arc(r.clone())?;
+    let thread = support::spawn(c"rundown_holder", move || drop(sent.bind()))?;
+    let waited = r.wait_for_rundown_timeout(msecs_to_jiffies(60_000));
+    thread.join();
+    Ok(waited?)
+}
