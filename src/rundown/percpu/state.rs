@@ -14,8 +14,8 @@ use core::marker::PhantomPinned;
 use kernel::{
     bindings,
     error::to_result,
-    new_mutex,
     prelude::*,
+    static_lock_class,
     sync::{
         atomic::{
             Acquire,
@@ -38,6 +38,10 @@ const BEGUN: u32 = 1;
 pub(super) const RUN_DOWN: u32 = 2;
 /// As `RUN_DOWN`, and somebody has the object alone.
 pub(super) const CLAIMED: u32 = 3;
+
+/// The name of `Core::collecting` to lockdep, which tells classes' names apart by their addresses.
+/// A literal would have one in each module that this is inlined into.
+static COLLECTING: &CStr = c"quiesce_percpu_rundown";
 
 /// What of the reference is not generic.
 ///
@@ -84,7 +88,7 @@ impl Core {
             }),
             phase: Atomic::new(phase),
             charged: Atomic::new(0),
-            collecting <- new_mutex!(false, "quiesce_percpu_rundown"),
+            collecting <- Mutex::new(false, COLLECTING, static_lock_class!()),
             drained,
             _pin: PhantomPinned,
         }? Error)
