@@ -14,8 +14,9 @@ use core::marker::PhantomPinned;
 use kernel::{
     bindings,
     error::to_result,
-    new_mutex,
     prelude::*,
+    static_lock_class,
+    str::CStr,
     sync::{
         atomic::{
             Acquire,
@@ -24,6 +25,7 @@ use kernel::{
             Relaxed,
             Release, //
         },
+        LockClassKey,
         Mutex,
         MutexGuard, //
     },
@@ -74,6 +76,7 @@ unsafe impl Sync for Core {}
 impl Core {
     pub(super) fn new(live: bool, drained: unsafe fn(*const Core)) -> impl PinInit<Self, Error> {
         let phase = if live { LIVE } else { RUN_DOWN };
+        let (name, key) = class();
         // INVARIANT: `phase` goes with how the count begins.
         try_pin_init!(Self {
             count <- Opaque::try_ffi_init(|slot| {
@@ -84,7 +87,7 @@ impl Core {
             }),
             phase: Atomic::new(phase),
             charged: Atomic::new(0),
-            collecting <- new_mutex!(false, "quiesce_percpu_rundown"),
+            collecting <- Mutex::new(false, name, key),
             drained,
             _pin: PhantomPinned,
         }? Error)
@@ -240,6 +243,15 @@ impl PinnedDrop for Core {
         // SAFETY: `count` is initialised, and nobody uses it any more.
         unsafe { bindings::percpu_ref_exit(self.count.get()) };
     }
+}
+
+/// The mutexes' class for lockdep.
+///
+/// Never inline: the initialiser is compiled into each module that makes a reference, and a name is a
+/// name of its own there, while lockdep wants one and the same.
+#[inline(never)]
+fn class() -> (&'static CStr, Pin<&'static LockClassKey>) {
+    (c"quiesce_percpu_rundown", static_lock_class!())
 }
 
 /// The last reference of a killed `percpu_ref` was put.
