@@ -91,7 +91,7 @@ fn right() -> Result {
 
 impl kernel::Module for Splats {
     fn init(_module: &'static ThisModule) -> Result<Self> {
-        match *module_parameters::case.value() {
+        match module_parameters::case.value() {
             1 => {
                 let lock = KBox::pin_init(new_seqlock!(SeqLock<u64>, 0), GFP_KERNEL)?;
                 read_in_hardirq(&lock)?;
