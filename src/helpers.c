@@ -424,8 +424,9 @@ bool quiesce_helper_rcu_depth(void)
 EXPORT_SYMBOL_GPL(quiesce_helper_rcu_depth);
 
 /*
- * Whether a word on the stack above this frame is its own address combined with
- * @tag. The top byte is left out: pointers can have tags of their own there.
+ * Whether a word on the task's stack above this frame is its own address combined
+ * with @tag. The top byte is left out: pointers can have tags of their own there.
+ * Interrupts can have another stack, and nobody waits there.
  */
 noinline bool quiesce_helper_rcu_marked(unsigned long tag)
 {
@@ -433,6 +434,8 @@ noinline bool quiesce_helper_rcu_marked(unsigned long tag)
 						     sizeof(long));
 	unsigned long *end = task_stack_page(current) + THREAD_SIZE;
 
+	if (!in_task())
+		return false;
 	for (; word < end; word++) {
 		unsigned long value = READ_ONCE_NOCHECK(*word);
 

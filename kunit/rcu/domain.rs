@@ -100,6 +100,19 @@ mod tests {
     }
 
     #[test]
+    fn in_reader_in_every_context() -> Result {
+        let (global, sleepy) = (rcu::global(), Srcu::<Sleepy>::init()?);
+        let seen = move || sleepy.run(|_| global.run(|_| (global.in_reader(), sleepy.in_reader())));
+        let softirq = support::in_softirq(seen);
+        let hardirq = sleepy.run(|_| support::in_hardirq(seen));
+        let preempt = support::preempt_disabled(seen);
+        assert_eq!(softirq, Some((true, false)));
+        assert_eq!(hardirq, Some((true, false)));
+        assert_eq!(preempt, (true, true));
+        Ok(())
+    }
+
+    #[test]
     fn another_tasks_section_is_not_ours() -> Result {
         let sleepy = Srcu::<Sleepy>::init()?;
         let seen = with_reader(sleepy, || support::msleep(1), |_| sleepy.in_reader())?;

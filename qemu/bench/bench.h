@@ -33,6 +33,7 @@ BENCH_PATH(rundown_create);
 BENCH_PATH(rundown_create_percpu);
 BENCH_PATH(rcu_read);
 BENCH_PATH(srcu_read);
+BENCH_PATH(rcu_alloc);
 BENCH_PATH(rcu_defer);
 BENCH_PATH(rcu_defer_drop);
 

@@ -21,7 +21,7 @@
 #include "bench.h"
 
 #define MAX_CPUS	8
-#define WARM_UP		3
+#define WARM_UP		2
 /* A round is the quickest of so many runs: what else the machine does only adds. */
 #define RUNS		3
 
@@ -85,6 +85,7 @@ static const struct bench_row rows[] = {
 	ROW(rundown_create_percpu),
 	ROW(rcu_read),
 	ROW(srcu_read),
+	ROW(rcu_alloc),
 	ROW_NAMED("rcu_defer_1M", rcu_defer, .n = 1000 * 1000, .settle = true),
 	ROW_NAMED("rcu_defer_drop_100k", rcu_defer_drop, .n = 100 * 1000, .settle = true),
 };

@@ -45,6 +45,7 @@ ROWS = [
     (r"rundown_create_percpu", None, "make, drain and unmake, against percpu_ref"),
     (r"rcu_read", 1.0, "run and read, against rcu_read_lock/rcu_dereference"),
     (r"srcu_read", 1.0, "run and read in a domain of its own, against srcu_read_lock"),
+    (r"rcu_alloc", None, "allocate and free such an object: KBox, against kmalloc; in each row below"),
     (r"rcu_defer_1M", 1.0, "deferred free, nothing to drop, against kvfree_rcu"),
     (r"rcu_defer_1M memory", 1.0, "peak memory of that"),
     (r"rcu_defer_drop_100k", None, "deferred free with a drop, against call_rcu"),

@@ -223,6 +223,29 @@ TEST_F(sides, adopt)
 	EXPECT_EQ(0, close(null));
 }
 
+/* What one holder of a side has done or learned, another is told by its next call. */
+TEST_F(sides, two_holders)
+{
+	Barrier copy = BARRIER_NULL;
+
+	ASSERT_EQ(0, barrier_adopt(&copy, dup(self->parent.me)));
+	EXPECT_TRUE(barrier_abort(&self->child));
+	EXPECT_FALSE(barrier_wait_next(&copy));
+	EXPECT_VIEW(&self->parent, false, false);
+	EXPECT_FALSE(barrier_place(&self->parent));
+	EXPECT_VIEW(&self->parent, false, true);
+	barrier_destroy(&copy);
+
+	ASSERT_EQ(0, barrier_adopt(&copy, dup(self->child.me)));
+	copy.aborted = 0;
+	EXPECT_FALSE(barrier_place(&copy));
+	EXPECT_VIEW(&copy, true, false);
+	copy.aborted = 0;
+	EXPECT_FALSE(barrier_sync(&copy));
+	EXPECT_VIEW(&copy, true, false);
+	barrier_destroy(&copy);
+}
+
 /* A descriptor that somebody closed behind its back: aborted on both sides. */
 TEST_F(sides, lost_descriptor)
 {

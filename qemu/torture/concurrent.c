@@ -59,13 +59,20 @@ static const int *table(enum kind kind, unsigned int nr)
 {
 	static const int none[] = { 0 };
 	static const int notty[] = { ENOTTY, 0 };
-	static const int pair_arrive[] = { ESHUTDOWN, ECONNABORTED, EOWNERDEAD, EOVERFLOW, ENOTCONN, 0 };
-	static const int pair_wait[] = { ESHUTDOWN, ECONNABORTED, EOWNERDEAD, EOVERFLOW, ENOTCONN,
-					 ETIMEDOUT, EINTR, 0 };
+	static const int pair_arrive[] = {
+		ESHUTDOWN, ECONNABORTED, EOWNERDEAD, EOVERFLOW, ENOTCONN, 0
+	};
+	static const int pair_wait[] = {
+		ESHUTDOWN, ECONNABORTED, EOWNERDEAD, EOVERFLOW, ENOTCONN, ETIMEDOUT, EINTR, 0
+	};
 	static const int arrive[] = { ENOTCONN, ECONNABORTED, EOWNERDEAD, EALREADY, 0 };
-	static const int wait[] = { ENOTCONN, ECONNABORTED, EOWNERDEAD, ECANCELED, ESTALE, ETIMEDOUT,
-				    EINTR, EALREADY, EINVAL, 0 };
-	static const int join[] = { ENOSPC, ECONNABORTED, EOWNERDEAD, EMFILE, ENFILE, ENOMEM, 0 };
+	static const int wait[] = {
+		ENOTCONN, ECONNABORTED, EOWNERDEAD, ECANCELED, ESTALE, ETIMEDOUT, EINTR, EALREADY,
+		EINVAL, 0
+	};
+	static const int join[] = {
+		ENOSPC, ECONNABORTED, EOWNERDEAD, EMFILE, ENFILE, ENOMEM, 0
+	};
 	static const int party[] = { ENOTCONN, 0 };
 	static const int member[] = { ESRCH, 0 };
 
@@ -97,9 +104,13 @@ static const int *table(enum kind kind, unsigned int nr)
 static int call(struct file *f, unsigned long cmd, void *body)
 {
 	size_t size = _IOC_SIZE(cmd);
+	unsigned int nr = _IOC_NR(cmd);
+	const int *list = table(f->kind, nr);
 	char *at = guarded(size);
-	_Alignas(8) char before[256];
-	const int *list = table(f->kind, _IOC_NR(cmd));
+	union {
+		char bytes[256];
+		struct quiesce_wait wait;
+	} before;
 	bool notty = list[0] == ENOTTY;
 	int err;
 
@@ -108,40 +119,45 @@ static int call(struct file *f, unsigned long cmd, void *body)
 	if (size && one_in(&rng, 40)) {
 		err = sh_ioctl(f->fd, cmd, at + 1 + below(&rng, size - 1));
 		if (err != (notty ? -ENOTTY : -EFAULT))
-			wrong("command 0x%x answers %d to a bad address", (int)_IOC_NR(cmd), err);
+			wrong("command 0x%x answers %d to a bad address", nr, err);
 		return err;
 	}
 	if (size && one_in(&rng, 40))
 		memset(at, 0xff, size);
 	else
 		memcpy(at, body, size);
-	memcpy(before, at, size);
+	memcpy(before.bytes, at, size);
 	err = sh_ioctl(f->fd, cmd, at);
 	/* All ones is refused by all that have flags, and is no party. */
-	if (before[0] == -1 && size && memcmp(before, body, size)) {
+	if (size && before.bytes[0] == -1 && memcmp(before.bytes, body, size)) {
 		if (err != -EINVAL && err != -ENOTTY && err != -ESRCH)
-			wrong("command 0x%x answers %d to a struct of ones", (int)_IOC_NR(cmd), err);
-		if (memcmp(before, at, size))
-			wrong("command 0x%x was refused and wrote its struct", (int)_IOC_NR(cmd));
+			wrong("command 0x%x answers %d to a struct of ones", nr, err);
+		if (memcmp(before.bytes, at, size))
+			wrong("command 0x%x was refused and wrote its struct", nr);
 		return err;
 	}
 	memcpy(body, at, size);
 	switch (err) {
 	case 0:
 		return 0;
-	case -ECONNABORTED: case -EOWNERDEAD: case -ESHUTDOWN: case -ECANCELED: case -ETIMEDOUT: case -EINTR:
+	case -ECONNABORTED:
+	case -EOWNERDEAD:
+	case -ESHUTDOWN:
+	case -ECANCELED:
+	case -ETIMEDOUT:
+	case -EINTR:
 		break;
 	default:
 		/* An arrival writes its ticket before anything else can go wrong. */
-		if (_IOC_NR(cmd) == _IOC_NR(QUIESCE_IOC_ARRIVE_WAIT))
-			((struct quiesce_wait *)before)->ticket = ((struct quiesce_wait *)body)->ticket;
-		if (memcmp(before, at, size))
-			wrong("command 0x%x failed with %d and wrote its struct", (int)_IOC_NR(cmd), err);
+		if (nr == _IOC_NR(QUIESCE_IOC_ARRIVE_WAIT))
+			before.wait.ticket = ((struct quiesce_wait *)body)->ticket;
+		if (memcmp(before.bytes, at, size))
+			wrong("command 0x%x failed with %d and wrote its struct", nr, err);
 	}
 	for (; *list; list++)
 		if (err == -*list)
 			return err;
-	wrong("command 0x%x answers %d (%s), which quiesce.h does not allow", (int)_IOC_NR(cmd), err,
+	wrong("command 0x%x answers %d (%s), which quiesce.h does not allow", nr, err,
 	      strerror(-err));
 }
 
@@ -418,9 +434,10 @@ static bool reap(pid_t pid, unsigned int seconds)
 	return false;
 }
 
-const char *run_concurrent(uint64_t seed, unsigned long n, unsigned long *done, unsigned long *kills)
+const char *run_concurrent(uint64_t seed, unsigned long n, unsigned long *done,
+			   unsigned long *kills)
 {
-	uint64_t end = opt.seconds ? now_ns(CLOCK_MONOTONIC) + opt.seconds * NSEC_PER_SEC : UINT64_MAX;
+	uint64_t end = give_up_at();
 	uint64_t moved[PROCS];
 	unsigned long beat[PROCS] = {};
 	unsigned int procs = opt.procs < PROCS ? opt.procs : PROCS, i;
@@ -428,7 +445,7 @@ const char *run_concurrent(uint64_t seed, unsigned long n, unsigned long *done, 
 	pid_t pid[PROCS];
 
 	rng.s = seed;
-	board = mmap(NULL, sizeof(*board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	board = map_pages(sizeof(*board), MAP_SHARED);
 	dev = open(QUIESCE_DEVICE, O_RDWR | O_CLOEXEC);
 	if (board == MAP_FAILED || dev < 0 || !make_shared())
 		return "no shared barriers";

@@ -105,7 +105,7 @@ void *guarded(size_t size)
 	long len = sysconf(_SC_PAGESIZE);
 
 	if (!page) {
-		page = mmap(NULL, 2 * len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		page = map_pages(2 * len, MAP_PRIVATE);
 		if (page == MAP_FAILED || mprotect(page + len, len, PROT_NONE)) {
 			perror("mmap");
 			exit(2);
@@ -128,7 +128,7 @@ static const char *run_part(const char *part, unsigned long calls, unsigned long
 
 static unsigned long total_calls, total_kills;
 
-static bool part(const char *name, unsigned long calls)
+static bool judge_part(const char *name, unsigned long calls)
 {
 	unsigned long done, kills;
 	const char *wrong;
@@ -140,12 +140,13 @@ static bool part(const char *name, unsigned long calls)
 	if (wrong)
 		printf("# %s\n# again: fuzz --part %s --seed 0x%llx --calls %lu\n", wrong, name,
 		       (unsigned long long)opt.seed, calls);
-	snprintf(line, sizeof(line), "%s: every answer is right (%lu calls, %lu kills)", name, done, kills);
+	snprintf(line, sizeof(line), "%s: every answer is right (%lu calls, %lu kills)", name, done,
+		 kills);
 	return report(!wrong, line);
 }
 
 /* In a process of its own: a lie may leave anything behind. */
-static bool twin(const struct twin *t)
+static bool judge_twin(const struct twin *t)
 {
 	unsigned long done, kills;
 	const char *wrong;
@@ -173,6 +174,13 @@ static bool twin(const struct twin *t)
 static unsigned long number(const char *text)
 {
 	return text ? strtoull(text, NULL, 0) : 0;
+}
+
+static int bad_arguments(void)
+{
+	fprintf(stderr, "usage: fuzz [--seed N] [--calls N] [--procs N] [--seconds N]\n"
+		"            [--part NAME] [--break TWIN] [--trace]\n");
+	return 2;
 }
 
 int main(int argc, char **argv)
@@ -207,10 +215,8 @@ int main(int argc, char **argv)
 			only = value;
 		else if (!strcmp(argv[a], "--break"))
 			opt.twin = value;
-		else {
-			fprintf(stderr, "usage: fuzz [--seed N] [--calls N] [--procs N] [--seconds N] [--part NAME] [--break TWIN] [--trace]\n");
-			return 2;
-		}
+		else
+			return bad_arguments();
 		a++;
 	}
 	if (!opt.seed && syscall(SYS_getrandom, &opt.seed, sizeof(opt.seed), 0) < 0)
@@ -227,14 +233,14 @@ int main(int argc, char **argv)
 
 	/* Half of the calls to one task, most of the rest to several. */
 	if (!only || !strcmp(only, "sequential"))
-		ok &= part("sequential", only ? opt.calls : opt.calls / 2);
+		ok &= judge_part("sequential", only ? opt.calls : opt.calls / 2);
 	if (!only || !strcmp(only, "concurrent"))
-		ok &= part("concurrent", only ? opt.calls : opt.calls - opt.calls / 2 - opt.calls / 20);
+		ok &= judge_part("concurrent", only ? opt.calls : opt.calls / 20 * 9);
 	if (!only || !strcmp(only, "rounds"))
-		ok &= part("rounds", only ? opt.calls : opt.calls / 20);
+		ok &= judge_part("rounds", only ? opt.calls : opt.calls / 20);
 	if (!only || !strcmp(only, "twins"))
 		for (i = 0; i < ARRAY_SIZE(twins); i++)
-			ok &= twin(&twins[i]);
+			ok &= judge_twin(&twins[i]);
 	printf("1..%d\n# figures fuzz: calls=%lu kills=%lu\n", tests, total_calls, total_kills);
 	return !ok;
 }

@@ -25,6 +25,7 @@
 #include "quiesce.h"
 
 #define NSEC_PER_SEC 1000000000ULL
+#define fallthrough __attribute__((__fallthrough__))
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
 struct options {
@@ -76,6 +77,19 @@ static inline uint64_t now_ns(clockid_t clock)
  */
 int sh_ioctl(int fd, unsigned long cmd, void *arg);
 int sh_poll(int fd, uint32_t *revents);
+
+/* When a part has to stop at the latest. */
+static inline uint64_t give_up_at(void)
+{
+	if (!opt.seconds)
+		return UINT64_MAX;
+	return now_ns(CLOCK_MONOTONIC) + opt.seconds * NSEC_PER_SEC;
+}
+
+static inline void *map_pages(size_t size, int share)
+{
+	return mmap(NULL, size, PROT_READ | PROT_WRITE, share | MAP_ANONYMOUS, -1, 0);
+}
 
 /* A page whose end is followed by nothing: what is put at its end must not be passed over. */
 void *guarded(size_t size);

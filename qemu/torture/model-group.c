@@ -14,7 +14,7 @@ void m_group_init(struct m_group *g, uint32_t parties, uint32_t max, bool shrink
 	g->shrink = shrink;
 	g->phase = 1;
 	for (uint32_t i = 0; i < parties; i++)
-		g->party[i].seat = g->party[i].open = true;
+		g->party[i] = (struct m_party) { .seat = true, .open = true };
 }
 
 #define COUNT(g, what) ({							\
@@ -53,7 +53,9 @@ static void break_group(struct m_group *g, int err, const struct quiesce_cause *
 
 static void vacate(struct m_party *p)
 {
-	p->seat = p->open = p->arrived = false;
+	p->seat = false;
+	p->open = false;
+	p->arrived = false;
 }
 
 static void next_phase(struct m_group *g)
@@ -89,7 +91,9 @@ static void settle(struct m_group *g)
 	for (i = 0; i < M_SEATS; i++) {
 		struct m_party *p = &g->party[i];
 
-		if (p->seat && p->arrived && !p->left && !p->ended && (!last || p->index > last->index))
+		if (!p->seat || !p->arrived || p->left || p->ended)
+			continue;
+		if (!last || p->index > last->index)
 			last = p;
 	}
 	if (last)
@@ -288,9 +292,11 @@ void m_group_status(struct m_group *g, struct m_id me, struct quiesce_status *ou
 {
 	static const struct m_party nobody, gone = { .left = true };
 	bool group = me.party == QUIESCE_NOBODY;
-	const struct m_party *p = group ? &nobody :
-				  g->party[me.party].tenancy == me.tenancy ? &g->party[me.party] : &gone;
+	const struct m_party *p = group ? &nobody : &g->party[me.party];
 
+	/* The seat is another's by now. */
+	if (p->tenancy != me.tenancy)
+		p = &gone;
 	out->kind = group ? QUIESCE_KIND_GROUP : QUIESCE_KIND_PARTY;
 	out->party = me.party;
 	out->view = 0;
@@ -310,7 +316,7 @@ void m_group_status(struct m_group *g, struct m_id me, struct quiesce_status *ou
 
 int m_group_member(struct m_group *g, uint32_t who, struct quiesce_member *out)
 {
-	struct m_party *p = &g->party[who];
+	struct m_party *p = &g->party[who % M_SEATS];
 
 	if (who >= g->max || (!p->seat && !p->tenancy))
 		return -ESRCH;

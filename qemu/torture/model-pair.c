@@ -180,15 +180,18 @@ void m_pair_status(struct m_pair *p, int me, struct quiesce_status *out)
 	out->cause = them->how;
 }
 
-void m_pair_member(struct m_pair *p, int who, struct quiesce_member *out)
+int m_pair_member(struct m_pair *p, uint32_t who, struct quiesce_member *out)
 {
-	struct m_side *s = &p->side[who];
+	struct m_side *s = &p->side[who & 1];
 
+	if (who > 1)
+		return -ESRCH;
 	out->state = state(s);
 	out->pid = s->pid;
 	out->waiting = 0;
 	out->count = s->placed;
 	out->cause = s->how;
+	return 0;
 }
 
 int m_pair_bind(struct m_pair *p, int me, uint32_t pid, bool bound)

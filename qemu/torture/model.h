@@ -88,7 +88,7 @@ int m_pair_arrive(struct m_pair *p, int me, uint64_t count, struct quiesce_arriv
 int m_pair_wait(struct m_pair *p, int me, bool arrive, struct quiesce_wait *io);
 int m_pair_abort(struct m_pair *p, int me, uint32_t pid, struct quiesce_abort *io);
 void m_pair_status(struct m_pair *p, int me, struct quiesce_status *out);
-void m_pair_member(struct m_pair *p, int who, struct quiesce_member *out);
+int m_pair_member(struct m_pair *p, uint32_t who, struct quiesce_member *out);
 int m_pair_bind(struct m_pair *p, int me, uint32_t pid, bool bound);
 void m_pair_end(struct m_pair *p, int me, const struct m_who *who);
 uint32_t m_pair_poll(struct m_pair *p, int me);

@@ -58,6 +58,20 @@ static int meet(int fd, bool pair, struct quiesce_wait *w)
 	return err;
 }
 
+static void check_cause(const struct quiesce_cause *c)
+{
+	switch (c->cause) {
+	case QUIESCE_CAUSE_EXIT:
+	case QUIESCE_CAUSE_CLOSE:
+		/* CLOSE: one who had not yet closed his copy of the victim's descriptor. */
+		return;
+	case QUIESCE_CAUSE_SIGNAL:
+		if (c->status == SIGKILL)
+			return;
+	}
+	wrong("a party died of cause %u, status %d", c->cause, c->status);
+}
+
 static void worker(int me, int n, int fd, bool pair, unsigned long rounds)
 {
 	struct itimerval often = { { 0, 2000 + 500 * me }, { 0, 2000 } };
@@ -72,12 +86,7 @@ static void worker(int me, int n, int fd, bool pair, unsigned long rounds)
 		atomic_store(&board->slot[me], r);
 		err = meet(fd, pair, &w);
 		if (err == -EOWNERDEAD) {
-			/* CLOSE: one who had not yet closed his copy of the victim's descriptor. */
-			if (w.cause.cause != QUIESCE_CAUSE_SIGNAL && w.cause.cause != QUIESCE_CAUSE_EXIT &&
-			    w.cause.cause != QUIESCE_CAUSE_CLOSE)
-				wrong("a party died of cause %u", w.cause.cause);
-			if (w.cause.cause == QUIESCE_CAUSE_SIGNAL && w.cause.status != SIGKILL)
-				wrong("a party died of signal %d", w.cause.status);
+			check_cause(&w.cause);
 			_exit(42);
 		}
 		if (err)
@@ -85,7 +94,8 @@ static void worker(int me, int n, int fd, bool pair, unsigned long rounds)
 		for (i = 0; i < n; i++) {
 			seen = atomic_load(&board->slot[i]);
 			if (seen < r)
-				wrong("party %d passes round %lu while party %d is in %lu", me, r, i, seen);
+				wrong("party %d passes round %lu while party %d is in %lu",
+				      me, r, i, seen);
 		}
 		if (!pair && w.result & QUIESCE_RESULT_LEADER)
 			atomic_fetch_add(&board->leaders, 1);
@@ -145,10 +155,12 @@ static const char *generation(int dev, int group, bool pair, unsigned long round
 		waitpid(pid[i], &status, 0);
 		if (!WIFEXITED(status) || WEXITSTATUS(status))
 			finished = false;
-		if (i != victim && (!WIFEXITED(status) || (WEXITSTATUS(status) != 0 && WEXITSTATUS(status) != 42)))
-			return "a party ended otherwise than it should";
 		if (!murder && WEXITSTATUS(status) == 42)
 			return "a party heard of a death, and nobody died";
+		if (i == victim)
+			continue;
+		if (!WIFEXITED(status) || (WEXITSTATUS(status) && WEXITSTATUS(status) != 42))
+			return "a party ended otherwise than it should";
 	}
 	if (!pair && finished && atomic_load(&board->leaders) != rounds)
 		return "there was not one leader a phase";
@@ -157,20 +169,22 @@ static const char *generation(int dev, int group, bool pair, unsigned long round
 
 const char *run_rounds(uint64_t seed, unsigned long n, unsigned long *done, unsigned long *kills)
 {
-	uint64_t end = opt.seconds ? now_ns(CLOCK_MONOTONIC) + opt.seconds * NSEC_PER_SEC : UINT64_MAX;
+	uint64_t end = give_up_at();
 	struct quiesce_group g = { .parties = PROCS };
 	const char *failure = NULL;
 	unsigned long i;
 	int dev;
 
 	rng.s = seed;
-	board = mmap(NULL, sizeof(*board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	board = map_pages(sizeof(*board), MAP_SHARED);
 	dev = open(QUIESCE_DEVICE, O_RDWR | O_CLOEXEC);
 	if (board == MAP_FAILED || dev < 0 || ioctl(dev, QUIESCE_IOC_GROUP, &g))
 		return "no group";
-	for (i = 0; !failure && atomic_load(&board->calls) < n && now_ns(CLOCK_MONOTONIC) < end; i++) {
+	for (i = 0; !failure && atomic_load(&board->calls) < n; i++) {
 		bool murder = i % 3 == 2;
 
+		if (now_ns(CLOCK_MONOTONIC) > end)
+			break;
 		failure = generation(dev, g.fd, i % 2, murder ? 1000000 : 100, murder);
 		*kills += murder;
 		if (atomic_load(&board->failed))

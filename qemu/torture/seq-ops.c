@@ -11,7 +11,8 @@ void op_features(void)
 	memset(&f, FILL, sizeof(f));
 	f.reserved = one_in(&rng, 8);
 	/* The struct has no flags: the word that must be 0 is `reserved`. */
-	if (!call("FEATURES", &dev, QUIESCE_IOC_FEATURES, &f, offsetof(struct quiesce_features, reserved), &err))
+	if (!call("FEATURES", &dev, QUIESCE_IOC_FEATURES, &f,
+		  offsetof(struct quiesce_features, reserved), &err))
 		return;
 	note("FEATURES", &dev, f.reserved, 0, err);
 	if (f.reserved) {
@@ -117,8 +118,8 @@ void op_join(struct handle *h)
 		untouched("JOIN", &j, &before, sizeof(j));
 		return;
 	}
-	EXPECT("JOIN", &j, &model, party);
-	EXPECT("JOIN", &j, &model, phase);
+	expect("JOIN", "party", j.party, model.party);
+	expect("JOIN", "phase", j.phase, model.phase);
 	new_handle(PARTY, h->o, (struct m_id) { j.party, tenancy }, j.fd, inherit);
 }
 
@@ -158,12 +159,12 @@ void op_arrive(struct handle *h)
 	if (err == -ESHUTDOWN)
 		return;
 	if (!err) {
-		EXPECT("ARRIVE", &a, &model, index);
-		EXPECT("ARRIVE", &a, &model, ticket);
-		EXPECT("ARRIVE", &a, &model, result);
+		expect("ARRIVE", "index", a.index, model.index);
+		expect("ARRIVE", "ticket", a.ticket, model.ticket);
+		expect("ARRIVE", "result", a.result, model.result);
 	}
-	EXPECT("ARRIVE", &a, &model, balance);
-	EXPECT("ARRIVE", &a, &model, view);
+	expect("ARRIVE", "balance", a.balance, model.balance);
+	expect("ARRIVE", "view", a.view, model.view);
 	expect_cause("ARRIVE", &a.cause, &model.cause);
 }
 
@@ -186,7 +187,7 @@ void op_abort(struct handle *h)
 	if (err)
 		untouched("ABORT", &a, &before, sizeof(a));
 	else if (h->kind == PAIR)
-		EXPECT("ABORT", &a, &model, view);
+		expect("ABORT", "view", a.view, model.view);
 }
 
 void op_bind(struct handle *h)
@@ -238,5 +239,5 @@ void op_reset(struct handle *h)
 	}
 	expect_err("RESET", err, 0);
 	m_group_reset(&h->o->g, &model);
-	EXPECT("RESET", &r, &model, phase);
+	expect("RESET", "phase", r.phase, model.phase);
 }

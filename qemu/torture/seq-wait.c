@@ -3,12 +3,9 @@
 
 #include "seq.h"
 
-static volatile sig_atomic_t alarms;
-
 static void on_alarm(int sig)
 {
 	(void)sig;
-	alarms++;
 }
 
 static void alarm_in(unsigned int us, int flags)
@@ -67,6 +64,7 @@ void op_wait(struct handle *h)
 {
 	bool arrive = one_in(&rng, 2), sleeps, eintr = false, timed = false;
 	struct quiesce_wait w, before, model;
+	clockid_t clock;
 	int err, want;
 
 	memset(&w, FILL, sizeof(w));
@@ -86,6 +84,7 @@ void op_wait(struct handle *h)
 	if (h->kind == PARTY && one_in(&rng, 10))
 		w.flags |= QUIESCE_WAIT_BREAK;
 	w.deadline = one_in(&rng, 2) ? QUIESCE_NOW : 1;
+	clock = w.flags & QUIESCE_WAIT_REALTIME ? CLOCK_REALTIME : CLOCK_MONOTONIC;
 
 	sleeps = h->kind != GROUP && would_sleep(h, arrive, &w);
 	if (!sleeps && one_in(&rng, 3)) {
@@ -94,13 +93,10 @@ void op_wait(struct handle *h)
 	} else if (sleeps && one_in(&rng, 20)) {
 		timed = true;
 		if (w.flags & QUIESCE_WAIT_BREAK || one_in(&rng, 2)) {
-			w.deadline = now_ns(w.flags & QUIESCE_WAIT_REALTIME ? CLOCK_REALTIME : CLOCK_MONOTONIC) +
-				     300000;
+			w.deadline = now_ns(clock) + 300000;
 		} else {
 			eintr = one_in(&rng, 2);
-			w.deadline = eintr ? QUIESCE_FOREVER :
-				     now_ns(w.flags & QUIESCE_WAIT_REALTIME ? CLOCK_REALTIME :
-					    CLOCK_MONOTONIC) + 3000000;
+			w.deadline = eintr ? QUIESCE_FOREVER : now_ns(clock) + 3000000;
 			alarm_in(1000, eintr ? 0 : SA_RESTART);
 		}
 	}
@@ -115,29 +111,35 @@ void op_wait(struct handle *h)
 			 offsetof(struct quiesce_wait, flags), &err)) {
 		return;
 	}
-	note(arrive ? "ARRIVE_WAIT" : "WAIT", h, before.kind | before.flags << 8, before.ticket, err);
+	note(arrive ? "ARRIVE_WAIT" : "WAIT", h, before.kind | before.flags << 8, before.ticket,
+	     err);
 	want = h->kind == GROUP ? -ENOTTY : model_wait(h, arrive, &model);
 	if (eintr && want == -ETIMEDOUT)
 		want = -EINTR;
 	expect_err(arrive ? "ARRIVE_WAIT" : "WAIT", err, want);
 	switch (err) {
-	case 0: case -ECONNABORTED: case -EOWNERDEAD: case -ESHUTDOWN: case -ECANCELED: case -ETIMEDOUT:
+	case 0:
+	case -ECONNABORTED:
+	case -EOWNERDEAD:
+	case -ESHUTDOWN:
+	case -ECANCELED:
+	case -ETIMEDOUT:
 		break;
 	case -EINTR:
-		EXPECT("WAIT", &w, &model, ticket);
+		expect("WAIT", "ticket", w.ticket, model.ticket);
 		before.ticket = w.ticket;
-		/* fallthrough */
+		fallthrough;
 	default:
 		untouched("WAIT", &w, &before, sizeof(w));
 		return;
 	}
-	EXPECT("WAIT", &w, &model, ticket);
-	EXPECT("WAIT", &w, &model, balance);
-	EXPECT("WAIT", &w, &model, view);
+	expect("WAIT", "ticket", w.ticket, model.ticket);
+	expect("WAIT", "balance", w.balance, model.balance);
+	expect("WAIT", "view", w.view, model.view);
 	if (model.result & M_RESULT_ANY_LEADER)
 		w.result = model.result;
-	EXPECT("WAIT", &w, &model, result);
+	expect("WAIT", "result", w.result, model.result);
 	if (!err)
-		EXPECT("WAIT", &w, &model, index);
+		expect("WAIT", "index", w.index, model.index);
 	expect_cause("WAIT", &w.cause, &model.cause);
 }

@@ -23,7 +23,8 @@ static unsigned int noted;
 
 static void tell(const struct note *n)
 {
-	printf("# %s(%d) %lld %lld = %d\n", n->what, n->handle, (long long)n->a, (long long)n->b, n->ret);
+	printf("# %s(%d) %lld %lld = %d\n", n->what, n->handle, (long long)n->a,
+	       (long long)n->b, n->ret);
 }
 
 void note(const char *what, const struct handle *h, int64_t a, int64_t b, int ret)
@@ -58,23 +59,31 @@ void expect_err(const char *what, int got, int want)
 		      strerror(-want));
 }
 
+void expect(const char *what, const char *member, int64_t got, int64_t want)
+{
+	if (got != want)
+		wrong("%s: %s is %lld, the model says %lld", what, member, (long long)got,
+		      (long long)want);
+}
 
 void expect_cause(const char *what, const struct quiesce_cause *got,
-			 const struct quiesce_cause *want)
+		  const struct quiesce_cause *want)
 {
-	EXPECT(what, got, want, cause);
-	EXPECT(what, got, want, party);
-	EXPECT(what, got, want, pid);
-	EXPECT(what, got, want, status);
-	EXPECT(what, got, want, code);
+	expect(what, "cause", got->cause, want->cause);
+	expect(what, "party", got->party, want->party);
+	expect(what, "pid", got->pid, want->pid);
+	expect(what, "status", got->status, want->status);
+	expect(what, "code", got->code, want->code);
 }
 
 /* Is there such a command on this kind of descriptor? */
 static bool known(const struct handle *h, unsigned long cmd)
 {
 	switch (_IOC_NR(cmd) >> 4) {
-	case 0: return h->kind == DEV;
-	case 2: return _IOC_NR(cmd) == _IOC_NR(QUIESCE_IOC_LEAVE) ? h->kind == PARTY : h->kind == GROUP;
+	case 0:
+		return h->kind == DEV;
+	case 2:
+		return h->kind == (_IOC_NR(cmd) == _IOC_NR(QUIESCE_IOC_LEAVE) ? PARTY : GROUP);
 	}
 	switch (_IOC_NR(cmd)) {
 	case _IOC_NR(QUIESCE_IOC_ABORT):
@@ -92,7 +101,7 @@ static bool known(const struct handle *h, unsigned long cmd)
  * spoilt, was refused as it had to be and did nothing.
  */
 bool call(const char *what, struct handle *h, unsigned long cmd, void *body, size_t in_flags,
-		 int *err)
+	  int *err)
 {
 	int fd = h->fd[below(&rng, h->copies)];
 	size_t size = _IOC_SIZE(cmd), i;
@@ -155,7 +164,7 @@ bool call(const char *what, struct handle *h, unsigned long cmd, void *body, siz
 		return true;
 	case 6:		/* the direction is not looked at */
 		cmd = _IOC(below(&rng, 4), _IOC_TYPE(cmd), _IOC_NR(cmd), size);
-		/* fallthrough */
+		fallthrough;
 	default:
 		*err = sh_ioctl(fd, cmd, at);
 		memcpy(body, at, size);

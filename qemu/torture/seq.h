@@ -49,15 +49,10 @@ extern char failure[256];
 void note(const char *what, const struct handle *h, int64_t a, int64_t b, int ret);
 __attribute__((noreturn, format(printf, 1, 2))) void wrong(const char *fmt, ...);
 void expect_err(const char *what, int got, int want);
+void expect(const char *what, const char *member, int64_t got, int64_t want);
 void expect_cause(const char *what, const struct quiesce_cause *got,
 		  const struct quiesce_cause *want);
 void untouched(const char *what, const void *now, const void *before, size_t size);
-
-#define EXPECT(what, got, want, member) do {					\
-	if ((got)->member != (want)->member)					\
-		wrong("%s: " #member " is %lld, the model says %lld", what,	\
-		      (long long)(got)->member, (long long)(want)->member);	\
-} while (0)
 
 #define NO_FLAGS SIZE_MAX
 

@@ -135,7 +135,7 @@ bool barrier_place(Barrier *b)
 		return true;
 	if (is_abort(errno)) {
 		/* Another holder of this side has learned of it, or called it. */
-		b->aborted = arrive.view;
+		b->aborted |= errno == ESHUTDOWN ? QUIESCE_I_ABORTED : QUIESCE_THEY_ABORTED;
 		return false;
 	}
 	fail(b);

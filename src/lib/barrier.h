@@ -40,6 +40,8 @@
 extern "C" {
 #endif
 
+struct timespec;
+
 typedef struct Barrier Barrier;
 
 enum {

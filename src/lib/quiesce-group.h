@@ -27,12 +27,15 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <time.h>
+#include <sys/types.h>
 
 #include "quiesce.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+struct timespec;
 
 /*
  * Make a group of @parties seats, which joins may raise to @max_parties (0: as

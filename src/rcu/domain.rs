@@ -62,8 +62,8 @@ pub trait Domain: sealed::Sealed + Copy + Send + Sync + 'static {
     /// Whether the current task is inside a read section of this domain.
     ///
     /// Works without lockdep. [`Global`] also counts sections entered by other means than
-    /// [`run`](Self::run). What a softirq or hardirq gets to know is about the task that it
-    /// interrupted.
+    /// [`run`](Self::run). In a softirq or hardirq [`Global`] tells of the task that was
+    /// interrupted too, and an [`Srcu`](super::Srcu) domain says no.
     fn in_reader(self) -> bool {
         Self::state().in_reader()
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Preemption, bottom halves and interrupts: the only file that switches them.
+//! Preemption, bottom halves and interrupts: with its submodules the only file that switches them.
 //!
 //! A writer that is interrupted by a reader on its own CPU makes that reader spin for ever. So a
 //! writer switches off what the readers may run in: that is the context of a lock, the parameter
@@ -24,13 +24,24 @@
 //!   bottom-half mode there, as they run in threads, and has no such limit.
 
 use core::marker::PhantomData;
-use kernel::{
-    bindings,
-    interrupt::LocalInterruptDisabled,
-    types::NotThreadSafe, //
-};
+use kernel::types::NotThreadSafe;
 
 use crate::bindings as helpers;
+
+mod lock;
+mod token;
+
+pub(super) use lock::{
+    BhState,
+    Lock, //
+};
+pub use token::{
+    bh_disable,
+    preempt_disable,
+    BhDisabled,
+    PreemptDisabled,
+    Token, //
+};
 
 mod sealed {
     pub trait Sealed {}
@@ -100,261 +111,6 @@ impl AtLeast<Preempt> for Preempt {}
 impl AtLeast<Preempt> for Bh {}
 impl AtLeast<Bh> for Bh {}
 impl<C: Context> AtLeast<C> for Irq {}
-
-/// Whether bottom halves were disabled; see the module's text on PREEMPT_RT.
-#[doc(hidden)]
-#[derive(Clone, Copy)]
-pub struct BhState(bool);
-
-#[inline(always)]
-fn disable_bh() -> BhState {
-    // SAFETY: Bottom halves may be disabled anywhere.
-    BhState(unsafe { helpers::quiesce_helper_bh_disable() })
-}
-
-#[inline(always)]
-fn disable_bh_if(condition: bool) -> BhState {
-    if condition {
-        disable_bh()
-    } else {
-        BhState(false)
-    }
-}
-
-/// # Safety
-///
-/// This context got `state` from [`disable_bh`], and gives it back once.
-#[inline(always)]
-unsafe fn enable_bh(state: BhState) {
-    if state.0 {
-        // SAFETY: As the caller promises; the order is of no importance.
-        unsafe { helpers::quiesce_helper_bh_enable() }
-    }
-}
-
-/// One of the kernel's spin locks, with each mode's functions.
-///
-/// All functions want an initialised lock that stays where it is while it is held. Between `lock*`
-/// or a successful `try_lock*` and the `unlock*` of the same mode nobody else has the lock.
-///
-/// # Safety
-///
-/// The functions do what their names say, so that the lock excludes.
-#[doc(hidden)]
-#[allow(
-    missing_docs,
-    clippy::missing_safety_doc,
-    reason = "the trait's text is that of all functions"
-)]
-pub unsafe trait Lock: Sealed {
-    /// Whether waiting for the lock sleeps, so that it must be taken with interrupts enabled.
-    const SLEEPS: bool;
-
-    /// Whether bottom halves have to be disabled to hold them off.
-    ///
-    /// On PREEMPT_RT they run in threads, so a lock that disables preemption does that alone.
-    const BH_RUN: bool = !cfg!(CONFIG_PREEMPT_RT) || Self::SLEEPS;
-
-    unsafe fn lock(this: *mut Self);
-    unsafe fn try_lock(this: *mut Self) -> bool;
-    unsafe fn unlock(this: *mut Self);
-
-    #[inline(always)]
-    unsafe fn lock_irq(this: *mut Self) {
-        if !Self::SLEEPS {
-            // SAFETY: The unlock enables them.
-            unsafe { bindings::local_interrupt_disable() };
-        }
-        // SAFETY: As the caller promises.
-        unsafe { Self::lock(this) }
-    }
-
-    #[inline(always)]
-    unsafe fn try_lock_irq(this: *mut Self) -> bool {
-        if !Self::SLEEPS {
-            // SAFETY: The unlock enables them, or it is done below.
-            unsafe { bindings::local_interrupt_disable() };
-        }
-        // SAFETY: As the caller promises.
-        if unsafe { Self::try_lock(this) } {
-            return true;
-        }
-        if !Self::SLEEPS {
-            // SAFETY: They were disabled above.
-            unsafe { bindings::local_interrupt_enable() };
-        }
-        false
-    }
-
-    #[inline(always)]
-    unsafe fn unlock_irq(this: *mut Self) {
-        // SAFETY: As the caller promises.
-        unsafe { Self::unlock(this) };
-        if !Self::SLEEPS {
-            // SAFETY: They were disabled when the lock was taken.
-            unsafe { bindings::local_interrupt_enable() };
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn lock_bh(this: *mut Self) -> BhState {
-        let state = disable_bh_if(Self::BH_RUN);
-        // SAFETY: As the caller promises.
-        unsafe { Self::lock(this) };
-        state
-    }
-
-    #[inline(always)]
-    unsafe fn try_lock_bh(this: *mut Self) -> Option<BhState> {
-        let state = disable_bh_if(Self::BH_RUN);
-        // SAFETY: As the caller promises.
-        if unsafe { Self::try_lock(this) } {
-            return Some(state);
-        }
-        // SAFETY: It comes from above.
-        unsafe { enable_bh(state) };
-        None
-    }
-
-    #[inline(always)]
-    unsafe fn unlock_bh(this: *mut Self, state: BhState) {
-        // SAFETY: As the caller promises.
-        unsafe { Self::unlock(this) };
-        // SAFETY: As the caller promises it comes from `lock_bh` or `try_lock_bh`.
-        unsafe { enable_bh(state) };
-    }
-}
-
-/// The functions that C calls, where they are functions; not on PREEMPT_RT a `spinlock_t` is a
-/// `raw_spinlock_t`.
-#[cfg(all(
-    CONFIG_X86_64,
-    CONFIG_SMP,
-    CONFIG_UNINLINE_SPIN_UNLOCK,
-    not(CONFIG_PREEMPT_RT)
-))]
-macro_rules! impl_lock {
-    ($t:ty, $lock:path, $try_lock:path, $unlock:path) => {
-        impl Sealed for $t {}
-
-        // SAFETY: These are the kernel's functions of those names.
-        unsafe impl Lock for $t {
-            const SLEEPS: bool = false;
-
-            #[inline(always)]
-            unsafe fn lock(this: *mut Self) {
-                // SAFETY: As the caller promises.
-                unsafe { bindings::_raw_spin_lock(this.cast()) }
-            }
-
-            #[inline(always)]
-            unsafe fn try_lock(this: *mut Self) -> bool {
-                // SAFETY: As the caller promises.
-                unsafe { bindings::_raw_spin_trylock(this.cast()) != 0 }
-            }
-
-            #[inline(always)]
-            unsafe fn unlock(this: *mut Self) {
-                // SAFETY: As the caller promises.
-                unsafe { bindings::_raw_spin_unlock(this.cast()) }
-            }
-
-            #[inline(always)]
-            unsafe fn lock_irq(this: *mut Self) {
-                // SAFETY: As the caller promises.
-                unsafe { bindings::_raw_spin_lock_irq_disable(this.cast()) }
-            }
-
-            #[inline(always)]
-            unsafe fn unlock_irq(this: *mut Self) {
-                // SAFETY: As the caller promises.
-                unsafe { bindings::_raw_spin_unlock_irq_enable(this.cast()) }
-            }
-
-            #[inline(always)]
-            unsafe fn lock_bh(this: *mut Self) -> BhState {
-                // SAFETY: As the caller promises.
-                unsafe { bindings::_raw_spin_lock_bh(this.cast()) };
-                BhState(true)
-            }
-
-            #[inline(always)]
-            unsafe fn unlock_bh(this: *mut Self, _: BhState) {
-                // SAFETY: As the caller promises.
-                unsafe { helpers::quiesce_helper_raw_spin_unlock_bh(this.cast()) }
-            }
-        }
-    };
-}
-
-#[cfg(not(all(
-    CONFIG_X86_64,
-    CONFIG_SMP,
-    CONFIG_UNINLINE_SPIN_UNLOCK,
-    not(CONFIG_PREEMPT_RT)
-)))]
-macro_rules! impl_lock {
-    ($t:ty, $lock:path, $try_lock:path, $unlock:path) => {
-        impl Sealed for $t {}
-
-        // SAFETY: These are the kernel's functions of those names.
-        unsafe impl Lock for $t {
-            const SLEEPS: bool = <$t as Sleeps>::SLEEPS;
-
-            #[inline(always)]
-            unsafe fn lock(this: *mut Self) {
-                // SAFETY: As the caller promises.
-                unsafe { $lock(this) }
-            }
-
-            #[inline(always)]
-            unsafe fn try_lock(this: *mut Self) -> bool {
-                // SAFETY: As the caller promises.
-                unsafe { i32::from($try_lock(this)) != 0 }
-            }
-
-            #[inline(always)]
-            unsafe fn unlock(this: *mut Self) {
-                // SAFETY: As the caller promises.
-                unsafe { $unlock(this) }
-            }
-        }
-    };
-}
-
-#[cfg_attr(
-    all(
-        CONFIG_X86_64,
-        CONFIG_SMP,
-        CONFIG_UNINLINE_SPIN_UNLOCK,
-        not(CONFIG_PREEMPT_RT)
-    ),
-    expect(dead_code, reason = "no lock sleeps there")
-)]
-trait Sleeps {
-    const SLEEPS: bool;
-}
-
-impl Sleeps for bindings::spinlock_t {
-    const SLEEPS: bool = cfg!(CONFIG_PREEMPT_RT);
-}
-
-impl Sleeps for bindings::raw_spinlock_t {
-    const SLEEPS: bool = false;
-}
-
-impl_lock!(
-    bindings::spinlock_t,
-    bindings::spin_lock,
-    bindings::spin_trylock,
-    bindings::spin_unlock
-);
-impl_lock!(
-    bindings::raw_spinlock_t,
-    helpers::quiesce_helper_raw_spin_lock,
-    helpers::quiesce_helper_raw_spin_trylock,
-    helpers::quiesce_helper_raw_spin_unlock
-);
 
 impl Context for Preempt {
     const LEVEL: u8 = 0;
@@ -475,124 +231,6 @@ impl<L: Lock, M: Context> Drop for Held<'_, L, M> {
         // SAFETY: By the type invariants; it is `!Send`, so this is the context that took it.
         unsafe { M::unlock(self.lock, self.state) }
     }
-}
-
-/// Proof that preemption is disabled, until it is dropped.
-///
-/// Leaked, it leaves preemption disabled: the task can never sleep again.
-///
-/// # Invariants
-///
-/// Preemption is disabled on this CPU as long as the object exists.
-#[must_use = "preemption is enabled again when this is dropped"]
-pub struct PreemptDisabled(NotThreadSafe);
-
-/// Disables preemption.
-///
-/// From any context. The sections nest, and may end in any order.
-///
-/// # Examples
-///
-/// ```
-/// use quiesce::seqlock::{preempt_disable, SeqLock};
-///
-/// fn add(a: &SeqLock<u64>, b: &SeqLock<u64>, n: u64) {
-///     let preempt = preempt_disable();
-///     a.write_with(&preempt).update(|v| *v += n);
-///     b.write_with(&preempt).update(|v| *v += n);
-/// }
-/// ```
-#[inline]
-pub fn preempt_disable() -> PreemptDisabled {
-    // SAFETY: Preemption may be disabled anywhere.
-    unsafe { helpers::quiesce_helper_preempt_disable() };
-    // INVARIANT: It was just disabled.
-    PreemptDisabled(NotThreadSafe)
-}
-
-impl Drop for PreemptDisabled {
-    #[inline]
-    fn drop(&mut self) {
-        // SAFETY: By the type invariant this context disabled it.
-        unsafe { helpers::quiesce_helper_preempt_enable() }
-    }
-}
-
-/// Proof that bottom halves are disabled, until it is dropped.
-///
-/// May be dropped in any order with other sections, see [`bh_disable`]. Leaked, it leaves them
-/// disabled: this CPU serves no softirq any more.
-///
-/// # Invariants
-///
-/// Bottom halves do not run on this CPU as long as the object exists.
-#[must_use = "bottom halves are enabled again when this is dropped"]
-pub struct BhDisabled(BhState, NotThreadSafe);
-
-/// Disables bottom halves.
-///
-/// From process and softirq context. The sections nest, and may end in any order with those that
-/// disable preemption or interrupts. On PREEMPT_RT begin and end it where preemption is enabled: one
-/// that begins elsewhere disables nothing, since softirqs cannot run there, and one that ends
-/// elsewhere leaves them disabled; both warn once.
-#[inline]
-pub fn bh_disable() -> BhDisabled {
-    // INVARIANT: They were just disabled, or preemption is, on PREEMPT_RT.
-    BhDisabled(disable_bh(), NotThreadSafe)
-}
-
-impl Drop for BhDisabled {
-    #[inline]
-    fn drop(&mut self) {
-        // SAFETY: By the type invariant this context disabled them.
-        unsafe { enable_bh(self.0) }
-    }
-}
-
-/// Proof that what [`Token::Context`] switches off is switched off, so that a lock need not do it.
-///
-/// # Safety
-///
-/// As long as an object of the type exists, what the context switches off is off on this CPU.
-pub unsafe trait Token<L>: Sealed {
-    /// The context that the token proves.
-    type Context: Context;
-}
-
-impl Sealed for PreemptDisabled {}
-impl Sealed for BhDisabled {}
-impl Sealed for LocalInterruptDisabled {}
-
-#[cfg(not(CONFIG_PREEMPT_RT))]
-// SAFETY: By the type's invariant.
-unsafe impl Token<bindings::spinlock_t> for PreemptDisabled {
-    type Context = Preempt;
-}
-
-// SAFETY: By the type's invariant; what a `spinlock_t` disables on PREEMPT_RT is no preemption.
-unsafe impl Token<bindings::spinlock_t> for BhDisabled {
-    type Context = Bh;
-}
-
-#[cfg(not(CONFIG_PREEMPT_RT))]
-// SAFETY: By the type's invariant.
-unsafe impl Token<bindings::spinlock_t> for LocalInterruptDisabled {
-    type Context = Irq;
-}
-
-// SAFETY: By the type's invariant.
-unsafe impl Token<bindings::raw_spinlock_t> for PreemptDisabled {
-    type Context = Preempt;
-}
-
-// SAFETY: By the type's invariant.
-unsafe impl Token<bindings::raw_spinlock_t> for BhDisabled {
-    type Context = Bh;
-}
-
-// SAFETY: By the type's invariant.
-unsafe impl Token<bindings::raw_spinlock_t> for LocalInterruptDisabled {
-    type Context = Irq;
 }
 
 /// Runs `f` where nothing of this CPU that `C` switches off can come in between.

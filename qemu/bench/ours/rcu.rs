@@ -107,6 +107,17 @@ extern "C" fn bench_ours_srcu_read(n: u64, _arg: u32) -> u64 {
     0
 }
 
+#[no_mangle]
+extern "C" fn bench_ours_rcu_alloc(n: u64, _arg: u32) -> u64 {
+    for i in 0..n {
+        let Ok(node) = KBox::<Node>::new(Object::new([i, 0, 0]), GFP_KERNEL) else {
+            break;
+        };
+        black_box(&*node);
+    }
+    0
+}
+
 /// Runs `publish` `n` times; returns by how much the memory in use grew, in kB, at most.
 fn flood(n: u64, mut publish: impl FnMut(u64) -> Result) -> u64 {
     // SAFETY: No requirements.

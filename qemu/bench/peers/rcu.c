@@ -54,11 +54,14 @@ u64 size_peer_rcu_read(struct node __rcu **p)
 
 u64 bench_peer_rcu_read(u64 n, unsigned int arg)
 {
+	struct node *node;
 	u64 sum = 0;
 
 	while (n--) {
 		rcu_read_lock();
-		sum += rcu_dereference(current_node)->a[0];
+		node = rcu_dereference(current_node);
+		if (node)
+			sum += node->a[0];
 		rcu_read_unlock();
 	}
 	WRITE_ONCE(bench_sink, sum);
@@ -67,15 +70,35 @@ u64 bench_peer_rcu_read(u64 n, unsigned int arg)
 
 u64 bench_peer_srcu_read(u64 n, unsigned int arg)
 {
+	struct node *node;
 	u64 sum = 0;
 	int idx;
 
 	while (n--) {
 		idx = srcu_read_lock(&bench_srcu);
-		sum += srcu_dereference(current_node, &bench_srcu)->a[0];
+		node = srcu_dereference(current_node, &bench_srcu);
+		if (node)
+			sum += node->a[0];
 		srcu_read_unlock(&bench_srcu, idx);
 	}
 	WRITE_ONCE(bench_sink, sum);
+	return 0;
+}
+
+u64 bench_peer_rcu_alloc(u64 n, unsigned int arg)
+{
+	struct node *node;
+
+	while (n--) {
+		node = kmalloc_obj(*node);
+		if (!node)
+			break;
+		node->a[0] = n;
+		node->a[1] = 0;
+		node->a[2] = 0;
+		barrier_data(node);
+		kfree(node);
+	}
 	return 0;
 }
 

@@ -16,7 +16,7 @@
 
 #include "scheme.h"
 
-#define WARM_UP		3
+#define WARM_UP		2
 /* A round is the quickest of so many runs: what else the machine does only adds. */
 #define RUNS		3
 /* Meetings before the clock starts: all are forked and have run. */

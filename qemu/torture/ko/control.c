@@ -14,18 +14,12 @@
 #include <linux/mutex.h>
 #include <linux/sched.h>
 #include <linux/string.h>
+#include "control.h"
 
 #define RESULT_SIZE 1024
 
-int quiesce_torture_run(const char *part, const char *twin, unsigned int seconds,
-			unsigned int workers);
-int quiesce_torture_fault(const char *name);
-void quiesce_torture_migrate(int cpu);
-void quiesce_torture_fifo(void);
-void quiesce_torture_result(const char *text);
-
 static DEFINE_MUTEX(lock);
-static char result[RESULT_SIZE] = "verdict=none\n";
+static char result[RESULT_SIZE] = "verdict=none";
 
 void quiesce_torture_result(const char *text)
 {
@@ -64,7 +58,7 @@ static int run_set(const char *val, const struct kernel_param *kp)
 
 static int run_get(char *buffer, const struct kernel_param *kp)
 {
-	return sysfs_emit(buffer, "%s", result);
+	return sysfs_emit(buffer, "%s\n", result);
 }
 
 static const struct kernel_param_ops run_ops = {

@@ -376,7 +376,7 @@ fn publish(how: &How<'_>, tally: &Tally, twin: bool) -> Result {
     };
     let text = CString::try_from_fmt(fmt!(
         "verdict={} part={} twin={} violations={} reads={} writes={} refused={} hardirqs={} \
-         softirqs={} delays={} migrations={} storms={} first={}\n",
+         softirqs={} delays={} migrations={} storms={} first={}",
         verdict,
         how.part,
         how.twin,

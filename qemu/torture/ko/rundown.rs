@@ -49,7 +49,15 @@ trait Protocol: Send + Sync + 'static {
     /// Runs `f` with a guard held, unless the object is being run down.
     fn hold(&self, me: &Worker<'_>, f: impl FnOnce()) -> bool;
 
-    /// Begins the rundown and waits.
+    /// Begins the rundown, if that is a step of its own; whether the caller began it.
+    fn begin(&self) -> bool {
+        true
+    }
+
+    /// Begins a rundown and takes it back, if nobody else has begun one. For any context.
+    fn flick(&self) {}
+
+    /// Waits for the rundown, which begins if it has not.
     fn wait(&self, timeout: Jiffies) -> Waited;
 
     /// Takes a rundown back that has begun.
@@ -76,6 +84,17 @@ impl<R: RundownProtect + HasRundown<Ref = R> + Send + 'static> Protocol for R {
             }
         }
         true
+    }
+
+    fn begin(&self) -> bool {
+        self.begin_rundown()
+    }
+
+    fn flick(&self) {
+        // Who began it has it alone: nobody else takes it back or arms it again.
+        if self.begin_rundown() && RundownProtect::resurrect(self).is_err() {
+            let _ = self.re_init();
+        }
     }
 
     fn wait(&self, timeout: Jiffies) -> Waited {
@@ -237,6 +256,11 @@ impl<R: Protocol> Protocol for Boxed<R> {
         self.0.hold(me, f)
     }
 
+    // No `flick`: the per-CPU form begins in process context alone.
+    fn begin(&self) -> bool {
+        self.0.begin()
+    }
+
     fn wait(&self, timeout: Jiffies) -> Waited {
         Protocol::wait(&*self.0, timeout)
     }
@@ -297,9 +321,15 @@ impl<P: Protocol> Part for Torture<P> {
 
     fn interrupt(&self, me: &Worker<'_>, _hard: bool) {
         self.use_it(me, || me.window());
+        if me.rng.one_in(4) {
+            self.protocol.flick();
+        }
     }
 
     fn write(&self, me: &Worker<'_>) {
+        if !self.protocol.begin() {
+            return;
+        }
         // Now and then not long enough, and the rundown is taken back.
         if me.rng.one_in(4)
             && self.protocol.wait(1) == Waited::TimedOut

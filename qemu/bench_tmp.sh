@@ -1,0 +1,81 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# bench.sh: ours and the peers in one boot of a stock kernel, in turn. Prints a
+# table of ratios, writes bench.json and bench.svg into .build/bench. BENCH=
+# takes the first letters of one or more rows' names.
+#
+# Exit status: 0 measured, whatever came of it; 2 environment; 3 the kernel
+# complained or the machine ended too early.
+
+. "$(dirname "$0")/lib.sh"
+. "$QEMU_DIR/profiles.sh"
+. "$QEMU_DIR/vm.sh"
+eval "measured_$(declare -f accel)"
+
+profile=${PROFILE:-stock}
+need_profile "$profile"
+BENCH=${BENCH:-}
+ROOT=$("$QEMU_DIR/buildroot.sh")
+KERNEL=$("$QEMU_DIR/kernel.sh" "$profile")
+:
+. "$QEMU_DIR/bench/build.sh"
+step "Building the bench" true || die "the bench does not build"
+
+OUT=$BUILD/bench
+STAGE=$OUT/stage
+rm -rf "$STAGE"
+mkdir -p "$STAGE/work"
+copy_modules "$STAGE" "$profile"
+cp "$(bench_dir "$profile")"/{quiesce_bench.ko,user/barrier-bench} "$STAGE/work/"
+in_root "$ROOT" objcopy --strip-debug "$STAGE/work/quiesce_bench.ko"
+
+# What QEMU is told about time. Counting: the guest's clock is the number of
+# instructions that it has executed, and time in which it sleeps is skipped; what
+# else this machine does cannot be seen in there.
+MEASURING=
+accel() {
+	case $MEASURING in
+	counting) echo "-accel tcg,thread=single -icount shift=0,sleep=off -cpu max" ;;
+	*) measured_accel ;;
+	esac
+}
+
+# guest LABEL CPUS WANTED: one boot; the lines of all rows into $OUT/results.LABEL.
+guest() {
+	local label=$1 cpus=$2 wanted=$3 results=$OUT/results.$1 line
+	MEASURING=$label
+	printf '%s\n' "$wanted" | sed '/^$/d' >"$STAGE/wanted"
+	rm -f "$STAGE/counting"
+	[ "$label" != counting ] || : >"$STAGE/counting"
+	cp "$QEMU_DIR/bench/guest.sh" "$STAGE/bench.sh"
+	initramfs "$OUT/initramfs" "$STAGE"
+	say "[$(stamp)] booting $(cat "$KERNEL/release"), $label, with $cpus CPUs"
+	: >"$OUT/console.$label"
+	# A machine that says nothing for so long hangs.
+	while IFS= read -r -t 600 line; do
+		line=${line%$'\r'}
+		printf '%s\n' "$line"
+		case $line in "# row "*) say "[$(stamp)]   ${line#\# row }" ;; esac
+	done < <(SMP=$cpus TIMEOUT=2400 MEM=2048 boot "$OUT/initramfs" quiesce_do=bench \
+		-serial "file:$OUT/console.$label" -serial stdio 2>"$OUT/qemu.err" </dev/null) >"$results"
+	if ! grep -q '^# BENCH done' "$results" || grep '^# FAILED' "$results" >&2; then
+		tail -n 40 "$OUT/console.$label" "$OUT/qemu.err" >&2
+		say "quiesce: the bench did not come to its end"
+		exit "$EX_CRASH"
+	fi
+	in_root "$ROOT" python3 "$QEMU_DIR/judge.py" --console-only --console "$OUT/console.$label" \
+		--results /dev/null || exit "$EX_CRASH"
+}
+
+rm -f "$OUT"/results.*
+guest counting 1 "$BENCH"
+:
+# What a drain costs on fewer and on more CPUs.
+case $BENCH in
+'' | rundown_drain*)
+	:
+	:
+	;;
+esac
+in_root "$ROOT" python3 "$QEMU_DIR/bench/report.py" --out "$OUT" --accel "${ACCEL:-tcg}" "$OUT"/results.*

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: GPL-2.0
+/* What an administrator sees: fdinfo, tracepoints, the device's file. */
+#include "ops.h"
+
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+static char text[65536];
+
+/* The fdinfo of a descriptor, in text. */
+static const char *fdinfo(int fd)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	return read_file(path, text, sizeof(text)) > 0 ? text : "";
+}
+
+/* Does it have this line? */
+#define EXPECT_LINE(fmt, ...) do {					\
+	char _line[256];						\
+									\
+	snprintf(_line, sizeof(_line), fmt "\n", ##__VA_ARGS__);	\
+	EXPECT_NE(NULL, strstr(text, _line)) {				\
+		TH_LOG("no line: %s", _line);				\
+		TH_LOG("in: %s", text);					\
+	}								\
+} while (0)
+
+TEST(fdinfo_of_a_pair)
+{
+	struct gate g;
+	pid_t pid;
+	int fd[2];
+
+	ASSERT_EQ(0, make_pair(0, fd));
+	ASSERT_EQ(0, gate_make(&g));
+	ASSERT_EQ(0, bind_to_me(fd[0], 0));
+	pid = spawn({
+		check(bind_to_me(fd[1], QUIESCE_BIND_PROCESS) == 0);
+		check(place(fd[1]) == 0);
+		check(place(fd[1]) == 0);
+		gate_open(&g);
+		wait_for(fd[1], QUIESCE_WAIT_NEXT, QUIESCE_FOREVER, NULL);
+	});
+	gate_pass(&g);
+	ASSERT_TRUE(wait_asleep(pid));
+	fdinfo(fd[0]);
+	EXPECT_NE(NULL, strstr(text, "quiesce:\tpair "));
+	EXPECT_LINE("party:\t0");
+	EXPECT_LINE("balance:\t0");
+	EXPECT_LINE("unread:\t2");
+	EXPECT_LINE("party-0:\tpid %d state 0x0 placed 0 waiting 0 cause 0 by 0 status 0 code 0",
+		    getpid());
+	EXPECT_LINE("party-1:\tpid %d state 0x%x placed 2 waiting 1 cause 0 by 0 status 0 code 0",
+		    pid, QUIESCE_STATE_BOUND);
+	kill(pid, SIGKILL);
+	ASSERT_EQ(KILLED, join(pid));
+	fdinfo(fd[0]);
+	EXPECT_LINE("party-1:\tpid %d state 0x%x placed 2 waiting 0 cause %d by %d status 9 code 0",
+		    pid, QUIESCE_STATE_BOUND | QUIESCE_STATE_ENDED, QUIESCE_CAUSE_SIGNAL, pid);
+}
+
+/* Who is late, by number and process. */
+TEST(fdinfo_of_a_group)
+{
+	int group = make_group(3, 0, 0), party[2];
+
+	ASSERT_LE(0, group);
+	for (int i = 0; i < 2; i++) {
+		party[i] = join_group(group, 0, NULL);
+		ASSERT_LE(0, party[i]);
+	}
+	ASSERT_EQ(0, place(party[0]));
+	for (int i = 0; i < 2; i++) {
+		fdinfo(i ? party[0] : group);
+		EXPECT_NE(NULL, strstr(text, "quiesce:\tgroup "));
+		EXPECT_LINE("phase:\t1");
+		EXPECT_LINE("parties:\t3");
+		EXPECT_LINE("arrived:\t1");
+		EXPECT_LINE("open:\t1");
+		EXPECT_LINE("waiting:\t0");
+		EXPECT_LINE("late:\t1:%d 2:0 ", getpid());
+	}
+	ASSERT_EQ(0, abort_with(party[1], 99, NULL));
+	fdinfo(group);
+	EXPECT_LINE("broken:\tcause %d by 1 pid %d status 0 code 99", QUIESCE_CAUSE_ABORT, getpid());
+}
+
+TEST(device_file)
+{
+	struct stat st;
+	char buf[16];
+	mode_t mode;
+
+	ASSERT_EQ(0, stat(QUIESCE_DEVICE, &st));
+	EXPECT_TRUE(S_ISCHR(st.st_mode));
+	EXPECT_EQ(10, major(st.st_rdev));
+	/* As the module's parameter says. */
+	if (read_file("/sys/module/quiesce/parameters/mode", buf, sizeof(buf)) > 0) {
+		mode = strtol(buf, NULL, 0);
+		EXPECT_EQ(mode, st.st_mode & 07777);
+	}
+}
+
+static void put(const char *path, const char *value)
+{
+	int fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);
+
+	check(fd >= 0);
+	check(write(fd, value, strlen(value)) == (ssize_t)strlen(value));
+	close(fd);
+}
+
+#define TRACING "/tmp/tracing"
+
+/* Each tracepoint is hit, by this process. */
+TEST(tracepoints)
+{
+	static const char *const events[] = {
+		"quiesce_place:", "quiesce_wait_begin:", "quiesce_wait_end:",
+		"quiesce_abort:", "quiesce_death:",
+	};
+	int fd[2], group, party, trace;
+	size_t have = 0;
+	ssize_t n;
+
+	mkdir(TRACING, 0700);
+	if (mount("none", TRACING, "tracefs", 0, NULL))
+		ASSERT_EQ(EBUSY, errno);
+	put(TRACING "/trace", "");
+	put(TRACING "/events/quiesce/enable", "1");
+
+	ASSERT_EQ(0, make_pair(0, fd));
+	EXPECT_EQ(0, place(fd[0]));
+	EXPECT_EQ(0, wait_for(fd[1], QUIESCE_WAIT_NEXT, QUIESCE_FOREVER, NULL));
+	EXPECT_EQ(-ETIMEDOUT, wait_for(fd[1], QUIESCE_WAIT_NEXT, in_ms(1), NULL));
+	EXPECT_EQ(0, abort_with(fd[0], 4711, NULL));
+	close(fd[0]);
+	group = make_group(1, 0, 0);
+	party = join_group(group, 0, NULL);
+	EXPECT_EQ(0, meet(party, QUIESCE_FOREVER, NULL));
+	EXPECT_EQ(0, abort_with(party, 4712, NULL));
+	close(party);
+	close(group);
+	close(fd[1]);
+
+	put(TRACING "/events/quiesce/enable", "0");
+	trace = open(TRACING "/trace", O_RDONLY | O_CLOEXEC);
+	ASSERT_LE(0, trace);
+	while ((n = read(trace, text + have, sizeof(text) - 1 - have)) > 0)
+		have += n;
+	text[have] = '\0';
+	close(trace);
+	for (unsigned int i = 0; i < ARRAY_SIZE(events); i++) {
+		EXPECT_NE(NULL, strstr(text, events[i]))
+			TH_LOG("%s not in: %s", events[i], text);
+	}
+	EXPECT_NE(NULL, strstr(text, "code=4711"));
+	EXPECT_NE(NULL, strstr(text, "code=4712"));
+	EXPECT_EQ(0, umount(TRACING));
+}
+
+TEST_HARNESS_MAIN
