@@ -23,6 +23,7 @@ BENCH_PATH(seqlock_write);
 BENCH_PATH(seqlock_write_bh);
 BENCH_PATH(seqlock_write_irq);
 BENCH_PATH(seqlock_write_irqsave);
+BENCH_PATH(seqlock_write_irq_counted);
 BENCH_PATH(rundown_word);
 BENCH_PATH(rundown_refcount);
 BENCH_PATH(rundown_percpu);

@@ -69,6 +69,7 @@ static const struct bench_row rows[] = {
 	ROW(seqlock_write_bh),
 	ROW(seqlock_write_irq),
 	ROW(seqlock_write_irqsave),
+	ROW(seqlock_write_irq_counted),
 	ROW(rundown_word),
 	ROW(rundown_refcount),
 	ROW(rundown_percpu),

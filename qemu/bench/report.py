@@ -31,6 +31,7 @@ ROWS = [
     (r"seqlock_write_bh", 1.0, "write, against write_seqlock_bh"),
     (r"seqlock_write_irq", 1.0, "write, against write_seqlock_irq"),
     (r"seqlock_write_irqsave", 1.0, "write, against write_seqlock_irqsave"),
+    (r"seqlock_write_irq_counted", 1.0, "write, against spin_lock_irq_disable, which counts as ours does"),
     (r"rundown_word", 1.0, "acquire and release, against atomic_long_inc_not_zero/dec_and_test"),
     (r"rundown_refcount", None, "acquire and release, against refcount_t"),
     (r"rundown_percpu", 1.0, "acquire and release, against percpu_ref"),

@@ -155,8 +155,6 @@ static uint32_t result(const struct m_group *g, const struct m_party *p, uint64_
 {
 	if (ticket >= g->phase)
 		return 0;
-	if (ticket < p->led)
-		return QUIESCE_RESULT_DONE | M_RESULT_ANY_LEADER;
 	return QUIESCE_RESULT_DONE | (ticket == p->led ? QUIESCE_RESULT_LEADER : 0);
 }
 
@@ -202,7 +200,8 @@ int m_group_wait(struct m_group *g, struct m_id me, bool arrive, uint32_t pid,
 			return err;
 		if (!err)
 			io->ticket = p->ticket;
-	} else if (!io->ticket || io->ticket > p->ticket) {
+	} else if (!io->ticket || io->ticket > g->phase ||
+		   (io->ticket == g->phase && io->ticket != p->ticket)) {
 		return -EINVAL;
 	}
 	if (!err)
@@ -210,9 +209,9 @@ int m_group_wait(struct m_group *g, struct m_id me, bool arrive, uint32_t pid,
 	io->balance = 0;
 	io->view = 0;
 	io->result = err ? 0 : result(g, p, io->ticket);
-	io->index = io->ticket && io->ticket == p->ticket ? p->index : 0;
+	io->index = !err && io->ticket == p->ticket ? p->index : 0;
 	set_cause(g, err, &io->cause);
-	if (io->ticket == p->ticket && io->ticket < g->phase)
+	if (io->ticket >= p->ticket && io->ticket < g->phase)
 		p->told = true;
 	if (err == -ETIMEDOUT && io->flags & QUIESCE_WAIT_BREAK)
 		break_group(g, ECONNABORTED, &(struct quiesce_cause) {

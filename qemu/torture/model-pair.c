@@ -225,8 +225,9 @@ void m_pair_end(struct m_pair *p, int me, const struct m_who *who)
 uint32_t m_pair_poll(struct m_pair *p, int me)
 {
 	struct m_side *s = &p->side[me], *them = &p->side[!me];
-	bool unread = them->placed != s->read;
-	uint32_t mask = 0;
+	/* What an ABORT supersedes can be read until the view has turned. */
+	bool unread = them->placed != s->read && !(s->view & QUIESCE_THEY_ABORTED);
+	uint32_t mask = s->ended ? EPOLLHUP : 0;
 
 	if (unread)
 		mask |= EPOLLIN;

@@ -40,12 +40,6 @@ struct m_pair {
 	struct m_side side[2];
 };
 
-/*
- * In `result`: whether it led that phase is not said in the header, which has the
- * kernel remember one phase.
- */
-#define M_RESULT_ANY_LEADER (1U << 31)
-
 /* A seat, and the party that has it or had it last. */
 struct m_party {
 	uint32_t tenancy;	/* 0: nobody ever, or nobody since a reset */

@@ -136,10 +136,7 @@ void op_wait(struct handle *h)
 	expect("WAIT", "ticket", w.ticket, model.ticket);
 	expect("WAIT", "balance", w.balance, model.balance);
 	expect("WAIT", "view", w.view, model.view);
-	if (model.result & M_RESULT_ANY_LEADER)
-		w.result = model.result;
 	expect("WAIT", "result", w.result, model.result);
-	if (!err)
-		expect("WAIT", "index", w.index, model.index);
+	expect("WAIT", "index", w.index, model.index);
 	expect_cause("WAIT", &w.cause, &model.cause);
 }

@@ -28,10 +28,7 @@ use crate::{
             Side,
             View, //
         },
-        queue::{
-            Deadline,
-            Queue, //
-        },
+        queue::Queue,
         End,
         Pid,
         Why, //
@@ -236,12 +233,6 @@ impl Party {
                     args.ticket = ticket;
                     pair.wake();
                     trace::place(self.id(), self.number(), args.count, ticket);
-                    if deadline != Deadline::Now && pair.step(side, &wait).is_none() {
-                        // From here on a signal can make the call start over.
-                        drop(pair);
-                        command.write_u64(ticket_at, ticket)?;
-                        pair = self.barrier.queue.lock();
-                    }
                 }
                 Err(e @ (EOVERFLOW | ENOTCONN)) => return Err(e),
                 // The view is aborted, and the wait tells how.
@@ -261,6 +252,10 @@ impl Party {
         drop(pair);
 
         trace::wait_end(self.id(), self.number(), &result);
+        if places && result == Err(ERESTARTSYS) {
+            // The call starts over, or the caller calls again, and must not place again.
+            command.write_u64(ticket_at, args.ticket)?;
+        }
         if args::writes_out(&result) {
             args.result = 0;
             args.index = 0;

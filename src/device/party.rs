@@ -27,7 +27,6 @@ use crate::{
             Outcome,
             Seat, //
         },
-        queue::Deadline,
         End,
         Pid,
         Why, //
@@ -202,13 +201,11 @@ impl Party {
 
         let seat = self.seat;
         let mut lock = self.barrier.queue.lock();
-        let mut done = false;
         if places {
             match lock.group.arrive(seat, false) {
                 Ok(arrival) => {
                     args.ticket = arrival.ticket;
-                    done = arrival.done;
-                    if done {
+                    if arrival.done {
                         lock.wake();
                     }
                     trace::place(self.id(), self.number(), 1, arrival.ticket);
@@ -218,12 +215,6 @@ impl Party {
                     return self.refuse(command, args, e);
                 }
             }
-        }
-        if places && !done && deadline != Deadline::Now {
-            // From here on a signal can make the call start over.
-            drop(lock);
-            command.write_u64(ticket_at, args.ticket)?;
-            lock = self.barrier.queue.lock();
         }
         trace::wait_begin(self.id(), self.number(), args.kind, args.ticket);
         let outcome = lock
@@ -243,6 +234,10 @@ impl Party {
 
         let result = outcome.map(drop);
         trace::wait_end(self.id(), self.number(), &result);
+        if places && result == Err(ERESTARTSYS) {
+            // The call starts over, or the caller calls again, and must not arrive again.
+            command.write_u64(ticket_at, args.ticket)?;
+        }
         if args::writes_out(&result) {
             args.fill(outcome.unwrap_or_default(), result.is_ok());
             args.cause = self.cause(&result);

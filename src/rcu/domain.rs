@@ -155,9 +155,9 @@ pub trait Domain: sealed::Sealed + Copy + Send + Sync + 'static {
         Self::state().barrier(Location::caller())
     }
 
-    /// The number of deferred destructors that have not run, roughly.
+    /// The number of deferred destructors that have not begun.
     ///
-    /// Exact to within a few dozen for each CPU.
+    /// Exact if none is deferred and none begins meanwhile. Looks at every CPU's count.
     fn pending(self) -> usize {
         Self::state().pending()
     }

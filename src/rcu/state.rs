@@ -277,8 +277,17 @@ impl DomainState {
             return 0;
         }
         // SAFETY: The domain is ready.
-        let n = unsafe { helpers::quiesce_helper_rcu_counter_read(self.pending.get()) };
+        let n = unsafe { helpers::quiesce_helper_rcu_counter_sum(self.pending.get()) };
         usize::try_from(n).unwrap_or(0)
+    }
+
+    /// Whether more than [`FLOOD`] destructors are pending, to within a few dozen for each CPU.
+    ///
+    /// The domain is ready.
+    fn is_flooded(&self) -> bool {
+        // SAFETY: The domain is ready.
+        let n = unsafe { helpers::quiesce_helper_rcu_counter_read(self.pending.get()) };
+        usize::try_from(n).is_ok_and(|n| n > FLOOD)
     }
 
     pub(super) fn throttle(&self, caller: &Location<'_>) -> Result {
@@ -286,7 +295,7 @@ impl DomainState {
         if worker::is_current() {
             return Err(EDEADLK);
         }
-        while self.pending() > FLOOD {
+        while self.is_ready() && self.is_flooded() {
             self.barrier_unchecked();
             worker::flush();
         }
@@ -333,7 +342,7 @@ impl DomainState {
         if self.sleepable {
             // SAFETY: By the safety requirements, and the domain is ready.
             unsafe { bindings::call_srcu(self.srcu.get(), head, Some(func)) };
-        } else if self.pending() > FLOOD {
+        } else if self.is_flooded() {
             // SAFETY: By the safety requirements.
             unsafe { helpers::quiesce_helper_call_rcu_hurry(head, Some(func)) };
         } else {

@@ -130,9 +130,9 @@ impl<T, F> Field<T, F> {
     ///
     /// # Safety
     ///
-    /// `offset` is that of the field of `T` whose address the function computes.
+    /// `offset` is that of the field of `T` which the function reads, and which is no union's.
     #[doc(hidden)]
-    pub const unsafe fn new(offset: usize, _address: fn(*const T) -> *const F) -> Self {
+    pub const unsafe fn new(offset: usize, _read: fn(&T) -> F) -> Self {
         // INVARIANT: As the caller promises.
         Self {
             offset,
@@ -162,16 +162,15 @@ impl<T, F> Field<T, F> {
 /// ```
 #[macro_export]
 macro_rules! seq_field {
-    ($t:ty, $($field:tt)+) => {
-        // SAFETY: The offset and the address are of the same field; neither goes through a `Deref`,
-        // which `offset_of!` does not take.
+    ($t:ty, $($field:tt)+) => {{
+        // Not in the unsafe block: a field of a union, which need not be valid, cannot be read so.
+        let read = |value: &$t| value.$($field)+;
+        // SAFETY: The offset is of the field that is read. It is the same field, as `offset_of!`
+        // goes through no `Deref`, and it is valid in each value, as it takes no `unsafe` to read.
         unsafe {
-            $crate::seqlock::Field::<$t, _>::new(
-                ::core::mem::offset_of!($t, $($field)+),
-                |value: *const $t| &raw const (*value).$($field)+,
-            )
+            $crate::seqlock::Field::<$t, _>::new(::core::mem::offset_of!($t, $($field)+), read)
         }
-    };
+    }};
 }
 
 /// The storage of a protected value.

@@ -320,8 +320,8 @@ struct quiesce_arrive {
  * @deadline: [in] absolute, ns of CLOCK_MONOTONIC or, by flag, CLOCK_REALTIME;
  *            QUIESCE_FOREVER; a time in the past, or QUIESCE_NOW, only looks
  * @count:    [in] ARRIVE_WAIT: as in struct quiesce_arrive; WAIT: 0
- * @ticket:   [in/out] ARRIVE_WAIT: 0 arrives first and writes the ticket before
- *            it sleeps; any other value (of a pair no matter which) is the
+ * @ticket:   [in/out] ARRIVE_WAIT: 0 arrives first and writes the ticket, also
+ *            when a signal interrupts it; any other value (of a pair no matter which) is the
  *            ticket of such an arrival and only waits, so a call that is
  *            repeated after EINTR, ETIMEDOUT or by the kernel never arrives
  *            twice. Set it to 0 for each round.

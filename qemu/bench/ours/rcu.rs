@@ -87,7 +87,7 @@ fn size_ours_rcu_read(cell: &RcuCell<KBox<Node>>) -> u64 {
 #[no_mangle]
 extern "C" fn bench_ours_rcu_read(n: u64, _arg: u32) -> u64 {
     let mut sum = 0u64;
-    for _ in 0..n {
+    for _ in (0..n).rev() {
         sum = sum.wrapping_add(global().run(|t| CELL.read(t).map_or(0, |node| node[0])));
     }
     black_box(sum);
@@ -100,7 +100,7 @@ extern "C" fn bench_ours_srcu_read(n: u64, _arg: u32) -> u64 {
         return 0;
     };
     let mut sum = 0u64;
-    for _ in 0..n {
+    for _ in (0..n).rev() {
         sum = sum.wrapping_add(domain.run(|t| SRCU_CELL.read(t).map_or(0, |node| node[0])));
     }
     black_box(sum);
@@ -109,7 +109,7 @@ extern "C" fn bench_ours_srcu_read(n: u64, _arg: u32) -> u64 {
 
 #[no_mangle]
 extern "C" fn bench_ours_rcu_alloc(n: u64, _arg: u32) -> u64 {
-    for i in 0..n {
+    for i in (0..n).rev() {
         let Ok(node) = KBox::<Node>::new(Object::new([i, 0, 0]), GFP_KERNEL) else {
             break;
         };

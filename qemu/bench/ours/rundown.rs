@@ -74,7 +74,7 @@ fn size_ours_rundown_percpu_release(guard: RundownGuard<'_, PerCpuRundownRef>) {
 /// Acquires and releases `n` times.
 #[inline(always)]
 fn acquire_and_release<R: HasRundown>(object: &R, n: u64) {
-    for _ in 0..n {
+    for _ in (0..n).rev() {
         let Ok(guard) = object.try_acquire() else {
             break;
         };
@@ -87,7 +87,7 @@ fn drain<R: HasRundown<Ref = R> + RundownProtect>(object: &R, n: u64, holders: u
     let Ok(mut guards) = KVec::with_capacity(holders, GFP_KERNEL) else {
         return;
     };
-    for _ in 0..n {
+    for _ in (0..n).rev() {
         for _ in 0..holders {
             if let Ok(guard) = object.try_acquire() {
                 let _ = guards.push_within_capacity(guard);
@@ -139,7 +139,7 @@ extern "C" fn bench_ours_rundown_drain_holders(n: u64, arg: u32) -> u64 {
 
 #[no_mangle]
 extern "C" fn bench_ours_rundown_create(n: u64, _arg: u32) -> u64 {
-    for _ in 0..n {
+    for _ in (0..n).rev() {
         let Ok(word) = KBox::new(RundownRef::new(), GFP_KERNEL) else {
             break;
         };
@@ -150,7 +150,7 @@ extern "C" fn bench_ours_rundown_create(n: u64, _arg: u32) -> u64 {
 
 #[no_mangle]
 extern "C" fn bench_ours_rundown_create_percpu(n: u64, _arg: u32) -> u64 {
-    for _ in 0..n {
+    for _ in (0..n).rev() {
         let Ok(object) = KBox::pin_init(PerCpuRundownRef::new(), GFP_KERNEL) else {
             break;
         };

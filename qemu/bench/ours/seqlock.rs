@@ -51,7 +51,7 @@ fn size_ours_seqlock_write_irqsave(lock: &SeqLock<Payload, Irq>, value: &Payload
 #[no_mangle]
 extern "C" fn bench_ours_seqlock_read(n: u64, _arg: u32) -> u64 {
     let mut sum = 0u64;
-    for _ in 0..n {
+    for _ in (0..n).rev() {
         let p = PREEMPT.read();
         sum = sum.wrapping_add(p[0]).wrapping_add(p[1]).wrapping_add(p[2]);
     }
@@ -62,7 +62,7 @@ extern "C" fn bench_ours_seqlock_read(n: u64, _arg: u32) -> u64 {
 #[no_mangle]
 extern "C" fn bench_ours_seqlock_read_excl(n: u64, _arg: u32) -> u64 {
     let mut sum = 0u64;
-    for _ in 0..n {
+    for _ in (0..n).rev() {
         let p = *PREEMPT.read_exclusive();
         sum = sum.wrapping_add(p[0]).wrapping_add(p[1]).wrapping_add(p[2]);
     }
@@ -72,7 +72,7 @@ extern "C" fn bench_ours_seqlock_read_excl(n: u64, _arg: u32) -> u64 {
 
 #[no_mangle]
 extern "C" fn bench_ours_seqlock_write(n: u64, _arg: u32) -> u64 {
-    for i in 0..n {
+    for i in (0..n).rev() {
         PREEMPT.write().set([i; 3]);
     }
     0
@@ -80,7 +80,7 @@ extern "C" fn bench_ours_seqlock_write(n: u64, _arg: u32) -> u64 {
 
 #[no_mangle]
 extern "C" fn bench_ours_seqlock_write_bh(n: u64, _arg: u32) -> u64 {
-    for i in 0..n {
+    for i in (0..n).rev() {
         BH.write_bh().set([i; 3]);
     }
     0
@@ -88,15 +88,20 @@ extern "C" fn bench_ours_seqlock_write_bh(n: u64, _arg: u32) -> u64 {
 
 #[no_mangle]
 extern "C" fn bench_ours_seqlock_write_irq(n: u64, _arg: u32) -> u64 {
-    for i in 0..n {
+    for i in (0..n).rev() {
         IRQ.write_irq().set([i; 3]);
     }
     0
 }
 
 #[no_mangle]
+extern "C" fn bench_ours_seqlock_write_irq_counted(n: u64, arg: u32) -> u64 {
+    bench_ours_seqlock_write_irq(n, arg)
+}
+
+#[no_mangle]
 extern "C" fn bench_ours_seqlock_write_irqsave(n: u64, _arg: u32) -> u64 {
-    for i in 0..n {
+    for i in (0..n).rev() {
         IRQ.write_irqsave().set([i; 3]);
     }
     0

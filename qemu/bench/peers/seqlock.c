@@ -99,3 +99,18 @@ u64 bench_peer_seqlock_write_irqsave(u64 n, unsigned int arg)
 	}
 	return 0;
 }
+
+/* C's own form that counts, so that sections may end in any order. */
+u64 bench_peer_seqlock_write_irq_counted(u64 n, unsigned int arg)
+{
+	while (n--) {
+		struct payload p = { { n, n, n } };
+
+		spin_lock_irq_disable(&locked.lock.lock);
+		raw_write_seqcount_begin(&locked.lock.seqcount.seqcount);
+		locked.data = p;
+		raw_write_seqcount_end(&locked.lock.seqcount.seqcount);
+		spin_unlock_irq_enable(&locked.lock.lock);
+	}
+	return 0;
+}

@@ -16,6 +16,7 @@ use kernel::{
     error::to_result,
     prelude::*,
     static_lock_class,
+    str::CStr,
     sync::{
         atomic::{
             Acquire,
@@ -24,6 +25,7 @@ use kernel::{
             Relaxed,
             Release, //
         },
+        LockClassKey,
         Mutex,
         MutexGuard, //
     },
@@ -38,10 +40,6 @@ const BEGUN: u32 = 1;
 pub(super) const RUN_DOWN: u32 = 2;
 /// As `RUN_DOWN`, and somebody has the object alone.
 pub(super) const CLAIMED: u32 = 3;
-
-/// The name of `Core::collecting` to lockdep, which tells classes' names apart by their addresses.
-/// A literal would have one in each module that this is inlined into.
-static COLLECTING: &CStr = c"quiesce_percpu_rundown";
 
 /// What of the reference is not generic.
 ///
@@ -78,6 +76,7 @@ unsafe impl Sync for Core {}
 impl Core {
     pub(super) fn new(live: bool, drained: unsafe fn(*const Core)) -> impl PinInit<Self, Error> {
         let phase = if live { LIVE } else { RUN_DOWN };
+        let (name, key) = class();
         // INVARIANT: `phase` goes with how the count begins.
         try_pin_init!(Self {
             count <- Opaque::try_ffi_init(|slot| {
@@ -88,7 +87,7 @@ impl Core {
             }),
             phase: Atomic::new(phase),
             charged: Atomic::new(0),
-            collecting <- Mutex::new(false, COLLECTING, static_lock_class!()),
+            collecting <- Mutex::new(false, name, key),
             drained,
             _pin: PhantomPinned,
         }? Error)
@@ -244,6 +243,15 @@ impl PinnedDrop for Core {
         // SAFETY: `count` is initialised, and nobody uses it any more.
         unsafe { bindings::percpu_ref_exit(self.count.get()) };
     }
+}
+
+/// The mutexes' class for lockdep.
+///
+/// Never inline: the initialiser is compiled into each module that makes a reference, and a name is a
+/// name of its own there, while lockdep wants one and the same.
+#[inline(never)]
+fn class() -> (&'static CStr, Pin<&'static LockClassKey>) {
+    (c"quiesce_percpu_rundown", static_lock_class!())
 }
 
 /// The last reference of a killed `percpu_ref` was put.

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A union's field need not be valid, so it is read as a whole.
+
+//~ ERROR access to union field is unsafe and requires unsafe block
+
+use quiesce::{seq_field, seqlock::SeqLock};
+
+/// Either.
+#[derive(Clone, Copy)]
+pub union Either {
+    /// A byte.
+    pub byte: u8,
+    /// Two of them.
+    pub flag: bool,
+}
+
+/// Reads.
+pub fn read(lock: &SeqLock<Either>) -> bool {
+    #[cfg(not(fixed))]
+    return lock.read_field(seq_field!(Either, flag));
+    #[cfg(fixed)]
+    // SAFETY: Nobody stores the other field.
+    return unsafe { lock.read().flag };
+}
