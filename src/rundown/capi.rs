@@ -42,24 +42,36 @@ const _: () = assert!(
 macro_rules! functions {
     ($ref:ty, $acquire:ident, $acquire_many:ident, $release:ident, $release_many:ident,
      $wait:ident, $wait_timeout:ident, $completed:ident, $re_init:ident) => {
+        /// # Safety
+        ///
+        /// That of all functions of a form.
         #[no_mangle]
         unsafe extern "C" fn $acquire(this: *mut $ref) -> bool {
             // SAFETY: C gives a reference that is initialised.
             unsafe { (*this).acquire_one() }.is_ok()
         }
 
+        /// # Safety
+        ///
+        /// That of all functions of a form.
         #[no_mangle]
         unsafe extern "C" fn $acquire_many(this: *mut $ref, count: usize) -> bool {
             // SAFETY: As above.
             matches!(count, 1..=Many::MAX) && unsafe { (*this).acquire_many(count) }.is_ok()
         }
 
+        /// # Safety
+        ///
+        /// That of all functions of a form.
         #[no_mangle]
         unsafe extern "C" fn $release(this: *mut $ref) {
             // SAFETY: As above, and what is released was acquired.
             unsafe { (*this).release_one() };
         }
 
+        /// # Safety
+        ///
+        /// That of all functions of a form.
         #[no_mangle]
         unsafe extern "C" fn $release_many(this: *mut $ref, count: usize) {
             if count != 0 {
@@ -68,24 +80,36 @@ macro_rules! functions {
             }
         }
 
+        /// # Safety
+        ///
+        /// That of all functions of a form.
         #[no_mangle]
         unsafe extern "C" fn $wait(this: *mut $ref) -> c_int {
             // SAFETY: As above.
             to_errno(unsafe { (*this).wait_for_rundown() })
         }
 
+        /// # Safety
+        ///
+        /// That of all functions of a form.
         #[no_mangle]
         unsafe extern "C" fn $wait_timeout(this: *mut $ref, timeout: Jiffies) -> c_int {
             // SAFETY: As above.
             to_errno(unsafe { (*this).wait_for_rundown_timeout(timeout) })
         }
 
+        /// # Safety
+        ///
+        /// That of all functions of a form.
         #[no_mangle]
         unsafe extern "C" fn $completed(this: *mut $ref) {
             // SAFETY: As above.
             warn_on!(!unsafe { (*this).rundown_completed() });
         }
 
+        /// # Safety
+        ///
+        /// That of all functions of a form.
         #[no_mangle]
         unsafe extern "C" fn $re_init(this: *mut $ref) {
             // SAFETY: As above.

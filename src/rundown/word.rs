@@ -202,7 +202,7 @@ impl Word {
     /// Takes what is run down for the caller alone. Acquire ordering.
     pub(crate) fn claim(&self) -> Result<(), RundownError> {
         // INVARIANT: It was run down, and nobody else has claimed it.
-        self.from_run_down(CLAIMED)
+        self.change_run_down(CLAIMED)
     }
 
     /// Gives up the caller's claim, to what is live if `live`. Release ordering.
@@ -225,10 +225,10 @@ impl Word {
     /// Arms what is run down. Release ordering.
     pub(crate) fn re_init(&self) -> Result<(), RundownError> {
         // INVARIANT: It was run down, so it has no holders.
-        wait::settle(self.key(), Ok(()), || self.from_run_down(LIVE))
+        wait::settle(self.key(), Ok(()), || self.change_run_down(LIVE))
     }
 
-    fn from_run_down(&self, new: isize) -> Result<(), RundownError> {
+    fn change_run_down(&self, new: isize) -> Result<(), RundownError> {
         match self.0.cmpxchg(0, new, Full) {
             Ok(_) => Ok(()),
             Err(now) if now < 0 && now != CLAIMED => Err(RundownError::Saturated),

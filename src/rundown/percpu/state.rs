@@ -165,12 +165,13 @@ impl Core {
 
     pub(super) fn resurrect(&self) -> Result<(), RundownError> {
         let _mutex = self.collecting.lock();
+        if self.phase.load(Relaxed) != BEGUN {
+            return Err(RundownError::NotInProgress);
+        }
         // The reference keeps the callback from being called.
         //
         // SAFETY: `count` is initialised.
-        if self.phase.load(Relaxed) != BEGUN
-            || !unsafe { helpers::quiesce_helper_percpu_ref_tryget(self.count.get()) }
-        {
+        if !unsafe { helpers::quiesce_helper_percpu_ref_tryget(self.count.get()) } {
             return Err(RundownError::NotInProgress);
         }
         // INVARIANT: `count` gets its initial reference next, with the mutex held.

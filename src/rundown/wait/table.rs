@@ -236,7 +236,7 @@ pub(in crate::rundown) fn poke(key: usize) {
     bucket.lock().wake(Some(key), None);
 }
 
-unsafe extern "C" fn late_poke(_work: *mut bindings::irq_work) {
+extern "C" fn late_poke(_work: *mut bindings::irq_work) {
     for bucket in &TABLE {
         if bucket.late.xchg(false, Full) {
             bucket.lock().wake(None, None);
