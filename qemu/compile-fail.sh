@@ -61,7 +61,7 @@ verdict() {
 	done < <(sed -n 's|^ *//~ ERROR ||p' "$file")
 }
 
-names=$(cd "$WORK/case" && ls | sed 's/\.rs$//')
+names=$(cd "$WORK/case" && printf '%s\n' *.rs | sed 's/\.rs$//')
 n=0 rc=0
 echo "KTAP version 1"
 echo "1..$(wc -w <<<"$names")"

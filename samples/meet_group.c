@@ -15,7 +15,7 @@ static int work(int group)
 	int me = quiesce_group_join(group, 0, NULL);
 	int ret = quiesce_group_arrive_and_wait(me, &w, CLOCK_MONOTONIC, NULL);
 
-	/* 1: this party leads the phase; 0: another does; -EOWNERDEAD: w.cause says who died, of what */
+	/* 1: this party leads the phase; 0: another does; -EOWNERDEAD: w.cause says why */
 	return ret;
 }
 

@@ -660,6 +660,7 @@ EXPORT_SYMBOL_GPL(quiesce_helper_queue_unlock);
 void quiesce_helper_queue_wake(struct wait_queue_head *head)
 {
 	lockdep_assert_held(&head->lock);
+	/* The head's lock is held, and so it is by whoever queues: no barrier is due. */
 	if (waitqueue_active(head))
 		wake_up_all_locked(head);
 }

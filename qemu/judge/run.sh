@@ -22,7 +22,7 @@ for line in "${cases[@]}"; do
 		echo "ok $n - $name"
 	else
 		rc=$EX_TESTS
-		sed 's/^/# /' <<<"$says"
+		printf '# %s\n' "${says//$'\n'/$'\n'# }"
 		echo "not ok $n - $name: status $got, not $want"
 	fi
 done

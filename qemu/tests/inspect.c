@@ -9,7 +9,7 @@
 static char text[65536];
 
 /* The fdinfo of a descriptor, in text. */
-static const char *fdinfo(int fd)
+static const char *read_fdinfo(int fd)
 {
 	char path[64];
 
@@ -46,7 +46,7 @@ TEST(fdinfo_of_a_pair)
 	});
 	gate_pass(&g);
 	ASSERT_TRUE(wait_asleep(pid));
-	fdinfo(fd[0]);
+	read_fdinfo(fd[0]);
 	EXPECT_NE(NULL, strstr(text, "quiesce:\tpair "));
 	EXPECT_LINE("party:\t0");
 	EXPECT_LINE("balance:\t0");
@@ -57,7 +57,7 @@ TEST(fdinfo_of_a_pair)
 		    pid, QUIESCE_STATE_BOUND);
 	kill(pid, SIGKILL);
 	ASSERT_EQ(KILLED, join(pid));
-	fdinfo(fd[0]);
+	read_fdinfo(fd[0]);
 	EXPECT_LINE("party-1:\tpid %d state 0x%x placed 2 waiting 0 cause %d by %d status 9 code 0",
 		    pid, QUIESCE_STATE_BOUND | QUIESCE_STATE_ENDED, QUIESCE_CAUSE_SIGNAL, pid);
 }
@@ -74,7 +74,7 @@ TEST(fdinfo_of_a_group)
 	}
 	ASSERT_EQ(0, place(party[0]));
 	for (int i = 0; i < 2; i++) {
-		fdinfo(i ? party[0] : group);
+		read_fdinfo(i ? party[0] : group);
 		EXPECT_NE(NULL, strstr(text, "quiesce:\tgroup "));
 		EXPECT_LINE("phase:\t1");
 		EXPECT_LINE("parties:\t3");
@@ -84,8 +84,9 @@ TEST(fdinfo_of_a_group)
 		EXPECT_LINE("late:\t1:%d 2:0 ", getpid());
 	}
 	ASSERT_EQ(0, abort_with(party[1], 99, NULL));
-	fdinfo(group);
-	EXPECT_LINE("broken:\tcause %d by 1 pid %d status 0 code 99", QUIESCE_CAUSE_ABORT, getpid());
+	read_fdinfo(group);
+	EXPECT_LINE("broken:\tcause %d by 1 pid %d status 0 code 99",
+		    QUIESCE_CAUSE_ABORT, getpid());
 }
 
 TEST(device_file)

@@ -65,5 +65,7 @@ impl Drop for External {
             }
             Err(error) => pr_err!("somebody else ran the table down: {error}\n"),
         }
+        // Nobody drops a static: what it holds goes here, or never.
+        LIMIT.publish(None);
     }
 }

@@ -184,7 +184,8 @@ unsafe impl<P: RcuPointer<D>, D: Domain> Slot<D> for Option<P> {
 pub struct RcuCell<P: Slot<D>, D: Domain = Global> {
     pointer: Atomic<*mut c_void>,
     // A cell that takes a `P` must not become one of a supertype of it.
-    _owns: PhantomData<(UnsafeCell<P>, fn() -> D)>,
+    _owns: PhantomData<UnsafeCell<P>>,
+    _domain: PhantomData<fn() -> D>,
 }
 
 // SAFETY: The cell owns a `P`, and nothing else of a task's.
@@ -199,6 +200,7 @@ impl<P: RcuPointer<D>, D: Domain> RcuCell<Option<P>, D> {
         Self {
             pointer: Atomic::new(null_mut()),
             _owns: PhantomData,
+            _domain: PhantomData,
         }
     }
 }
@@ -210,6 +212,7 @@ impl<P: Slot<D>, D: Domain> RcuCell<P, D> {
         Self {
             pointer: Atomic::new(value.into_raw()),
             _owns: PhantomData,
+            _domain: PhantomData,
         }
     }
 

@@ -101,6 +101,8 @@ impl<T: SeqData, L, C: Context> SeqCount<T, L, C> {
         key: Pin<&'static LockClassKey>,
     ) -> impl PinInit<Self> {
         const { assert!(size_of::<L>() != 0, "the lock's data must have a size") };
+        // Only the address is kept; nothing is read through the pointer.
+        #[allow(clippy::not_unsafe_ptr_arg_deref, reason = "the argument is stored, not followed")]
         let init = move |slot: *mut Self| {
             // SAFETY: `slot` is valid for writes, and nothing is there yet.
             // INVARIANT: The counter is initialised.
