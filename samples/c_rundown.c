@@ -6,6 +6,8 @@
  * same in Rust is rust_rundown.rs.
  */
 
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
 #include <linux/delay.h>
 #include <linux/err.h>
 #include <linux/kthread.h>
