@@ -154,7 +154,8 @@ unsafe impl<P: RcuPointer<D>, D: Domain> Slot<D> for Option<P> {
 /// Any number of writers may work at once, without a lock: each takes out what nobody else took.
 ///
 /// A reader borrows from the token and from the cell, so a cell is only dropped when nobody reads
-/// it, and drops what it holds at once.
+/// it, and drops what it holds at once. Nobody drops a static: a module whose cell is one publishes
+/// [`None`] in its exit function, or what the cell holds is leaked.
 ///
 /// # Invariants
 ///
