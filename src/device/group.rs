@@ -138,12 +138,6 @@ impl Barrier {
         self.id
     }
 
-    /// Why the group is broken, for the calling task to read.
-    pub(super) fn cause(&self) -> uapi::quiesce_cause {
-        let cause = self.queue.lock().group.broken().cloned();
-        args::cause(&cause.unwrap_or_default())
-    }
-
     /// STATUS, of a party or of the group's descriptor.
     pub(super) fn status(&self, command: &Command, party: Option<(u32, Member)>) -> Result {
         let mut args: uapi::quiesce_status = command.read()?;

@@ -24,9 +24,11 @@ use super::{
 use crate::{
     barrier::{
         group::{
+            Group,
             Outcome,
             Seat, //
         },
+        Cause,
         End,
         Pid,
         Why, //
@@ -119,6 +121,15 @@ impl Drop for Unconfirmed {
     }
 }
 
+/// Why the group is broken, if `result` tells of that: asked under the lock that gave `result`,
+/// for a reset mends the group.
+fn cause(group: &Group, result: &Result) -> Cause {
+    match result {
+        Err(ECONNABORTED | EOWNERDEAD) => group.broken().cloned().unwrap_or_default(),
+        _ => Cause::default(),
+    }
+}
+
 impl Party {
     fn id(&self) -> u64 {
         self.barrier.id()
@@ -126,14 +137,6 @@ impl Party {
 
     fn number(&self) -> u32 {
         self.seat.party()
-    }
-
-    /// Why the group is broken, if `result` tells of that.
-    fn cause(&self, result: &Result) -> uapi::quiesce_cause {
-        match result {
-            Err(ECONNABORTED | EOWNERDEAD) => self.barrier.cause(),
-            _ => uapi::quiesce_cause::default(),
-        }
     }
 
     fn end(&self, end: Option<End>) {
@@ -169,11 +172,12 @@ impl Party {
             }
             trace::place(self.id(), self.number(), 1, arrival.ticket);
         }
+        let result = arrival.map(drop);
+        let cause = cause(&lock.group, &result);
         drop(lock);
 
-        let result = arrival.map(drop);
         if args::writes_out(&result) {
-            args.cause = self.cause(&result);
+            args.cause = args::cause(&cause);
             command.write(&args)?;
         }
         result
@@ -211,8 +215,9 @@ impl Party {
                     trace::place(self.id(), self.number(), 1, arrival.ticket);
                 }
                 Err(e) => {
+                    let cause = cause(&lock.group, &Err(e));
                     drop(lock);
-                    return self.refuse(command, args, e);
+                    return self.refuse(command, args, e, &cause);
                 }
             }
         }
@@ -230,9 +235,10 @@ impl Party {
         {
             lock.wake();
         }
+        let result = outcome.map(drop);
+        let cause = cause(&lock.group, &result);
         drop(lock);
 
-        let result = outcome.map(drop);
         trace::wait_end(self.id(), self.number(), &result);
         if places && result == Err(ERESTARTSYS) {
             // The call starts over, or the caller calls again, and must not arrive again.
@@ -240,18 +246,24 @@ impl Party {
         }
         if args::writes_out(&result) {
             args.fill(outcome.unwrap_or_default(), result.is_ok());
-            args.cause = self.cause(&result);
+            args.cause = args::cause(&cause);
             command.write(&args)?;
         }
         result
     }
 
     /// ARRIVE_WAIT of a party that may not arrive.
-    fn refuse(&self, command: &Command, mut args: uapi::quiesce_wait, e: Error) -> Result {
+    fn refuse(
+        &self,
+        command: &Command,
+        mut args: uapi::quiesce_wait,
+        e: Error,
+        cause: &Cause,
+    ) -> Result {
         let result = Err(e);
         if args::writes_out(&result) {
             args.fill(Outcome::default(), false);
-            args.cause = self.cause(&result);
+            args.cause = args::cause(cause);
             command.write(&args)?;
         }
         result

@@ -142,7 +142,8 @@ impl Rng {
         x ^= x >> 7;
         x ^= x << 17;
         self.0.set(x);
-        ((x >> 32) as u32) % n
+        // No division, which can panic.
+        ((x >> 32).wrapping_mul(n.into()) >> 32) as u32
     }
 
     pub(crate) fn one_in(&self, n: u32) -> bool {
