@@ -97,8 +97,13 @@ impl User {
         Ok(Self(ptr::NonNull::new(task).ok_or(EINVAL)?))
     }
 
+    /// What the thread runs.
+    ///
+    /// # Safety
+    ///
+    /// Called by a thread that `kthread_create_on_node()` made.
     unsafe extern "C" fn main(_: *mut ffi::c_void) -> ffi::c_int {
-        // SAFETY: This is a thread made by `kthread_create_on_node()`.
+        // SAFETY: The caller promises that this is a kthread.
         while !unsafe { bindings::kthread_should_stop() } {
             user();
         }
