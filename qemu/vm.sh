@@ -39,13 +39,16 @@ accel() {
 
 # boot INITRAMFS APPEND QEMU-ARGS...: boots $KERNEL; what the serial lines are
 # connected to is the caller's matter. TIMEOUT seconds is all that it may take.
+#
+# no_timer_check: on a loaded host the emulated timer can be late for the kernel's
+# test of it, which is a panic.
 boot() {
 	local initrd=$1 append=$2
 	shift 2
 	# shellcheck disable=SC2046 # words
 	in_root "$ROOT" timeout --foreground "${TIMEOUT:-900}" qemu-system-x86_64 $(accel) -smp "${SMP:-2}" -m "${MEM:-1024}" \
 		-nodefaults -display none -no-reboot -kernel "$KERNEL/image" -initrd "$initrd" \
-		-append "console=ttyS0 panic=-1 oops=panic reboot=t loglevel=7 rcupdate.rcu_cpu_stall_timeout=120 $append" "$@"
+		-append "console=ttyS0 panic=-1 oops=panic reboot=t no_timer_check loglevel=7 rcupdate.rcu_cpu_stall_timeout=120 $append" "$@"
 }
 
 # copy_modules STAGE PROFILE: the profile's modules.

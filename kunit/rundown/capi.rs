@@ -51,10 +51,8 @@ mod tests {
     #[test]
     fn freed_after_wait() -> Result {
         // SAFETY: See above.
-        assert_eq!(
-            unsafe { bindings::quiesce_kunit_capi_freed_after_wait(500) },
-            0
-        );
+        let line = unsafe { bindings::quiesce_kunit_capi_freed_after_wait(500) };
+        assert_eq!(line, 0);
         Ok(())
     }
 

@@ -24,10 +24,7 @@ use quiesce::rundown::{
     RundownRef, //
 };
 
-fn object<R: Form>(value: u64) -> Result<Arc<Rundown<[u64; 3], R>>>
-where
-    R: Make,
-{
+fn object<R: Make>(value: u64) -> Result<Arc<Rundown<[u64; 3], R>>> {
     R::object([value; 3])
 }
 

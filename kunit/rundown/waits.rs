@@ -201,12 +201,16 @@ where
     let theirs = shared.clone();
     let send = move |task| {
         // SAFETY: The task is alive: it is this one, or waits for `over`.
-        unsafe { bindings::send_sig(signal as _, task, 1) };
+        unsafe { bindings::send_sig(signal as i32, task, 1) };
     };
     let thread = support::spawn(c"rundown_signal", move || {
         // SAFETY: A thread may allow itself signals, and knows itself.
         let task = unsafe {
-            bindings::kernel_sigaction(signal as _, Some(core::mem::transmute::<usize, _>(2)));
+            bindings::kernel_sigaction(
+                signal as i32,
+                // `SIG_KTHREAD`, a macro with a cast: a kthread may have the signal.
+                Some(core::mem::transmute::<usize, unsafe extern "C" fn(i32)>(2)),
+            );
             bindings::get_current()
         };
         if pending {
