@@ -5,8 +5,8 @@
 saved_command.py CMDFILE TOOL [--drop FLAG]... [-- EXTRA...]
 
 CMDFILE is the .NAME.o.cmd that Kbuild left beside an object. Output options and the
-source are dropped; EXTRA says what is wanted instead. Runs in the folder that the
-flags are relative to, the one that modules were built in.
+source are dropped; EXTRA says what is wanted instead, with SOURCE for the source. Runs
+in the folder that the flags are relative to, the one that modules were built in.
 """
 
 import os
@@ -22,7 +22,8 @@ def main():
     extra = rest[rest.index("--") + 1:] if "--" in rest else []
     drop = [b for a, b in zip(rest, rest[1:]) if a == "--drop"]
     with open(cmdfile, encoding="utf-8") as lines:
-        command = lines.readline().partition(":=")[2].partition(" ; ")[0]
+        target, _, command = lines.readline().partition(":=")
+    command = command.partition(" ; ")[0]
     words = shlex.split(command)
     env = dict(os.environ, RUSTC_BOOTSTRAP="1")
     while "=" in words[0] and not words[0].startswith("-"):
@@ -37,7 +38,13 @@ def main():
             skip = True
         elif not word.startswith(tuple(DROPPED) + tuple(drop)) and not word.endswith(".rs"):
             flags.append(word)
-    base = os.path.dirname(os.path.dirname(os.path.abspath(cmdfile)))
+    source = next(word for word in words if word.endswith(".rs"))
+    extra = [source if word == "SOURCE" else word for word in extra]
+    # savedcmd_DIR/NAME.o: DIR is where the object is, seen from that folder.
+    depth = target.strip().removeprefix("savedcmd_").count("/") + 1
+    base = os.path.abspath(cmdfile)
+    for _ in range(depth):
+        base = os.path.dirname(base)
     env["QUIESCE_OBJ"] = base
     os.chdir(base)
     os.execvpe(tool, [tool, *flags, *extra], env)
