@@ -228,7 +228,8 @@ impl Protocol for Counter {
             return Waited::Over;
         }
         for _ in 0..timeout {
-            if self.woken.load(Acquire) != 0 {
+            // The flag may be a late one, of the rundown before.
+            if self.woken.load(Acquire) != 0 && self.word.load(Acquire) == BEGUN {
                 return Waited::Over;
             }
             support::msleep(1);
