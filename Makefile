@@ -56,6 +56,9 @@ clean: ## Remove what was built in the checkout; the cache stays
 		-o -name '.*.cmd' -o -name '.*.d' -o -name '*_generated.*' \) -exec rm -f {} +
 	rm -f modules.order Module.symvers samples/external/modules.order samples/external/Module.symvers
 
+clean-cache: ## Remove the cache: build roots and kernels
+	@bash -c '. qemu/lib.sh && ns rm -rf "$$CACHE"'
+
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 15
 
@@ -68,4 +71,4 @@ check-kdir:
 		{ echo "KDIR=$(KDIR) has no rust/libkernel.rmeta: Debian's headers package does not have it either." >&2; \
 		  echo "\`make demo\` shows how to get one without building a kernel." >&2; exit 2; }
 
-.PHONY: modules test run shell demo check doc bench size torture litmus install rust-analyzer clean help check-kdir
+.PHONY: modules test run shell demo check doc bench size torture litmus install rust-analyzer clean clean-cache help check-kdir
