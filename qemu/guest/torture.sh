@@ -101,6 +101,23 @@ unload_loop() {
 	[ $loops -gt 0 ]
 }
 
+# The stress of KUnit with ten times its cycles, where there is KUnit.
+long_rundown() {
+	[ -e /modules/quiesce_kunit.ko ] || return 0
+	# printf: a newline would become part of the glob.
+	printf quiesce_rundown_stress > /sys/module/kunit/parameters/filter_glob
+	insmod /modules/quiesce_kunit.ko rundown_cycles=1000000
+	cat /sys/kernel/debug/kunit/quiesce_rundown_stress/results > /tmp/stress
+	rmmod quiesce_kunit
+	cat /tmp/stress
+	grep -q '^ok 1 quiesce_rundown_stress' /tmp/stress
+}
+
+# insmod fails if a reader saw something, or the busted twin was not caught.
+long_rcu() {
+	insmod /modules/quiesce_rcu_torture.ko objects=1000000 writers=256 && rmmod quiesce_rcu_torture
+}
+
 leaks() {
 	[ -e /sys/kernel/debug/kmemleak ] || return 0
 	echo scan > /sys/kernel/debug/kmemleak
@@ -125,6 +142,11 @@ for p in rundown seqlock rcu; do
 	while IFS='|' read -r name command; do
 		case $command in *"sh /torture-part.sh $p "*) tap "${name% }" sh -c "$command" ;; esac
 	done < /twins.steps
+	# What counts rather than lasts.
+	if [ "$minutes" -ge 10 ]; then
+		[ $p != rundown ] || tap "a million rundowns" long_rundown
+		[ $p != rcu ] || tap "a million objects retired" long_rcu
+	fi
 	end $p
 done
 
