@@ -118,16 +118,6 @@ long_rcu() {
 	insmod /modules/quiesce_rcu_torture.ko objects=1000000 writers=256 && rmmod quiesce_rcu_torture
 }
 
-leaks() {
-	[ -e /sys/kernel/debug/kmemleak ] || return 0
-	echo scan > /sys/kernel/debug/kmemleak
-	sleep 6
-	echo scan > /sys/kernel/debug/kmemleak
-	cat /sys/kernel/debug/kmemleak > /tmp/leaks
-	cat /tmp/leaks
-	[ ! -s /tmp/leaks ]
-}
-
 # In seconds; four runs have a half of the time.
 each=$((minutes * 60 / 8))
 insmod /modules/quiesce.ko || exit 2
@@ -188,6 +178,6 @@ fi
 begin end
 tap "nothing uses quiesce.ko" unused
 tap "quiesce.ko unloads" rmmod quiesce
-tap "no memory was left" leaks
+tap "no memory was left" sh /leaks.sh
 end end
 echo "# DONE suites=$suites"

@@ -1,0 +1,13 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# Fails, and prints them, if kmemleak finds leaks. Where there is no kmemleak, passes.
+
+[ -e /sys/kernel/debug/kmemleak ] || exit 0
+# What was just freed is seen as leaked until a scan finds it gone.
+echo scan > /sys/kernel/debug/kmemleak
+sleep 6
+echo scan > /sys/kernel/debug/kmemleak
+cat /sys/kernel/debug/kmemleak > /tmp/leaks
+cat /tmp/leaks
+[ ! -s /tmp/leaks ]
