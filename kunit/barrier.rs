@@ -7,3 +7,4 @@ mod model;
 mod pair;
 mod queue;
 mod random;
+mod spin;

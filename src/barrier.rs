@@ -19,6 +19,7 @@ pub mod group;
 pub mod pair;
 pub mod queue;
 pub mod set;
+pub mod spin;
 
 pub use self::cause::{
     Cause,

@@ -116,6 +116,10 @@ void quiesce_helper_queue_unlock(struct wait_queue_head *head, unsigned long fla
 void quiesce_helper_queue_wake(struct wait_queue_head *head);
 int quiesce_helper_queue_sleep(struct wait_queue_head *head, unsigned long *flags,
 			       s64 *deadline, int clock);
+u32 quiesce_helper_spin_limit(const s64 *deadline, int clock);
+u64 quiesce_helper_spin_clock(void);
+bool quiesce_helper_queue_spin(struct wait_queue_head *head, unsigned long *flags,
+			       const u32 *changes, u32 ns);
 struct pid *quiesce_helper_current_pid(void);
 void quiesce_helper_get_pid(struct pid *pid);
 bool quiesce_helper_pid_ended(struct pid *pid, int *code);

@@ -7,7 +7,11 @@
 //!
 //! C header: [`include/linux/wait.h`](srctree/include/linux/wait.h)
 
-use crate::bindings;
+use super::spin::Spin;
+use crate::{
+    arch::seq,
+    bindings, //
+};
 use core::{
     cell::UnsafeCell,
     ops::{
@@ -47,15 +51,19 @@ pub enum Deadline {
 ///
 /// # Invariants
 ///
-/// `head` is initialised, and `data` is accessed only while `head.lock` is held.
+/// `head` is initialised; `data` and `spin` are accessed, and `changes` is written, only while
+/// `head.lock` is held.
 #[pin_data]
 pub struct Queue<T> {
     #[pin]
     head: Opaque<kernel::bindings::wait_queue_head>,
+    /// Counts the wake-ups, for who looks without the lock.
+    changes: UnsafeCell<u32>,
+    spin: UnsafeCell<Spin>,
     data: UnsafeCell<T>,
 }
 
-// SAFETY: The wait queue can be used on any task, and the lock passes `T` from one to another.
+// SAFETY: The wait queue can be used on any task, and the lock passes the rest from one to another.
 unsafe impl<T: Send> Send for Queue<T> {}
 // SAFETY: As above; with a shared `Queue` only the holder of the lock reaches `T`.
 unsafe impl<T: Send> Sync for Queue<T> {}
@@ -75,6 +83,8 @@ impl<T> Queue<T> {
                     kernel::bindings::__init_waitqueue_head(head, name.as_char_ptr(), key.as_ptr())
                 }
             }),
+            changes: UnsafeCell::new(0),
+            spin: UnsafeCell::new(Spin::new()),
             data: UnsafeCell::new(data),
         })
     }
@@ -117,6 +127,9 @@ impl<T> Guard<'_, T> {
     /// No events go with it: parties share the queue, and what one can do now is not what another
     /// can, while io_uring takes such events for the answer.
     pub fn wake(&mut self) {
+        // SAFETY: By the type invariants the lock is held, so nobody else writes it; who reads it
+        // without the lock does so by READ_ONCE().
+        unsafe { seq::increment_u32(self.queue.changes.get()) };
         // SAFETY: The queue is initialised and, by the type invariants, its lock is held.
         unsafe { bindings::quiesce_helper_queue_wake(self.queue.head.get()) }
     }
@@ -152,6 +165,7 @@ impl<T> Guard<'_, T> {
         }
     }
 
+    /// Waits for a wake-up, but not longer than until `deadline`.
     fn sleep(&mut self, deadline: Deadline) -> Result {
         let (mut ns, clock) = match deadline {
             Deadline::Now => return Err(ETIMEDOUT),
@@ -159,22 +173,55 @@ impl<T> Guard<'_, T> {
             Deadline::Realtime(ns) => (ns, kernel::bindings::CLOCK_REALTIME),
             Deadline::Never => (0, kernel::bindings::CLOCK_MONOTONIC),
         };
+        let clock = clock as c_int;
         let until = if deadline == Deadline::Never {
             ptr::null_mut()
         } else {
             &raw mut ns
         };
-        // INVARIANT: The helper returns with the lock held again and `flags` saved anew.
-        // SAFETY: By the type invariants the lock is held with `flags`, and `until` is null or
-        // points to `ns`.
-        to_result(unsafe {
-            bindings::quiesce_helper_queue_sleep(
-                self.queue.head.get(),
-                &mut self.flags,
-                until,
-                clock as c_int,
-            )
-        })
+        let head = self.queue.head.get();
+
+        // SAFETY: `until` is null or points to `ns`.
+        let limit = unsafe { bindings::quiesce_helper_spin_limit(until, clock) };
+        if limit == 0 {
+            // INVARIANT: The helper returns with the lock held again and `flags` saved anew.
+            // SAFETY: By the type invariants the lock is held with `flags`, and `until` is as
+            // above.
+            return to_result(unsafe {
+                bindings::quiesce_helper_queue_sleep(head, &mut self.flags, until, clock)
+            });
+        }
+
+        // SAFETY: No requirements.
+        let begin = unsafe { bindings::quiesce_helper_spin_clock() };
+        // SAFETY: By the type invariants the lock is held.
+        let time = unsafe { *self.queue.spin.get() }.time(limit);
+        // INVARIANT: As above.
+        // SAFETY: By the type invariants the lock is held with `flags`. `changes` is written with
+        // the lock held, and by WRITE_ONCE().
+        if time != 0
+            && unsafe {
+                bindings::quiesce_helper_queue_spin(
+                    head,
+                    &mut self.flags,
+                    self.queue.changes.get(),
+                    time,
+                )
+            }
+        {
+            return Ok(());
+        }
+        // INVARIANT: As above.
+        // SAFETY: As above.
+        let slept = to_result(unsafe {
+            bindings::quiesce_helper_queue_sleep(head, &mut self.flags, until, clock)
+        });
+        // SAFETY: No requirements of the first; by the type invariants the lock is held.
+        unsafe {
+            let waited = bindings::quiesce_helper_spin_clock().wrapping_sub(begin);
+            (*self.queue.spin.get()).slept(waited, limit);
+        }
+        slept
     }
 }
 

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How long a wait looks before it sleeps.
+
+use kernel::prelude::*;
+use quiesce::barrier::spin::Spin;
+
+const LIMIT: u32 = 100_000;
+
+/// A model of two parties that meet when the later one is `late` nanoseconds late: returns for how
+/// long `rounds` waits looked in vain.
+fn in_vain(spin: &mut Spin, rounds: u32, late: u64) -> u64 {
+    // What it takes to be woken.
+    const WAKE: u64 = 20_000;
+    let mut sum = 0u64;
+    for _ in 0..rounds {
+        let time = u64::from(spin.time(LIMIT));
+        if late >= time {
+            sum = sum.wrapping_add(time);
+            spin.slept(late.wrapping_add(WAKE), LIMIT);
+        }
+    }
+    sum
+}
+
+#[kunit_tests(quiesce_barrier_spin)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_wait_sleeps() -> Result {
+        assert_eq!(Spin::new().time(LIMIT), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn short_waits_make_it_look_longer() -> Result {
+        let mut spin = Spin::new();
+        let mut times = [0u32; 6];
+        for time in &mut times {
+            spin.slept(50_000, LIMIT);
+            *time = spin.time(LIMIT);
+        }
+        assert_eq!(times, [10_000, 20_000, 40_000, 80_000, 100_000, 100_000]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_long_wait_makes_it_sleep() -> Result {
+        let mut spin = Spin::new();
+        spin.slept(50_000, LIMIT);
+        spin.slept(u64::from(LIMIT) + 1, LIMIT);
+        assert_eq!(spin.time(LIMIT), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn it_never_looks_longer_than_allowed() -> Result {
+        let mut spin = Spin::new();
+        for _ in 0..8 {
+            spin.slept(1, LIMIT);
+        }
+        assert_eq!(spin.time(1_000), 1_000);
+        assert_eq!(spin.time(0), 0);
+        // A limit below what growing begins with, and none at all.
+        spin = Spin::new();
+        spin.slept(1, 5_000);
+        assert_eq!(spin.time(LIMIT), 5_000);
+        spin.slept(1, 0);
+        assert_eq!(spin.time(LIMIT), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn parties_that_are_always_late_cost_one_look() -> Result {
+        let mut spin = Spin::new();
+        // They meet at once for a while, and then one has a millisecond to do in each round.
+        let quick = in_vain(&mut spin, 100, 5_000);
+        let late = in_vain(&mut spin, 1000, 1_000_000);
+        assert!(quick <= 10_000);
+        assert!(late <= u64::from(LIMIT));
+        Ok(())
+    }
+}

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Processes, files and user memory, for the device. */
+#include <linux/align.h>
+#include <linux/anon_inodes.h>
+#include <linux/export.h>
+#include <linux/fcntl.h>
+#include <linux/pid.h>
+#include <linux/sched.h>
+#include <linux/sched/signal.h>
+#include <linux/uaccess.h>
+#include <linux/wait.h>
+
+#include "../helpers.h"
+
+struct pid *quiesce_helper_current_pid(void)
+{
+	return get_pid(task_tgid(current));
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_current_pid);
+
+void quiesce_helper_get_pid(struct pid *pid)
+{
+	get_pid(pid);
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_get_pid);
+
+static int quiesce_exit_code(struct task_struct *task)
+{
+	if (task->signal->flags & SIGNAL_GROUP_EXIT)
+		return task->signal->group_exit_code;
+	return task->exit_code;
+}
+
+/*
+ * Whether all of the process is dead, as pidfd_poll() sees it. A pidfd's wait
+ * queue is also woken when only the leader of a traced group has exited.
+ */
+bool quiesce_helper_pid_ended(struct pid *pid, int *code)
+{
+	struct task_struct *task;
+
+	guard(rcu)();
+	*code = 0;
+	task = pid_task(pid, PIDTYPE_TGID);
+	if (!task)
+		return true;
+	if (!READ_ONCE(task->exit_state) || !thread_group_empty(task))
+		return false;
+	*code = quiesce_exit_code(task);
+	return true;
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_pid_ended);
+
+void quiesce_helper_pid_watch(struct pid *pid, struct wait_queue_entry *entry,
+			      wait_queue_func_t func)
+{
+	init_waitqueue_func_entry(entry, func);
+	add_wait_queue(&pid->wait_pidfd, entry);
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_pid_watch);
+
+void quiesce_helper_pid_unwatch(struct pid *pid, struct wait_queue_entry *entry)
+{
+	remove_wait_queue(&pid->wait_pidfd, entry);
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_pid_unwatch);
+
+bool quiesce_helper_in_exec(void)
+{
+	return current->in_execve;
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_in_exec);
+
+bool quiesce_helper_in_exit(int *code)
+{
+	if (!(current->flags & PF_EXITING))
+		return false;
+	*code = quiesce_exit_code(current);
+	return true;
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_in_exit);
+
+struct file *quiesce_helper_anon_file(const char *name, const struct file_operations *fops,
+				      void *private_data)
+{
+	return anon_inode_getfile(name, fops, private_data, O_RDWR);
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_anon_file);
+
+/*
+ * The structs of the interface are a few words on the stack, and of the size
+ * that user space says unless that is older or newer. Such a copy is done word
+ * by word: what large copies begin with costs more than all of it.
+ */
+static bool quiesce_is_words(unsigned long user, size_t user_size, size_t size)
+{
+	if (!IS_ENABLED(CONFIG_HAVE_EFFICIENT_UNALIGNED_ACCESS) &&
+	    !IS_ALIGNED(user, sizeof(unsigned long)))
+		return false;
+	return user_size == size && IS_ALIGNED(size, sizeof(unsigned long));
+}
+
+int quiesce_helper_copy_in(void *dst, size_t size, unsigned long src, size_t user_size)
+{
+	const unsigned long __user *from = (const unsigned long __user *)src;
+	unsigned long *to = dst;
+
+	if (!quiesce_is_words(src, user_size, size))
+		return copy_struct_from_user(dst, size, from, user_size);
+	if (!user_read_access_begin(from, size))
+		return -EFAULT;
+	for (; size; size -= sizeof(*to))
+		unsafe_get_user(*to++, from++, fault);
+	user_read_access_end();
+	return 0;
+fault:
+	user_read_access_end();
+	return -EFAULT;
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_copy_in);
+
+int quiesce_helper_copy_out(unsigned long dst, size_t user_size, const void *src, size_t size)
+{
+	unsigned long __user *to = (unsigned long __user *)dst;
+	const unsigned long *from = src;
+
+	if (!quiesce_is_words(dst, user_size, size))
+		return copy_struct_to_user(to, user_size, src, size, NULL);
+	if (!user_write_access_begin(to, size))
+		return -EFAULT;
+	for (; size; size -= sizeof(*from))
+		unsafe_put_user(*from++, to++, fault);
+	user_write_access_end();
+	return 0;
+fault:
+	user_write_access_end();
+	return -EFAULT;
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_copy_out);
