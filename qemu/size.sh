@@ -50,7 +50,7 @@ objects() {
 	words=$(cat "$2/make")
 	mkdir -p "$out/bench/module"
 	# shellcheck disable=SC2086 # words are words
-	in_root "$ROOT" make -C "$2/build" $words M="$TOP" MO="$out" modules
+	in_root "$ROOT" make -C "$2/build" $words M="$TOP" MO="$out" modules || return
 	build_bench_module "$2" "$out" "$out/bench/module"
 }
 

@@ -7,6 +7,7 @@
 #define _QUIESCE_HELPERS_H
 
 #include <linux/percpu_counter.h>
+#include <linux/preempt.h>
 #include <linux/seqlock_types.h>
 #include <linux/spinlock_types.h>
 #include <linux/srcu.h>
@@ -19,6 +20,7 @@ struct irq_work;
 struct lockdep_map;
 struct percpu_ref;
 
+enum { QUIESCE_NMI_MASK = NMI_MASK };
 bool quiesce_helper_in_nmi(void);
 void quiesce_helper_raw_spin_lock_init(raw_spinlock_t *lock);
 unsigned long quiesce_helper_raw_spin_lock_irqsave(raw_spinlock_t *lock);
@@ -81,7 +83,6 @@ void quiesce_helper_raw_spin_unlock_bh(raw_spinlock_t *lock);
 #define QUIESCE_RCU_NMI		3
 
 int quiesce_helper_rcu_context(void);
-bool quiesce_helper_rcu_in_nmi(void);
 bool quiesce_helper_rcu_depth(void);
 bool quiesce_helper_rcu_marked(unsigned long tag);
 void quiesce_helper_rcu_quiesce(void);
@@ -102,6 +103,7 @@ long quiesce_helper_rcu_counter_sum(struct percpu_counter *counter);
 struct workqueue_struct *quiesce_helper_rcu_workqueue(struct work_struct *work,
 						      void (*func)(struct work_struct *work));
 void quiesce_helper_rcu_cond_resched(void);
+void *quiesce_helper_kmalloc(size_t size, gfp_t flags);
 bool quiesce_helper_within_module(const void *addr, const struct module *mod);
 int quiesce_helper_on_module_going(void (*func)(struct module *mod));
 void quiesce_helper_off_module_going(void);

@@ -63,6 +63,8 @@ void bench_breathe(void);
 u64 bench_ours_size(unsigned int which);
 
 /* The peers' paths alone, for counting instructions. */
+struct srcu_struct;
+
 struct payload {
 	u64 a[3];
 };
@@ -87,5 +89,6 @@ void size_peer_rundown_release(atomic_long_t *w);
 struct percpu_ref *size_peer_rundown_percpu_acquire(struct percpu_ref *ref);
 void size_peer_rundown_percpu_release(struct percpu_ref *ref);
 u64 size_peer_rcu_read(struct node __rcu **p);
+u64 size_peer_srcu_read(struct srcu_struct *ssp, struct node __rcu **p);
 
 #endif /* _QUIESCE_BENCH_H */

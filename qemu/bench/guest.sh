@@ -31,7 +31,7 @@ insmod /modules/quiesce.ko || echo "# FAILED quiesce.ko did not load"
 parameters=
 if [ -e /counting ]; then
 	parameters="rounds=4 run_us=300 divisor=20"
-	export BENCH_ROUNDS=4 BENCH_RUN_US=2000
+	export BENCH_ROUNDS=4 BENCH_RUN_US=10000
 fi
 # shellcheck disable=SC2086 # words
 insmod quiesce_bench.ko $parameters || echo "# FAILED quiesce_bench.ko did not load"

@@ -11,6 +11,7 @@
 #include <linux/rcutree.h>
 #include <linux/sched.h>
 #include <linux/sched/task_stack.h>
+#include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/srcu.h>
 #include <linux/timer.h>
@@ -29,12 +30,6 @@ int quiesce_helper_rcu_context(void)
 	return preemptible() ? QUIESCE_RCU_MAY_WAIT : QUIESCE_RCU_ATOMIC;
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_rcu_context);
-
-bool quiesce_helper_rcu_in_nmi(void)
-{
-	return in_nmi();
-}
-EXPORT_SYMBOL_GPL(quiesce_helper_rcu_in_nmi);
 
 bool quiesce_helper_rcu_depth(void)
 {
@@ -212,6 +207,12 @@ void quiesce_helper_rcu_cond_resched(void)
 	cond_resched();
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_rcu_cond_resched);
+
+void *quiesce_helper_kmalloc(size_t size, gfp_t flags)
+{
+	return kmalloc(size, flags);
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_kmalloc);
 
 bool quiesce_helper_within_module(const void *addr, const struct module *mod)
 {

@@ -254,7 +254,7 @@ impl<P: Slot<D> + Send, D: Domain> RcuCell<P, D> {
     /// Full, as `xchg()`: readers that find `new` see all that was done to it before.
     pub fn replace(&self, new: P) -> P::Old {
         // INVARIANT: The new value is given away to the cell.
-        let old = self.pointer.xchg(new.into_raw(), Full);
+        let old = arch::pointer::swap_pointer(&self.pointer, new.into_raw());
         // SAFETY: The cell owned it, and who took it out is its one owner. No reader can find it
         // any more, and `P` is `Send`.
         unsafe { P::retire(old) }

@@ -6,12 +6,19 @@ use super::{
     Domain,
     Global, //
 };
+use crate::bindings as helpers;
 use core::{
     cell::UnsafeCell,
     marker::PhantomData,
-    ops::Deref, //
+    mem::size_of,
+    ops::Deref,
+    ptr::NonNull, //
 };
 use kernel::{
+    alloc::{
+        AllocError,
+        Flags, //
+    },
     bindings,
     prelude::*,
     sync::{
@@ -170,6 +177,51 @@ impl<T: AtomicDrop> Object<T, InSoftirq> {
 }
 
 impl<T, C: DropContext> Object<T, C> {
+    /// Allocates a box and moves the object there.
+    ///
+    /// The same as [`KBox::new`], which allocates by way of `krealloc()` and so takes half as long
+    /// again; with flags other than [`GFP_KERNEL`] and [`GFP_ATOMIC`] it is that.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocError`] if there is no memory; the object is then dropped.
+    ///
+    /// # Context
+    ///
+    /// As `flags` say.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use kernel::prelude::*;
+    /// use quiesce::rcu::{Object, RcuCell};
+    ///
+    /// fn put(cell: &RcuCell<Option<KBox<Object<u64>>>>, value: u64) -> Result {
+    ///     cell.publish(Some(Object::new(value).boxed(GFP_KERNEL)?));
+    ///     Ok(())
+    /// }
+    /// ```
+    #[inline]
+    pub fn boxed(self, flags: Flags) -> Result<KBox<Self>, AllocError> {
+        // `Flags` does not show its bits.
+        let gfp = if flags == GFP_KERNEL {
+            bindings::GFP_KERNEL
+        } else if flags == GFP_ATOMIC {
+            bindings::GFP_ATOMIC
+        } else {
+            return KBox::new(self, flags);
+        };
+        // SAFETY: No requirements. The size is not zero, for the head is part of it, and it is a
+        // multiple of the alignment, so that slabs give that to what they allocate.
+        let raw = unsafe { helpers::quiesce_helper_kmalloc(size_of::<Self>(), gfp) };
+        let raw = NonNull::new(raw.cast::<Self>()).ok_or(AllocError)?;
+        // SAFETY: It is newly allocated, and large enough.
+        unsafe { raw.write(self) };
+        // SAFETY: It holds an object, nobody else has it, and it was allocated by `kmalloc()`, which
+        // is what the allocator of a `KBox` frees.
+        Ok(unsafe { KBox::from_raw(raw.as_ptr()) })
+    }
+
     /// Unwraps the value.
     pub fn into_inner(self) -> T {
         self.value

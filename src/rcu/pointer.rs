@@ -94,45 +94,50 @@ pub unsafe trait UniquePointer<D: Domain>: RcuPointer<D> {}
 unsafe extern "C" fn free<D: Domain>(head: *mut Head) {
     D::state().done(1);
     // SAFETY: By the safety requirements.
-    unsafe { bindings::kvfree(head.cast()) };
+    unsafe { bindings::kfree(head.cast()) };
 }
 
-/// Drops `P`.
+/// Drops a box of an object, as [`KBox`] does but for the detour of `krealloc()` to `kfree()`.
 ///
 /// # Safety
 ///
-/// As for [`RcuPointer::from_raw`], after the grace period.
-unsafe extern "C" fn reclaim<P: RcuPointer<D>, D: Domain>(head: *mut Head) {
+/// `head` is the beginning of an `Object<T, C>` in a [`KBox`] that was given away, and nobody uses
+/// it any more.
+unsafe extern "C" fn reclaim<T, C: DropContext, D: Domain>(head: *mut Head) {
     D::state().done(1);
-    // SAFETY: By the safety requirements.
-    drop(unsafe { P::from_raw(head.cast()) });
+    // SAFETY: By the safety requirements it is a valid object, which stays where it is until it is
+    // dropped, and what a `KBox` has is the beginning of what `kmalloc` allocated.
+    unsafe {
+        core::ptr::drop_in_place(head.cast::<Object<T, C>>());
+        bindings::kfree(head.cast());
+    }
 }
 
-/// Has the workqueue drop `P`.
+/// Has the workqueue drop a box of an object.
 ///
 /// # Safety
 ///
 /// As for [`reclaim`].
-unsafe extern "C" fn reclaim_in_process<P: RcuPointer<D>, D: Domain>(head: *mut Head) {
+unsafe extern "C" fn reclaim_in_process<T, C: DropContext, D: Domain>(head: *mut Head) {
     // SAFETY: By the safety requirements.
-    unsafe { worker::push(head, reclaim::<P, D>) };
+    unsafe { worker::push(head, reclaim::<T, C, D>) };
 }
 
 /// Defers a box of an object.
 ///
 /// # Safety
 ///
-/// As for [`RcuPointer::defer`], `P` being a box of `Object<T, C>`.
-unsafe fn defer_box<P: RcuPointer<D>, T, C: DropContext, D: Domain>(raw: *mut c_void) {
+/// As for [`RcuPointer::defer`], `raw` having come from a box, pinned or not, of `Object<T, C>`.
+unsafe fn defer_box<T, C: DropContext, D: Domain>(raw: *mut c_void) {
     let head = raw.cast::<Head>();
     let domain = D::state();
     if core::mem::needs_drop::<T>() {
         let func = if C::IN_CALLBACK {
-            reclaim::<P, D>
+            reclaim::<T, C, D>
         } else {
-            reclaim_in_process::<P, D>
+            reclaim_in_process::<T, C, D>
         };
-        // SAFETY: By the safety requirements, and `P` is `'static`.
+        // SAFETY: By the safety requirements, of which the pointer's trait is one: `T` is `'static`.
         unsafe { domain.post(head, func, 1) };
     } else if domain.sleepable() {
         // SAFETY: As above, and there is nothing to drop.
@@ -173,7 +178,7 @@ unsafe impl<T: 'static, C: DropContext, D: Domain> RcuPointer<D> for KBox<Object
 
     unsafe fn defer(raw: *mut c_void) {
         // SAFETY: By the safety requirements.
-        unsafe { defer_box::<Self, T, C, D>(raw) }
+        unsafe { defer_box::<T, C, D>(raw) }
     }
 }
 
@@ -208,7 +213,7 @@ unsafe impl<T: 'static, C: DropContext, D: Domain> RcuPointer<D> for Pin<KBox<Ob
 
     unsafe fn defer(raw: *mut c_void) {
         // SAFETY: By the safety requirements.
-        unsafe { defer_box::<Self, T, C, D>(raw) }
+        unsafe { defer_box::<T, C, D>(raw) }
     }
 }
 

@@ -4,15 +4,13 @@
 
 use super::{
     pointer::RcuPointer,
-    state::{
-        in_nmi,
-        leaked_in_nmi, //
-    },
+    state::leaked_in_nmi,
     Cookie,
     Domain,
     Global,
     Reclaim, //
 };
+use crate::arch::context::in_nmi;
 use core::{
     ffi::c_void,
     fmt,

@@ -8,7 +8,10 @@ use super::{
     worker,
     FLOOD, //
 };
-use crate::bindings as helpers;
+use crate::{
+    arch::context::in_nmi,
+    bindings as helpers, //
+};
 use core::{
     cell::UnsafeCell,
     panic::Location, //
@@ -32,12 +35,6 @@ use kernel::{
 
 /// A function that reclaims the object with the given head.
 pub(super) type Reclaim = unsafe extern "C" fn(*mut bindings::callback_head);
-
-/// Whether this is an NMI, where nothing can be posted and no lock taken.
-pub(super) fn in_nmi() -> bool {
-    // SAFETY: Looks at the current CPU only.
-    unsafe { helpers::quiesce_helper_rcu_in_nmi() }
-}
 
 /// Tells that something was leaked because it was retired in an NMI.
 #[cold]

@@ -49,7 +49,6 @@ type CountedNode = Object<Counted, InSoftirq>;
 
 static CELL: RcuCell<Option<KBox<Node>>> = RcuCell::none();
 static COUNTED: RcuCell<Option<KBox<CountedNode>>> = RcuCell::none();
-static SRCU_CELL: RcuCell<Option<KBox<Node>>, Srcu<BenchDomain>> = RcuCell::none();
 
 extern "C" {
     fn bench_used_kb() -> u64;
@@ -63,7 +62,6 @@ const LOOK: u64 = 4096;
 pub(crate) fn init() -> Result {
     Srcu::<BenchDomain>::init()?;
     CELL.publish(Some(KBox::new(Object::new([0; 3]), GFP_KERNEL)?));
-    SRCU_CELL.publish(Some(KBox::new(Object::new([0; 3]), GFP_KERNEL)?));
     Ok(())
 }
 
@@ -71,7 +69,6 @@ pub(crate) fn init() -> Result {
 pub(crate) fn exit() {
     CELL.publish(None);
     COUNTED.publish(None);
-    SRCU_CELL.publish(None);
 }
 
 /// Waits until everything that was deferred has been freed.
@@ -80,15 +77,29 @@ pub(crate) fn settle() {
 }
 
 #[no_mangle]
+#[inline(never)]
 fn size_ours_rcu_read(cell: &RcuCell<KBox<Node>>) -> u64 {
     global().run(|t| cell.read(t)[0])
 }
 
 #[no_mangle]
+#[inline(never)]
+fn size_ours_srcu_read(
+    domain: Srcu<BenchDomain>,
+    cell: &RcuCell<KBox<Node>, Srcu<BenchDomain>>,
+) -> u64 {
+    domain.run(|t| cell.read(t)[0])
+}
+
+#[no_mangle]
 extern "C" fn bench_ours_rcu_read(n: u64, _arg: u32) -> u64 {
+    let Ok(node) = KBox::new(Object::new([0; 3]), GFP_KERNEL) else {
+        return 0;
+    };
+    let cell = RcuCell::new(node);
     let mut sum = 0u64;
     for _ in (0..n).rev() {
-        sum = sum.wrapping_add(global().run(|t| CELL.read(t).map_or(0, |node| node[0])));
+        sum = sum.wrapping_add(size_ours_rcu_read(&cell));
     }
     black_box(sum);
     0
@@ -96,12 +107,16 @@ extern "C" fn bench_ours_rcu_read(n: u64, _arg: u32) -> u64 {
 
 #[no_mangle]
 extern "C" fn bench_ours_srcu_read(n: u64, _arg: u32) -> u64 {
-    let Ok(domain) = Srcu::<BenchDomain>::init() else {
+    let (Ok(domain), Ok(node)) = (
+        Srcu::<BenchDomain>::init(),
+        KBox::new(Object::new([0; 3]), GFP_KERNEL),
+    ) else {
         return 0;
     };
+    let cell = RcuCell::new(node);
     let mut sum = 0u64;
     for _ in (0..n).rev() {
-        sum = sum.wrapping_add(domain.run(|t| SRCU_CELL.read(t).map_or(0, |node| node[0])));
+        sum = sum.wrapping_add(size_ours_srcu_read(domain, &cell));
     }
     black_box(sum);
     0
@@ -141,7 +156,7 @@ fn flood(n: u64, mut publish: impl FnMut(u64) -> Result) -> u64 {
 #[no_mangle]
 extern "C" fn bench_ours_rcu_defer(n: u64, _arg: u32) -> u64 {
     flood(n, |i| {
-        CELL.publish(Some(KBox::new(Object::new([i, 0, 0]), GFP_KERNEL)?));
+        CELL.publish(Some(Object::new([i, 0, 0]).boxed(GFP_KERNEL)?));
         Ok(())
     })
 }
@@ -149,10 +164,8 @@ extern "C" fn bench_ours_rcu_defer(n: u64, _arg: u32) -> u64 {
 #[no_mangle]
 extern "C" fn bench_ours_rcu_defer_drop(n: u64, _arg: u32) -> u64 {
     flood(n, |i| {
-        COUNTED.publish(Some(KBox::new(
-            Object::new_atomic(Counted { _value: [i, 0, 0] }),
-            GFP_KERNEL,
-        )?));
+        let object = Object::new_atomic(Counted { _value: [i, 0, 0] });
+        COUNTED.publish(Some(object.boxed(GFP_KERNEL)?));
         Ok(())
     })
 }

@@ -42,7 +42,7 @@ void bench_peers_settle(void)
 	kmem_cache_destroy(cache);
 }
 
-u64 size_peer_rcu_read(struct node __rcu **p)
+noinline notrace u64 size_peer_rcu_read(struct node __rcu **p)
 {
 	u64 v;
 
@@ -52,35 +52,31 @@ u64 size_peer_rcu_read(struct node __rcu **p)
 	return v;
 }
 
+noinline notrace u64 size_peer_srcu_read(struct srcu_struct *ssp, struct node __rcu **p)
+{
+	int idx = srcu_read_lock(ssp);
+	u64 v = srcu_dereference(*p, ssp)->a[0];
+
+	srcu_read_unlock(ssp, idx);
+	return v;
+}
+
 u64 bench_peer_rcu_read(u64 n, unsigned int arg)
 {
-	struct node *node;
 	u64 sum = 0;
 
-	while (n--) {
-		rcu_read_lock();
-		node = rcu_dereference(current_node);
-		if (node)
-			sum += node->a[0];
-		rcu_read_unlock();
-	}
+	while (n--)
+		sum += size_peer_rcu_read(&current_node);
 	WRITE_ONCE(bench_sink, sum);
 	return 0;
 }
 
 u64 bench_peer_srcu_read(u64 n, unsigned int arg)
 {
-	struct node *node;
 	u64 sum = 0;
-	int idx;
 
-	while (n--) {
-		idx = srcu_read_lock(&bench_srcu);
-		node = srcu_dereference(current_node, &bench_srcu);
-		if (node)
-			sum += node->a[0];
-		srcu_read_unlock(&bench_srcu, idx);
-	}
+	while (n--)
+		sum += size_peer_srcu_read(&bench_srcu, &current_node);
 	WRITE_ONCE(bench_sink, sum);
 	return 0;
 }

@@ -21,6 +21,7 @@
 //! lock held: one of both sees the other.
 
 use crate::{
+    arch::context::in_nmi,
     bindings as helpers,
     rundown::RundownError, //
 };
@@ -226,8 +227,7 @@ impl Locked {
 pub(in crate::rundown) fn poke(key: usize) {
     let bucket = bucket(key);
 
-    // SAFETY: No requirements.
-    if unsafe { helpers::quiesce_helper_in_nmi() } {
+    if in_nmi() {
         bucket.late.store(true, Release);
         // SAFETY: `Waiters::start` initialised it. If it is queued already, it has not begun.
         unsafe { bindings::irq_work_queue(LATE.0.get()) };

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What reads and replaces a pointer that is published by RCU.
+
+use core::ffi::c_void;
+use kernel::sync::atomic::Atomic;
+
+/// Loads a pointer whose target the caller then reads through it (`rcu_dereference`).
+///
+/// The LKMM orders a marked load before what depends on its address, so all that is needed is one
+/// load of the whole word that the compiler can neither drop, repeat nor take from an earlier one.
+/// x86's `mov` is that, and `asm!` without `pure` is volatile. KASAN builds take the kernel's own
+/// load, which is instrumented.
+#[inline(always)]
+pub(crate) fn load_pointer<T>(ptr: &Atomic<*mut T>) -> *mut T {
+    #[cfg(quiesce_asm)]
+    {
+        let value: *mut T;
+        // SAFETY: `ptr` is valid for reads, aligned as an atomic is, and nothing is written.
+        unsafe {
+            core::arch::asm!(
+                "mov {value}, [{ptr}]",
+                value = lateout(reg) value,
+                ptr = in(reg) ptr.as_ptr(),
+                options(nostack, preserves_flags, readonly),
+            );
+        }
+        value
+    }
+    #[cfg(not(quiesce_asm))]
+    ptr.load(kernel::sync::atomic::Relaxed)
+}
+
+/// Replaces a pointer and returns the former one; a full barrier, as `xchg()`.
+#[inline(always)]
+pub(crate) fn swap_pointer(ptr: &Atomic<*mut c_void>, new: *mut c_void) -> *mut c_void {
+    #[cfg(quiesce_asm)]
+    {
+        let old: *mut c_void;
+        // SAFETY: `xchg` with memory is atomic and a full barrier by itself, which a reference to
+        // the atomic allows; not `nomem`, so the compiler moves no access across either.
+        unsafe {
+            core::arch::asm!(
+                "xchg qword ptr [{ptr}], {value}",
+                value = inout(reg) new => old,
+                ptr = in(reg) ptr.as_ptr(),
+                options(nostack, preserves_flags),
+            )
+        }
+        old
+    }
+    #[cfg(not(quiesce_asm))]
+    ptr.xchg(new, kernel::sync::atomic::Full)
+}

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What reads and writes under a sequence counter.
+//!
+//! x86_64 is TSO: a load is never reordered with a later access and a store never with a later
+//! store, so that READ_ONCE() and barrier() make smp_load_acquire(), and smp_rmb() and smp_wmb() are
+//! barrier() (arch/x86/include/asm/barrier.h); this is the same, said in Rust. A volatile access of
+//! a naturally aligned machine type is one access that is neither torn, repeated nor left out, which
+//! is what READ_ONCE() and WRITE_ONCE() are to the LKMM (tools/memory-model). An `asm!` block
+//! without `nomem` is barrier(): the compiler moves no memory access across it.
+
+use core::mem::MaybeUninit;
+
+/// Keeps the compiler from moving memory accesses across it; C's `barrier()`.
+#[cfg(CONFIG_X86_64)]
+#[inline(always)]
+fn barrier() {
+    // SAFETY: There is no instruction in it.
+    unsafe { core::arch::asm!("", options(nostack, preserves_flags)) }
+}
+
+/// `smp_load_acquire()` of a `u32`.
+///
+/// # Safety
+///
+/// `ptr` is valid for reads and aligned, and whoever writes it at the same time does so by an
+/// access of four bytes that the LKMM calls marked.
+#[inline(always)]
+pub(crate) unsafe fn load_acquire_u32(ptr: *const u32) -> u32 {
+    #[cfg(CONFIG_X86_64)]
+    {
+        // SAFETY: As the caller promises.
+        let value = unsafe { ptr.read_volatile() };
+        barrier();
+        value
+    }
+    #[cfg(not(CONFIG_X86_64))]
+    // SAFETY: As the caller promises; the load does not write through the pointer.
+    unsafe {
+        kernel::sync::atomic::atomic_load(ptr.cast_mut(), kernel::sync::atomic::Acquire)
+    }
+}
+
+/// `smp_load_acquire()` of a `u32`, again until it is even.
+///
+/// The way through the loop is told to nobody but the assembler: a compiler that sees it rotates it,
+/// and begins each read with a jump.
+///
+/// # Safety
+///
+/// As for [`load_acquire_u32`].
+#[inline(always)]
+pub(crate) unsafe fn load_acquire_even_u32(ptr: *const u32) -> u32 {
+    #[cfg(quiesce_asm)]
+    {
+        let value: u32;
+        // SAFETY: As the caller promises; nothing is written.
+        unsafe {
+            core::arch::asm!(
+                "2:",
+                "mov {value:e}, dword ptr [{ptr}]",
+                "test {value:l}, 1",
+                "je 3f",
+                "pause",
+                "jmp 2b",
+                "3:",
+                value = out(reg) value,
+                ptr = in(reg) ptr,
+                options(nostack),
+            )
+        }
+        value
+    }
+    #[cfg(not(quiesce_asm))]
+    loop {
+        // SAFETY: As the caller promises.
+        let value = unsafe { load_acquire_u32(ptr) };
+        if value & 1 == 0 {
+            return value;
+        }
+        kernel::processor::cpu_relax();
+    }
+}
+
+/// `READ_ONCE()` of a `u32`.
+///
+/// # Safety
+///
+/// As for [`load_acquire_u32`].
+#[inline(always)]
+pub(crate) unsafe fn load_u32(ptr: *const u32) -> u32 {
+    // SAFETY: As the caller promises.
+    unsafe { ptr.read_volatile() }
+}
+
+/// `WRITE_ONCE()` of the next value of a counter that only the caller writes.
+///
+/// # Safety
+///
+/// `ptr` is valid for reads and writes and aligned, nobody else writes it, and whoever reads it at
+/// the same time does so by an access of four bytes that the LKMM calls marked.
+#[inline(always)]
+pub(crate) unsafe fn increment_u32(ptr: *mut u32) {
+    // SAFETY: As the caller promises.
+    unsafe { ptr.write_volatile(ptr.read_volatile().wrapping_add(1)) }
+}
+
+/// `smp_rmb()`.
+#[inline(always)]
+pub(crate) fn read_barrier() {
+    #[cfg(CONFIG_X86_64)]
+    barrier();
+    #[cfg(not(CONFIG_X86_64))]
+    kernel::sync::barrier::smp_mb(kernel::sync::barrier::Read);
+}
+
+/// `smp_wmb()`.
+#[inline(always)]
+pub(crate) fn write_barrier() {
+    #[cfg(CONFIG_X86_64)]
+    barrier();
+    #[cfg(not(CONFIG_X86_64))]
+    kernel::sync::barrier::smp_mb(kernel::sync::barrier::Write);
+}
+
+/// A machine type that [`load_word`] and [`store_word`] move in one access.
+///
+/// # Safety
+///
+/// The type is an integer of at most a machine word.
+pub(crate) unsafe trait Word: Copy {}
+// SAFETY: It is an integer and not larger than a word.
+unsafe impl Word for u8 {}
+// SAFETY: It is an integer and not larger than a word.
+unsafe impl Word for u16 {}
+// SAFETY: It is an integer and not larger than a word.
+unsafe impl Word for u32 {}
+// SAFETY: It is an integer of a word.
+unsafe impl Word for usize {}
+
+/// `READ_ONCE()` of a word that need not be initialised and may hold a part of a pointer.
+///
+/// It is no atomic operation of `kernel::sync`, because those are for types without padding.
+///
+/// # Safety
+///
+/// `ptr` is valid for reads and aligned, and whoever writes it at the same time does so by
+/// [`store_word`] or as C does under a sequence counter.
+#[inline(always)]
+pub(crate) unsafe fn load_word<W: Word>(ptr: *const W) -> MaybeUninit<W> {
+    // SAFETY: As the caller promises; `MaybeUninit<W>` takes any bytes.
+    unsafe { ptr.cast::<MaybeUninit<W>>().read_volatile() }
+}
+
+/// `WRITE_ONCE()` of a word that need not be initialised and may hold a part of a pointer.
+///
+/// # Safety
+///
+/// `ptr` is valid for writes and aligned, nobody else writes it, and whoever reads it at the same
+/// time does so by [`load_word`] or as C does under a sequence counter.
+#[inline(always)]
+pub(crate) unsafe fn store_word<W: Word>(ptr: *mut W, value: MaybeUninit<W>) {
+    // SAFETY: As the caller promises.
+    unsafe { ptr.cast::<MaybeUninit<W>>().write_volatile(value) }
+}

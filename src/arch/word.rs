@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What acquires and releases a rundown reference.
+//!
+//! A word holds twice the number of holders, plus one while it is live. See `rundown/word.rs`.
+//!
+//! On x86_64 these are the instructions that C gets from `arch_atomic_long_try_cmpxchg()` and
+//! `arch_atomic_long_sub_and_test()`. The LKMM asks acquire ordering of the one and release
+//! ordering of the other; a `lock`ed instruction is a full barrier on x86, which is stronger
+//! than both, and neither block is `nomem`, so that the compiler moves no access across. The
+//! plain `mov` is what `READ_ONCE()` of an aligned word is.
+//!
+//! Elsewhere the kernel's atomics do the same.
+
+use kernel::sync::atomic::Atomic;
+
+/// What is added per holder.
+pub(crate) const ONE: isize = 2;
+/// Set while the word is live.
+pub(crate) const LIVE: isize = 1;
+
+/// What became of a release.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Released {
+    /// There are other holders, or the word is live.
+    Shared,
+    /// It was the last one and the word is not live. Nothing may touch the word any more.
+    Drained,
+    /// The word is negative now: it is saturated, or should be.
+    Negative,
+}
+
+/// Adds a holder if the word is live; says whether it was.
+///
+/// Acquire ordering if it was, none if not.
+#[cfg(quiesce_asm)]
+#[inline(always)]
+pub(crate) fn add_one_if_live(word: &Atomic<isize>) -> bool {
+    // SAFETY: The instructions read the word and change it atomically, which a reference to
+    // the atomic allows; they touch no stack.
+    unsafe {
+        core::arch::asm!(
+            "mov rax, qword ptr [{word}]",
+            "2:",
+            "test al, {live}",
+            "je {dead}",
+            "lea {new}, [rax + {one}]",
+            "lock cmpxchg qword ptr [{word}], {new}",
+            "jne 2b",
+            word = in(reg) word.as_ptr(),
+            new = out(reg) _,
+            out("rax") _,
+            live = const LIVE,
+            one = const ONE,
+            dead = label { return false },
+            options(nostack),
+        )
+    }
+    true
+}
+
+/// Takes a holder away.
+///
+/// Release ordering; a full barrier on x86_64.
+#[cfg(quiesce_asm)]
+#[inline(always)]
+pub(crate) fn sub_one(word: &Atomic<isize>) -> Released {
+    // The usual way executes two instructions. The flags are those of this very subtraction:
+    // after it the word may be gone, so that it cannot be read again.
+    //
+    // SAFETY: The instruction changes the word atomically, which a reference to the atomic
+    // allows; it touches no stack.
+    unsafe {
+        core::arch::asm!(
+            "lock sub qword ptr [{word}], {one}",
+            "jg 2f",
+            "je {drained}",
+            "jmp {negative}",
+            "2:",
+            word = in(reg) word.as_ptr(),
+            one = const ONE,
+            drained = label { return Released::Drained },
+            negative = label { return Released::Negative },
+            options(nostack),
+        )
+    }
+    Released::Shared
+}
+
+/// Adds a holder if the word is live; says whether it was.
+///
+/// Acquire ordering if it was, none if not.
+#[cfg(not(quiesce_asm))]
+#[inline(always)]
+pub(crate) fn add_one_if_live(word: &Atomic<isize>) -> bool {
+    use kernel::sync::atomic::{Acquire, Relaxed};
+
+    let mut old = word.load(Relaxed);
+    while old & LIVE != 0 {
+        // With 32 bits, as many are within reach. Saturated words count no more.
+        if cfg!(not(CONFIG_64BIT)) && old < 0 {
+            return true;
+        }
+        match word.cmpxchg(old, old.wrapping_add(ONE), Acquire) {
+            Ok(_) => return true,
+            Err(now) => old = now,
+        }
+    }
+    false
+}
+
+/// Takes a holder away.
+///
+/// Release ordering; a full barrier on x86_64.
+#[cfg(not(quiesce_asm))]
+#[inline(always)]
+pub(crate) fn sub_one(word: &Atomic<isize>) -> Released {
+    use kernel::sync::atomic::Release;
+
+    match word.fetch_sub(ONE, Release).wrapping_sub(ONE) {
+        0 => Released::Drained,
+        1.. => Released::Shared,
+        _ => Released::Negative,
+    }
+}
