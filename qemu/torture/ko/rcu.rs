@@ -23,7 +23,9 @@ use kernel::{
             Relaxed,
             Release, //
         },
-        Arc, //
+        new_mutex,
+        Arc,
+        Mutex, //
     },
 };
 use quiesce::{
@@ -36,6 +38,7 @@ use quiesce::{
         Object,
         RcuCell,
         Retired,
+        Shared,
         Srcu, //
     },
 };
@@ -69,39 +72,83 @@ impl Drop for Item {
 }
 
 type Boxed = KBox<Object<Item>>;
+type Counted = Arc<Shared<Item>>;
+
+/// What a twin of [`Cells`] does with what was taken out of a cell.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lost {
+    /// Has it reclaimed.
+    Nothing,
+    /// Keeps one in sixteen.
+    Object,
+    /// Has it reclaimed, and looks at the books before that is done.
+    Barrier,
+}
 
 struct Cells {
+    lost: Lost,
+    /// What the twin keeps, until its end.
+    kept: Pin<KBox<Mutex<KVec<Boxed>>>>,
     plain: RcuCell<Boxed, Global>,
     sleepable: RcuCell<Boxed, Srcu<Sleepers>>,
     /// Filled by the writer, emptied by interrupts.
     spare: RcuCell<Option<Boxed>, Global>,
+    /// Two cells that have one object now and then.
+    shared: [RcuCell<Counted, Global>; 2],
     srcu: Srcu<Sleepers>,
     books: Arc<Books>,
 }
 
 impl Cells {
-    fn new() -> Result<Self> {
+    fn new(lost: Lost) -> Result<Self> {
         let books = Arc::new(Books::default(), GFP_KERNEL)?;
         let srcu = Srcu::<Sleepers>::init()?;
         Ok(Self {
+            lost,
+            kept: KBox::pin_init(new_mutex!(KVec::new()), GFP_KERNEL)?,
             plain: RcuCell::new(Self::item(&books)?),
             sleepable: RcuCell::new(Self::item(&books)?),
             spare: RcuCell::none(),
+            shared: [
+                RcuCell::new(Self::counted(&books)?),
+                RcuCell::new(Self::counted(&books)?),
+            ],
             srcu,
             books,
         })
     }
 
+    fn live(books: &Arc<Books>) -> Item {
+        Item {
+            mark: Atomic::new(LIVE),
+            books: books.clone(),
+        }
+    }
+
+    // An object that cannot be had is dropped, and so in both books.
     fn item(books: &Arc<Books>) -> Result<Boxed> {
-        let item = KBox::new(
-            Object::new(Item {
-                mark: Atomic::new(LIVE),
-                books: books.clone(),
-            }),
-            GFP_KERNEL,
-        )?;
         books.made.inc();
-        Ok(item)
+        Ok(Object::new(Self::live(books)).boxed(GFP_KERNEL)?)
+    }
+
+    fn counted(books: &Arc<Books>) -> Result<Counted> {
+        books.made.inc();
+        Ok(Arc::new(Shared::new(Self::live(books)), GFP_KERNEL)?)
+    }
+
+    /// Puts a new object into one of the shared cells, or into both.
+    fn write_shared(&self, me: &Worker<'_>) {
+        let Ok(new) = Self::counted(&self.books) else {
+            me.tally.refused.inc();
+            return;
+        };
+        let both = me.rng.one_in(2);
+        if both {
+            drop(self.shared[1].replace(new.clone()));
+            me.window();
+        }
+        // Retired in one cell while it is in the other, and from both at once.
+        drop(self.shared[0].replace(new));
     }
 
     fn judge(me: &Worker<'_>, item: &Item, window: impl Fn()) {
@@ -110,6 +157,14 @@ impl Cells {
         window();
         me.tally.must(live(), Violation::FreedInSection);
         me.tally.reads.inc();
+    }
+
+    /// The twin's way to reclaim: not to.
+    fn keep(&self, item: Boxed) {
+        let old = self.plain.replace(item);
+        if let Ok(item) = old.synchronize() {
+            let _ = self.kept.lock().push(item, GFP_KERNEL);
+        }
     }
 
     /// Reclaims what was in a cell, in one of the ways there are.
@@ -157,16 +212,19 @@ impl Part for Cells {
     }
 
     fn read(&self, me: &Worker<'_>) {
-        if me.rng.one_in(2) {
-            rcu::global().run(|t| {
+        match me.rng.below(5) {
+            0..=1 => rcu::global().run(|t| {
                 let item = self.plain.read(t);
                 Self::judge(me, item, || me.window());
-            });
-        } else {
-            self.srcu.run(|t| {
+            }),
+            2 => rcu::global().run(|t| {
+                let item = self.shared[me.rng.below(2) as usize].read(t);
+                Self::judge(me, &item, || me.window());
+            }),
+            _ => self.srcu.run(|t| {
                 let item = self.sleepable.read(t);
                 Self::judge(me, item, || me.sleeping_window());
-            });
+            }),
         }
     }
 
@@ -185,9 +243,14 @@ impl Part for Cells {
             me.tally.refused.inc();
             return;
         };
-        match me.rng.below(5) {
+        match me.rng.below(6) {
             0 => drop(self.spare.replace(Some(item))),
-            1..=2 => Self::reclaim(me, self.srcu, self.sleepable.replace(item)),
+            1 if self.lost == Lost::Object && me.rng.one_in(4) => self.keep(item),
+            1 => {
+                drop(item);
+                self.write_shared(me);
+            }
+            2..=3 => Self::reclaim(me, self.srcu, self.sleepable.replace(item)),
             _ => Self::reclaim(me, rcu::global(), self.plain.replace(item)),
         }
         me.tally.writes.inc();
@@ -198,11 +261,27 @@ impl Part for Cells {
 
     fn finish(&self, tally: &Tally) {
         drop(self.spare.replace(None));
-        tally.must(rcu::global().barrier().is_ok(), Violation::Refused);
-        tally.must(self.srcu.barrier().is_ok(), Violation::Refused);
-        // One is in each of the two cells.
+        if self.lost == Lost::Barrier {
+            // So that something is on its way, however idle the writers were.
+            if let Ok(item) = Self::item(&self.books) {
+                self.plain.publish(item);
+            }
+        } else {
+            tally.must(rcu::global().barrier().is_ok(), Violation::Refused);
+            tally.must(self.srcu.barrier().is_ok(), Violation::Refused);
+        }
+        // What is in the cells is not gone: two, and one or two shared ones.
+        let shared = rcu::global().run(|t| {
+            let first: *const Item = &**self.shared[0].read(t);
+            let second: *const Item = &**self.shared[1].read(t);
+            if first == second {
+                1
+            } else {
+                2
+            }
+        });
         tally.must(
-            self.books.made.get() == self.books.gone.get() + 2,
+            self.books.made.get() == self.books.gone.get() + 2 + shared,
             Violation::NotReclaimed,
         );
     }
@@ -292,7 +371,9 @@ impl Part for Pool {
 /// Runs the part, or a twin.
 pub(crate) fn run(how: &How<'_>) -> Result {
     let broken = match how.twin.to_bytes() {
-        b"none" => return frame::run(how, Cells::new()?),
+        b"none" => return frame::run(how, Cells::new(Lost::Nothing)?),
+        b"not-reclaimed" => return frame::run(how, Cells::new(Lost::Object)?),
+        b"no-barrier" => return frame::run(how, Cells::new(Lost::Barrier)?),
         b"control" => Broken::Nothing,
         b"not-waited" => Broken::NotWaited,
         b"other-domain" => Broken::OtherDomain,

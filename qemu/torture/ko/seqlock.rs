@@ -25,10 +25,11 @@ use kernel::{
     },
 };
 use quiesce::{
-    new_seqlock,
+    new_latch, new_seqlock,
     seqlock::{
         Bh,
         Irq,
+        Latch,
         RawSeqLock,
         SeqLock, //
     },
@@ -59,12 +60,15 @@ fn judge(me: &Worker<'_>, v: &Value) {
     me.tally.reads.inc();
 }
 
-/// The locks of the crate: one for all contexts, and one for threads and softirqs.
+/// The locks of the crate: one for all contexts, one for threads and softirqs, and one whose
+/// readers never wait.
 struct Locks {
     raw: Pin<KBox<RawSeqLock<Value, Irq>>>,
     spin: Pin<KBox<SeqLock<Value, Bh>>>,
+    latch: Pin<KBox<Latch<Value>>>,
     raw_writes: Atomic<u64>,
     spin_writes: Atomic<u64>,
+    latch_writes: Atomic<u64>,
 }
 
 impl Locks {
@@ -72,8 +76,10 @@ impl Locks {
         Ok(Self {
             raw: KBox::pin_init(new_seqlock!(RawSeqLock<Value, Irq>, value(0)), GFP_KERNEL)?,
             spin: KBox::pin_init(new_seqlock!(SeqLock<Value, Bh>, value(0)), GFP_KERNEL)?,
+            latch: KBox::pin_init(new_latch!(Latch<Value>, value(0)), GFP_KERNEL)?,
             raw_writes: Atomic::new(0),
             spin_writes: Atomic::new(0),
+            latch_writes: Atomic::new(0),
         })
     }
 
@@ -99,6 +105,21 @@ impl Locks {
         me.tally.writes.inc();
     }
 
+    fn write_latch(&self, me: &Worker<'_>) {
+        self.latch.update(|v| {
+            me.window();
+            *v = value(v[0] + 1);
+        });
+        self.latch_writes.fetch_add(1, Relaxed);
+        me.tally.writes.inc();
+    }
+
+    /// Numbers of another lock than `raw` are not its.
+    fn judge_whole(me: &Worker<'_>, v: &Value) {
+        me.tally.must(number(v).is_some(), Violation::Torn);
+        me.tally.reads.inc();
+    }
+
     /// A section with a delay where it hurts.
     fn read_slowly(&self, me: &Worker<'_>) {
         for _ in 0..20 {
@@ -120,17 +141,13 @@ impl Part for Locks {
     }
 
     fn read(&self, me: &Worker<'_>) {
-        match me.rng.below(8) {
+        match me.rng.below(10) {
             0 => self.read_slowly(me),
             1 => judge(me, &self.raw.read_or_lock::<2>()),
             2 => judge(me, &self.raw.read_exclusive_irqsave()),
-            3..=4 => {
-                // Numbers of the other lock are not this one's.
-                me.tally
-                    .must(number(&self.spin.read()).is_some(), Violation::Torn);
-                me.tally.reads.inc();
-            }
-            5 => match self.raw.try_read() {
+            3..=4 => Self::judge_whole(me, &self.spin.read()),
+            5..=6 => Self::judge_whole(me, &self.latch.read()),
+            7 => match self.raw.try_read() {
                 Some(v) => judge(me, &v),
                 None => me.tally.refused.inc(),
             },
@@ -139,10 +156,10 @@ impl Part for Locks {
     }
 
     fn write(&self, me: &Worker<'_>) {
-        if me.rng.one_in(2) {
-            self.write_raw(me);
-        } else {
-            self.write_spin(me);
+        match me.rng.below(3) {
+            0 => self.write_raw(me),
+            1 => self.write_spin(me),
+            _ => self.write_latch(me),
         }
         if me.rng.one_in(16) {
             me.sleeping_window();
@@ -150,14 +167,16 @@ impl Part for Locks {
     }
 
     fn interrupt(&self, me: &Worker<'_>, hard: bool) {
-        match me.rng.below(3) {
+        match me.rng.below(5) {
             0 => self.write_raw(me),
             1 if !hard => self.write_spin(me),
             1 => {
                 if let Some(v) = self.spin.try_read() {
-                    me.tally.must(number(&v).is_some(), Violation::Torn);
+                    Self::judge_whole(me, &v);
                 }
             }
+            2 => self.write_latch(me),
+            3 => Self::judge_whole(me, &self.latch.read()),
             _ => judge(me, &self.raw.read()),
         }
     }
@@ -165,9 +184,11 @@ impl Part for Locks {
     fn finish(&self, tally: &Tally) {
         let raw = number(&self.raw.read());
         let spin = number(&self.spin.read());
+        let latch = number(&self.latch.read());
         tally.must(
             raw == Some(self.raw_writes.load(Relaxed))
-                && spin == Some(self.spin_writes.load(Relaxed)),
+                && spin == Some(self.spin_writes.load(Relaxed))
+                && latch == Some(self.latch_writes.load(Relaxed)),
             Violation::LostUpdate,
         );
     }
