@@ -29,6 +29,7 @@ COMPLAINT = re.compile(
 HARMLESS = re.compile(
     r"KernelAddressSanitizer initialized|kasan: |\*\*.*\*\*|rcu: .*(?:CONFIG_|RCU_)|KFENCE.*initialized|kfence: initialized"
 )
+TRACE = re.compile(r"Call Trace:")
 # A test that provokes a complaint says so in the kernel's log, before and after:
 #   quiesce: expect-begin REGEX
 #   quiesce: expect-end
@@ -174,8 +175,8 @@ def complaints(path):
                 seen += 1
             if not COMPLAINT.search(line) or HARMLESS.search(line):
                 continue
-            # The trace of an announced complaint is part of it.
-            if expected and (pattern.search(line) or seen):
+            # The trace of an announced complaint is part of it; another complaint is not.
+            if expected and (pattern.search(line) or (seen and TRACE.search(line))):
                 continue
             found.append((number, line.strip()))
     return found

@@ -39,3 +39,12 @@ DEFAULT_PROFILES="stock stock-rt lockdep kasan-rt"
 need_profile() {
 	[ -n "${PROFILE_KIND[$1]:-}" ] || die "no profile '$1'; there are: ${PROFILES[*]}"
 }
+
+# profile_memory NAME: the guest's memory in MB. KASAN takes an eighth for itself,
+# and keeps for a while what is freed.
+profile_memory() {
+	case $1 in
+	kasan*) echo 2048 ;;
+	*) echo 1024 ;;
+	esac
+}

@@ -78,7 +78,7 @@ run_profile() {
 	: >"$BUILD/$profile/console.log"
 	: >"$BUILD/$profile/results.log"
 	# KASAN's shadow takes an eighth of the memory.
-	case $profile in kasan*) MEM=2048 ;; *) MEM=1024 ;; esac
+	MEM=$(profile_memory "$profile")
 	step "Testing in profile $profile ($(cat "$KERNEL/release"))" \
 		boot "$BUILD/$profile/initramfs" quiesce_do=test \
 		-serial "file:$BUILD/$profile/console.log" -serial "file:$BUILD/$profile/results.log" ||

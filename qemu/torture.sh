@@ -42,7 +42,7 @@ run_profile() {
 	cp "$BUILD"/user/qemu/torture/* "$dir/stage/tests/"
 	sed '/^#/d; s/ *| */|/' "$QEMU_DIR/tests/twins.steps" >"$dir/stage/twins.steps"
 	initramfs "$dir/initramfs" "$dir/stage"
-	case $profile in kasan*) MEM=2048 ;; *) MEM=1024 ;; esac
+	MEM=$(profile_memory "$profile")
 	# A loaded machine, or KASAN, may take three times as long.
 	TIMEOUT=$((TIME * 180 + 600)) step "Torturing $(cat "$KERNEL/release") ($profile) for about $TIME minutes" \
 		boot "$dir/initramfs" "quiesce_do=torture quiesce_time=$TIME quiesce_part=$PART" \

@@ -13,8 +13,8 @@ use super::{
     },
     trace,
     watch::{
-        Mortal,
-        Watch, //
+        Binding,
+        Mortal, //
     },
     Control,
     Slot, //
@@ -46,11 +46,7 @@ use kernel::{
     seq_file::SeqFile,
     seq_print,
     static_lock_class,
-    sync::{
-        new_mutex,
-        Arc,
-        Mutex, //
-    }, //
+    sync::Arc, //
 };
 
 // What a pair costs, its own part of two files included: the barrier with the count of its `Arc`,
@@ -81,7 +77,7 @@ struct Party {
 struct PartyFile {
     party: Party,
     #[pin]
-    watch: Mutex<Option<Pin<KBox<Watch<Party>>>>>,
+    binding: Binding<Party>,
 }
 
 /// PAIR.
@@ -113,7 +109,7 @@ pub(super) fn create(control: &Arc<Control>, command: &Command) -> Result {
             args.flags & uapi::QUIESCE_FD_INHERIT != 0,
             try_pin_init!(PartyFile {
                 party,
-                watch <- new_mutex!(None, "quiesce_pair_watch"),
+                binding <- Binding::new(None),
             }),
         )
     };
@@ -347,28 +343,12 @@ impl Mortal for Party {
 
 impl PartyFile {
     fn bind(&self, command: &Command) -> Result {
-        let args: uapi::quiesce_bind = command.read()?;
-        args::check_flags(args.flags, uapi::QUIESCE_BIND_PROCESS)?;
-        if args.reserved != 0 {
-            return Err(EINVAL);
-        }
-        let bound = args.flags & uapi::QUIESCE_BIND_PROCESS != 0;
-        let new = if bound {
-            Some(Watch::current(self.party.clone())?)
-        } else {
-            None
-        };
-        let mut watch = self.watch.lock();
-        // Before the party is said to be another's, what would end it for the former goes.
-        let old = watch.take();
-        drop(old);
-        self.party
-            .barrier
-            .queue
-            .lock()
-            .bind(self.party.side, Pid::current(), bound)?;
-        *watch = new;
-        Ok(())
+        let side = self.party.side;
+        let queue = &self.party.barrier.queue;
+        self.binding
+            .bind(command, self.party.clone(), |owner, bound| {
+                queue.lock().bind(side, owner, bound)
+            })
     }
 }
 
@@ -457,9 +437,7 @@ impl Endpoint for PartyFile {
 #[pinned_drop]
 impl PinnedDrop for PartyFile {
     fn drop(self: Pin<&mut Self>) {
-        // The process's death is no news any more.
-        let watch = self.watch.lock().take();
-        drop(watch);
+        self.binding.end();
         self.party.end(None);
     }
 }

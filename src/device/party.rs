@@ -17,6 +17,7 @@ use super::{
     },
     trace,
     watch::{
+        Binding,
         Mortal,
         Watch, //
     }, //
@@ -45,11 +46,7 @@ use kernel::{
     prelude::*,
     seq_file::SeqFile,
     seq_print,
-    sync::{
-        new_mutex,
-        Arc,
-        Mutex, //
-    }, //
+    sync::Arc, //
 };
 
 /// One party of a group.
@@ -64,7 +61,7 @@ struct Party {
 struct PartyFile {
     party: Party,
     #[pin]
-    watch: Mutex<Option<Pin<KBox<Watch<Party>>>>>,
+    binding: Binding<Party>,
 }
 
 /// JOIN.
@@ -99,7 +96,7 @@ pub(super) fn join(barrier: &Arc<Barrier>, command: &Command) -> Result {
         args.flags & uapi::QUIESCE_FD_INHERIT != 0,
         try_pin_init!(PartyFile {
             party,
-            watch <- new_mutex!(watch, "quiesce_party_watch"),
+            binding <- Binding::new(watch),
         }),
     )?;
     args.fd = file.fd();
@@ -319,27 +316,12 @@ impl Mortal for Party {
 
 impl PartyFile {
     fn bind(&self, command: &Command) -> Result {
-        let args: uapi::quiesce_bind = command.read()?;
-        args::check_flags(args.flags, uapi::QUIESCE_BIND_PROCESS)?;
-        if args.reserved != 0 {
-            return Err(EINVAL);
-        }
-        let bound = args.flags & uapi::QUIESCE_BIND_PROCESS != 0;
-        let new = if bound {
-            Some(Watch::current(self.party.clone())?)
-        } else {
-            None
-        };
-        let mut watch = self.watch.lock();
-        // Before the party is said to be another's, what would end it for the former goes.
-        let old = watch.take();
-        drop(old);
-        let owner = Pid::current();
-        let mut lock = self.party.barrier.queue.lock();
-        lock.group.bind(self.party.seat, owner, bound)?;
-        drop(lock);
-        *watch = new;
-        Ok(())
+        let seat = self.party.seat;
+        let queue = &self.party.barrier.queue;
+        self.binding
+            .bind(command, self.party.clone(), |owner, bound| {
+                queue.lock().group.bind(seat, owner, bound)
+            })
     }
 
     fn status(&self, command: &Command) -> Result {
@@ -419,9 +401,7 @@ impl Endpoint for PartyFile {
 #[pinned_drop]
 impl PinnedDrop for PartyFile {
     fn drop(self: Pin<&mut Self>) {
-        // The process's death is no news any more.
-        let watch = self.watch.lock().take();
-        drop(watch);
+        self.binding.end();
         let mut lock = self.party.barrier.queue.lock();
         match lock.group.unjoin(self.party.seat) {
             None => {

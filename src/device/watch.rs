@@ -6,17 +6,28 @@
 //! The kernel wakes it when the last thread of the process has exited, and before its parent can
 //! have waited for it; descriptors that were leaked elsewhere do not matter.
 
+use super::args::{
+    self,
+    Command, //
+};
 use crate::{
     barrier::{
         End,
         Pid, //
     },
-    bindings, //
+    bindings::{
+        self,
+        uapi, //
+    }, //
 };
 use core::pin::Pin;
 use kernel::{
     prelude::*,
-    sync::aref::ARef,
+    sync::{
+        aref::ARef,
+        new_mutex,
+        Mutex, //
+    },
     types::Opaque, //
 };
 
@@ -93,5 +104,54 @@ impl<M: Mortal> PinnedDrop for Watch<M> {
         // SAFETY: By the type invariants the entry is on the queue of `pid`. Afterwards nobody
         // runs `wake` any more, as that takes the queue's lock.
         unsafe { bindings::quiesce_helper_pid_unwatch(self.pid.as_ptr(), self.entry.get()) }
+    }
+}
+
+/// Which process a file's party ends with, if it does.
+#[pin_data]
+pub(super) struct Binding<M: Mortal> {
+    #[pin]
+    watch: Mutex<Option<Pin<KBox<Watch<M>>>>>,
+}
+
+impl<M: Mortal> Binding<M> {
+    /// Begins with `watch`.
+    pub(super) fn new(watch: Option<Pin<KBox<Watch<M>>>>) -> impl PinInit<Self> {
+        pin_init!(Self {
+            watch <- new_mutex!(watch, "quiesce_binding"),
+        })
+    }
+
+    /// BIND: makes the party the calling process's. `set` says so to the barrier.
+    pub(super) fn bind(
+        &self,
+        command: &Command,
+        mortal: M,
+        set: impl FnOnce(ARef<Pid>, bool) -> Result,
+    ) -> Result {
+        let args: uapi::quiesce_bind = command.read()?;
+        args::check_flags(args.flags, uapi::QUIESCE_BIND_PROCESS)?;
+        if args.reserved != 0 {
+            return Err(EINVAL);
+        }
+        let bound = args.flags & uapi::QUIESCE_BIND_PROCESS != 0;
+        let new = if bound {
+            Some(Watch::current(mortal)?)
+        } else {
+            None
+        };
+        let mut watch = self.watch.lock();
+        // Before the party is said to be another's, what would end it for the former goes.
+        let old = watch.take();
+        drop(old);
+        set(Pid::current(), bound)?;
+        *watch = new;
+        Ok(())
+    }
+
+    /// The process's death is no news any more.
+    pub(super) fn end(&self) {
+        let watch = self.watch.lock().take();
+        drop(watch);
     }
 }
