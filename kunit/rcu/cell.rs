@@ -50,6 +50,30 @@ mod tests {
     }
 
     #[test]
+    fn a_boxed_object_is_a_box_like_any() -> Result {
+        #[repr(align(64))]
+        struct Line(u8);
+
+        let mut sum = 0;
+        for flags in [GFP_KERNEL, GFP_ATOMIC, GFP_NOWAIT] {
+            let first = Object::new(1u32).boxed(flags)?;
+            let line = Object::new(Line(2)).boxed(flags)?;
+            // Dropped as a box, moved out of it, and retired.
+            let at = core::ptr::from_ref(&*line).addr();
+            sum += u32::from(line.0);
+            drop(line);
+            let cell = RcuCell::<_, Global>::new(first);
+            let old = cell.replace(Object::new(4).boxed(flags)?).synchronize()?;
+            sum += KBox::into_inner(old).into_inner();
+            cell.publish(Object::new(8).boxed(flags)?);
+            sum += rcu::global().run(|t| *cell.read(t));
+            assert_eq!(at % 64, 0);
+        }
+        assert_eq!(sum, 3 * (2 + 1 + 8));
+        Ok(())
+    }
+
+    #[test]
     fn optional_and_static() -> Result {
         let read = || rcu::global().run(|t| EMPTY.read(t).copied());
         let empty = read();

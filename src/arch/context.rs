@@ -24,7 +24,7 @@ pub(crate) fn in_nmi() -> bool {
                 options(nostack, preserves_flags, readonly),
             )
         }
-        count & helpers::QUIESCE_NMI_MASK as u32 != 0
+        count & helpers::QUIESCE_NMI_MASK != 0
     }
     #[cfg(not(quiesce_asm))]
     // SAFETY: No requirements.

@@ -196,20 +196,21 @@ impl<T> Guard<'_, T> {
         let begin = unsafe { bindings::quiesce_helper_spin_clock() };
         // SAFETY: By the type invariants the lock is held.
         let time = unsafe { *self.queue.spin.get() }.time(limit);
-        // INVARIANT: As above.
-        // SAFETY: By the type invariants the lock is held with `flags`. `changes` is written with
-        // the lock held, and by WRITE_ONCE().
-        if time != 0
-            && unsafe {
+        if time != 0 {
+            // INVARIANT: As above.
+            // SAFETY: By the type invariants the lock is held with `flags`. `changes` is written
+            // with the lock held, and by WRITE_ONCE().
+            let changed = unsafe {
                 bindings::quiesce_helper_queue_spin(
                     head,
                     &mut self.flags,
                     self.queue.changes.get(),
                     time,
                 )
+            };
+            if changed {
+                return Ok(());
             }
-        {
-            return Ok(());
         }
         // INVARIANT: As above.
         // SAFETY: As above.

@@ -63,8 +63,8 @@ pub(crate) fn run(name: &CStr) -> Result {
             global().barrier()
         }
         b"rcu-plain" => {
-            let cell = RcuCell::<_, Global>::new(KBox::new(Object::new(0u64), GFP_KERNEL)?);
-            cell.publish(KBox::new(Object::new(1), GFP_KERNEL)?);
+            let cell = RcuCell::<_, Global>::new(Object::new(0u64).boxed(GFP_KERNEL)?);
+            cell.publish(Object::new(1).boxed(GFP_KERNEL)?);
             global().synchronize_blocking()
         }
         b"flood" => rcu::flood(20000),
