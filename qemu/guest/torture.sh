@@ -128,6 +128,7 @@ for p in rundown seqlock rcu; do
 	begin $p
 	tap "$p" with_hotplug sh /torture-part.sh $p none $each
 	[ $p != rundown ] || tap "$p per CPU" with_hotplug sh /torture-part.sh $p percpu $each
+	[ $p != rundown ] || tap "$p of data" with_hotplug sh /torture-part.sh $p data $((each / 2))
 	# Of a twin at most a minute.
 	while IFS='|' read -r name command; do
 		case $command in *"sh /torture-part.sh $p "*) tap "${name% }" sh -c "$command" ;; esac
@@ -168,7 +169,8 @@ fi
 if wanted faults && [ -d /sys/kernel/debug/failslab ]; then
 	begin load_faults
 	tap "quiesce.ko unloads" rmmod quiesce
-	stride=$((20 / minutes + 1))
+	# All of them from ten minutes on.
+	stride=$((minutes < 10 ? 10 / minutes : 1))
 	tap "quiesce.ko loads, each allocation failing once" \
 		/tests/faults --stride $stride --module /modules/quiesce.ko
 	tap "quiesce.ko loads" insmod /modules/quiesce.ko

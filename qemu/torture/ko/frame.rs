@@ -303,8 +303,12 @@ fn timers<P: Part>(run: &Arc<Run<P>>) -> Result<KVec<Timer<impl Fn() + Send + Sy
 ///
 /// A twin's run ends as soon as it was noticed.
 pub(crate) fn run<P: Part>(how: &How<'_>, part: P) -> Result {
-    // Some names are of what is right: `percpu` another form, `control` what the twins break.
-    let twin = !matches!(how.twin.to_bytes(), b"none" | b"control" | b"percpu");
+    // Some names are of what is right: `percpu` and `data` other forms, `control` what the twins
+    // break.
+    let twin = !matches!(
+        how.twin.to_bytes(),
+        b"none" | b"control" | b"percpu" | b"data"
+    );
     let run = Arc::new(
         Run {
             part,

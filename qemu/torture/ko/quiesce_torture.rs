@@ -22,6 +22,7 @@ mod faults;
 mod frame;
 mod rcu;
 mod rundown;
+mod rundown_data;
 mod seqlock;
 #[path = "../../../kunit/support.rs"]
 mod support;

@@ -12,6 +12,7 @@ use crate::{
         Violation,
         Worker, //
     },
+    rundown_data,
     support, //
 };
 use core::pin::Pin;
@@ -382,6 +383,7 @@ pub(crate) fn run(how: &How<'_>) -> Result {
             let percpu = Boxed(KBox::pin_init(PerCpuRundownRef::new(), GFP_KERNEL)?);
             frame::run(how, Torture::new(percpu, 5000))
         }
+        b"data" => rundown_data::run(how),
         b"control" => frame::run(how, Torture::new(Counter::new(Broken::Nothing), 5000)),
         b"released-early" => frame::run(how, Torture::new(ReleasedEarly(RundownRef::new()), 5000)),
         b"not-waited" => frame::run(how, Torture::new(Counter::new(Broken::Wait), 500)),
