@@ -2,12 +2,19 @@
 
 //! N parties that arrive in phases.
 
+mod ends;
+mod view;
+
+pub use self::view::{
+    Events,
+    Member, //
+};
+
 use super::{
     cause::{
         Cause,
         End,
-        Pid,
-        Why, //
+        Pid, //
     },
     set::Set,
 };
@@ -79,42 +86,6 @@ impl Place {
     fn gone(&self) -> bool {
         self.left || self.ended
     }
-}
-
-/// The truth about one party.
-#[derive(Clone)]
-pub struct Member {
-    /// Nobody has the seat.
-    pub open: bool,
-    /// It has arrived in this phase.
-    pub arrived: bool,
-    /// It has given its seat up.
-    pub left: bool,
-    /// Its descriptor is closed everywhere, or its process is dead.
-    pub ended: bool,
-    /// It ends with its process.
-    pub bound: bool,
-    /// Tasks that sleep in a wait of it.
-    pub waiting: u32,
-    /// The phase of its last arrival.
-    pub last: u64,
-    /// Its process.
-    pub owner: Option<ARef<Pid>>,
-    /// How it ended.
-    pub end: End,
-}
-
-/// What `poll()` sees of one party.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Events {
-    /// The phase of its last arrival is over, and no wait has told it.
-    pub done: bool,
-    /// An arrival would succeed.
-    pub arrivable: bool,
-    /// The group is broken.
-    pub broken: bool,
-    /// The party has left or ended.
-    pub gone: bool,
 }
 
 /// N parties and their phases.
@@ -455,118 +426,6 @@ impl Group {
         }
     }
 
-    /// A wait that breaks on timeout has timed out. Returns whether that broke the group.
-    pub fn timeout(&mut self, seat: Seat) -> bool {
-        self.live(seat).is_ok() && self.break_by(Some(seat.number), End::new(Why::Timeout))
-    }
-
-    /// Breaks the group, on behalf of a party or of nobody. Returns whether it was not broken.
-    ///
-    /// # Errors
-    ///
-    /// `ENOTCONN` if the party has left or ended.
-    pub fn abort(&mut self, seat: Option<Seat>, end: End) -> Result<bool> {
-        if let Some(seat) = seat {
-            self.live(seat)?;
-        }
-        Ok(self.break_by(seat.map(Seat::party), end))
-    }
-
-    /// Gives the seat up; an arrival stands. Returns whether others have something to look at.
-    ///
-    /// # Errors
-    ///
-    /// `ENOTCONN` if the party has left or ended.
-    pub fn leave(&mut self, seat: Seat) -> Result<bool> {
-        self.live(seat)?.left = true;
-        if self.arrived.contains(seat.number) && self.broken.is_none() {
-            self.leaving.insert(seat.number);
-            return Ok(true);
-        }
-        self.vacate(seat.number);
-        self.settle();
-        Ok(true)
-    }
-
-    /// Notes who closed a copy of the party's descriptor, in case it was the last.
-    pub fn closing(&mut self, seat: Seat, end: End) {
-        if let Ok(place) = self.live(seat) {
-            place.end = end;
-        }
-    }
-
-    /// Ends the party, as `end` says or else as [`Group::closing`] noted last. Returns whether it
-    /// had neither left nor ended before.
-    pub fn end(&mut self, seat: Seat, end: Option<End>) -> bool {
-        let Ok(place) = self.live(seat) else {
-            return false;
-        };
-        place.ended = true;
-        match end {
-            Some(end) => place.end = end,
-            None if place.end.why == Why::Nothing => place.end.why = Why::Close,
-            None => (),
-        }
-        let end = place.end.clone();
-
-        let number = seat.number;
-        if self.broken.is_some() || self.arrived.contains(number) {
-            self.dead.insert(number);
-        } else if self.shrink {
-            self.vacate(number);
-            self.settle();
-        } else {
-            self.dead.insert(number);
-            self.break_by(Some(number), end);
-        }
-        true
-    }
-
-    /// Nobody can join any more: the open seats end. Returns whether there were any.
-    pub fn close(&mut self, closer: Option<ARef<Pid>>) -> bool {
-        if self.broken.is_some() || self.open.is_empty() {
-            return false;
-        }
-        if self.shrink {
-            while let Some(n) = self.open.pop() {
-                self.vacate(n);
-            }
-            self.settle();
-            true
-        } else {
-            self.break_by(
-                None,
-                End {
-                    why: Why::Unclaimed,
-                    pid: closer,
-                },
-            )
-        }
-    }
-
-    /// Starts a new phase, mends the group and opens the seats of ended parties. Returns the new
-    /// phase.
-    pub fn reset(&mut self) -> u64 {
-        self.void = self.phase;
-        // INVARIANT: As in `complete`; what is dead is open or gone below.
-        self.phase = self.phase.wrapping_add(1);
-        self.arrived = Set::EMPTY;
-        self.count = 0;
-        while let Some(n) = self.leaving.pop() {
-            self.vacate(n);
-        }
-        while let Some(n) = self.dead.pop() {
-            if self.shrink {
-                self.vacate(n);
-            } else {
-                self.places[n as usize] = Place::default();
-                self.open.insert(n);
-            }
-        }
-        self.broken = None;
-        self.phase
-    }
-
     /// Says whose the party is, and whether it ends with that process.
     ///
     /// # Errors
@@ -577,74 +436,5 @@ impl Group {
         place.owner = Some(owner);
         place.bound = bound;
         Ok(())
-    }
-
-    /// The events of `poll()` for the party.
-    pub fn events(&mut self, seat: Seat) -> Events {
-        let (phase, broken) = (self.phase, self.broken.is_some());
-        let arrived = self.arrived.contains(seat.number);
-        let (done, gone) = match self.place(seat) {
-            Some(place) => (
-                place.last != 0 && place.last < phase && place.told < place.last,
-                place.gone(),
-            ),
-            None => (false, true),
-        };
-        Events {
-            done: done && !gone,
-            arrivable: !gone && !broken && !arrived,
-            broken,
-            gone,
-        }
-    }
-
-    /// The party that the caller holds, even if it has left or ended.
-    pub fn own(&self, seat: Seat) -> Member {
-        match self.places.get(seat.number as usize) {
-            Some(place) if place.tenancy == seat.tenancy => self.describe(seat.number, place),
-            // The seat is another's by now.
-            _ => Member {
-                open: false,
-                arrived: false,
-                left: true,
-                ended: false,
-                bound: false,
-                waiting: 0,
-                last: 0,
-                owner: None,
-                end: End::default(),
-            },
-        }
-    }
-
-    /// The party of seat `number`, or the last one that had it.
-    ///
-    /// # Errors
-    ///
-    /// `ESRCH` if there is no such seat and no party was ever there.
-    pub fn member(&self, number: u32) -> Result<Member> {
-        let place = self.places.get(number as usize).ok_or(ESRCH)?;
-        if place.tenancy == 0 && !self.seats.contains(number) {
-            return Err(ESRCH);
-        }
-        Ok(self.describe(number, place))
-    }
-
-    fn describe(&self, number: u32, place: &Place) -> Member {
-        Member {
-            open: self.open.contains(number),
-            arrived: self.arrived.contains(number),
-            left: place.left,
-            ended: place.ended,
-            bound: place.bound,
-            waiting: place.waiting,
-            last: place.last,
-            owner: place.owner.clone(),
-            end: if place.ended {
-                place.end.clone()
-            } else {
-                End::default()
-            },
-        }
     }
 }
