@@ -141,7 +141,8 @@ impl<T> Guard<'_, T> {
     /// is called before and after each sleep, with `true` and `false`. The lock is held on
     /// return.
     ///
-    /// Process context; the caller holds no other lock. The wait is interruptible.
+    /// Process context; the caller holds no other lock. The wait is interruptible. Before it sleeps
+    /// it looks for a while, if nothing else wants the CPU: see [`spin`](super::spin).
     ///
     /// # Errors
     ///
@@ -165,7 +166,7 @@ impl<T> Guard<'_, T> {
         }
     }
 
-    /// Waits for a wake-up, but not longer than until `deadline`.
+    /// Waits for a wake-up, looking or asleep, but not longer than until `deadline`.
     fn sleep(&mut self, deadline: Deadline) -> Result {
         let (mut ns, clock) = match deadline {
             Deadline::Now => return Err(ETIMEDOUT),
