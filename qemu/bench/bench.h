@@ -91,4 +91,7 @@ void size_peer_rundown_percpu_release(struct percpu_ref *ref);
 u64 size_peer_rcu_read(struct node __rcu **p);
 u64 size_peer_srcu_read(struct srcu_struct *ssp, struct node __rcu **p);
 
+extern char sizeof_peer_rundown[], sizeof_peer_rundown_percpu[], sizeof_peer_seqlock[];
+extern char sizeof_peer_rcu_cell[], sizeof_peer_rcu_object[];
+
 #endif /* _QUIESCE_BENCH_H */

@@ -165,6 +165,17 @@ def symbols(path):
     return out
 
 
+def sizes(paths):
+    """Object -> bytes of one, ours and C's."""
+    out = {}
+    for path in paths:
+        for line in run("llvm-nm", "--defined-only", "--print-size", path).splitlines():
+            m = re.match(r"\S+ (\S+) \S sizeof_(ours|peer)_(\w+)$", line)
+            if m:
+                out.setdefault(m.group(3), {})[m.group(2)] = int(m.group(1), 16)
+    return out
+
+
 def text_by_part(path):
     """Bytes of .text of each part of the crate."""
     syms = symbols(path)
@@ -216,6 +227,7 @@ def measure(folder):
             }
             for path, via in PATHS.items()
         },
+        "sizes": sizes(objects(folder)),
         "text": text_by_part(crate),
         "module": sections(os.path.join(folder, "quiesce.o")),
         "longest": longest_symbol(crate)[0],
@@ -246,6 +258,13 @@ def table(kernels):
                 verdict = (verdict + "; " if verdict else "") + "a call more on " + n
         missed += bool(verdict)
         print(line + "  " + (verdict or "no more than C"))
+    print(f"\n{'bytes of one, ours / C':26}" + "".join(f"{n:>22}" for n in names))
+    for what in kernels[names[0]]["sizes"]:
+        line = f"{what:26}"
+        for n in names:
+            one = kernels[n]["sizes"].get(what, {})
+            line += f"{str(one.get('ours', '-')) + ' / ' + str(one.get('peer', '-')):>22}"
+        print(line)
     print(f"\n{'bytes of .text':26}" + "".join(f"{n:>22}" for n in names))
     for part in ("rundown", "seqlock", "rcu", "barrier", "device", "arch", "rest"):
         print(f"{part:26}" + "".join(f"{kernels[n]['text'].get(part, 0):>22}" for n in names))

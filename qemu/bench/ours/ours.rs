@@ -10,6 +10,17 @@ use kernel::{
     ffi::c_int,
     prelude::KBox, //
 };
+use quiesce::{
+    rcu::{
+        Object,
+        RcuCell, //
+    },
+    rundown::{
+        PerCpuRundownRef,
+        RundownRef, //
+    },
+    seqlock::SeqLock, //
+};
 
 mod rcu;
 mod rundown;
@@ -42,16 +53,31 @@ extern "C" fn bench_ours_settle() {
     rcu::settle();
 }
 
-/// The size of an object, in the order of `frame.c`.
-#[no_mangle]
-extern "C" fn bench_ours_size(which: u32) -> u64 {
-    let size = match which {
-        0 => size_of::<quiesce::rundown::RundownRef>(),
-        1 => size_of::<quiesce::rundown::PerCpuRundownRef>(),
-        2 => size_of::<quiesce::seqlock::SeqLock<seqlock::Payload>>(),
-        3 => size_of::<quiesce::rcu::RcuCell<KBox<quiesce::rcu::Object<[u64; 3]>>>>(),
-        4 => size_of::<quiesce::rcu::Object<[u64; 3]>>(),
-        _ => 0,
+macro_rules! sizes {
+    ($($which:literal $name:ident: $type:ty,)*) => {
+        /// The size of an object, in the order of `frame.c`.
+        #[no_mangle]
+        extern "C" fn bench_ours_size(which: u32) -> u64 {
+            let size = match which {
+                $($which => size_of::<$type>(),)*
+                _ => 0,
+            };
+            size as u64
+        }
+
+        $(
+            /// As large as such an object, for who reads the object file.
+            #[no_mangle]
+            #[allow(non_upper_case_globals)]
+            static $name: [u8; size_of::<$type>()] = [0; size_of::<$type>()];
+        )*
     };
-    size as u64
+}
+
+sizes! {
+    0 sizeof_ours_rundown: RundownRef,
+    1 sizeof_ours_rundown_percpu: PerCpuRundownRef,
+    2 sizeof_ours_seqlock: SeqLock<seqlock::Payload>,
+    3 sizeof_ours_rcu_cell: RcuCell<KBox<Object<[u64; 3]>>>,
+    4 sizeof_ours_rcu_object: Object<[u64; 3]>,
 }
