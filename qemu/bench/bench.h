@@ -53,7 +53,10 @@ void bench_ours_settle(void);
 /* Where results go, so that no compiler leaves out what makes them. */
 extern u64 bench_sink;
 
-/* Memory in use, in kB; for the peak of a flood of deferred frees. */
+/*
+ * Memory of slabs, in kB; for the peak of a flood of deferred frees. Free pages
+ * would not do: the CPUs keep some for themselves.
+ */
 u64 bench_used_kb(void);
 
 /* Lets others run. */

@@ -17,6 +17,7 @@
 #include <linux/sched.h>
 #include <linux/seq_file.h>
 #include <linux/seqlock.h>
+#include <linux/vmstat.h>
 
 #include "bench.h"
 
@@ -114,10 +115,7 @@ struct worker {
 
 u64 bench_used_kb(void)
 {
-	struct sysinfo i;
-
-	si_meminfo(&i);
-	return (i.totalram - i.freeram) << (PAGE_SHIFT - 10);
+	return global_node_page_state_pages(NR_SLAB_UNRECLAIMABLE_B) << (PAGE_SHIFT - 10);
 }
 
 void bench_breathe(void)

@@ -121,8 +121,9 @@ def summary(name, timed, counted):
     if re.fullmatch(TIMED, name.split("@")[0]):
         row["instructions"] = None
     if aim is not None:
-        row["by"] = "instructions" if row["instructions"] else "time"
-        judged = row[row["by"]]
+        by = "instructions" if row["instructions"] else "time"
+        judged = row[by]
+        row["by"] = "memory" if name.endswith(" memory") else by
         row["verdict"] = "met" if judged["ratio"] <= aim * (1 + RESOLUTION) else "missed"
     return row
 

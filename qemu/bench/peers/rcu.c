@@ -29,6 +29,19 @@ void bench_peers_rcu_exit(void)
 	kfree(rcu_dereference_protected(counted_node, true));
 }
 
+/* Gives back what slabs keep, so that the memory of the next run is its own. */
+static void shrink(void)
+{
+	struct kmem_cache *cache;
+	int type;
+
+	for (type = 0; type < NR_KMALLOC_TYPES; type++) {
+		cache = kmalloc_caches[type][kmalloc_index(sizeof(struct node))];
+		if (cache)
+			kmem_cache_shrink(cache);
+	}
+}
+
 void bench_peers_settle(void)
 {
 	struct kmem_cache *cache;
@@ -40,6 +53,7 @@ void bench_peers_settle(void)
 	 */
 	cache = kmem_cache_create("quiesce_bench", sizeof(struct node), 0, SLAB_NO_MERGE, NULL);
 	kmem_cache_destroy(cache);
+	shrink();
 }
 
 noinline notrace u64 size_peer_rcu_read(struct node __rcu **p)
