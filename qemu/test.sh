@@ -54,8 +54,13 @@ plan() {
 	steps "$stage" quiesce_unload unload.steps
 }
 
-# steps STAGE SUITE FILE: a suite whose tests are shell commands, one a line.
+# steps STAGE SUITE FILE: a suite whose tests are shell commands, one a line. They find
+# the programs in /tests that they name.
 steps() {
+	local program
+	while read -r program; do
+		cp "$BUILD"/user/qemu/*/"$program" "$1/tests/"
+	done < <(sed -n '/^#/!p' "$QEMU_DIR/tests/$3" | grep -o '/tests/[a-z_0-9]*' | sort -u | sed 's|.*/||')
 	sed -n '/^#/d; s/ *| */|/p' "$QEMU_DIR/tests/$3" >"$1/$3"
 	printf 'steps %s %s\n' "$2" "$3" >>"$1/plan"
 	echo "$2"
