@@ -7,7 +7,7 @@ use crate::bindings as helpers;
 /// Whether this is an NMI; C's `in_nmi()`.
 #[inline(always)]
 pub(crate) fn in_nmi() -> bool {
-    #[cfg(quiesce_asm)]
+    #[cfg(all(quiesce_asm, CONFIG_SMP))]
     {
         extern "C" {
             /// The CPU's own.
@@ -26,7 +26,8 @@ pub(crate) fn in_nmi() -> bool {
         }
         count & helpers::QUIESCE_NMI_MASK != 0
     }
-    #[cfg(not(quiesce_asm))]
+    // Without SMP there is nothing behind GS.
+    #[cfg(not(all(quiesce_asm, CONFIG_SMP)))]
     // SAFETY: No requirements.
     unsafe {
         helpers::quiesce_helper_in_nmi()
