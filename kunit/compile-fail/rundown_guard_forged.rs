@@ -10,6 +10,7 @@ use quiesce::rundown::{RundownGuard, RundownRef};
 pub fn f(users: &RundownRef) {
     #[cfg(not(fixed))]
     {
+        // SAFETY: There is none, which is why this must not compile.
         unsafe { users.release_one() };
         let _ = RundownGuard::<RundownRef>::from_acquired;
     }

@@ -94,7 +94,12 @@ void size_peer_rundown_percpu_release(struct percpu_ref *ref);
 u64 size_peer_rcu_read(struct node __rcu **p);
 u64 size_peer_srcu_read(struct srcu_struct *ssp, struct node __rcu **p);
 
-extern char sizeof_peer_rundown[], sizeof_peer_rundown_percpu[], sizeof_peer_seqlock[];
-extern char sizeof_peer_rcu_cell[], sizeof_peer_rcu_object[];
+/* As large as the peers' objects. */
+extern char sizeof_peer_rundown[sizeof(atomic_long_t)];
+/* Without the counts of the CPUs, as ours. */
+extern char sizeof_peer_rundown_percpu[sizeof(struct percpu_ref) + sizeof(struct percpu_ref_data)];
+extern char sizeof_peer_seqlock[sizeof(struct locked)];
+extern char sizeof_peer_rcu_cell[sizeof(void *)];
+extern char sizeof_peer_rcu_object[sizeof(struct node)];
 
 #endif /* _QUIESCE_BENCH_H */

@@ -270,12 +270,14 @@ static int sizes_show(struct seq_file *m, void *unused)
 		const char *name;
 		u64 peer;
 	} sizes[] = {
-		{ "rundown word (peer: atomic_long_t)", sizeof(atomic_long_t) },
+		{ "rundown word (peer: atomic_long_t)", sizeof(sizeof_peer_rundown) },
 		{ "rundown per CPU, without the counts (peer: percpu_ref and its data)",
-		  sizeof(struct percpu_ref) + sizeof(struct percpu_ref_data) },
-		{ "seqlock of 24 bytes (peer: seqlock_t and the data)", sizeof(struct locked) },
-		{ "rcu cell (peer: a pointer)", sizeof(void *) },
-		{ "retirable box of 24 bytes (peer: rcu_head and the data)", sizeof(struct node) },
+		  sizeof(sizeof_peer_rundown_percpu) },
+		{ "seqlock of 24 bytes (peer: seqlock_t and the data)",
+		  sizeof(sizeof_peer_seqlock) },
+		{ "rcu cell (peer: a pointer)", sizeof(sizeof_peer_rcu_cell) },
+		{ "retirable box of 24 bytes (peer: rcu_head and the data)",
+		  sizeof(sizeof_peer_rcu_object) },
 	};
 	int i;
 

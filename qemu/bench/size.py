@@ -33,6 +33,7 @@ PATHS = {
     "rundown_percpu_acquire": [PERCPU],
     "rundown_percpu_release": [PERCPU],
     "rcu_read": [],
+    "srcu_read": [],
 }
 
 # objdump gives these a line of their own.

@@ -179,8 +179,8 @@ impl<T: AtomicDrop> Object<T, InSoftirq> {
 impl<T, C: DropContext> Object<T, C> {
     /// Allocates a box and moves the object there.
     ///
-    /// The same as [`KBox::new`], which allocates by way of `krealloc()` and so takes half as long
-    /// again; with flags other than [`GFP_KERNEL`] and [`GFP_ATOMIC`] it is that.
+    /// The same as [`KBox::new`] without its detour by `krealloc()`; with flags other than
+    /// [`GFP_KERNEL`] and [`GFP_ATOMIC`] it is that.
     ///
     /// # Errors
     ///

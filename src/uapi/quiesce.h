@@ -410,7 +410,7 @@ struct quiesce_abort {
  * @parties:    [out] seats in this phase, 2 for a pair
  * @arrived:    [out] group: how many of them have arrived
  * @open:       [out] group: how many are open
- * @waiting:    [out] tasks that wait on this barrier
+ * @waiting:    [out] tasks in a wait on this barrier
  * @late_words: [in/out] how many __u64 @late has room for; written back as how
  *              many the whole bitmap needs
  * @late:       [in] 0, or a pointer to a bitmap: bit n is set if party n is
@@ -453,7 +453,7 @@ struct quiesce_status {
  * @state:   [out] QUIESCE_STATE_*
  * @pid:     [out] its process: who made it, or was bound to it last; in the pid
  *           namespace of the reader; 0 where not visible or nobody's
- * @waiting: [out] tasks that wait for this party
+ * @waiting: [out] tasks in a wait of this party
  * @count:   [out] pair: places it made in all; group: the phase of its last
  *           arrival, 0 before the first
  * @cause:   [out] how it ended or aborted

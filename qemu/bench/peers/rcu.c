@@ -95,17 +95,26 @@ u64 bench_peer_srcu_read(u64 n, unsigned int arg)
 	return 0;
 }
 
+static __always_inline struct node *node_alloc(u64 n)
+{
+	struct node *node = kmalloc_obj(*node);
+
+	if (node) {
+		node->a[0] = n;
+		node->a[1] = 0;
+		node->a[2] = 0;
+	}
+	return node;
+}
+
 u64 bench_peer_rcu_alloc(u64 n, unsigned int arg)
 {
 	struct node *node;
 
 	while (n--) {
-		node = kmalloc_obj(*node);
+		node = node_alloc(n);
 		if (!node)
 			break;
-		node->a[0] = n;
-		node->a[1] = 0;
-		node->a[2] = 0;
 		barrier_data(node);
 		kfree(node);
 	}
@@ -121,12 +130,9 @@ static u64 flood(u64 n, void (*publish)(struct node *node))
 	struct node *node;
 
 	while (n--) {
-		node = kmalloc_obj(*node);
+		node = node_alloc(n);
 		if (!node)
 			break;
-		node->a[0] = n;
-		node->a[1] = 0;
-		node->a[2] = 0;
 		publish(node);
 		if (n % LOOK == 0) {
 			peak = max(peak, bench_used_kb());

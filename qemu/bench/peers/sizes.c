@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
-/* As large as the peers' objects, for who reads the object file. */
+/* The sizes that bench.h says, for who reads the object file. */
 #include "../bench.h"
 
-char sizeof_peer_rundown[sizeof(atomic_long_t)];
-/* Without the counts of the CPUs, as ours. */
-char sizeof_peer_rundown_percpu[sizeof(struct percpu_ref) + sizeof(struct percpu_ref_data)];
-char sizeof_peer_seqlock[sizeof(struct locked)];
-char sizeof_peer_rcu_cell[sizeof(void *)];
-char sizeof_peer_rcu_object[sizeof(struct node)];
+typeof(sizeof_peer_rundown) sizeof_peer_rundown;
+typeof(sizeof_peer_rundown_percpu) sizeof_peer_rundown_percpu;
+typeof(sizeof_peer_seqlock) sizeof_peer_seqlock;
+typeof(sizeof_peer_rcu_cell) sizeof_peer_rcu_cell;
+typeof(sizeof_peer_rcu_object) sizeof_peer_rcu_object;
