@@ -44,7 +44,7 @@ try_bootstrap() {
 PACKAGES=make,clang,lld,llvm,libclang-dev,rustc,rust-src,rustfmt,rust-clippy,bindgen,\
 flex,bison,bc,libelf-dev,libssl-dev,libdw-dev,python3,xz-utils,zstd,cpio,kmod,rsync,perl,dwarves,git,\
 gcc-14,gcc,libc6-dev,libc6-dev-i386,gcc-14-multilib,lib32gcc-14-dev,pkgconf,liburing-dev,qemu-system-x86,seabios,busybox-static,\
-shellcheck,codespell,strace,mandoc,diffutils,patch,procps
+shellcheck,codespell,strace,mandoc,diffutils,patch,procps,g++,g++-multilib,musl-tools,cargo
 
 # Runs on the host with the tree as $1, after the packages were installed.
 # shellcheck disable=SC2016 # expanded by mmdebstrap's shell
@@ -101,7 +101,7 @@ KERNELS_END"
 }
 
 if [ "${BASH_SOURCE[0]}" = "$0" ]; then
-	ROOT=$CACHE/root-$(key "$QEMU_DIR/buildroot.sh")
+	ROOT=$CACHE/root-$(key "$PACKAGES" "$HOOK" "$KERNELS")
 	if [ ! -e "$ROOT/.done" ]; then
 		need_host
 		once "$ROOT" step "Making the build root (Debian trixie; 3 GB, about 2 minutes)" make_root ||
