@@ -30,6 +30,8 @@ profile stock          debian cloud-amd64          -- "Debian's kernel, PREEMPT_
 profile stock-rt       debian rt-amd64             -- "Debian's kernel, PREEMPT_RT, built by gcc"
 profile lockdep        own    base lockdep         -- "lockdep, PROVE_RCU, DEBUG_OBJECTS, SLUB_TINY, Rust debug assertions, KUnit"
 profile kasan-rt       own    base kasan-rt        -- "PREEMPT_RT, KASAN, kmemleak, UBSAN, failslab, KUnit"
+profile up             own    base up              -- "no SMP: spin locks exclude nobody, preemptible RCU"
+profile tiny           own    base up tiny-rcu     -- "no SMP and no preemptible RCU: TINY_RCU, TINY_SRCU"
 profile inline-helpers own    base inline-helpers  -- "RUST_INLINE_HELPERS, KUnit; for measuring"
 
 # The profiles that `make test` runs when none is named.
