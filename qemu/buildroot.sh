@@ -14,11 +14,11 @@
 # Release file is a warning; signatures are verified always.
 bootstrap() {
 	local root=$1 suite=$2 packages=$3 hook=$4
-	try_bootstrap "$@" && return 0
+	! strict try_bootstrap "$@" || return 0
 	if grep -q 'Release file.*expired\|is not valid yet\|Valid-Until' "$CACHE/logs/bootstrap-$suite.err"; then
 		say "quiesce: warning: the archive's Release file for $suite has expired; going on with it (signatures are still verified)"
 		ns rm -rf "$root"
-		try_bootstrap "$@" --aptopt='Acquire::Check-Valid-Until "false"'
+		strict try_bootstrap "$@" --aptopt='Acquire::Check-Valid-Until "false"'
 		return
 	fi
 	return 1

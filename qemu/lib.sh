@@ -6,6 +6,11 @@
 # build root. Sourced, never run.
 
 set -euo pipefail
+shopt -s inherit_errexit
+
+# An ordinary user's PATH has no chroot, and cron's no HOME.
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+: "${HOME:=$(cd ~ && pwd)}"
 
 # Exit codes, the same in every script and in the judge.
 # shellcheck disable=SC2034 # all of these are for the scripts that source this
@@ -34,6 +39,32 @@ die() {
 	exit "$EX_ENV"
 }
 
+# Kbuild takes a blank for the end of a path.
+for dir in "$TOP" "$CACHE"; do
+	[[ $dir != *[[:space:]]* ]] || die "'$dir' has a space in it, and the kernel's build system cannot build there"
+done
+unset dir
+
+# strict COMMAND...: runs a shell function as a script of its own. Wherever the caller
+# tests the result, by || or if, bash ignores set -e all the way down, in subshells
+# too: a function that fails in the middle would go on. Its variables are copies.
+strict() {
+	local name state
+	if [ "$(type -t "$1")" != function ]; then
+		"$@"
+		return
+	fi
+	state=$(declare -f)
+	for name in $(compgen -v); do
+		case $name in
+		BASH* | COMP_* | EPOCH* | FUNCNAME | DIRSTACK | GROUPS | HISTCMD | LINENO | OPT* | PIPESTATUS | *RANDOM | SECONDS | _ | name | state) continue ;;
+		esac
+		# What is exported the process has, what is readonly it has or may not set.
+		[[ ${!name@a} == *[rx]* ]] || state+=$'\n'$(declare -p "$name" 2>/dev/null)
+	done
+	bash -euo pipefail -O inherit_errexit -c "$state"$'\n"$@"' "$0" "$@"
+}
+
 # step "what" command...: runs a long command with its output in a log, shows a
 # line that counts the seconds on a terminal, and the log's end if it fails.
 step() {
@@ -43,7 +74,7 @@ step() {
 	log=$BUILD/logs/$(printf '%s' "$what" | tr -cs 'A-Za-z0-9.+-' _).log
 	begin=$(date +%s)
 	printf '[%5s] %s ...' "$(stamp)" "$what" >&2
-	"$@" >"$log" 2>&1 </dev/null &
+	strict "$@" >"$log" 2>&1 </dev/null &
 	local pid=$!
 	while kill -0 $pid 2>/dev/null; do
 		if [ -t 2 ]; then
@@ -70,7 +101,7 @@ key() {
 	done | sha256sum | cut -c1-12
 }
 
-# once DIR MAKER [ARG...]: makes DIR by calling MAKER DIR ARG..., once. DIR counts
+# once DIR MAKER [ARG...]: makes DIR by calling MAKER ARG... DIR, once. DIR counts
 # only when its stamp was written, which is the last thing that happens; what an
 # interrupted run left is thrown away. Two runs at a time do not meet.
 once() {
@@ -82,9 +113,17 @@ once() {
 		flock 9
 		[ -e "$dir/.done" ] && exit 0
 		if [ -e "$dir" ]; then ns rm -rf "$dir"; fi
-		"$@" "$dir" || exit
+		strict "$@" "$dir" || exit
 		: >"$dir/.done"
 	) 9>"$dir.lock"
+}
+
+# in_table PROFILE STATUS: a status without a line in the table that explains it, which
+# the harness itself then owes, is a failure of its own.
+in_table() {
+	[ "$2" != 0 ] || return 0
+	awk -v p="$1" '$1 == p && $4 { found = 1 } END { exit !found }' "$TABLE" ||
+		echo "$1 (harness) 0 1 0 -" >>"$TABLE"
 }
 
 # ns COMMAND...: runs it as root of a mount namespace; without root, of a user
@@ -104,6 +143,7 @@ in_root() {
 	shift
 	# shellcheck disable=SC2016 # expanded by the inner shell
 	ns bash -c '
+		set -e
 		root=$1 cache=$2 top=$3 dir=$4; shift 4
 		mount --rbind /proc "$root/proc"
 		mount --rbind /dev "$root/dev"

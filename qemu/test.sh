@@ -90,7 +90,7 @@ run_profile() {
 		say "quiesce: QEMU ended with status $?"
 	judge --profile "$profile" --console "$BUILD/$profile/console.log" \
 		--results "$BUILD/$profile/results.log" --expect "$expect" --table "$TABLE" || rc=$?
-	if [ $rc = "$EX_CRASH" ]; then
+	if [ "$rc" = "$EX_CRASH" ]; then
 		say "--- the end of $BUILD/$profile/console.log:"
 		tail -n 60 "$BUILD/$profile/console.log" >&2
 	fi
@@ -100,7 +100,7 @@ run_profile() {
 		host "$name" "$BUILD/$profile/$name.tap" "$profile" || r=$?
 		[ "$r" -le "$rc" ] || rc=$r
 	done < <(suites splats)
-	return $rc
+	return "$rc"
 }
 
 splats_to() {
@@ -148,7 +148,7 @@ host() {
 	} >"$file.framed"
 	judge --profile "${3:-host}" --console /dev/null --results "$file.framed" \
 		--expect "$suite" --table "$TABLE" || rc=$?
-	return $rc
+	return "$rc"
 }
 
 # run_host: the suites that need no guest.
@@ -171,12 +171,14 @@ status=0
 for p in ${PROFILE:-$DEFAULT_PROFILES}; do need_profile "$p"; done
 for p in ${PROFILE:-$DEFAULT_PROFILES}; do
 	rc=0
-	run_profile "$p" || rc=$?
+	strict run_profile "$p" || rc=$?
+	in_table "$p" $rc
 	[ $rc != "$EX_ENV" ] || exit "$EX_ENV"
 	[ $rc -le $status ] || status=$rc
 done
 rc=0
-run_host || rc=$?
+strict run_host || rc=$?
+in_table host $rc
 [ $rc -le $status ] || status=$rc
 
 echo

@@ -22,11 +22,11 @@ mkdir -p "$BUILD"
 expected() {
 	local p
 	for p in rundown seqlock rcu device faults unload; do
-		[ "$PART" = all ] || [ "$PART" = $p ] || continue
+		[ "$PART" = all ] || [ "$PART" = "$p" ] || continue
 		case $p in
 		device) echo quiesce_torture_fuzz quiesce_torture_fuzz_32 ;;
 		faults) [ "${PROFILE_KIND[$1]}" != own ] || echo quiesce_torture_faults quiesce_torture_load_faults ;;
-		*) echo quiesce_torture_$p ;;
+		*) echo "quiesce_torture_$p" ;;
 		esac
 	done
 	echo quiesce_torture_end
@@ -50,9 +50,9 @@ run_profile() {
 		say "quiesce: QEMU ended with status $?"
 	in_root "$ROOT" python3 "$QEMU_DIR/judge.py" --profile "$profile" --console "$dir/console.log" \
 		--results "$dir/results.log" --expect "$(expected "$profile" | tr '\n' ' ')" --table "$TABLE" || rc=$?
-	[ $rc != "$EX_CRASH" ] || tail -n 60 "$dir/console.log" >&2
+	[ "$rc" != "$EX_CRASH" ] || tail -n 60 "$dir/console.log" >&2
 	figures "$profile" "$dir/results.log"
-	return $rc
+	return "$rc"
 }
 
 # figures PROFILE RESULTS: what was done, in one table.
@@ -96,7 +96,8 @@ status=0
 for p in ${PROFILE:-lockdep kasan-rt}; do need_profile "$p"; done
 for p in ${PROFILE:-lockdep kasan-rt}; do
 	rc=0
-	run_profile "$p" || rc=$?
+	strict run_profile "$p" || rc=$?
+	in_table "$p" $rc
 	[ $rc != "$EX_ENV" ] || exit "$EX_ENV"
 	[ $rc -le $status ] || status=$rc
 done
