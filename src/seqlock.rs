@@ -79,29 +79,31 @@ use kernel::{
     sync::LockClassKey, //
 };
 
+mod backend;
 mod context;
 mod count;
 mod data;
 mod exclusive;
 mod fixed;
-mod kind;
 mod latch;
 mod mode;
 mod read;
 mod sequence;
+mod spinlock;
+mod tokens;
 mod write;
 
+pub use backend::{
+    Kind,
+    Raw,
+    Spin, //
+};
 pub use context::{
-    bh_disable,
-    preempt_disable,
     AtLeast,
     Bh,
-    BhDisabled,
     Context,
     Irq,
-    Preempt,
-    PreemptDisabled,
-    Token, //
+    Preempt, //
 };
 pub use count::SeqCount;
 pub use data::{
@@ -109,11 +111,6 @@ pub use data::{
     SeqData, //
 };
 pub use exclusive::ExclusiveGuard;
-pub use kind::{
-    Kind,
-    Raw,
-    Spin, //
-};
 pub use latch::Latch;
 pub use mode::{
     AnyGuard,
@@ -134,6 +131,13 @@ pub use read::{
     ReadSection,
     Retry,
     Unvalidated, //
+};
+pub use tokens::{
+    bh_disable,
+    preempt_disable,
+    BhDisabled,
+    PreemptDisabled,
+    Token, //
 };
 pub use write::WriteGuard;
 

@@ -28,22 +28,15 @@ use kernel::types::NotThreadSafe;
 
 use crate::bindings as helpers;
 
-mod lock;
-mod token;
-
-pub(super) use lock::{
-    BhState,
-    Lock, //
-};
-pub use token::{
-    bh_disable,
-    preempt_disable,
-    BhDisabled,
-    PreemptDisabled,
-    Token, //
+use super::{
+    spinlock::{
+        BhState,
+        Lock, //
+    },
+    tokens::preempt_disable, //
 };
 
-mod sealed {
+pub(super) mod sealed {
     pub trait Sealed {}
 }
 use sealed::Sealed;

@@ -20,8 +20,8 @@ use kernel::{
 };
 
 use super::{
+    backend::RawSeqlock,
     data::WordCell,
-    kind::RawSeqlock,
     Body,
     Context,
     Raw,

@@ -16,10 +16,10 @@ use kernel::{
 };
 
 use super::{
+    backend::RawSeqlock,
     context::Held,
     data::WordCell,
     fixed,
-    kind::RawSeqlock,
     sequence,
     Irq,
     Kind,

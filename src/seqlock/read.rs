@@ -12,9 +12,9 @@ use kernel::{
 };
 
 use super::{
-    context::Lock,
     data::Words,
     sequence,
+    spinlock::Lock,
     Body,
     Context,
     Field,

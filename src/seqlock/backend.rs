@@ -9,7 +9,10 @@ use kernel::{
     ffi::c_char, //
 };
 
-use super::{context::Lock, sequence};
+use super::{
+    sequence,
+    spinlock::Lock, //
+};
 use crate::bindings as helpers;
 
 mod sealed {

@@ -4,7 +4,7 @@
 
 use kernel::bindings;
 
-use super::sealed::Sealed;
+use super::context::sealed::Sealed;
 use crate::bindings as helpers;
 
 /// Whether bottom halves were disabled; see the module's text on PREEMPT_RT.

@@ -9,13 +9,13 @@ use kernel::{
 };
 
 use super::{
-    lock::{
+    context::sealed::Sealed,
+    spinlock::{
         disable_bh,
-        enable_bh, //
+        enable_bh,
+        BhState, //
     },
-    sealed::Sealed,
     Bh,
-    BhState,
     Context,
     Irq,
     Preempt, //
