@@ -1,0 +1,189 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# install.sh: installs the packages of `make deb` as a user would, in a Debian system
+# with the stock kernel, and boots that system with systemd. Prints KTAP on standard
+# output and ends with 'N passed, M failed' on standard error.
+#
+# apt and DKMS run in the system's tree on this machine's processor; what needs a
+# kernel runs in QEMU.
+
+. "$(dirname "$0")/buildroot.sh"
+QEMU_ROOT=$("$QEMU_DIR/buildroot.sh")
+DEBROOT=$("$QEMU_DIR/deb.sh" --root)
+RELEASE=$(cat "$QEMU_ROOT/srv/cloud-amd64/release")
+VERSION=$(cat "$QEMU_ROOT/srv/version")
+SECOND=$(cat "$QEMU_ROOT/srv/rt-amd64/release")
+
+# A minimal system, and the kernel that a user takes from backports.
+SYSTEM_PACKAGES=systemd-sysv,udev,kmod,initramfs-tools,zstd,login,passwd,util-linux,gcc,libc6-dev,pkgconf,make
+# shellcheck disable=SC2016 # expanded by mmdebstrap's shell
+SYSTEM_HOOK='set -e
+sed -n "s/^\(deb .*\) trixie \(.*\)/\1 trixie-backports \2/p" "$1"/etc/apt/sources.list "$1"/etc/apt/sources.list.d/*.list 2>/dev/null |
+	head -n 1 > "$1/etc/apt/sources.list.d/backports.list"
+echo "do_symlinks = no" > "$1/etc/kernel-img.conf"
+chroot "$1" apt-get update
+chroot "$1" apt-get install -y --no-install-recommends -t trixie-backports "linux-image-'"$RELEASE=$VERSION"'" "linux-headers-'"$RELEASE=$VERSION"'" libelf-dev libdw-dev
+chroot "$1" apt-get clean
+chroot "$1" passwd -d root'
+
+make_system() {
+	bootstrap "$1" trixie "$SYSTEM_PACKAGES" "$SYSTEM_HOOK"
+}
+
+SYSTEM=$CACHE/system-$(key "$SYSTEM_PACKAGES" "$SYSTEM_HOOK")
+if [ ! -e "$SYSTEM/.done" ]; then
+	need_host
+	once "$SYSTEM" step "Making a Debian system with kernel $RELEASE (two minutes)" make_system ||
+		die "the Debian system could not be made"
+fi
+
+DIR=$BUILD/install
+TREE=$DIR/tree
+N=0 FAILED=0
+
+# ok NAME COMMAND...: a test; what the command prints is shown if it fails.
+ok() {
+	local name=$1 rc=0
+	shift
+	N=$((N + 1))
+	printf '[%5s] %s ...' "$(stamp)" "$name" >&2
+	(set -euo pipefail; "$@") >"$DIR/out" 2>&1 || rc=$?
+	if [ $rc = 0 ]; then
+		echo "ok $N - $name"
+		echo " ok" >&2
+	else
+		FAILED=$((FAILED + 1))
+		tail -n 40 "$DIR/out" | sed 's/^/# /'
+		echo "not ok $N - $name"
+		echo " FAILED" >&2
+		tail -n 15 "$DIR/out" >&2
+	fi
+}
+
+chroot_tree() { in_root "$TREE" env DEBIAN_FRONTEND=noninteractive "$@"; }
+
+apt_install() { (cd "$BUILD/deb" && chroot_tree apt-get install -y --no-install-recommends "$@"); }
+
+dkms_has() { chroot_tree dkms status -m quiesce -k "$1" | grep ': installed'; }
+
+# A program of the user's, and a module of theirs that uses the installed crate.
+build_user() {
+	cp "$TOP/samples/meet.c" "$TREE/root/"
+	chroot_tree sh -c 'cd /root && gcc -O2 -o meet meet.c $(pkg-config --cflags --libs quiesce)'
+}
+
+build_external() {
+	rm -rf "$TREE/root/external"
+	cp -r "$TOP/samples/external" "$TREE/root/"
+	chroot_tree sh -c "cd /root/external && rust-tree --make $RELEASE M=/root/external QUIESCE=/var/lib/quiesce/$RELEASE modules"
+}
+
+# stage_boot: what the system does when it is booted: the checks, then off.
+stage_boot() {
+	install -m 755 "$QEMU_DIR/guest/installed.sh" "$TREE/root/installed.sh"
+	cat >"$TREE/etc/systemd/system/installed.service" <<-UNIT
+		[Unit]
+		After=multi-user.target systemd-modules-load.service systemd-udev-settle.service
+		[Service]
+		Type=oneshot
+		ExecStart=/root/installed.sh
+		StandardOutput=tty
+		TTYPath=/dev/ttyS1
+		ExecStopPost=/bin/systemctl poweroff --no-block
+		[Install]
+		WantedBy=default.target
+	UNIT
+	chroot_tree systemctl enable installed.service
+	chroot_tree useradd -m user || true
+}
+
+# boot_system LOG APPEND: boots the tree from an ext4 image.
+boot_system() {
+	local log=$1 append=$2
+	rm -f "$DIR/disk"
+	in_root "$DEBROOT" /usr/sbin/mke2fs -q -t ext4 -d "$TREE" "$DIR/disk" 6G
+	in_root "$QEMU_ROOT" timeout --foreground 900 qemu-system-x86_64 -accel tcg,thread=multi -cpu max -smp 2 -m 1024 \
+		-nodefaults -display none -no-reboot -kernel "$TREE/boot/vmlinuz-$RELEASE" -initrd "$TREE/boot/initrd.img-$RELEASE" \
+		-append "root=/dev/vda rw console=ttyS0 panic=-1 oops=panic no_timer_check systemd.unit=multi-user.target $append" \
+		-drive "file=$DIR/disk,if=virtio,format=raw" -serial "file:$DIR/$log.console" -serial "file:$DIR/$log.out" || true
+	rm -f "$DIR/disk"
+}
+
+# said LOG NAME: the guest's verdict on one of its checks.
+said() {
+	tr -d '\r' <"$DIR/$1.out" | grep -a "^ok - $2\$" || {
+		tail -n 30 "$DIR/$1.out" "$DIR/$1.console"
+		return 1
+	}
+}
+
+clean_console() {
+	! tr -d '\r' <"$DIR/$1.console" | grep -aE 'WARNING:|BUG:|Oops|Call Trace|Kernel panic'
+}
+
+# The same packages with a later version: what an upgrade sees.
+upgrade() {
+	local deb name
+	mkdir -p "$DIR/later"
+	rm -f "$DIR"/later/*.deb
+	for deb in "$BUILD"/deb/*.deb; do
+		name=$(basename "$deb")
+		case $name in *dbgsym*) continue ;; esac
+		rm -rf "$DIR/unpacked"
+		in_root "$DEBROOT" dpkg-deb -R "$deb" "$DIR/unpacked"
+		sed -i 's/^Version: .*/&+later/; s/(= \([^)]*\))/(= \1+later)/g' "$DIR/unpacked/DEBIAN/control"
+		in_root "$DEBROOT" dpkg-deb -b "$DIR/unpacked" "$DIR/later/${name/_/+later_}"
+	done
+	(cd "$DIR/later" && chroot_tree sh -c 'apt-get install -y --no-install-recommends ./*.deb')
+	dkms_has "$RELEASE"
+}
+
+removed() {
+	chroot_tree apt-get purge -y quiesce-dkms dkms-rust-tree libquiesce1 libquiesce-dev
+	local left
+	left=$(find "$TREE/lib/modules" "$TREE/var/lib/dkms" "$TREE/var/lib/quiesce" "$TREE/var/cache/rust-tree" "$TREE/usr/src" \
+		"$TREE/usr/lib/modules-load.d" "$TREE/usr/lib/udev/rules.d" "$TREE/usr/sbin/rust-tree" -name '*quiesce*' -o -name '*rust-tree*' 2>/dev/null || true)
+	[ -z "$left" ] || { echo "left behind: $left"; return 1; }
+	[ ! -e "$TREE/var/cache/rust-tree" ] || { echo "left behind: /var/cache/rust-tree"; return 1; }
+}
+
+refuses_other_rustc() {
+	mkdir -p "$TREE/root/bin"
+	printf '#!/bin/sh\necho "rustc 1.0.0 (another)"\n' >"$TREE/root/bin/rustc"
+	chmod 755 "$TREE/root/bin/rustc"
+	! chroot_tree env PATH=/root/bin:/usr/sbin:/usr/bin:/sbin:/bin RUST_TREE_CACHE=/root/cache rust-tree "$RELEASE" 2>"$DIR/refused" &&
+		grep 'Rust metadata is exact about the compiler' "$DIR/refused"
+}
+
+mkdir -p "$DIR"
+[ -n "$(ls "$BUILD"/deb/quiesce-dkms_*.deb 2>/dev/null)" ] || "$QEMU_DIR/deb.sh" >&2
+step "Copying the system" sh -c 'rm -rf "$2" && cp -a --reflink=auto "$1" "$2" && rm -f "$2/.done"' - "$SYSTEM" "$TREE"
+step "apt update, in it" chroot_tree apt-get update || die "the archive cannot be reached"
+echo "KTAP version 1"
+echo "1..18"
+debs=()
+for d in dkms-rust-tree quiesce-dkms libquiesce1 libquiesce-dev; do debs+=("./$(cd "$BUILD/deb" && ls "${d}"_*.deb)"); done
+ok "apt resolves what the packages depend on, and DKMS builds" apt_install "${debs[@]}"
+ok "DKMS has installed the module" dkms_has "$RELEASE"
+ok "rust-tree refuses another rustc" refuses_other_rustc
+ok "a program builds against the installed library" build_user
+ok "an external module builds against the installed crate" build_external
+ok "the system is prepared to boot" stage_boot
+step "Booting the system" boot_system boot ""
+ok "modprobe at boot, by modules-load.d" said boot "the module is loaded"
+ok "udev made the node, with the default mode" said boot "the node has mode 666"
+ok "a user's program meets its child" said boot "an unprivileged user meets"
+ok "the external module loads" said boot "an external module loads"
+ok "mode= is what udev leaves" said boot "the node has the mode asked for"
+ok "the module unloads" said boot "the module unloads"
+ok "no complaint from the kernel" clean_console boot
+step "Booting the system in lockdown" boot_system lockdown "lockdown=integrity"
+ok "lockdown refuses an unenrolled key, and says so" said lockdown "lockdown is told apart"
+ok "a second kernel is served when its headers are installed" \
+	chroot_tree apt-get install -y --no-install-recommends -t trixie-backports "linux-headers-$SECOND=$VERSION"
+ok "DKMS has installed the module for the second kernel" dkms_has "$SECOND"
+ok "an upgrade rebuilds" upgrade
+ok "purging leaves nothing" removed
+say "$((N - FAILED)) passed, $FAILED failed"
+[ $FAILED = 0 ]
