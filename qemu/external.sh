@@ -1,0 +1,76 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# external.sh build: builds the kernel modules of the tree DIR (a Kbuild is enough)
+#                    against the crate, for PROFILE; with RUN=1 boots a VM, loads
+#                    them in the order of obj-m, shows what they log, unloads them.
+# external.sh new:   writes a module that works into DIR.
+
+. "$(dirname "$0")/lib.sh"
+. "$QEMU_DIR/profiles.sh"
+
+verb=${1:?usage: external.sh build|new}
+[ -n "${DIR:-}" ] || die "usage: make external DIR=folder [PROFILE=stock] [RUN=1], or make new DIR=folder"
+
+if [ "$verb" = new ]; then
+	name=$(basename "$DIR" | tr -c 'a-z0-9_\n' _)
+	[[ $name =~ ^[a-z][a-z0-9_]*$ ]] || die "'$name' cannot be a module's name: give DIR one of letters, digits and _"
+	if [ -e "$DIR" ] && [ -n "$(ls -A "$DIR")" ]; then die "$DIR is there and not empty"; fi
+	mkdir -p "$DIR"
+	cat >"$DIR/Kbuild" <<-KBUILD
+		obj-m := $name.o
+		KBUILD_EXTRA_SYMBOLS := \$(QUIESCE)/Module.symvers
+		rustflags-y := -L \$(QUIESCE)/src --extern quiesce
+	KBUILD
+	sed "s/@NAME@/$name/g" "$QEMU_DIR/module.rs.in" >"$DIR/$name.rs"
+	say "$DIR/$name.rs is a module that works. Build and run it:  make external DIR=$DIR RUN=1"
+	exit
+fi
+
+dir=$(readlink -f "$DIR")
+[ -e "$dir/Kbuild" ] || [ -e "$dir/Makefile" ] || die "$DIR has no Kbuild"
+[[ $dir != *[[:space:]]* ]] || die "'$dir' has a space in it, and the kernel's build system cannot build there"
+profile=${PROFILE:-stock}
+need_profile "$profile"
+ROOT=$("$QEMU_DIR/buildroot.sh" "${PROFILE_ROOT[$profile]}")
+KERNEL=$("$QEMU_DIR/kernel.sh" "$profile")
+CRATE=$BUILD/$profile/crate
+OUT=$BUILD/$profile/outside/$(key "$dir")-$(basename "$dir")
+mkdir -p "$CRATE" "$OUT"
+
+build_crate() { in_root "$ROOT" make -C "$TOP" modules KDIR="$KERNEL/build" MO="$CRATE" obj-m=quiesce.o; }
+
+# The user's tree stays as it is: objects are made in .build.
+build_outside() {
+	local words
+	read -ra words <"$KERNEL/make"
+	cd "$dir"
+	in_root "$ROOT" make -C "$KERNEL/build" "${words[@]}" M="$dir" MO="$OUT" QUIESCE="$CRATE" modules
+}
+
+step "Building quiesce.ko for profile $profile" build_crate || die "quiesce does not build for profile $profile"
+step "Building $(basename "$dir")" build_outside || exit "$EX_TESTS"
+modules=()
+while read -r object; do
+	modules+=("$OUT/${object%.o}.ko")
+	say "        $OUT/${object%.o}.ko"
+done <"$OUT/modules.order"
+[ -n "${RUN:-}" ] || exit 0
+
+# What the VM runs, as a file: loads, runs CMD, unloads in the opposite order, shows the
+# modules' own lines of the log.
+script=$OUT/outside.sh
+names=
+{
+	echo "rc=0"
+	for ko in "${modules[@]}"; do
+		name=$(basename "$ko" .ko)
+		names+="${names:+|}$name"
+		echo "insmod $name.ko || rc=1"
+	done
+	echo "[ \$rc != 0 ] || { ${CMD:-true}; } || rc=\$?"
+	for ko in "${modules[@]}"; do basename "$ko" .ko; done | tac | sed 's/.*/rmmod & || rc=1/'
+	echo "dmesg | grep -E '^\\[[^]]*\\] ($names): ' | sed 's/^\\[[^]]*\\] //'"
+	echo "exit \$rc"
+} >"$script"
+FILES="${modules[*]} $script ${FILES:-}" CMD="sh outside.sh" PROFILE=$profile exec "$QEMU_DIR/run.sh" run
