@@ -44,6 +44,18 @@ torture: ## Longer runs: TIME= minutes, PART=, PROFILE=
 litmus: ## The ordering claims, checked by herd7 against the kernel's memory model
 	@qemu/litmus/run.sh
 
+external: ## Build the module tree DIR= against the crate; RUN=1 loads it in a VM
+	@DIR="$(DIR)" RUN="$(RUN)" CMD='$(CMD)' FILES="$(FILES)" PROFILE="$(PROFILE)" qemu/external.sh build
+
+new: ## Write a module that works into DIR=
+	@DIR="$(DIR)" qemu/external.sh new
+
+deb: ## Build the Debian packages into .build/deb
+	@qemu/deb.sh
+
+test-install: deb ## Install the packages in a Debian system with systemd and boot it
+	@qemu/install.sh >.build/install.tap
+
 install: ## Install libquiesce, its manual pages and the udev rule: PREFIX=, DESTDIR=
 	$(MAKE) -C src/lib install
 
@@ -71,4 +83,4 @@ check-kdir:
 		{ echo "KDIR=$(KDIR) has no rust/libkernel.rmeta: Debian's headers package does not have it either." >&2; \
 		  echo "\`make demo\` shows how to get one without building a kernel." >&2; exit 2; }
 
-.PHONY: modules test run shell demo check doc bench size torture litmus install rust-analyzer clean clean-cache help check-kdir
+.PHONY: modules external new deb test-install test run shell demo check doc bench size torture litmus install rust-analyzer clean clean-cache help check-kdir
