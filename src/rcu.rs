@@ -39,14 +39,14 @@ mod batch;
 mod cell;
 mod cookie;
 mod domain;
-mod domains;
-mod grace_period;
+mod domain_list;
+mod domain_state;
+mod future;
 mod object;
 mod pointer;
 mod retire;
 mod runtime;
 mod srcu;
-mod state;
 mod token;
 mod unload;
 mod worker;
@@ -70,7 +70,9 @@ pub use domain::{
     Global,
     FLOOD, //
 };
-pub use grace_period::{
+#[doc(hidden)]
+pub use domain_state::DomainState;
+pub use future::{
     GracePeriod,
     QuiesceOnPending,
     Reclaim, //
@@ -96,8 +98,6 @@ pub use srcu::{
     Srcu,
     Tag, //
 };
-#[doc(hidden)]
-pub use state::DomainState;
 pub use token::Token;
 
 pub(crate) use runtime::Runtime;

@@ -3,7 +3,7 @@
 //! What can be asked of every domain, and the kernel's own one.
 
 use super::{
-    state::DomainState,
+    domain_state::DomainState,
     Cookie,
     GracePeriod,
     QuiesceOnPending,

@@ -3,8 +3,8 @@
 //! What was taken out of a cell and may still be read.
 
 use super::{
+    domain_state::leaked_in_nmi,
     pointer::RcuPointer,
-    state::leaked_in_nmi,
     Cookie,
     Domain,
     Global,

@@ -3,7 +3,7 @@
 //! What there is as long as the module is loaded.
 
 use super::{
-    domains,
+    domain_list,
     unload,
     worker, //
 };
@@ -22,7 +22,7 @@ impl Runtime {
         // SAFETY: Nobody uses the module before its init is done.
         unsafe { worker::create()? };
         // SAFETY: As above, and called once.
-        if let Err(e) = unsafe { domains::create() } {
+        if let Err(e) = unsafe { domain_list::create() } {
             // SAFETY: It was made above, and nothing was pushed.
             unsafe { worker::destroy() };
             return Err(e);
@@ -31,7 +31,7 @@ impl Runtime {
         if let Err(e) = unsafe { unload::create() } {
             // SAFETY: Both were made above, and nobody used them.
             unsafe {
-                domains::destroy();
+                domain_list::destroy();
                 worker::destroy();
             }
             return Err(e);
@@ -52,7 +52,7 @@ impl Drop for Runtime {
         // SAFETY: Nobody uses them any more.
         unsafe {
             worker::destroy();
-            domains::destroy();
+            domain_list::destroy();
         }
     }
 }

@@ -4,8 +4,8 @@
 
 use super::{
     domain::sealed::Sealed,
-    domains,
-    state::DomainState,
+    domain_list,
+    domain_state::DomainState,
     Domain,
     Token, //
 };
@@ -120,7 +120,7 @@ impl<T: Tag> Srcu<T> {
     ///
     /// Process; allocates.
     pub fn init() -> Result<Self> {
-        domains::prepare(T::state(), T::class())?;
+        domain_list::prepare(T::state(), T::class())?;
         // INVARIANT: Just made ready.
         Ok(Self(PhantomData))
     }

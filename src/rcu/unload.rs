@@ -15,8 +15,8 @@
 //! none.
 
 use super::{
-    domains,
-    state::Reclaim,
+    domain_list,
+    domain_state::Reclaim,
     worker, //
 };
 use crate::bindings as helpers;
@@ -89,7 +89,7 @@ pub(super) fn note(func: Reclaim) {
 ///
 /// Process context.
 pub(super) fn drain() {
-    domains::for_each(|domain| domain.drain());
+    domain_list::for_each(|domain| domain.drain());
     worker::flush();
 }
 
@@ -113,5 +113,5 @@ unsafe extern "C" fn module_going(module: *mut bindings::module) {
     }
     GOING.xchg(null_mut(), Full);
     // SAFETY: The module's code no longer runs, and what it deferred is done.
-    unsafe { domains::remove(module) };
+    unsafe { domain_list::remove(module) };
 }

@@ -2,7 +2,7 @@
 
 //! The workqueue on which destructors run that may sleep.
 
-use super::state::Reclaim;
+use super::domain_state::Reclaim;
 use crate::bindings as helpers;
 use core::ptr::null_mut;
 use kernel::{

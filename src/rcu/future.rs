@@ -7,8 +7,8 @@
 //! liburcu's polled grace periods work.
 
 use super::{
+    domain_state::DomainState,
     pointer::RcuPointer,
-    state::DomainState,
     Cookie,
     Domain,
     Global,

@@ -3,7 +3,7 @@
 //! What a domain is at run time; everything here is the same code for all domains.
 
 use super::{
-    grace_period::Waiters,
+    future::Waiters,
     unload,
     worker,
     FLOOD, //

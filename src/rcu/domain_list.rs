@@ -3,7 +3,7 @@
 //! The list of domains that are ready.
 
 use super::{
-    state::DomainState,
+    domain_state::DomainState,
     Domain,
     Global, //
 };
