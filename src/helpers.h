@@ -115,11 +115,12 @@ struct pid;
 
 unsigned long quiesce_helper_queue_lock(struct wait_queue_head *head);
 void quiesce_helper_queue_unlock(struct wait_queue_head *head, unsigned long flags);
-void quiesce_helper_queue_wake(struct wait_queue_head *head);
+void quiesce_helper_queue_wake(struct wait_queue_head *head, unsigned long *flags, u32 events);
 int quiesce_helper_queue_sleep(struct wait_queue_head *head, unsigned long *flags,
 			       s64 *deadline, int clock);
 u32 quiesce_helper_spin_limit(const s64 *deadline, int clock);
 u64 quiesce_helper_spin_clock(void);
+s64 quiesce_helper_time_to_host(int clock, s64 ns);
 bool quiesce_helper_queue_spin(struct wait_queue_head *head, unsigned long *flags,
 			       const u32 *changes, u32 ns);
 struct pid *quiesce_helper_current_pid(void);

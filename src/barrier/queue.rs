@@ -40,6 +40,8 @@ pub enum Deadline {
     Monotonic(i64),
     /// Nanoseconds of `CLOCK_REALTIME`.
     Realtime(i64),
+    /// Nanoseconds of `CLOCK_BOOTTIME`.
+    Boottime(i64),
     /// Not at all.
     Never,
 }
@@ -124,14 +126,19 @@ pub struct Guard<'a, T> {
 impl<T> Guard<'_, T> {
     /// Wakes all who sleep on the queue, and has all who poll it ask again.
     ///
+    /// Process context. If there are many, the lock is released and taken again between them, so
+    /// the state may have changed on return.
+    ///
     /// No events go with it: parties share the queue, and what one can do now is not what another
     /// can, while io_uring takes such events for the answer.
     pub fn wake(&mut self) {
         // SAFETY: By the type invariants the lock is held, so nobody else writes it; who reads it
         // without the lock does so by READ_ONCE().
         unsafe { seq::increment_u32(self.queue.changes.get()) };
-        // SAFETY: The queue is initialised and, by the type invariants, its lock is held.
-        unsafe { bindings::quiesce_helper_queue_wake(self.queue.head.get()) }
+        // INVARIANT: The helper returns with the lock held, and `flags` saved by its last hold.
+        // SAFETY: The queue is initialised and, by the type invariants, its lock is held with
+        // `flags`; `&mut self` shows that nobody borrows what the lock protects.
+        unsafe { bindings::quiesce_helper_queue_wake(self.queue.head.get(), &mut self.flags, 0) }
     }
 
     /// Waits, with the lock released, until `ready` returns something.
@@ -172,6 +179,7 @@ impl<T> Guard<'_, T> {
             Deadline::Now => return Err(ETIMEDOUT),
             Deadline::Monotonic(ns) => (ns, kernel::bindings::CLOCK_MONOTONIC),
             Deadline::Realtime(ns) => (ns, kernel::bindings::CLOCK_REALTIME),
+            Deadline::Boottime(ns) => (ns, kernel::bindings::CLOCK_BOOTTIME),
             Deadline::Never => (0, kernel::bindings::CLOCK_MONOTONIC),
         };
         let clock = clock as c_int;

@@ -148,16 +148,35 @@ pub(super) fn check_flags(flags: u32, known: u32) -> Result {
     Ok(())
 }
 
-/// The deadline of a wait.
-pub(super) fn deadline(ns: u64, flags: u32) -> Deadline {
-    match i64::try_from(ns) {
-        Ok(0) => Deadline::Now,
-        Ok(ns) if flags & uapi::QUIESCE_WAIT_REALTIME != 0 => Deadline::Realtime(ns),
-        Ok(ns) => Deadline::Monotonic(ns),
-        // Centuries away, or `QUIESCE_FOREVER`.
-        Err(_) => Deadline::Never,
+/// The deadline of a wait, of the calling task's clock.
+///
+/// # Errors
+///
+/// `EINVAL` if `flags` names two clocks.
+pub(super) fn deadline(ns: u64, flags: u32) -> Result<Deadline> {
+    let clocks = uapi::QUIESCE_WAIT_REALTIME | uapi::QUIESCE_WAIT_BOOTTIME;
+    if flags & clocks == clocks {
+        return Err(EINVAL);
+    }
+    // What is larger is centuries away, or `QUIESCE_FOREVER`.
+    let Ok(ns) = i64::try_from(ns) else {
+        return Ok(Deadline::Never);
+    };
+    if ns == 0 {
+        return Ok(Deadline::Now);
     }
 }
+    let to_host = |clock: u32| {
+        // SAFETY: No requirements.
+        unsafe { bindings::quiesce_helper_time_to_host(clock as c_int, ns) }
+    };
+    Ok(if flags & uapi::QUIESCE_WAIT_REALTIME != 0 {
+        Deadline::Realtime(ns)
+    } else if flags & uapi::QUIESCE_WAIT_BOOTTIME != 0 {
+        Deadline::Boottime(to_host(kernel::bindings::CLOCK_BOOTTIME))
+    } else {
+        Deadline::Monotonic(to_host(kernel::bindings::CLOCK_MONOTONIC))
+    })
 
 /// Whether a call that ends in `result` writes what the interface calls `[out]`.
 pub(super) fn writes_out(result: &Result) -> bool {

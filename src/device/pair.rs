@@ -201,7 +201,10 @@ impl Party {
 
     fn wait(&self, command: &Command, arrives: bool) -> Result {
         let mut args: uapi::quiesce_wait = command.read()?;
-        args::check_flags(args.flags, uapi::QUIESCE_WAIT_REALTIME)?;
+        args::check_flags(
+            args.flags,
+            uapi::QUIESCE_WAIT_REALTIME | uapi::QUIESCE_WAIT_BOOTTIME,
+        )?;
         let goal = match args.kind {
             uapi::QUIESCE_WAIT_NEXT => Goal::Next,
             uapi::QUIESCE_WAIT_SYNC_NEXT => Goal::SyncNext,
@@ -212,7 +215,7 @@ impl Party {
         if args.reserved != 0 || (args.count != 0) != arrives || (args.ticket != 0 && !arrives) {
             return Err(EINVAL);
         }
-        let deadline = args::deadline(args.deadline, args.flags);
+        let deadline = args::deadline(args.deadline, args.flags)?;
         let ticket_at = offset_of!(uapi::quiesce_wait, ticket);
         let places = arrives && args.ticket == 0;
         if places {

@@ -184,7 +184,7 @@ impl Party {
         let mut args: uapi::quiesce_wait = command.read()?;
         args::check_flags(
             args.flags,
-            uapi::QUIESCE_WAIT_REALTIME | uapi::QUIESCE_WAIT_BREAK,
+            uapi::QUIESCE_WAIT_REALTIME | uapi::QUIESCE_WAIT_BOOTTIME | uapi::QUIESCE_WAIT_BREAK,
         )?;
         if args.kind != uapi::QUIESCE_WAIT_PHASE
             || args.reserved != 0
@@ -192,7 +192,7 @@ impl Party {
         {
             return Err(EINVAL);
         }
-        let deadline = args::deadline(args.deadline, args.flags);
+        let deadline = args::deadline(args.deadline, args.flags)?;
         let ticket_at = offset_of!(uapi::quiesce_wait, ticket);
         let places = arrives && args.ticket == 0;
         if places {

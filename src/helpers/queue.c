@@ -3,13 +3,16 @@
 #include <linux/export.h>
 #include <linux/hrtimer.h>
 #include <linux/ktime.h>
+#include <linux/list.h>
 #include <linux/lockdep.h>
 #include <linux/moduleparam.h>
+#include <linux/poll.h>
 #include <linux/sched.h>
 #include <linux/sched/clock.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/stat.h>
 #include <linux/spinlock.h>
+#include <linux/time_namespace.h>
 #include <linux/wait.h>
 
 #include "../helpers.h"
@@ -30,12 +33,63 @@ void quiesce_helper_queue_unlock(struct wait_queue_head *head, unsigned long fla
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_queue_unlock);
 
-void quiesce_helper_queue_wake(struct wait_queue_head *head)
+/* How many entries are woken before the lock is released. */
+#define QUIESCE_WAKE_BATCH	32
+
+/* A place in the queue, not a waiter. */
+static int quiesce_wake_mark(struct wait_queue_entry *entry, unsigned int mode, int flags,
+			     void *key)
 {
+	return 0;
+}
+
+/*
+ * Wakes @entry and those behind it, as many at a time as one hold of the lock
+ * may wake. Entries that are queued meanwhile belong to callers who have seen
+ * the state that this reports, so it ends where the queue ended at first.
+ */
+static noinline void quiesce_wake_rest(struct wait_queue_head *head, unsigned long *flags,
+				       struct wait_queue_entry *entry, void *key)
+{
+	struct wait_queue_entry last = { .func = quiesce_wake_mark };
+	struct wait_queue_entry mark = { .func = quiesce_wake_mark };
+	struct wait_queue_entry *next;
+
+	list_add_tail(&last.entry, &head->head);
+	while (entry != &last) {
+		list_add_tail(&mark.entry, &entry->entry);
+		spin_unlock_irqrestore(&head->lock, *flags);
+		cond_resched();
+		spin_lock_irqsave(&head->lock, *flags);
+		entry = list_next_entry(&mark, entry);
+		list_del(&mark.entry);
+		for (int n = 0; entry != &last && n < QUIESCE_WAKE_BATCH; n++, entry = next) {
+			next = list_next_entry(entry, entry);
+			entry->func(entry, TASK_NORMAL, 0, key);
+		}
+	}
+	list_del(&last.entry);
+}
+
+/*
+ * Wakes all waiters, and the pollers of one of @events. Releases the lock and
+ * takes it again if there are many. Process context.
+ */
+void quiesce_helper_queue_wake(struct wait_queue_head *head, unsigned long *flags, u32 events)
+{
+	void *key = poll_to_key((__force __poll_t)events);
+	struct wait_queue_entry *entry, *next;
+	int n = 0;
+
 	lockdep_assert_held(&head->lock);
 	/* The head's lock is held, and so it is by whoever queues: no barrier is due. */
-	if (waitqueue_active(head))
-		wake_up_all_locked(head);
+	list_for_each_entry_safe(entry, next, &head->head, entry) {
+		if (n++ == QUIESCE_WAKE_BATCH) {
+			quiesce_wake_rest(head, flags, entry, key);
+			return;
+		}
+		entry->func(entry, TASK_NORMAL, 0, key);
+	}
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_queue_wake);
 
@@ -56,7 +110,7 @@ int quiesce_helper_queue_sleep(struct wait_queue_head *head, unsigned long *flag
 		return -ERESTARTSYS;
 
 	__add_wait_queue(head, &entry);
-	set_current_state(TASK_INTERRUPTIBLE);
+	set_current_state(TASK_INTERRUPTIBLE | TASK_FREEZABLE);
 	spin_unlock_irqrestore(&head->lock, *flags);
 
 	ret = schedule_hrtimeout_range_clock(deadline ? &until : NULL,
@@ -80,6 +134,25 @@ static bool quiesce_may_spin(void)
 	return single_task_running() && !need_resched() && !signal_pending(current);
 }
 
+static ktime_t quiesce_now(int clock)
+{
+	switch (clock) {
+	case CLOCK_REALTIME:
+		return ktime_get_real();
+	case CLOCK_BOOTTIME:
+		return ktime_get_boottime();
+	default:
+		return ktime_get();
+	}
+}
+
+/* A time of the calling task's clock, as the time of the machine's. */
+s64 quiesce_helper_time_to_host(int clock, s64 ns)
+{
+	return timens_ktime_to_host(clock, ns);
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_time_to_host);
+
 /*
  * For how many nanoseconds a wait may look before it sleeps: not over its
  * deadline, and not at all where that would keep others from running.
@@ -91,8 +164,7 @@ u32 quiesce_helper_spin_limit(const s64 *deadline, int clock)
 	if (!limit || num_online_cpus() == 1 || !quiesce_may_spin())
 		return 0;
 	if (deadline)
-		limit = min(limit, *deadline - (clock == CLOCK_REALTIME ? ktime_get_real() :
-						ktime_get()));
+		limit = min(limit, *deadline - quiesce_now(clock));
 	return max(limit, 0);
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_spin_limit);

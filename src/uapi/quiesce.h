@@ -316,8 +316,10 @@ struct quiesce_arrive {
  *
  * @kind:     [in] QUIESCE_WAIT_*; of a pair NEXT, SYNC_NEXT, SYNC or ABORTION,
  *            of a group PHASE
- * @flags:    [in] QUIESCE_WAIT_REALTIME, QUIESCE_WAIT_BREAK
- * @deadline: [in] absolute, ns of CLOCK_MONOTONIC or, by flag, CLOCK_REALTIME;
+ * @flags:    [in] QUIESCE_WAIT_REALTIME or QUIESCE_WAIT_BOOTTIME,
+ *            QUIESCE_WAIT_BREAK
+ * @deadline: [in] absolute, ns of CLOCK_MONOTONIC or, by flag, CLOCK_REALTIME
+ *            or CLOCK_BOOTTIME, as the caller's time namespace has them;
  *            QUIESCE_FOREVER; a time in the past, or QUIESCE_NOW, only looks
  * @count:    [in] ARRIVE_WAIT: as in struct quiesce_arrive; WAIT: 0
  * @ticket:   [in/out] ARRIVE_WAIT: 0 arrives first and writes the ticket, also
@@ -383,6 +385,8 @@ struct quiesce_wait {
 /*
  * ABORT, on a party or a group's descriptor. Never sleeps.
  *
+/* CLOCK_BOOTTIME, which goes on while the machine is suspended. */
+#define QUIESCE_WAIT_BOOTTIME	(1U << 2)
  * @flags:    [in] 0
  * @view:     [out] pair: the view after it
  * @code:     [in] told to the others as cause.code
