@@ -112,6 +112,7 @@ void quiesce_helper_off_module_going(void);
 struct file;
 struct file_operations;
 struct pid;
+struct seq_file;
 
 unsigned long quiesce_helper_queue_lock(struct wait_queue_head *head);
 void quiesce_helper_queue_unlock(struct wait_queue_head *head, unsigned long flags);
@@ -131,6 +132,9 @@ void quiesce_helper_pid_watch(struct pid *pid, struct wait_queue_entry *entry,
 void quiesce_helper_pid_unwatch(struct pid *pid, struct wait_queue_entry *entry);
 bool quiesce_helper_in_exec(void);
 bool quiesce_helper_in_exit(int *code);
+bool quiesce_helper_is_kthread(void);
+bool quiesce_helper_is_current_pid(struct pid *pid);
+int quiesce_helper_pid_in_proc(struct seq_file *m, struct pid *pid);
 struct file *quiesce_helper_anon_file(const char *name, const struct file_operations *fops,
 				      void *private_data);
 int quiesce_helper_copy_in(void *dst, size_t size, unsigned long src, size_t user_size);

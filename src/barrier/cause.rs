@@ -50,6 +50,14 @@ impl Pid {
         }
     }
 
+    /// Whether it is the calling task's process.
+    ///
+    /// Any context.
+    pub fn is_current(&self) -> bool {
+        // SAFETY: The helper only compares the pointer.
+        unsafe { bindings::quiesce_helper_is_current_pid(self.as_ptr()) }
+    }
+
     /// The number of the process in the pid namespace of the calling task, or 0 where it has
     /// none.
     ///
@@ -107,6 +115,8 @@ impl Why {
 
     /// What the calling task is doing that makes it close a descriptor.
     ///
+    /// The exit of a thread is [`Why::Close`] as long as others of its process live.
+    ///
     /// Process context.
     pub fn closing() -> Self {
         let mut code = 0;
@@ -114,11 +124,16 @@ impl Why {
         if unsafe { bindings::quiesce_helper_in_exit(&mut code) } {
             return Self::exited(code);
         }
-        // SAFETY: The helper only looks at the calling task.
+        // SAFETY: The helper only reads the calling task.
         if unsafe { bindings::quiesce_helper_in_exec() } {
             return Self::Exec;
         }
         Self::Close
+    }
+
+    /// Whether the process exited or was killed.
+    const fn is_exit(self) -> bool {
+        matches!(self, Self::Exit(_) | Self::Signal(_))
     }
 
     /// The error that others get: `ECONNABORTED` if somebody wanted it, `EOWNERDEAD` if somebody
@@ -156,6 +171,33 @@ impl End {
     /// Process context.
     pub fn closing() -> Self {
         Self::new(Why::closing())
+    }
+
+    /// The last reference to a file is released in the calling task; `noted` is what the last
+    /// close of a descriptor noted.
+    ///
+    /// These are not always the same process: the last reference may have been a message on a
+    /// socket, or a table of io_uring's. Where it was neither `noted`'s nor that of a process,
+    /// nobody is named.
+    ///
+    /// Process context.
+    pub fn released(noted: &Self) -> Self {
+        let now = Why::closing();
+        match &noted.pid {
+            _ if noted.why == Why::Nothing => (),
+            None => return noted.clone(),
+            // What closed the descriptor, unless a later exit released the last reference.
+            Some(pid) if pid.is_current() && !now.is_exit() => return noted.clone(),
+            Some(_) => (),
+        }
+        // SAFETY: The helper only reads the calling task.
+        if unsafe { bindings::quiesce_helper_is_kthread() } {
+            return Self {
+                why: Why::Close,
+                pid: None,
+            };
+        }
+        Self::new(now)
     }
 }
 

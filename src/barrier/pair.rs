@@ -4,8 +4,7 @@
 
 use super::cause::{
     End,
-    Pid,
-    Why, //
+    Pid, //
 };
 use core::mem;
 use kernel::{
@@ -321,11 +320,7 @@ impl Pair {
             return false;
         }
         if !me.aborted {
-            match end {
-                Some(end) => me.end = end,
-                None if me.end.why == Why::Nothing => me.end.why = Why::Close,
-                None => (),
-            }
+            me.end = end.unwrap_or_else(|| End::released(&me.end));
         }
         true
     }

@@ -27,6 +27,7 @@ use kernel::{
         _IOC_TYPE, //
     },
     prelude::*,
+    seq_file::SeqFile,
     sync::aref::ARef, //
 };
 
@@ -165,7 +166,6 @@ pub(super) fn deadline(ns: u64, flags: u32) -> Result<Deadline> {
     if ns == 0 {
         return Ok(Deadline::Now);
     }
-}
     let to_host = |clock: u32| {
         // SAFETY: No requirements.
         unsafe { bindings::quiesce_helper_time_to_host(clock as c_int, ns) }
@@ -177,6 +177,7 @@ pub(super) fn deadline(ns: u64, flags: u32) -> Result<Deadline> {
     } else {
         Deadline::Monotonic(to_host(kernel::bindings::CLOCK_MONOTONIC))
     })
+}
 
 /// Whether a call that ends in `result` writes what the interface calls `[out]`.
 pub(super) fn writes_out(result: &Result) -> bool {
@@ -201,6 +202,16 @@ pub(super) fn errno(result: &Result) -> i32 {
 /// The number of `pid` for the calling task.
 pub(super) fn pid_number(pid: &Option<ARef<Pid>>) -> i32 {
     pid.as_ref().map_or(0, |pid| pid.number())
+}
+
+/// The number of `pid` in the pid namespace of the procfs that `m` is a file of.
+pub(super) fn pid_in_proc(m: &SeqFile, pid: &Option<ARef<Pid>>) -> i32 {
+    pid.as_ref().map_or(0, |pid| {
+        // SAFETY: `m` is a file of procfs that is being read, and `pid` has a reference.
+        unsafe {
+            bindings::quiesce_helper_pid_in_proc(ptr::from_ref(m).cast_mut().cast(), pid.as_ptr())
+        }
+    })
 }
 
 /// Code, status and the caller's code of `why`.

@@ -67,7 +67,11 @@ struct GroupFile {
 impl Drop for GroupFile {
     fn drop(&mut self) {
         let mut lock = self.barrier.queue.lock();
-        let closer = lock.closer.take();
+        let closer = End::released(&End {
+            why: Why::Close,
+            pid: lock.closer.take(),
+        })
+        .pid;
         if !lock.group.close(closer.clone()) {
             return;
         }
@@ -219,7 +223,7 @@ impl Barrier {
             "broken:\tcause {} by {} pid {} status {} code {}\n",
             broken.cause,
             broken.party as i32,
-            broken.pid,
+            args::pid_in_proc(m, &cause.end.pid),
             broken.status,
             broken.code
         );
@@ -227,7 +231,7 @@ impl Barrier {
         while let Some(n) = late.pop() {
             let member = self.queue.lock().group.member(n);
             let owner = member.map_or(None, |member| member.owner);
-            seq_print!(m, "{}:{} ", n, args::pid_number(&owner));
+            seq_print!(m, "{}:{} ", n, args::pid_in_proc(m, &owner));
         }
         seq_print!(m, "\n");
     }

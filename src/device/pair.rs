@@ -424,12 +424,12 @@ impl Endpoint for PartyFile {
                 m,
                 "party-{}:\tpid {} state {:#x} placed {} waiting {} cause {} by {} status {} code {}\n",
                 n,
-                args::pid_number(&member.owner),
+                args::pid_in_proc(m, &member.owner),
                 state(member),
                 member.placed,
                 member.waiting,
                 cause.cause,
-                cause.pid,
+                args::pid_in_proc(m, &member.end.pid),
                 cause.status,
                 cause.code
             );

@@ -390,7 +390,7 @@ impl Endpoint for PartyFile {
             m,
             "party:	{} pid {} state {:#x} last {} waiting {}\n",
             self.party.number(),
-            args::pid_number(&member.owner),
+            args::pid_in_proc(m, &member.owner),
             group::state(&member),
             member.last,
             member.waiting

@@ -5,8 +5,10 @@
 #include <linux/export.h>
 #include <linux/fcntl.h>
 #include <linux/pid.h>
+#include <linux/proc_fs.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
+#include <linux/seq_file.h>
 #include <linux/uaccess.h>
 #include <linux/wait.h>
 
@@ -65,20 +67,45 @@ void quiesce_helper_pid_unwatch(struct pid *pid, struct wait_queue_entry *entry)
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_pid_unwatch);
 
+/* Also a thread that exits because another one of its process called execve(). */
 bool quiesce_helper_in_exec(void)
 {
-	return current->in_execve;
+	return current->in_execve || READ_ONCE(current->signal->group_exec_task);
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_in_exec);
 
+/*
+ * Whether the calling task's process ends, and how. The flag is set when the
+ * last thread exits, too; a thread that exits alone leaves the process alive.
+ */
 bool quiesce_helper_in_exit(int *code)
 {
-	if (!(current->flags & PF_EXITING))
+	if (!(current->flags & PF_EXITING) ||
+	    !(READ_ONCE(current->signal->flags) & SIGNAL_GROUP_EXIT))
 		return false;
-	*code = quiesce_exit_code(current);
+	*code = READ_ONCE(current->signal->group_exit_code);
 	return true;
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_in_exit);
+
+bool quiesce_helper_is_kthread(void)
+{
+	return current->flags & PF_KTHREAD;
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_is_kthread);
+
+bool quiesce_helper_is_current_pid(struct pid *pid)
+{
+	return task_tgid(current) == pid;
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_is_current_pid);
+
+/* The number of @pid in the namespace of the procfs that @m is a file of. */
+int quiesce_helper_pid_in_proc(struct seq_file *m, struct pid *pid)
+{
+	return pid_nr_ns(pid, proc_pid_ns(file_inode(m->file)->i_sb));
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_pid_in_proc);
 
 struct file *quiesce_helper_anon_file(const char *name, const struct file_operations *fops,
 				      void *private_data)

@@ -154,7 +154,10 @@
  * @cause:  QUIESCE_CAUSE_*
  * @party:  the party whose doing it was, or QUIESCE_NOBODY
  * @pid:    the process that aborted, closed last or died, in the pid namespace
- *          of the reader; 0 where it is not visible there
+ *          of the reader; 0 where it is not visible there, and where no process
+ *          released the last reference (a message that nobody received, a file
+ *          that io_uring had). The number may be another process's once this
+ *          one was waited for
  * @status: exit code or signal number, else 0
  * @code:   what was given to ABORT, else 0
  */

@@ -66,11 +66,7 @@ impl Group {
             return false;
         };
         place.ended = true;
-        match end {
-            Some(end) => place.end = end,
-            None if place.end.why == Why::Nothing => place.end.why = Why::Close,
-            None => (),
-        }
+        place.end = end.unwrap_or_else(|| End::released(&place.end));
         let end = place.end.clone();
 
         let number = seat.number;

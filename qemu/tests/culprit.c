@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Who is named when a party's last descriptor goes in another way than by a
+ * close of its holder's.
+ */
+#include "ops.h"
+
+#include <sys/mount.h>
+#include <linux/io_uring.h>
+
+/* WAIT NEXT on @fd ends with the end of the other side, which this returns. */
+static struct quiesce_cause end_of_peer(int fd)
+{
+	struct quiesce_wait w;
+
+	check(wait_for(fd, QUIESCE_WAIT_NEXT, in_ms(60000), &w) == -EOWNERDEAD);
+	return w.cause;
+}
+
+/* The sender lives; the receiver is killed with the party unread. */
+TEST(receiver_killed_with_it_in_flight)
+{
+	struct quiesce_cause cause;
+	pid_t sender, receiver;
+	int fd[2], sock[2];
+	struct gate sent;
+
+	ASSERT_EQ(0, make_pair(0, fd));
+	ASSERT_EQ(0, gate_make(&sent));
+	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, sock));
+	receiver = spawn({
+		close(fd[0]);
+		close(fd[1]);
+		close(sock[0]);
+		pause();
+	});
+	sender = spawn({
+		close(sock[1]);
+		close(fd[1]);
+		check(send_fd(sock[0], fd[0]) == 0);
+		close(fd[0]);
+		close(sock[0]);
+		gate_open(&sent);
+		pause();
+	});
+	close(fd[0]);
+	close(sock[0]);
+	close(sock[1]);
+	gate_pass(&sent);
+	kill(receiver, SIGKILL);
+	ASSERT_EQ(KILLED, join(receiver));
+	cause = end_of_peer(fd[1]);
+	EXPECT_EQ(QUIESCE_CAUSE_SIGNAL, cause.cause);
+	EXPECT_EQ(receiver, cause.pid);
+	EXPECT_EQ(SIGKILL, cause.status);
+	kill(sender, SIGKILL);
+	join(sender);
+}
+
+/* Nobody can receive it any more; the kernel's collector of sockets finds it. */
+TEST(collected_in_flight)
+{
+	struct quiesce_cause cause;
+	pid_t sender;
+	int fd[2];
+
+	ASSERT_EQ(0, make_pair(0, fd));
+	sender = spawn({
+		int sock[2];
+
+		close(fd[1]);
+		check(socketpair(AF_UNIX, SOCK_STREAM, 0, sock) == 0);
+		check(send_fd(sock[0], fd[0]) == 0);
+		check(send_fd(sock[0], sock[1]) == 0);
+		check(send_fd(sock[1], sock[0]) == 0);
+		close(fd[0]);
+		close(sock[0]);
+		close(sock[1]);
+		/* Each closed cycle starts the collector. */
+		for (;;) {
+			check(socketpair(AF_UNIX, SOCK_STREAM, 0, sock) == 0);
+			check(send_fd(sock[0], sock[0]) == 0);
+			close(sock[0]);
+			close(sock[1]);
+			nap();
+		}
+	});
+	close(fd[0]);
+	cause = end_of_peer(fd[1]);
+	EXPECT_EQ(QUIESCE_CAUSE_CLOSE, cause.cause);
+	EXPECT_EQ(0, cause.pid);
+	kill(sender, SIGKILL);
+	EXPECT_EQ(KILLED, join(sender));
+}
+
+static struct gate unshared, go_on;
+
+static void *exit_with_own_table(void *unused)
+{
+	check(unshare(CLONE_FILES) == 0);
+	gate_open(&unshared);
+	gate_pass(&go_on);
+	return NULL;
+}
+
+/* A thread that has a table of its own exits; its process lives. */
+TEST(thread_with_own_table_exits)
+{
+	struct quiesce_cause cause;
+	pid_t pid;
+	int fd[2];
+
+	ASSERT_EQ(0, make_pair(0, fd));
+	ASSERT_EQ(0, gate_make(&unshared));
+	ASSERT_EQ(0, gate_make(&go_on));
+	pid = spawn({
+		pthread_t thread;
+
+		close(fd[1]);
+		check(pthread_create(&thread, NULL, exit_with_own_table, NULL) == 0);
+		gate_pass(&unshared);
+		close(fd[0]);
+		gate_open(&go_on);
+		pause();
+	});
+	close(fd[0]);
+	cause = end_of_peer(fd[1]);
+	EXPECT_EQ(QUIESCE_CAUSE_CLOSE, cause.cause);
+	EXPECT_EQ(pid, cause.pid);
+	EXPECT_EQ(0, kill(pid, SIGKILL));
+	EXPECT_EQ(KILLED, join(pid));
+}
+
+EXEC_MAIN
+{
+	pause();
+}
+
+/* Another thread of its process calls execve(). */
+TEST(thread_with_own_table_dies_of_exec)
+{
+	struct quiesce_cause cause;
+	pid_t pid;
+	int fd[2];
+
+	ASSERT_EQ(0, make_pair(0, fd));
+	ASSERT_EQ(0, gate_make(&unshared));
+	ASSERT_EQ(0, gate_make(&go_on));
+	pid = spawn({
+		pthread_t thread;
+
+		close(fd[1]);
+		check(pthread_create(&thread, NULL, exit_with_own_table, NULL) == 0);
+		gate_pass(&unshared);
+		close(fd[0]);
+		exec_self("pause", -1);
+	});
+	close(fd[0]);
+	cause = end_of_peer(fd[1]);
+	EXPECT_EQ(QUIESCE_CAUSE_EXEC, cause.cause);
+	EXPECT_EQ(pid, cause.pid);
+	kill(pid, SIGKILL);
+	EXPECT_EQ(KILLED, join(pid));
+}
+
+/* The last thread's exit is the process's, whichever thread that is. */
+TEST(last_thread_exits)
+{
+	struct quiesce_cause cause;
+	pid_t pid;
+	int fd[2];
+
+	ASSERT_EQ(0, make_pair(0, fd));
+	ASSERT_EQ(0, gate_make(&unshared));
+	ASSERT_EQ(0, gate_make(&go_on));
+	pid = spawn({
+		pthread_t thread;
+
+		close(fd[1]);
+		check(pthread_create(&thread, NULL, exit_with_own_table, NULL) == 0);
+		gate_pass(&unshared);
+		close(fd[0]);
+		/* The leader alone. */
+		syscall(SYS_exit, 0);
+	});
+	close(fd[0]);
+	while (task_state(pid) != 'Z')
+		nap();
+	EXPECT_EQ(-ETIMEDOUT, wait_for(fd[1], QUIESCE_WAIT_NEXT, in_ms(BLOCKS_MS), NULL));
+	gate_open(&go_on);
+	cause = end_of_peer(fd[1]);
+	EXPECT_EQ(QUIESCE_CAUSE_EXIT, cause.cause);
+	EXPECT_EQ(pid, cause.pid);
+	EXPECT_EQ(0, join(pid));
+}
+
+/* A ring's table of files has the last reference: no process closed it. */
+TEST(registered_with_io_uring)
+{
+	struct io_uring_params params = {};
+	int fd[2], ring = syscall(SYS_io_uring_setup, 4, &params);
+	struct quiesce_status status;
+	struct quiesce_cause cause;
+	struct gate closed;
+	pid_t pid;
+
+	if (ring < 0)
+		SKIP(return, "no io_uring");
+	close(ring);
+	ASSERT_EQ(0, make_pair(0, fd));
+	ASSERT_EQ(0, gate_make(&closed));
+	pid = spawn({
+		struct io_uring_params p = {};
+		int r = syscall(SYS_io_uring_setup, 4, &p);
+
+		close(fd[1]);
+		check(syscall(SYS_io_uring_register, r, IORING_REGISTER_FILES, &fd[0], 1) == 0);
+		close(fd[0]);
+		gate_open(&closed);
+		pause();
+	});
+	close(fd[0]);
+	gate_pass(&closed);
+	ASSERT_EQ(0, status_of(fd[1], &status));
+	EXPECT_EQ(QUIESCE_CAUSE_NONE, status.cause.cause);
+	kill(pid, SIGKILL);
+	EXPECT_EQ(KILLED, join(pid));
+	cause = end_of_peer(fd[1]);
+	EXPECT_EQ(QUIESCE_CAUSE_CLOSE, cause.cause);
+	EXPECT_EQ(0, cause.pid);
+}
+
+/* A group whose descriptor is collected in flight: nobody closed it, either. */
+TEST(group_collected_in_flight)
+{
+	struct quiesce_wait w;
+	int group = make_group(2, 0, 0), party;
+	pid_t sender;
+
+	ASSERT_LE(0, group);
+	party = join_group(group, 0, NULL);
+	sender = spawn({
+		int sock[2];
+
+		close(party);
+		check(socketpair(AF_UNIX, SOCK_STREAM, 0, sock) == 0);
+		check(send_fd(sock[0], group) == 0);
+		check(send_fd(sock[0], sock[1]) == 0);
+		check(send_fd(sock[1], sock[0]) == 0);
+		close(group);
+		close(sock[0]);
+		close(sock[1]);
+		for (;;) {
+			check(socketpair(AF_UNIX, SOCK_STREAM, 0, sock) == 0);
+			check(send_fd(sock[0], sock[0]) == 0);
+			close(sock[0]);
+			close(sock[1]);
+			nap();
+		}
+	});
+	close(group);
+	EXPECT_EQ(-EOWNERDEAD, meet(party, in_ms(60000), &w));
+	EXPECT_EQ(QUIESCE_CAUSE_UNCLAIMED, w.cause.cause);
+	EXPECT_EQ(0, w.cause.pid);
+	kill(sender, SIGKILL);
+	EXPECT_EQ(KILLED, join(sender));
+}
+
+/* fdinfo has the numbers of the procfs that it is read from. */
+TEST(fdinfo_of_another_pid_namespace)
+{
+	int fd[2], status = -1;
+	pid_t me = getpid(), pid;
+
+	ASSERT_EQ(0, make_pair(0, fd));
+	ASSERT_EQ(0, bind_to_me(fd[0], 0));
+	pid = spawn({
+		if (unshare(CLONE_NEWPID))
+			_exit(4);
+		pid = fork();
+		check(pid >= 0);
+		if (pid == 0) {
+			char path[64], want[64], buf[4096];
+			struct quiesce_member member;
+
+			check(getpid() == 1);
+			snprintf(path, sizeof(path), "/proc/%d/fdinfo/%d", me, fd[0]);
+			snprintf(want, sizeof(want), "party-0:\tpid %d ", me);
+			check(read_file(path, buf, sizeof(buf)) > 0);
+			check(strstr(buf, want));
+			/* The caller's own namespace does not have it. */
+			check(member_of(fd[0], 0, &member) == 0);
+			check(member.pid == 0);
+			_exit(0);
+		}
+		check(waitpid(pid, &status, 0) == pid);
+		check(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	});
+	status = join(pid);
+	if (status == 4)
+		SKIP(return, "no pid namespaces");
+	EXPECT_EQ(0, status);
+}
+
+TEST_HARNESS_MAIN
