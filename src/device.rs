@@ -8,14 +8,18 @@
 //! up, so none can do so where there is no table of them, as in `release`.
 
 mod args;
+mod exit;
 mod file;
 mod group;
 mod pair;
 mod party;
+mod quota;
 mod trace;
-mod watch;
 
-use self::args::Command;
+use self::{
+    args::Command,
+    quota::Charge, //
+};
 use crate::bindings::uapi;
 use core::pin::Pin;
 use kernel::{
@@ -40,6 +44,12 @@ use kernel::{
 struct Control {
     /// How many barriers it has made that are still there.
     objects: Atomic<u32>,
+}
+
+/// What an open file has. The barriers that it made keep the [`Control`], not the file's charge.
+struct Private {
+    control: Arc<Control>,
+    _charge: Charge,
 }
 
 /// The right to be one of the barriers of a [`Control`].
@@ -91,16 +101,23 @@ impl Control {
     ///
     /// Called by the VFS, once, as the first operation on a file of these operations.
     unsafe extern "C" fn open(_: *mut bindings::inode, file: *mut bindings::file) -> c_int {
-        let control = Self {
-            objects: Atomic::new(0),
-        };
-        match Arc::new(control, GFP_KERNEL_ACCOUNT) {
-            Ok(control) => {
+        let private = Charge::file().and_then(|charge| {
+            let control = Control {
+                objects: Atomic::new(0),
+            };
+            let private = Private {
+                control: Arc::new(control, GFP_KERNEL_ACCOUNT)?,
+                _charge: charge,
+            };
+            Ok(KBox::new(private, GFP_KERNEL_ACCOUNT)?)
+        });
+        match private {
+            Ok(private) => {
                 // SAFETY: The file is being opened, so that nobody else uses it.
-                unsafe { (*file).private_data = control.into_foreign() };
+                unsafe { (*file).private_data = private.into_foreign() };
                 0
             }
-            Err(_) => ENOMEM.to_errno(),
+            Err(e) => e.to_errno(),
         }
     }
 
@@ -109,7 +126,7 @@ impl Control {
     /// Called by the VFS, once, as the last operation on a file of these operations.
     unsafe extern "C" fn release(_: *mut bindings::inode, file: *mut bindings::file) -> c_int {
         // SAFETY: `open` put it there, and nobody borrows it any more.
-        drop(unsafe { Arc::<Self>::from_foreign((*file).private_data) });
+        drop(unsafe { KBox::<Private>::from_foreign((*file).private_data) });
         0
     }
 
@@ -118,11 +135,11 @@ impl Control {
     /// Called by the VFS on a file of these operations.
     unsafe extern "C" fn ioctl(file: *mut bindings::file, cmd: c_uint, arg: c_ulong) -> c_long {
         // SAFETY: `open` put it there, and the VFS holds the file during the call.
-        let control = unsafe { Arc::<Self>::borrow((*file).private_data) };
+        let control = unsafe { &KBox::<Private>::borrow((*file).private_data).control };
         let ret = Command::new(cmd, arg).and_then(|command| match command.nr() {
             uapi::QUIESCE_NR_FEATURES => features(&command),
-            uapi::QUIESCE_NR_PAIR => pair::create(&control.into(), &command),
-            uapi::QUIESCE_NR_GROUP => group::create(&control.into(), &command),
+            uapi::QUIESCE_NR_PAIR => pair::create(control, &command),
+            uapi::QUIESCE_NR_GROUP => group::create(control, &command),
             _ => Err(ENOTTY),
         });
         ret.map_or_else(|e| e.to_errno() as c_long, |()| 0)
@@ -155,6 +172,7 @@ fn features(command: &Command) -> Result {
 pub(crate) struct Registration {
     #[pin]
     device: Opaque<bindings::miscdevice>,
+    _exits: exit::Workqueue,
 }
 
 // SAFETY: The device may be deregistered by any task.
@@ -163,13 +181,18 @@ unsafe impl Send for Registration {}
 unsafe impl Sync for Registration {}
 
 impl Registration {
-    /// Registers the device, with a device node of mode `mode`.
+    /// Registers the device, with a device node of mode `mode`; called once, by the module's init.
     ///
     /// # Errors
     ///
     /// `EINVAL` if `mode` has bits other than read and write; what `misc_register()` returns.
     pub(crate) fn new(mode: u16) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
+            _exits: {
+                // SAFETY: Called once and first, as this is by the module's init.
+                unsafe { quota::init() };
+                exit::Workqueue::new()?
+            },
             // INVARIANT: The initialiser fails if the device was not registered.
             device <- Opaque::try_ffi_init(move |device: *mut bindings::miscdevice| {
                 if mode & !0o666 != 0 {

@@ -130,6 +130,11 @@ bool quiesce_helper_pid_ended(struct pid *pid, int *code);
 void quiesce_helper_pid_watch(struct pid *pid, struct wait_queue_entry *entry,
 			      wait_queue_func_t func);
 void quiesce_helper_pid_unwatch(struct pid *pid, struct wait_queue_entry *entry);
+struct workqueue_struct *quiesce_helper_exit_workqueue(void);
+unsigned int quiesce_helper_user_files(void);
+bool quiesce_helper_is_unlimited(void);
+int quiesce_helper_charge_ahead(void);
+u32 quiesce_helper_current_uid(void);
 bool quiesce_helper_in_exec(void);
 bool quiesce_helper_in_exit(int *code);
 bool quiesce_helper_is_kthread(void);

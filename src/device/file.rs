@@ -5,7 +5,10 @@
 //! `kernel::miscdevice` has neither `poll` nor `flush`, so the file operations are built here.
 //! `owner` is set, so that a module with an open file is not unloaded.
 
-use super::args::Command;
+use super::{
+    args::Command,
+    quota::Charge, //
+};
 use core::{
     marker::PhantomData,
     pin::Pin, //
@@ -47,6 +50,14 @@ pub(super) trait Endpoint: Send + Sync + Sized + 'static {
     fn show(&self, m: &SeqFile);
 }
 
+/// What a file has.
+#[pin_data]
+struct Private<E> {
+    #[pin]
+    endpoint: E,
+    _charge: Charge,
+}
+
 /// The file operations of an [`Endpoint`].
 pub(super) struct Operations<E>(PhantomData<E>);
 
@@ -69,9 +80,10 @@ impl<E: Endpoint> Operations<E> {
     /// # Safety
     ///
     /// `file` is a file that [`NewFile::new`] made for an `E`, and stays during `'a`.
-    unsafe fn endpoint<'a>(file: *mut bindings::file) -> Pin<&'a E> {
+    unsafe fn endpoint<'a>(file: *mut bindings::file) -> &'a E {
         // SAFETY: `NewFile::new` put such a pointer there, and `release` takes it back last.
-        unsafe { Pin::<KBox<E>>::borrow((*file).private_data) }
+        let private = unsafe { Pin::<KBox<Private<E>>>::borrow((*file).private_data) };
+        &private.get_ref().endpoint
     }
 
     /// # Safety
@@ -125,7 +137,7 @@ impl<E: Endpoint> Operations<E> {
     /// Called by the VFS, once, as the last operation on a file of these operations.
     unsafe extern "C" fn release(_: *mut bindings::inode, file: *mut bindings::file) -> c_int {
         // SAFETY: `NewFile::new` put such a pointer there, and nobody borrows it any more.
-        drop(unsafe { Pin::<KBox<E>>::from_foreign((*file).private_data) });
+        drop(unsafe { Pin::<KBox<Private<E>>>::from_foreign((*file).private_data) });
         0
     }
 }
@@ -140,13 +152,25 @@ pub(super) struct NewFile {
 
 impl NewFile {
     /// Makes a file of `endpoint`, close-on-exec unless `inherit`.
+    ///
+    /// # Errors
+    ///
+    /// `EDQUOT` if the calling task's user has too many files; `EMFILE`, `ENFILE`, `ENOMEM`.
     pub(super) fn new<E: Endpoint>(
         inherit: bool,
         endpoint: impl PinInit<E, Error>,
     ) -> Result<Self> {
+        let charge = Charge::file()?;
         let cloexec = if inherit { 0 } else { flags::O_CLOEXEC };
         let fd = FileDescriptorReservation::get_unused_fd_flags(cloexec)?;
-        let private = KBox::pin_init(endpoint, GFP_KERNEL_ACCOUNT)?.into_foreign();
+        let private = KBox::try_pin_init(
+            try_pin_init!(Private {
+                endpoint <- endpoint,
+                _charge: charge,
+            }? Error),
+            GFP_KERNEL_ACCOUNT,
+        )?
+        .into_foreign();
         // SAFETY: The name and the operations are static, and the operations take `private` as
         // what it is.
         let file = from_err_ptr(unsafe {
@@ -158,7 +182,7 @@ impl NewFile {
         })
         .inspect_err(|_| {
             // SAFETY: No file was made, so `private` is still ours.
-            drop(unsafe { Pin::<KBox<E>>::from_foreign(private) });
+            drop(unsafe { Pin::<KBox<Private<E>>>::from_foreign(private) });
         })?;
         let file = core::ptr::NonNull::new(file).ok_or(ENOMEM)?;
         Ok(Self {

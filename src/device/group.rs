@@ -7,6 +7,10 @@ use super::{
         self,
         Command, //
     },
+    exit::{
+        ExitListener,
+        Exits, //
+    },
     file::{
         Endpoint,
         NewFile, //
@@ -20,9 +24,13 @@ use crate::{
     barrier::{
         group::{
             Group,
-            Member, //
+            Member,
+            Seat, //
         },
-        queue::Queue,
+        queue::{
+            Guard,
+            Queue, //
+        },
         End,
         Pid,
         Why, //
@@ -39,6 +47,12 @@ use kernel::{
     sync::{
         aref::ARef,
         Arc, //
+    },
+    workqueue::{
+        impl_has_work,
+        new_work,
+        Work,
+        WorkItem, //
     }, //
 };
 
@@ -56,7 +70,55 @@ pub(super) struct Barrier {
     id: u64,
     #[pin]
     pub(super) queue: Queue<State>,
+    exits: Exits<Seat>,
+    #[pin]
+    work: Work<Self>,
     _slot: Slot,
+}
+
+impl_has_work! {
+    impl HasWork<Self> for Barrier { self.work }
+}
+
+impl WorkItem for Barrier {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        this.handle_exits();
+    }
+}
+
+impl ExitListener for Barrier {
+    type Party = Seat;
+
+    fn exits(&self) -> &Exits<Seat> {
+        &self.exits
+    }
+
+    fn handle_exits(&self) {
+        drop(self.lock());
+    }
+}
+
+impl Barrier {
+    /// Takes the lock, and ends the parties whose processes have exited.
+    pub(super) fn lock(&self) -> Guard<'_, State> {
+        let mut lock = self.queue.lock();
+        if self.exits.is_empty() {
+            return lock;
+        }
+        let mut ended = false;
+        self.exits.take(|party, end| {
+            if lock.group.end(party, Some(end.clone())) {
+                ended = true;
+                trace::death(self.id, party.party(), &end);
+            }
+        });
+        if ended {
+            lock.wake();
+        }
+        lock
+    }
 }
 
 /// The file of a group.
@@ -66,7 +128,7 @@ struct GroupFile {
 
 impl Drop for GroupFile {
     fn drop(&mut self) {
-        let mut lock = self.barrier.queue.lock();
+        let mut lock = self.barrier.lock();
         let closer = End::released(&End {
             why: Why::Close,
             pid: lock.closer.take(),
@@ -110,6 +172,8 @@ pub(super) fn create(control: &Arc<Control>, command: &Command) -> Result {
         pin_init!(Barrier {
             id: super::next_id(),
             queue <- Queue::new(state, c_str!("quiesce_group"), static_lock_class!()),
+            exits: Exits::new(),
+            work <- new_work!("quiesce_group"),
             _slot: right,
         }),
         GFP_KERNEL_ACCOUNT,
@@ -147,7 +211,7 @@ impl Barrier {
         let mut args: uapi::quiesce_status = command.read()?;
         args::check_flags(args.flags, 0)?;
         let room = args.late_words as usize;
-        let mut lock = self.queue.lock();
+        let mut lock = self.lock();
         let group = &lock.group;
         let late = group.late();
         let cause = group.broken().cloned();
@@ -194,7 +258,7 @@ impl Barrier {
     /// MEMBER.
     pub(super) fn member(&self, command: &Command) -> Result {
         let mut args: uapi::quiesce_member = command.read()?;
-        let member = self.queue.lock().group.member(args.party)?;
+        let member = self.lock().group.member(args.party)?;
         args.state = state(&member);
         args.pid = args::pid_number(&member.owner);
         args.waiting = member.waiting;
@@ -205,7 +269,7 @@ impl Barrier {
 
     /// What party and group show of the group.
     pub(super) fn show(&self, m: &SeqFile) {
-        let lock = self.queue.lock();
+        let lock = self.lock();
         let group = &lock.group;
         let (phase, parties, arrived) = (group.phase(), group.parties(), group.arrived());
         let (open, waiting, mut late) = (group.open(), group.waiting(), group.late());
@@ -229,7 +293,7 @@ impl Barrier {
         );
         seq_print!(m, "late:\t");
         while let Some(n) = late.pop() {
-            let member = self.queue.lock().group.member(n);
+            let member = self.lock().group.member(n);
             let owner = member.map_or(None, |member| member.owner);
             seq_print!(m, "{}:{} ", n, args::pid_in_proc(m, &owner));
         }
@@ -242,7 +306,7 @@ impl GroupFile {
         let mut args: uapi::quiesce_abort = command.read()?;
         args::check_flags(args.flags, 0)?;
         let end = End::new(Why::Abort(args.code));
-        let mut lock = self.barrier.queue.lock();
+        let mut lock = self.barrier.lock();
         let first = lock.group.abort(None, end)?;
         if first {
             lock.wake();
@@ -261,7 +325,7 @@ impl GroupFile {
         if args.reserved != 0 {
             return Err(EINVAL);
         }
-        let mut lock = self.barrier.queue.lock();
+        let mut lock = self.barrier.lock();
         args.phase = lock.group.reset();
         lock.wake();
         drop(lock);
@@ -289,7 +353,7 @@ impl Endpoint for GroupFile {
     }
 
     fn events(&self) -> u32 {
-        let lock = self.barrier.queue.lock();
+        let lock = self.barrier.lock();
         let mut mask = 0;
         if lock.told < lock.group.phase() {
             mask |= bindings::POLLIN | bindings::POLLRDNORM;
@@ -305,7 +369,7 @@ impl Endpoint for GroupFile {
 
     fn closing(&self) {
         let pid = Some(Pid::current());
-        self.barrier.queue.lock().closer = pid;
+        self.barrier.lock().closer = pid;
     }
 
     fn show(&self, m: &SeqFile) {

@@ -7,15 +7,16 @@ use super::{
         self,
         Command, //
     },
+    exit::{
+        Binding,
+        ExitListener,
+        Exits, //
+    },
     file::{
         Endpoint,
         NewFile, //
     },
     trace,
-    watch::{
-        Binding,
-        Mortal, //
-    },
     Control,
     Slot, //
 };
@@ -28,7 +29,10 @@ use crate::{
             Side,
             View, //
         },
-        queue::Queue,
+        queue::{
+            Guard,
+            Queue, //
+        },
         End,
         Pid,
         Why, //
@@ -46,7 +50,13 @@ use kernel::{
     seq_file::SeqFile,
     seq_print,
     static_lock_class,
-    sync::Arc, //
+    sync::Arc,
+    workqueue::{
+        impl_has_work,
+        new_work,
+        Work,
+        WorkItem, //
+    }, //
 };
 
 // What a pair costs, its own part of two files included: the barrier with the count of its `Arc`,
@@ -62,7 +72,55 @@ struct Barrier {
     id: u64,
     #[pin]
     queue: Queue<Pair>,
+    exits: Exits<Side>,
+    #[pin]
+    work: Work<Self>,
     _slot: Slot,
+}
+
+impl_has_work! {
+    impl HasWork<Self> for Barrier { self.work }
+}
+
+impl WorkItem for Barrier {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        this.handle_exits();
+    }
+}
+
+impl ExitListener for Barrier {
+    type Party = Side;
+
+    fn exits(&self) -> &Exits<Side> {
+        &self.exits
+    }
+
+    fn handle_exits(&self) {
+        drop(self.lock());
+    }
+}
+
+impl Barrier {
+    /// Takes the lock, and ends the parties whose processes have exited.
+    pub(super) fn lock(&self) -> Guard<'_, Pair> {
+        let mut lock = self.queue.lock();
+        if self.exits.is_empty() {
+            return lock;
+        }
+        let mut ended = false;
+        self.exits.take(|party, end| {
+            if lock.end(party, Some(end.clone())) {
+                ended = true;
+                trace::death(self.id, party.party(), &end);
+            }
+        });
+        if ended {
+            lock.wake();
+        }
+        lock
+    }
 }
 
 /// One side of a barrier.
@@ -77,7 +135,7 @@ struct Party {
 struct PartyFile {
     party: Party,
     #[pin]
-    binding: Binding<Party>,
+    binding: Binding<Barrier>,
 }
 
 /// PAIR.
@@ -96,6 +154,8 @@ pub(super) fn create(control: &Arc<Control>, command: &Command) -> Result {
                 c_str!("quiesce_pair"),
                 static_lock_class!(),
             ),
+            exits: Exits::new(),
+            work <- new_work!("quiesce_pair"),
             _slot: right,
         }),
         GFP_KERNEL_ACCOUNT,
@@ -157,12 +217,12 @@ impl Party {
             return uapi::quiesce_cause::default();
         }
         let other = self.side.other();
-        let member = self.barrier.queue.lock().member(other);
+        let member = self.barrier.lock().member(other);
         args::end(Some(other.party()), &member.end)
     }
 
     fn end(&self, end: Option<End>) {
-        let mut pair = self.barrier.queue.lock();
+        let mut pair = self.barrier.lock();
         if pair.end(self.side, end) {
             pair.wake();
             let member = pair.member(self.side);
@@ -177,7 +237,7 @@ impl Party {
         if args.count == 0 {
             return Err(EINVAL);
         }
-        let mut pair = self.barrier.queue.lock();
+        let mut pair = self.barrier.lock();
         let placed = pair.place(self.side, args.count);
         if placed.is_ok() {
             pair.wake();
@@ -224,7 +284,7 @@ impl Party {
         }
 
         let side = self.side;
-        let mut pair = self.barrier.queue.lock();
+        let mut pair = self.barrier.lock();
         let wait = pair.begin(side, goal);
         if places {
             match pair.place(side, args.count) {
@@ -271,7 +331,7 @@ impl Party {
         let mut args: uapi::quiesce_abort = command.read()?;
         args::check_flags(args.flags, 0)?;
         let end = End::new(Why::Abort(args.code));
-        let mut pair = self.barrier.queue.lock();
+        let mut pair = self.barrier.lock();
         let first = pair.abort(self.side, end)?;
         if first {
             pair.wake();
@@ -288,7 +348,7 @@ impl Party {
         let mut args: uapi::quiesce_status = command.read()?;
         args::check_flags(args.flags, 0)?;
         let room = args.late_words;
-        let pair = self.barrier.queue.lock();
+        let pair = self.barrier.lock();
         let (me, other) = (pair.member(self.side), pair.member(self.side.other()));
         args = uapi::quiesce_status {
             flags: 0,
@@ -328,7 +388,7 @@ impl Party {
             1 => Side::One,
             _ => return Err(ESRCH),
         };
-        let member = self.barrier.queue.lock().member(side);
+        let member = self.barrier.lock().member(side);
         args.state = state(&member);
         args.pid = args::pid_number(&member.owner);
         args.waiting = member.waiting;
@@ -338,20 +398,13 @@ impl Party {
     }
 }
 
-impl Mortal for Party {
-    fn died(&self, end: End) {
-        self.end(Some(end));
-    }
-}
-
 impl PartyFile {
     fn bind(&self, command: &Command) -> Result {
         let side = self.party.side;
-        let queue = &self.party.barrier.queue;
-        self.binding
-            .bind(command, self.party.clone(), |owner, bound| {
-                queue.lock().bind(side, owner, bound)
-            })
+        let barrier = &self.party.barrier;
+        self.binding.bind(command, barrier, side, |owner, bound| {
+            barrier.lock().bind(side, owner, bound)
+        })
     }
 }
 
@@ -377,7 +430,7 @@ impl Endpoint for PartyFile {
     }
 
     fn events(&self) -> u32 {
-        let events = self.party.barrier.queue.lock().events(self.party.side);
+        let events = self.party.barrier.lock().events(self.party.side);
         let mut mask = 0;
         if events.unread {
             mask |= bindings::POLLIN | bindings::POLLRDNORM;
@@ -399,16 +452,12 @@ impl Endpoint for PartyFile {
 
     fn closing(&self) {
         let end = End::closing();
-        self.party
-            .barrier
-            .queue
-            .lock()
-            .closing(self.party.side, end);
+        self.party.barrier.lock().closing(self.party.side, end);
     }
 
     fn show(&self, m: &SeqFile) {
         let side = self.party.side;
-        let pair = self.party.barrier.queue.lock();
+        let pair = self.party.barrier.lock();
         let view = view(pair.view(side));
         let (balance, unread) = (pair.balance(side), pair.unread(side));
         let members = [pair.member(Side::Zero), pair.member(Side::One)];

@@ -7,6 +7,10 @@ use super::{
         self,
         Command, //
     },
+    exit::{
+        Binding,
+        Watch, //
+    },
     file::{
         Endpoint,
         NewFile, //
@@ -15,12 +19,7 @@ use super::{
         self,
         Barrier, //
     },
-    trace,
-    watch::{
-        Binding,
-        Mortal,
-        Watch, //
-    }, //
+    trace, //
 };
 use crate::{
     barrier::{
@@ -61,7 +60,7 @@ struct Party {
 struct PartyFile {
     party: Party,
     #[pin]
-    binding: Binding<Party>,
+    binding: Binding<Barrier>,
 }
 
 /// JOIN.
@@ -76,7 +75,7 @@ pub(super) fn join(barrier: &Arc<Barrier>, command: &Command) -> Result {
     }
     let bound = args.flags & uapi::QUIESCE_BIND_PROCESS != 0;
     let owner = Pid::current();
-    let mut lock = barrier.queue.lock();
+    let mut lock = barrier.lock();
     let seat = lock.group.join(owner, bound)?;
     args.party = seat.party();
     args.phase = lock.group.phase();
@@ -88,7 +87,7 @@ pub(super) fn join(barrier: &Arc<Barrier>, command: &Command) -> Result {
     };
     let _undo = Unconfirmed(party.clone());
     let watch = if bound {
-        Some(Watch::current(party.clone())?)
+        Some(Watch::current(barrier.clone(), seat)?)
     } else {
         None
     };
@@ -101,7 +100,7 @@ pub(super) fn join(barrier: &Arc<Barrier>, command: &Command) -> Result {
     )?;
     args.fd = file.fd();
     command.write(&args)?;
-    barrier.queue.lock().group.confirm(seat);
+    barrier.lock().group.confirm(seat);
     file.install();
     Ok(())
 }
@@ -111,7 +110,7 @@ struct Unconfirmed(Party);
 
 impl Drop for Unconfirmed {
     fn drop(&mut self) {
-        let mut lock = self.0.barrier.queue.lock();
+        let mut lock = self.0.barrier.lock();
         if lock.group.unjoin(self.0.seat) == Some(true) {
             lock.wake();
         }
@@ -137,7 +136,7 @@ impl Party {
     }
 
     fn end(&self, end: Option<End>) {
-        let mut lock = self.barrier.queue.lock();
+        let mut lock = self.barrier.lock();
         if lock.group.end(self.seat, end) {
             lock.wake();
             let member = lock.group.own(self.seat);
@@ -157,7 +156,7 @@ impl Party {
             count: args.count,
             ..Default::default()
         };
-        let mut lock = self.barrier.queue.lock();
+        let mut lock = self.barrier.lock();
         let drops = args.flags & uapi::QUIESCE_ARRIVE_DROP != 0;
         let arrival = lock.group.arrive(self.seat, drops);
         if let Ok(arrival) = &arrival {
@@ -201,7 +200,7 @@ impl Party {
         }
 
         let seat = self.seat;
-        let mut lock = self.barrier.queue.lock();
+        let mut lock = self.barrier.lock();
         if places {
             match lock.group.arrive(seat, false) {
                 Ok(arrival) => {
@@ -270,7 +269,7 @@ impl Party {
         let mut args: uapi::quiesce_abort = command.read()?;
         args::check_flags(args.flags, 0)?;
         let end = End::new(Why::Abort(args.code));
-        let mut lock = self.barrier.queue.lock();
+        let mut lock = self.barrier.lock();
         let first = lock.group.abort(Some(self.seat), end)?;
         if first {
             lock.wake();
@@ -285,7 +284,7 @@ impl Party {
 
     fn leave(&self, command: &Command) -> Result {
         command.read_nothing()?;
-        let mut lock = self.barrier.queue.lock();
+        let mut lock = self.barrier.lock();
         lock.group.leave(self.seat)?;
         lock.wake();
         Ok(())
@@ -308,24 +307,17 @@ impl uapi::quiesce_wait {
     }
 }
 
-impl Mortal for Party {
-    fn died(&self, end: End) {
-        self.end(Some(end));
-    }
-}
-
 impl PartyFile {
     fn bind(&self, command: &Command) -> Result {
         let seat = self.party.seat;
-        let queue = &self.party.barrier.queue;
-        self.binding
-            .bind(command, self.party.clone(), |owner, bound| {
-                queue.lock().group.bind(seat, owner, bound)
-            })
+        let barrier = &self.party.barrier;
+        self.binding.bind(command, barrier, seat, |owner, bound| {
+            barrier.lock().group.bind(seat, owner, bound)
+        })
     }
 
     fn status(&self, command: &Command) -> Result {
-        let member = self.party.barrier.queue.lock().group.own(self.party.seat);
+        let member = self.party.barrier.lock().group.own(self.party.seat);
         let party = (self.party.number(), member);
         self.party.barrier.status(command, Some(party))
     }
@@ -354,13 +346,7 @@ impl Endpoint for PartyFile {
     }
 
     fn events(&self) -> u32 {
-        let events = self
-            .party
-            .barrier
-            .queue
-            .lock()
-            .group
-            .events(self.party.seat);
+        let events = self.party.barrier.lock().group.events(self.party.seat);
         let mut mask = 0;
         if events.done {
             mask |= bindings::POLLIN | bindings::POLLRDNORM;
@@ -379,12 +365,12 @@ impl Endpoint for PartyFile {
 
     fn closing(&self) {
         let end = End::closing();
-        let mut lock = self.party.barrier.queue.lock();
+        let mut lock = self.party.barrier.lock();
         lock.group.closing(self.party.seat, end);
     }
 
     fn show(&self, m: &SeqFile) {
-        let member = self.party.barrier.queue.lock().group.own(self.party.seat);
+        let member = self.party.barrier.lock().group.own(self.party.seat);
         self.party.barrier.show(m);
         seq_print!(
             m,
@@ -402,7 +388,7 @@ impl Endpoint for PartyFile {
 impl PinnedDrop for PartyFile {
     fn drop(self: Pin<&mut Self>) {
         self.binding.end();
-        let mut lock = self.party.barrier.queue.lock();
+        let mut lock = self.party.barrier.lock();
         match lock.group.unjoin(self.party.seat) {
             None => {
                 drop(lock);

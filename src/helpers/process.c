@@ -2,15 +2,21 @@
 /* Processes, files and user memory, for the device. */
 #include <linux/align.h>
 #include <linux/anon_inodes.h>
+#include <linux/capability.h>
+#include <linux/cred.h>
 #include <linux/export.h>
 #include <linux/fcntl.h>
+#include <linux/moduleparam.h>
 #include <linux/pid.h>
 #include <linux/proc_fs.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
 #include <linux/seq_file.h>
+#include <linux/slab.h>
 #include <linux/uaccess.h>
+#include <linux/uidgid.h>
 #include <linux/wait.h>
+#include <linux/workqueue.h>
 
 #include "../helpers.h"
 
@@ -66,6 +72,50 @@ void quiesce_helper_pid_unwatch(struct pid *pid, struct wait_queue_entry *entry)
 	remove_wait_queue(&pid->wait_pidfd, entry);
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_pid_unwatch);
+
+/* Where barriers wake their waiters when a process has exited. */
+struct workqueue_struct *quiesce_helper_exit_workqueue(void)
+{
+	return alloc_workqueue("quiesce_exit", WQ_UNBOUND, 0);
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_exit_workqueue);
+
+static unsigned int user_files = 65536;
+module_param(user_files, uint, 0644);
+MODULE_PARM_DESC(user_files,
+		 "How many files of /dev/quiesce (the device, groups, parties) an unprivileged user can have");
+
+unsigned int quiesce_helper_user_files(void)
+{
+	return READ_ONCE(user_files);
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_user_files);
+
+bool quiesce_helper_is_unlimited(void)
+{
+	return capable(CAP_SYS_RESOURCE) || capable(CAP_SYS_ADMIN);
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_is_unlimited);
+
+u32 quiesce_helper_current_uid(void)
+{
+	return __kuid_val(current_uid());
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_current_uid);
+
+/*
+ * What the VFS allocates for a file calls the OOM killer at the cgroup's limit.
+ * This does not; what it gives back stays charged to the CPU's stock, which the
+ * file's allocations use next.
+ */
+int quiesce_helper_charge_ahead(void)
+{
+	void *p = kmalloc(PAGE_SIZE, GFP_KERNEL_ACCOUNT | __GFP_RETRY_MAYFAIL | __GFP_NOWARN);
+
+	kfree(p);
+	return p ? 0 : -ENOMEM;
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_charge_ahead);
 
 /* Also a thread that exits because another one of its process called execve(). */
 bool quiesce_helper_in_exec(void)

@@ -107,7 +107,10 @@
  *   ETIMEDOUT     the deadline has passed
  *   EINTR         a signal handler without SA_RESTART ran. With SA_RESTART, and
  *                 where there is no handler, the call goes on by itself
- *   EDQUOT        QUIESCE_MAX_OBJECTS barriers of this open file exist
+ *   EDQUOT        QUIESCE_MAX_OBJECTS barriers of this open file exist;
+ *                 QUIESCE_MAX_BOUND parties are bound to this process; or the
+ *                 user has as many files of this device as the module's
+ *                 parameter user_files allows (open() fails with it, too)
  *   ENOSPC        group: no open seat, and max_parties seats
  *   EMFILE ENFILE no descriptor, or no file, is left
  *   ENOMEM        no memory, or the cgroup's limit
@@ -131,6 +134,7 @@
 /* Limits; FEATURES tells those of the running kernel. */
 #define QUIESCE_MAX_PARTIES	1024	/* seats of a group */
 #define QUIESCE_MAX_OBJECTS	4096	/* barriers of one open file */
+#define QUIESCE_MAX_BOUND	1024	/* parties bound to one process */
 
 /* In `party`: not a party. The group itself, open seats, or nobody. */
 #define QUIESCE_NOBODY		0xffffffffU
@@ -384,12 +388,12 @@ struct quiesce_wait {
 #define QUIESCE_WAIT_REALTIME	(1U << 0)
 /* group: a timeout of this wait breaks the group. */
 #define QUIESCE_WAIT_BREAK	(1U << 1)
+/* CLOCK_BOOTTIME, which goes on while the machine is suspended. */
+#define QUIESCE_WAIT_BOOTTIME	(1U << 2)
 
 /*
  * ABORT, on a party or a group's descriptor. Never sleeps.
  *
-/* CLOCK_BOOTTIME, which goes on while the machine is suspended. */
-#define QUIESCE_WAIT_BOOTTIME	(1U << 2)
  * @flags:    [in] 0
  * @view:     [out] pair: the view after it
  * @code:     [in] told to the others as cause.code

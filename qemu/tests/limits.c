@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What one user can cost others: many parties that end with one process, many
+ * waiters and pollers on one barrier, many files, and no memory.
+ */
+#include "ops.h"
+
+#include <sys/epoll.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#define NOBODY 65534
+
+static void become_nobody(void)
+{
+	check(setgid(NOBODY) == 0);
+	check(setuid(NOBODY) == 0);
+}
+
+static void allow_fds(unsigned int n)
+{
+	struct rlimit limit = { n, n };
+
+	check(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+}
+
+/* Parties that one process's exit ends are limited. */
+TEST(parties_bound_to_a_process)
+{
+	struct quiesce_bind bind = { .flags = QUIESCE_BIND_PROCESS };
+	int group[2], fd[2], n = 0, first = -1, ret;
+
+	allow_fds(QUIESCE_MAX_BOUND + 200);
+	for (int i = 0; i < 2; i++) {
+		group[i] = make_group(0, QUIESCE_MAX_PARTIES, 0);
+		ASSERT_LE(0, group[i]);
+	}
+	for (;; n++) {
+		ret = join_group(group[n >= QUIESCE_MAX_PARTIES / 2], QUIESCE_BIND_PROCESS, NULL);
+		if (ret < 0)
+			break;
+		if (first < 0)
+			first = ret;
+	}
+	EXPECT_EQ(-EDQUOT, ret);
+	EXPECT_EQ(QUIESCE_MAX_BOUND, n);
+	/* Nor by BIND; the party stays what it was. */
+	ASSERT_EQ(0, make_pair(0, fd));
+	EXPECT_EQ(-EDQUOT, ctl(fd[0], QUIESCE_IOC_BIND, &bind));
+	EXPECT_EQ(0, place(fd[0]));
+	/* One that is not bound is not limited, and one that ends makes room. */
+	EXPECT_LE(0, join_group(group[1], 0, NULL));
+	close(first);
+	EXPECT_EQ(0, ctl(fd[0], QUIESCE_IOC_BIND, &bind));
+	/* Another process has its own. */
+	EXPECT_EQ(0, join(spawn({ check(bind_to_me(fd[1], QUIESCE_BIND_PROCESS) == 0); })));
+}
+
+/*
+ * All parties of a process end before its parent has waited for it, each with
+ * its cause, and who sleeps on one of the barriers is woken.
+ */
+TEST(exit_ends_all_parties)
+{
+	enum { GROUPS = 8, PARTIES = 32 };
+	int group[GROUPS], own[GROUPS];
+	struct quiesce_status status;
+	struct quiesce_member member;
+	pid_t victim, sleeper[GROUPS];
+	struct gate ready;
+
+	ASSERT_EQ(0, gate_make(&ready));
+	allow_fds(4096);
+	for (int g = 0; g < GROUPS; g++) {
+		group[g] = make_group(PARTIES + 1, 0, 0);
+		own[g] = join_group(group[g], 0, NULL);
+		ASSERT_LE(0, own[g]);
+	}
+	victim = spawn({
+		for (int g = 0; g < GROUPS; g++)
+			for (int i = 0; i < PARTIES; i++)
+				check(join_group(group[g], QUIESCE_BIND_PROCESS, NULL) >= 0);
+		gate_open(&ready);
+		pause();
+	});
+	gate_pass(&ready);
+	for (int g = 0; g < GROUPS; g++) {
+		sleeper[g] = spawn({
+			struct quiesce_wait w;
+
+			check(meet(own[g], QUIESCE_FOREVER, &w) == -EOWNERDEAD);
+			check(w.cause.pid == victim);
+		});
+		ASSERT_TRUE(wait_asleep(sleeper[g]));
+	}
+	kill(victim, SIGKILL);
+	ASSERT_EQ(KILLED, join(victim));
+	for (int g = 0; g < GROUPS; g++) {
+		ASSERT_EQ(0, status_of(group[g], &status));
+		EXPECT_EQ(QUIESCE_CAUSE_SIGNAL, status.cause.cause);
+		EXPECT_EQ(victim, status.cause.pid);
+		for (int i = 1; i <= PARTIES; i++) {
+			ASSERT_EQ(0, member_of(group[g], i, &member));
+			EXPECT_EQ(QUIESCE_STATE_BOUND | QUIESCE_STATE_ENDED, member.state);
+			EXPECT_EQ(SIGKILL, member.cause.status);
+		}
+		EXPECT_EQ(0, join(sleeper[g]));
+	}
+}
+
+#define POLLERS 3000
+#define WAITERS 200
+
+static int waited;
+
+static void *wait_here(void *ticket)
+{
+	return (void *)(intptr_t)wait_phase(waited, *(uint64_t *)ticket, QUIESCE_FOREVER, NULL);
+}
+
+static void *poll_here(void *group)
+{
+	struct pollfd *p = calloc(POLLERS, sizeof(*p));
+	int ret;
+
+	for (int i = 0; i < POLLERS; i++)
+		p[i] = (struct pollfd){ .fd = *(int *)group, .events = POLLIN };
+	ret = poll(p, POLLERS, -1);
+	free(p);
+	return (void *)(intptr_t)ret;
+}
+
+
+/* A wake-up that is cut into pieces reaches every one, whatever kind it is. */
+TEST(all_of_many_are_woken)
+{
+	int group = make_group(2, 0, 0), other, epoll[40];
+	pthread_t waiter[WAITERS], poller;
+	struct quiesce_arrive a;
+	uint64_t ticket;
+	void *ret;
+
+	allow_fds(4096);
+	waited = join_group(group, 0, NULL);
+	other = join_group(group, 0, NULL);
+	ASSERT_LE(0, other);
+	for (int round = 0; round < 3; round++) {
+		struct quiesce_status status;
+
+		ASSERT_EQ(0, arrive(waited, &a));
+		ticket = a.ticket;
+		ASSERT_EQ(0, status_of(group, &status));
+		for (int i = 0; i < 40; i++) {
+			struct epoll_event event = { .events = EPOLLIN | (i % 2 ? EPOLLEXCLUSIVE : EPOLLET) };
+
+			epoll[i] = epoll_create1(EPOLL_CLOEXEC);
+			ASSERT_EQ(0, epoll_ctl(epoll[i], EPOLL_CTL_ADD, group, &event));
+		}
+		ASSERT_EQ(0, pthread_create(&poller, NULL, poll_here, &group));
+		for (int i = 0; i < WAITERS; i++)
+			ASSERT_EQ(0, pthread_create(&waiter[i], NULL, wait_here, &ticket));
+		ASSERT_TRUE(wait_for_waiters(waited, WAITERS));
+		ASSERT_EQ(0, arrive(other, NULL));
+		for (int i = 0; i < WAITERS; i++) {
+			ASSERT_EQ(0, pthread_join(waiter[i], &ret));
+			EXPECT_EQ(0, (intptr_t)ret);
+		}
+		ASSERT_EQ(0, pthread_join(poller, &ret));
+		EXPECT_EQ(POLLERS, (intptr_t)ret);
+		for (int i = 0; i < 40; i++) {
+			struct epoll_event event;
+
+			EXPECT_EQ(1, epoll_wait(epoll[i], &event, 1, 0));
+			close(epoll[i]);
+		}
+	}
+}
+
+static void set_user_files(unsigned int n)
+{
+	char text[16];
+	int fd = open("/sys/module/quiesce/parameters/user_files", O_WRONLY | O_CLOEXEC);
+
+	check(fd >= 0);
+	snprintf(text, sizeof(text), "%u", n);
+	check(write(fd, text, strlen(text)) > 0);
+	close(fd);
+}
+
+/* A user's files of the device are limited: opens, groups and parties. */
+TEST(files_of_a_user)
+{
+	char before[16];
+
+	ASSERT_LT(0, read_file("/sys/module/quiesce/parameters/user_files", before, sizeof(before)));
+	set_user_files(6);
+	EXPECT_EQ(0, join(spawn({
+		int dev, pair[2], group;
+		struct quiesce_pair args = {};
+
+		become_nobody();
+		check(make_pair(0, pair) == 0);		/* 2 */
+		check((group = make_group(0, 8, 0)) >= 0);	/* 3 */
+		check((dev = open_dev()) >= 0);			/* 4 */
+		check(join_group(group, 0, NULL) >= 0);		/* 5 */
+		check(ctl(dev, QUIESCE_IOC_PAIR, &args) == -EDQUOT);
+		check(join_group(group, 0, NULL) >= 0);		/* 6 */
+		check(join_group(group, 0, NULL) == -EDQUOT);
+		check(open_dev() < 0 && errno == EDQUOT);
+		/* Nothing is left of what was refused. */
+		close(pair[0]);
+		check(join_group(group, 0, NULL) >= 0);
+		/* Another process of the same user has the same limit. */
+		check(join(spawn({ check(open_dev() < 0 && errno == EDQUOT); })) == 0);
+	})));
+	/* Another user, who may have more than all, is not limited. */
+	EXPECT_EQ(0, join(spawn({
+		for (int i = 0; i < 20; i++)
+			check(open_dev() >= 0);
+	})));
+	/* What they had is given back. */
+	EXPECT_EQ(0, join(spawn({
+		become_nobody();
+		for (int i = 0; i < 6; i++)
+			check(open_dev() >= 0);
+		check(open_dev() < 0 && errno == EDQUOT);
+	})));
+	set_user_files(atoi(before));
+}
+
+#define CGROUP "/tmp/limits.cgroup"
+
+/* At the cgroup's limit a call fails; nobody is killed. */
+TEST(cgroup_limit)
+{
+	char buf[1024], *kills;
+	pid_t pid;
+	int fd;
+
+	mkdir(CGROUP, 0755);
+	if (mount("none", CGROUP, "cgroup2", 0, NULL) && errno != EBUSY)
+		SKIP(return, "no cgroup2");
+	fd = open(CGROUP "/cgroup.subtree_control", O_WRONLY);
+	if (fd < 0 || write(fd, "+memory", 7) != 7) {
+		umount(CGROUP);
+		SKIP(return, "no memory controller");
+	}
+	close(fd);
+	mkdir(CGROUP "/small", 0755);
+	fd = open(CGROUP "/small/memory.max", O_WRONLY);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(3, write(fd, "24M", 3));
+	close(fd);
+	allow_fds(60000);
+	pid = spawn({
+		struct quiesce_pair pair = {};
+		int dev;
+		int ret;
+
+		fd = open(CGROUP "/small/cgroup.procs", O_WRONLY);
+		check(fd >= 0);
+		check(write(fd, "0", 1) == 1);
+		dev = open_dev();
+		while (!(ret = ctl(dev, QUIESCE_IOC_PAIR, &pair)) || ret == -EDQUOT) {
+			if (ret)
+				dev = open_dev();
+		}
+		check(ret == -ENOMEM);
+	});
+	EXPECT_EQ(0, join(pid));
+	ASSERT_LT(0, read_file(CGROUP "/small/memory.events", buf, sizeof(buf)));
+	kills = strstr(buf, "oom_kill ");
+	ASSERT_NE(NULL, kills);
+	EXPECT_EQ(0, atoi(kills + strlen("oom_kill ")));
+	rmdir(CGROUP "/small");
+	umount(CGROUP);
+}
+
+TEST_HARNESS_MAIN

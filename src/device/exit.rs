@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Parties that end with a process.
+//!
+//! A [`Watch`] is on the wait queue that pidfds are polled on, as KVM's irqfd is on an eventfd's.
+//! The kernel wakes it when the last thread of the process has exited, before its parent can have
+//! waited for it, and with `tasklist_lock` held and interrupts disabled. So what runs there takes
+//! constant time and no lock of a barrier's: it adds the party to the barrier's [`Exits`] and
+//! queues one work item per barrier. Whoever takes the barrier's lock next ends the parties that
+//! are there, so that no call sees a dead process's party alive, and wakes the waiters once.
+
+use super::{
+    args::{
+        self,
+        Command, //
+    },
+    quota::Charge, //
+};
+use crate::{
+    arch::pointer::load_pointer,
+    barrier::{
+        End,
+        Pid, //
+    },
+    bindings::{
+        self,
+        uapi, //
+    }, //
+};
+use core::{
+    cell::UnsafeCell,
+    marker::PhantomData,
+    pin::Pin,
+    ptr, //
+};
+use kernel::{
+    prelude::*,
+    sync::{
+        aref::ARef,
+        atomic::{
+            Acquire,
+            Atomic,
+            Full,
+            Relaxed, //
+        },
+        new_mutex,
+        Arc,
+        Mutex, //
+    },
+    types::Opaque,
+    workqueue::{
+        HasWork,
+        WorkItem, //
+    }, //
+};
+
+/// A barrier whose parties can end with a process.
+pub(super) trait ExitListener:
+    WorkItem<Pointer = Arc<Self>> + HasWork<Self> + Send + Sync + Sized + 'static
+{
+    /// What names a party.
+    type Party: Copy + Send + Sync;
+
+    /// The exits that the barrier has not handled.
+    fn exits(&self) -> &Exits<Self::Party>;
+
+    /// Ends the parties whose processes have exited, and wakes the waiters. Process context.
+    fn handle_exits(&self);
+}
+
+/// The exit of one party's process.
+struct Exit<P> {
+    next: *mut Exit<P>,
+    party: P,
+    end: End,
+}
+
+/// Exits that a barrier has not handled yet.
+///
+/// # Invariants
+///
+/// A list, linked by `next`, of exits that are valid and that nobody else accesses.
+pub(super) struct Exits<P>(Atomic<*mut Exit<P>>, PhantomData<Exit<P>>);
+
+// SAFETY: What is on the list moves to whoever takes it.
+unsafe impl<P: Send> Send for Exits<P> {}
+// SAFETY: The list is changed atomically, and what is on it moves to whoever takes it.
+unsafe impl<P: Send> Sync for Exits<P> {}
+
+impl<P: Copy> Exits<P> {
+    pub(super) fn new() -> Self {
+        // INVARIANT: The list is empty.
+        Self(Atomic::new(ptr::null_mut()), PhantomData)
+    }
+
+    /// Whether there is none.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        load_pointer(&self.0).is_null()
+    }
+
+    /// Takes all exits off the list and calls `f` for each.
+    pub(super) fn take(&self, mut f: impl FnMut(P, End)) {
+        let mut exit = self.0.xchg(ptr::null_mut(), Acquire);
+        while !exit.is_null() {
+            // SAFETY: By the type invariants; `Watch` keeps it until it has called
+            // `handle_exits()`, which excludes this call.
+            let (next, party, end) = unsafe { ((*exit).next, (*exit).party, (*exit).end.clone()) };
+            f(party, end);
+            exit = next;
+        }
+    }
+
+    /// Adds `exit`. Any context.
+    ///
+    /// # Safety
+    ///
+    /// `exit` is valid, and nobody else accesses it, until it was taken.
+    unsafe fn add(&self, exit: *mut Exit<P>) {
+        let mut first = self.0.load(Relaxed);
+        loop {
+            // SAFETY: Nobody else accesses it, by the safety requirements.
+            unsafe { (*exit).next = first };
+            // INVARIANT: `exit` is valid, and links to the rest.
+            match self.0.cmpxchg(first, exit, Full) {
+                Ok(_) => return,
+                Err(now) => first = now,
+            }
+        }
+    }
+}
+
+/// Ends a party when a process exits, until dropped.
+///
+/// # Invariants
+///
+/// `entry` is on the wait queue of `pid`. `exit` and `reported` are accessed with the lock of
+/// that queue held, and `exit` from when `reported` is set by who takes it off the barrier's
+/// list.
+#[pin_data(PinnedDrop)]
+pub(super) struct Watch<B: ExitListener> {
+    barrier: Arc<B>,
+    // Before `pid`, whose address it is charged to.
+    _charge: Charge,
+    pid: ARef<Pid>,
+    exit: UnsafeCell<Exit<B::Party>>,
+    reported: UnsafeCell<bool>,
+    #[pin]
+    entry: Opaque<kernel::bindings::wait_queue_entry>,
+}
+
+// SAFETY: `entry` is used under the lock of its wait queue only, the cells as the type invariants
+// say, and the rest is `Send`.
+unsafe impl<B: ExitListener> Send for Watch<B> {}
+// SAFETY: A shared reference gives access to nothing but `barrier` and `pid`, which are `Sync`.
+unsafe impl<B: ExitListener> Sync for Watch<B> {}
+
+impl<B: ExitListener> Watch<B> {
+    /// Watches the calling task's process, which is alive, so its exit cannot have been missed.
+    ///
+    /// # Errors
+    ///
+    /// `EDQUOT` if too many parties are bound to the process; `ENOMEM`.
+    pub(super) fn current(barrier: Arc<B>, party: B::Party) -> Result<Pin<KBox<Self>>> {
+        let pid = Pid::current();
+        let raw = pid.as_ptr();
+        let charge = Charge::binding(&pid)?;
+        KBox::pin_init(
+            // INVARIANT: `entry` is put on the queue when the rest is there.
+            pin_init!(Self {
+                barrier,
+                _charge: charge,
+                pid,
+                exit: UnsafeCell::new(Exit {
+                    next: ptr::null_mut(),
+                    party,
+                    end: End::default(),
+                }),
+                reported: UnsafeCell::new(false),
+                entry <- Opaque::ffi_init(|entry| {
+                    // SAFETY: `raw` has a reference in `pid`; `entry` is writable, pinned, and
+                    // taken off the queue by `drop`.
+                    unsafe { bindings::quiesce_helper_pid_watch(raw, entry, Some(Self::wake)) }
+                }),
+            }),
+            GFP_KERNEL_ACCOUNT,
+        )
+    }
+
+    /// # Safety
+    ///
+    /// Called by the wait queue on the `entry` of a `Self`, with the queue's lock held.
+    unsafe extern "C" fn wake(
+        entry: *mut kernel::bindings::wait_queue_entry,
+        _mode: c_uint,
+        _flags: c_int,
+        _key: *mut c_void,
+    ) -> c_int {
+        // SAFETY: The entry is on the queue, so by the type invariants the watch is there, and it
+        // cannot go while the queue's lock is held.
+        let this = unsafe { &*kernel::container_of!(Opaque::cast_from(entry), Self, entry) };
+        // SAFETY: The queue's lock is held.
+        if unsafe { *this.reported.get() } {
+            return 0;
+        }
+        let Some(why) = this.pid.ended() else {
+            return 0;
+        };
+        // SAFETY: The queue's lock is held, and `exit` was not reported; `drop` keeps it until
+        // the barrier has handled it.
+        unsafe {
+            *this.reported.get() = true;
+            (*this.exit.get()).end = End {
+                why,
+                pid: Some(this.pid.clone()),
+            };
+            this.barrier.exits().add(this.exit.get());
+        }
+        // Where it is queued already, it has not begun to look at the list.
+        let _ = workqueue().enqueue(this.barrier.clone());
+        0
+    }
+}
+
+#[pinned_drop]
+impl<B: ExitListener> PinnedDrop for Watch<B> {
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: By the type invariants the entry is on the queue of `pid`. Afterwards nobody
+        // runs `wake` any more, as that takes the queue's lock.
+        unsafe { bindings::quiesce_helper_pid_unwatch(self.pid.as_ptr(), self.entry.get()) }
+        // If it was reported it is off the list after this, and not in use by who took it.
+        self.barrier.handle_exits();
+    }
+}
+
+/// The workqueue on which barriers handle exits.
+static WORKQUEUE: Atomic<*mut kernel::bindings::workqueue_struct> = Atomic::new(ptr::null_mut());
+
+fn workqueue() -> &'static kernel::workqueue::Queue {
+    // SAFETY: `Workqueue` made it before there was a file, and ends it after the last one; what
+    // gets here is a watch, which a file owns.
+    unsafe { kernel::workqueue::Queue::from_raw(WORKQUEUE.load(Relaxed)) }
+}
+
+/// The workqueue, as long as this lives.
+pub(super) struct Workqueue(());
+
+impl Workqueue {
+    /// Makes the workqueue; there is none.
+    pub(super) fn new() -> Result<Self> {
+        // SAFETY: No requirements.
+        let queue = unsafe { bindings::quiesce_helper_exit_workqueue() };
+        if queue.is_null() {
+            return Err(ENOMEM);
+        }
+        WORKQUEUE.store(queue, Relaxed);
+        Ok(Self(()))
+    }
+}
+
+impl Drop for Workqueue {
+    fn drop(&mut self) {
+        let queue = WORKQUEUE.xchg(ptr::null_mut(), Relaxed);
+        // SAFETY: `new` made it. No file is left that could queue anything; what is queued runs
+        // before this returns.
+        unsafe { kernel::bindings::destroy_workqueue(queue) };
+    }
+}
+
+/// Which process a file's party ends with, if it does.
+#[pin_data]
+pub(super) struct Binding<B: ExitListener> {
+    #[pin]
+    watch: Mutex<Option<Pin<KBox<Watch<B>>>>>,
+}
+
+impl<B: ExitListener> Binding<B> {
+    /// Begins with `watch`.
+    pub(super) fn new(watch: Option<Pin<KBox<Watch<B>>>>) -> impl PinInit<Self> {
+        pin_init!(Self {
+            watch <- new_mutex!(watch, "quiesce_binding"),
+        })
+    }
+
+    /// BIND: makes the party the calling process's. `set` says so to the barrier.
+    pub(super) fn bind(
+        &self,
+        command: &Command,
+        barrier: &Arc<B>,
+        party: B::Party,
+        set: impl FnOnce(ARef<Pid>, bool) -> Result,
+    ) -> Result {
+        let args: uapi::quiesce_bind = command.read()?;
+        args::check_flags(args.flags, uapi::QUIESCE_BIND_PROCESS)?;
+        if args.reserved != 0 {
+            return Err(EINVAL);
+        }
+        let bound = args.flags & uapi::QUIESCE_BIND_PROCESS != 0;
+        let new = if bound {
+            Some(Watch::current(barrier.clone(), party)?)
+        } else {
+            None
+        };
+        let mut watch = self.watch.lock();
+        // Before the party is said to be another's, what would end it for the former goes.
+        let old = watch.take();
+        drop(old);
+        set(Pid::current(), bound)?;
+        *watch = new;
+        Ok(())
+    }
+
+    /// The exit of the process is no news any more.
+    pub(super) fn end(&self) {
+        let watch = self.watch.lock().take();
+        drop(watch);
+    }
+}

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Limits on what one user and one process can have.
+
+use crate::{
+    barrier::Pid,
+    bindings::{
+        self,
+        uapi, //
+    }, //
+};
+use core::pin::Pin;
+use kernel::{
+    error::to_result,
+    prelude::*,
+    rbtree::RBTree,
+    sync::global_lock, //
+};
+
+/// Whose use is counted, and of what.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    /// Files of the device, by the user who made them.
+    Files(u32),
+    /// Parties that end with a process, by the address of its `struct pid`.
+    Bindings(usize),
+}
+
+global_lock! {
+    /// The counts that are not 0.
+    // SAFETY: `init` is called once, before the device is there.
+    unsafe(uninit) static COUNTS: Mutex<Option<RBTree<Key, u32>>> = None;
+}
+
+/// Makes charges possible.
+///
+/// # Safety
+///
+/// Called once, before anything else here.
+pub(super) unsafe fn init() {
+    // SAFETY: Called once and first, by the safety requirements.
+    unsafe { COUNTS.init() }
+}
+
+/// One file or binding that is charged, until dropped.
+///
+/// # Invariants
+///
+/// The count of the key includes it.
+pub(super) struct Charge(Key);
+
+impl Charge {
+    /// Charges a file of the device to the calling task's user.
+    ///
+    /// # Errors
+    ///
+    /// `EDQUOT` if the user has too many and the task has neither `CAP_SYS_RESOURCE` nor
+    /// `CAP_SYS_ADMIN`; `ENOMEM`, also where the cgroup's limit is reached: a file of the VFS
+    /// would have the OOM killer called.
+    pub(super) fn file() -> Result<Self> {
+        // SAFETY: No requirements.
+        let (user, limit) = unsafe {
+            (
+                bindings::quiesce_helper_current_uid(),
+                bindings::quiesce_helper_user_files(),
+            )
+        };
+        // SAFETY: No requirements.
+        to_result(unsafe { bindings::quiesce_helper_charge_ahead() })?;
+        Self::new(Key::Files(user), limit).or_else(|e| {
+            // SAFETY: No requirements.
+            if e == EDQUOT && unsafe { bindings::quiesce_helper_is_unlimited() } {
+                Self::new(Key::Files(user), u32::MAX)
+            } else {
+                Err(e)
+            }
+        })
+    }
+
+    /// Charges a party that ends with the process `pid`, to which the caller keeps a reference
+    /// while the charge lives.
+    ///
+    /// # Errors
+    ///
+    /// `EDQUOT` if the process has too many; `ENOMEM`.
+    pub(super) fn binding(pid: &Pid) -> Result<Self> {
+        Self::new(
+            Key::Bindings(pid.as_ptr() as usize),
+            uapi::QUIESCE_MAX_BOUND,
+        )
+    }
+
+    fn new(key: Key, limit: u32) -> Result<Self> {
+        let mut counts = COUNTS.lock();
+        let counts = counts.get_or_insert_with(RBTree::new);
+        match counts.get_mut(&key) {
+            Some(n) if *n >= limit => return Err(EDQUOT),
+            // `limit` is `u32::MAX` at most.
+            Some(n) => *n = n.wrapping_add(1),
+            None if limit == 0 => return Err(EDQUOT),
+            None => {
+                counts.try_create_and_insert(key, 1, GFP_KERNEL_ACCOUNT)?;
+            }
+        }
+        // INVARIANT: It was counted.
+        Ok(Self(key))
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        let mut counts = COUNTS.lock();
+        let Some(counts) = counts.as_mut() else {
+            return;
+        };
+        let last = match counts.get_mut(&self.0) {
+            Some(n) if *n > 1 => {
+                *n = n.wrapping_sub(1);
+                false
+            }
+            _ => true,
+        };
+        if last {
+            counts.remove(&self.0);
+        }
+    }
+}
