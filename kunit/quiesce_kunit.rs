@@ -29,6 +29,17 @@ struct Suites;
 
 impl kernel::Module for Suites {
     fn init(_module: &'static ThisModule) -> Result<Self> {
+        #[cfg(quiesce_kunit_runner)]
+        // SAFETY: The function has no requirements.
+        kernel::error::to_result(unsafe { support::bindings::quiesce_kunit_run_suites() })?;
         Ok(Self)
+    }
+}
+
+#[cfg(quiesce_kunit_runner)]
+impl Drop for Suites {
+    fn drop(&mut self) {
+        // SAFETY: `init()` ran the suites, and a module's exit is called once.
+        unsafe { support::bindings::quiesce_kunit_remove_results() };
     }
 }

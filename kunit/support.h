@@ -13,6 +13,10 @@
 
 typedef void (*quiesce_kunit_fn)(void *data);
 
+/* runner.c: the module's KUnit suites, in a kernel without CONFIG_KUNIT. */
+int quiesce_kunit_run_suites(void);
+void quiesce_kunit_remove_results(void);
+
 /* Where the caller runs, and what is switched off there. */
 int quiesce_kunit_preempt_count(void);
 bool quiesce_kunit_preemptible(void);

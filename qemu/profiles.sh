@@ -50,3 +50,12 @@ profile_memory() {
 	*) echo 1024 ;;
 	esac
 }
+
+# profile_append NAME: words for the kernel's command line in tests. Debian's kernels
+# can check what is written to freed memory and past its end; ours have KASAN, or
+# SLUB_TINY, which has no checks.
+profile_append() {
+	case ${PROFILE_KIND[$1]} in
+	debian) echo slab_debug=FZPU ;;
+	esac
+}

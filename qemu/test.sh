@@ -39,7 +39,7 @@ plan() {
 	mkdir -p "$stage/tests"
 	# The module is in before everything and out after everything, whatever is asked for.
 	steps "$stage" quiesce_load load.steps
-	if has_kunit && [ -n "$(suites kunit)" ]; then
+	if [ -n "$(suites kunit)" ]; then
 		printf 'kunit - quiesce_%s*\n' "${SUITE#quiesce_}" >>"$stage/plan"
 		suites kunit | names
 	fi
@@ -66,8 +66,6 @@ steps() {
 	echo "$2"
 }
 
-has_kunit() { [ -e "$BUILD/$profile/quiesce_kunit.ko" ]; }
-
 run_profile() {
 	local profile=$1 stage expect name file r rc=0
 	KERNEL=$("$QEMU_DIR/kernel.sh" "$profile")
@@ -85,7 +83,7 @@ run_profile() {
 	# KASAN's shadow takes an eighth of the memory.
 	MEM=$(profile_memory "$profile")
 	step "Testing in profile $profile ($(cat "$KERNEL/release"))" \
-		boot "$BUILD/$profile/initramfs" quiesce_do=test \
+		boot "$BUILD/$profile/initramfs" "quiesce_do=test $(profile_append "$profile")" \
 		-serial "file:$BUILD/$profile/console.log" -serial "file:$BUILD/$profile/results.log" ||
 		say "quiesce: QEMU ended with status $?"
 	judge --profile "$profile" --console "$BUILD/$profile/console.log" \

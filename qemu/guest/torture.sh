@@ -64,15 +64,6 @@ with_hotplug() {
 
 refused() { ! "$@"; }
 
-unused() {
-	for i in 1 2 3 4 5 6 7 8 9 10; do
-		[ "$(cat /sys/module/quiesce/refcnt)" = 0 ] && return 0
-		sleep "0.$i"
-	done
-	cat /sys/module/quiesce/refcnt
-	return 1
-}
-
 # Loads and unloads with users attached and at work, for some seconds.
 unload_loop() {
 	seconds=$1 loops=0
@@ -92,7 +83,7 @@ unload_loop() {
 		wait
 		refused rmmod quiesce 2> /dev/null || return 1
 		rmmod rust_external || return 1
-		unused || return 1
+		sh /unused.sh || return 1
 		rmmod quiesce || return 1
 		insmod /modules/quiesce.ko || return 1
 		loops=$((loops + 1))
@@ -101,12 +92,9 @@ unload_loop() {
 	[ $loops -gt 0 ]
 }
 
-# The stress of KUnit with ten times its cycles, where there is KUnit.
+# The stress of the KUnit suites with ten times its cycles.
 long_rundown() {
-	[ -e /modules/quiesce_kunit.ko ] || return 0
-	# printf: a newline would become part of the glob.
-	printf quiesce_rundown_stress > /sys/module/kunit/parameters/filter_glob
-	insmod /modules/quiesce_kunit.ko rundown_cycles=1000000
+	sh /kunit.sh quiesce_rundown_stress rundown_cycles=1000000
 	cat /sys/kernel/debug/kunit/quiesce_rundown_stress/results > /tmp/stress
 	rmmod quiesce_kunit
 	cat /tmp/stress
@@ -178,7 +166,7 @@ if wanted faults && [ -d /sys/kernel/debug/failslab ]; then
 fi
 
 begin end
-tap "nothing uses quiesce.ko" unused
+tap "nothing uses quiesce.ko" sh /unused.sh
 tap "quiesce.ko unloads" rmmod quiesce
 tap "no memory was left" sh /leaks.sh
 end end
