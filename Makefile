@@ -18,7 +18,9 @@ test: ## Run everything in all profiles; PROFILE= and SUITE= (a prefix) choose
 	@PROFILE="$(PROFILE)" SUITE="$(SUITE)" qemu/test.sh
 
 run: ## Boot, load quiesce.ko, run CMD= with FILES=; exits with its status
-	@PROFILE="$(PROFILE)" FILES="$(FILES)" CMD='$(CMD)' qemu/run.sh run
+	@PROFILE="$(PROFILE)" FILES="$(FILES)" qemu/run.sh run
+# As it was typed: make expands no $ in it, and no shell sees its quotes.
+run: override export CMD := $(value CMD)
 
 shell: ## A shell in a VM with quiesce.ko loaded
 	@PROFILE="$(PROFILE)" qemu/run.sh shell
