@@ -4,7 +4,7 @@
 
 mod broken;
 mod c;
-mod count;
+mod seqcount;
 mod facade;
 mod latch;
 mod modes;

@@ -81,15 +81,15 @@ use kernel::{
 
 mod backend;
 mod context;
-mod count;
 mod data;
 mod exclusive;
-mod fixed;
 mod latch;
 mod mode;
 mod read;
+mod seqcount;
 mod sequence;
 mod spinlock;
+mod statics;
 mod tokens;
 mod write;
 
@@ -105,7 +105,6 @@ pub use context::{
     Irq,
     Preempt, //
 };
-pub use count::SeqCount;
 pub use data::{
     Field,
     SeqData, //
@@ -139,6 +138,7 @@ pub use tokens::{
     PreemptDisabled,
     Token, //
 };
+pub use seqcount::SeqCount;
 pub use write::WriteGuard;
 
 use data::WordCell;

@@ -19,7 +19,7 @@ use super::{
     backend::RawSeqlock,
     context::Held,
     data::WordCell,
-    fixed,
+    statics,
     sequence,
     Irq,
     Kind,
@@ -112,7 +112,7 @@ impl<T: SeqData> Latch<T> {
         // INVARIANT: The lock is initialised.
         Self {
             // SAFETY: It becomes the first field of the static.
-            lock: UnsafeCell::new(unsafe { fixed::raw_seqlock(this.cast(), name) }),
+            lock: UnsafeCell::new(unsafe { statics::raw_seqlock(this.cast(), name) }),
             copies: [WordCell::new(value), WordCell::new(value)],
             _pin: PhantomPinned,
         }
