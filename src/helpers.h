@@ -49,18 +49,8 @@ bool quiesce_helper_dep_is_held(struct lockdep_map *map);
 /* seqlock */
 struct lock_class_key;
 
-void quiesce_helper_seqlock_init(seqlock_t *sl, const char *name,
-				 struct lock_class_key *lock_key,
-				 struct lock_class_key *seq_key);
-void quiesce_helper_raw_seqlock_init(seqcount_raw_spinlock_t *s,
-				     raw_spinlock_t *lock, const char *name,
-				     struct lock_class_key *lock_key,
-				     struct lock_class_key *seq_key);
-void quiesce_helper_seqcount_init(seqcount_t *s, const char *name,
-				  struct lock_class_key *key);
-
 unsigned int quiesce_helper_seqcount_begin(const seqcount_t *s);
-unsigned int quiesce_helper_seqcount_spinlock_begin(const seqcount_spinlock_t *s);
+unsigned int quiesce_helper_seqlock_begin(seqlock_t *sl);
 bool quiesce_helper_seqcount_retry(const seqcount_t *s, unsigned int start);
 void quiesce_helper_seqcount_write_begin(seqcount_t *s);
 void quiesce_helper_seqcount_write_end(seqcount_t *s);

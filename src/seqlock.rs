@@ -65,19 +65,10 @@
 
 use core::{
     cell::UnsafeCell,
-    marker::{
-        PhantomData,
-        PhantomPinned, //
-    },
-    mem::MaybeUninit,
-    pin::Pin, //
+    marker::PhantomData,
+    mem::MaybeUninit, //
 };
-use kernel::{
-    bindings,
-    prelude::*,
-    str::CStr,
-    sync::LockClassKey, //
-};
+use kernel::bindings;
 
 mod backend;
 mod context;
@@ -107,7 +98,8 @@ pub use context::{
 };
 pub use data::{
     Field,
-    SeqData, //
+    SeqData,
+    MAX_BY_VALUE, //
 };
 pub use exclusive::ExclusiveGuard;
 pub use latch::Latch;
@@ -131,6 +123,8 @@ pub use read::{
     Retry,
     Unvalidated, //
 };
+pub use seqcount::SeqCount;
+pub use statics::literal_name;
 pub use tokens::{
     bh_disable,
     preempt_disable,
@@ -138,7 +132,6 @@ pub use tokens::{
     PreemptDisabled,
     Token, //
 };
-pub use seqcount::SeqCount;
 pub use write::WriteGuard;
 
 use data::WordCell;
@@ -174,8 +167,8 @@ impl<T: SeqData, K: Kind> Body<T, K> {
 
 /// A value under a sequence lock; see the [module's text](self).
 ///
-/// Made by [`new_seqlock!`](crate::new_seqlock) in place, or by
-/// [`seqlock_static!`](crate::seqlock_static) as a static.
+/// Made by [`SeqLock::new`] for any place, by [`SeqLock::init`] in place, and with a name for lockdep
+/// by [`new_seqlock!`](crate::new_seqlock) and [`seqlock_static!`](crate::seqlock_static).
 ///
 /// It is laid out as C's `struct { seqlock_t lock; T data __aligned(8); }`.
 ///
@@ -183,19 +176,16 @@ impl<T: SeqData, K: Kind> Body<T, K> {
 ///
 /// ```
 /// use kernel::prelude::*;
-/// use quiesce::{new_seqlock, seqlock::{Irq, SeqLock}};
+/// use quiesce::seqlock::{Irq, SeqLock};
 ///
-/// #[derive(Clone, Copy)]
+/// #[derive(Clone, Copy, Default)]
 /// struct Clock {
 ///     seconds: u64,
 ///     nanos: u32,
 /// }
 ///
 /// fn example() -> Result {
-///     let clock = KBox::pin_init(
-///         new_seqlock!(SeqLock<Clock, Irq>, Clock { seconds: 0, nanos: 0 }),
-///         GFP_KERNEL,
-///     )?;
+///     let clock = KBox::new(SeqLock::<Clock, Irq>::default(), GFP_KERNEL)?;
 ///     clock.write_irq().set(Clock { seconds: 1, nanos: 500 });
 ///     let now = clock.read();
 ///     assert_eq!((now.seconds, now.nanos), (1, 500));
@@ -203,12 +193,9 @@ impl<T: SeqData, K: Kind> Body<T, K> {
 /// }
 /// ```
 #[repr(C)]
-#[pin_data]
 pub struct SeqLock<T: SeqData, C: Context = Preempt, K: Kind = Spin> {
     body: Body<T, K>,
     _context: PhantomData<fn() -> C>,
-    #[pin]
-    _pin: PhantomPinned,
 }
 
 /// A [`SeqLock`] that spins on PREEMPT_RT too, for hardware interrupts there.
@@ -224,35 +211,12 @@ unsafe impl<T: SeqData, C: Context, K: Kind> Send for SeqLock<T, C, K> {}
 unsafe impl<T: SeqData, C: Context, K: Kind> Sync for SeqLock<T, C, K> {}
 
 impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
-    /// Makes a lock in place; [`new_seqlock!`](crate::new_seqlock) finds the last three arguments.
-    pub fn new(
-        value: T,
-        name: &'static CStr,
-        lock_key: Pin<&'static LockClassKey>,
-        seq_key: Pin<&'static LockClassKey>,
-    ) -> impl PinInit<Self> {
-        let init = move |slot: *mut Self| {
-            // SAFETY: `slot` is valid for writes, and nothing is there yet.
-            // INVARIANT: The lock is initialised.
-            unsafe {
-                (&raw mut (*slot).body.data).write(WordCell::new(value));
-                K::init(
-                    (&raw mut (*slot).body.raw).cast(),
-                    name.as_char_ptr(),
-                    lock_key.as_ptr(),
-                    seq_key.as_ptr(),
-                );
-            }
-            Ok(())
-        };
-        // SAFETY: All fields with a size were initialised, and the lock stays where it is.
-        unsafe { pin_init::pin_init_from_closure(init) }
-    }
-
     /// The lock's C type, to share it with C code.
     ///
-    /// C code that holds it may not keep it, by any path of this lock's.
+    /// C code returns without the lock held. While it uses the lock, the lock is not moved.
     pub fn as_raw(&self) -> *mut K::Raw {
+        // SAFETY: By the type invariants the lock is initialised.
+        unsafe { K::tie(self.body.raw()) };
         self.body.raw()
     }
 
@@ -262,11 +226,10 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
         self.body.data.get()
     }
 
-    /// The value, without a lock as nobody else has it.
-    pub fn value_mut(self: Pin<&mut Self>) -> &mut T {
-        // SAFETY: The lock is not moved, the value is not pinned; there are no other references to
-        // either, so that no guard and no reader is left.
-        unsafe { &mut *self.get_unchecked_mut().body.data.get() }
+    /// Returns the value by reference, without the lock: the caller alone has it.
+    pub fn get_mut(&mut self) -> &mut T {
+        // SAFETY: The reference to the lock is exclusive, so that there is no guard and no reader.
+        unsafe { &mut *self.body.data.get() }
     }
 }
 
@@ -285,27 +248,70 @@ impl<T: SeqData, C: Context> SeqLock<T, C, Spin> {
     }
 }
 
-/// Makes a [`SeqLock`] in place, with lockdep classes of its own:
-/// `new_seqlock!([type,] value[, c"name"])`.
+/// Initialises a [`SeqLock`] in place, with lockdep classes of its own and a name:
+/// `new_seqlock!(value[, "name"])`.
 ///
-/// See [`SeqLock`] for an example.
+/// The name is that of file and line if none is given. The lock is a `SeqLock<_>`; any other type
+/// comes first, spelt as `SeqLock<…>` or `RawSeqLock<…>`, or in angle brackets.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::prelude::*;
+/// use quiesce::{new_seqlock, seqlock::{Irq, RawSeqLock, SeqLock}};
+///
+/// type Clock = RawSeqLock<(u64, u32), Irq>;
+///
+/// #[pin_data]
+/// struct Device {
+///     #[pin]
+///     state: SeqLock<u32>,
+///     #[pin]
+///     packets: SeqLock<[u64; 2], Irq>,
+///     #[pin]
+///     clock: Clock,
+/// }
+///
+/// fn device() -> impl PinInit<Device> {
+///     pin_init!(Device {
+///         state <- new_seqlock!(0),
+///         packets <- new_seqlock!(SeqLock<_, Irq>, [0; 2], "packets"),
+///         clock <- new_seqlock!(<Clock>, (0, 0), "clock"),
+///     })
+/// }
+/// ```
 #[macro_export]
 macro_rules! new_seqlock {
-    (@ $t:ty, $value:expr, $name:expr) => {
-        <$t>::new(
+    (SeqLock < $($rest:tt)+) => {
+        $crate::new_seqlock!(@typed $crate::seqlock::SeqLock < $($rest)+)
+    };
+    (RawSeqLock < $($rest:tt)+) => {
+        $crate::new_seqlock!(@typed $crate::seqlock::RawSeqLock < $($rest)+)
+    };
+    (< $t:ty > , $($rest:tt)+) => {
+        $crate::new_seqlock!(@typed $t, $($rest)+)
+    };
+    (@typed $t:ty, $value:expr $(, $name:literal)? $(,)?) => {
+        <$t>::init_named(
             $value,
-            $name,
+            $crate::new_seqlock!(@name $($name)?),
             ::kernel::static_lock_class!(),
             ::kernel::static_lock_class!(),
         )
     };
-    ($t:ty, $value:expr, $name:literal $(,)?) => {
-        $crate::new_seqlock!(@ $t, $value, $name)
+    (@name) => {
+        ::kernel::optional_name!()
     };
-    ($t:ty, $value:expr $(,)?) => {
-        $crate::new_seqlock!(@ $t, $value, ::kernel::optional_name!())
-    };
-    ($value:expr $(,)?) => {
-        $crate::new_seqlock!(@ $crate::seqlock::SeqLock<_>, $value, ::kernel::optional_name!())
+    (@name $name:literal) => {{
+        const TEXT: &str = ::core::stringify!($name);
+        const BYTES: [u8; TEXT.len()] = $crate::seqlock::literal_name(TEXT);
+        const NAME: &::core::ffi::CStr = match ::core::ffi::CStr::from_bytes_until_nul(&BYTES) {
+            Ok(name) => name,
+            Err(_) => ::core::panic!("the name is not a string"),
+        };
+        NAME
+    }};
+    ($value:expr $(, $name:literal)? $(,)?) => {
+        $crate::new_seqlock!(@typed $crate::seqlock::SeqLock<_>, $value $(, $name)?)
     };
 }

@@ -13,56 +13,25 @@
 
 #include "../helpers.h"
 
-void quiesce_helper_seqcount_init(seqcount_t *s, const char *name,
-				  struct lock_class_key *key)
-{
-	__seqcount_init(s, name, key);
-}
-EXPORT_SYMBOL_GPL(quiesce_helper_seqcount_init);
-
-void quiesce_helper_seqlock_init(seqlock_t *sl, const char *name,
-				 struct lock_class_key *lock_key,
-				 struct lock_class_key *seq_key)
-{
-#if defined(CONFIG_PREEMPT_RT)
-	__spin_lock_init(&sl->lock, name, lock_key, false);
-#elif defined(CONFIG_DEBUG_SPINLOCK)
-	__raw_spin_lock_init(spinlock_check(&sl->lock), name, lock_key, LD_WAIT_CONFIG);
-#else
-	spin_lock_init(&sl->lock);
-#endif
-	seqcount_spinlock_init(&sl->seqcount, &sl->lock);
-	/* Once more, with the class of this lock's own instead of one for all. */
-	__seqcount_init(&sl->seqcount.seqcount, name, seq_key);
-}
-EXPORT_SYMBOL_GPL(quiesce_helper_seqlock_init);
-
-void quiesce_helper_raw_seqlock_init(seqcount_raw_spinlock_t *s,
-				     raw_spinlock_t *lock, const char *name,
-				     struct lock_class_key *lock_key,
-				     struct lock_class_key *seq_key)
-{
-#ifdef CONFIG_DEBUG_SPINLOCK
-	__raw_spin_lock_init(lock, name, lock_key, LD_WAIT_SPIN);
-#else
-	raw_spin_lock_init(lock);
-#endif
-	seqcount_raw_spinlock_init(s, lock);
-	__seqcount_init(&s->seqcount, name, seq_key);
-}
-EXPORT_SYMBOL_GPL(quiesce_helper_raw_seqlock_init);
-
 unsigned int quiesce_helper_seqcount_begin(const seqcount_t *s)
 {
 	return read_seqcount_begin(s);
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_seqcount_begin);
 
-unsigned int quiesce_helper_seqcount_spinlock_begin(const seqcount_spinlock_t *s)
+/*
+ * On PREEMPT_RT a reader that finds a writer waits for the lock by the counter's
+ * pointer to it, which a constant cannot hold: it is stored here.
+ */
+unsigned int quiesce_helper_seqlock_begin(seqlock_t *sl)
 {
-	return read_seqcount_begin(s);
+#ifdef CONFIG_PREEMPT_RT
+	if (READ_ONCE(sl->seqcount.lock) != &sl->lock)
+		WRITE_ONCE(sl->seqcount.lock, &sl->lock);
+#endif
+	return read_seqcount_begin(&sl->seqcount);
 }
-EXPORT_SYMBOL_GPL(quiesce_helper_seqcount_spinlock_begin);
+EXPORT_SYMBOL_GPL(quiesce_helper_seqlock_begin);
 
 bool quiesce_helper_seqcount_retry(const seqcount_t *s, unsigned int start)
 {

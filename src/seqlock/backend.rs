@@ -3,15 +3,16 @@
 //! The two kinds of sequence locks: over the kernel's `seqlock_t`, whose spin lock sleeps on
 //! PREEMPT_RT, and over a `raw_spinlock_t`, which spins everywhere.
 
-use core::mem::offset_of;
-use kernel::{
-    bindings,
-    ffi::c_char, //
+use core::mem::{
+    offset_of,
+    MaybeUninit, //
 };
+use kernel::bindings;
 
 use super::{
     sequence,
-    spinlock::Lock, //
+    spinlock::Lock,
+    statics, //
 };
 use crate::bindings as helpers;
 
@@ -29,23 +30,26 @@ pub trait Kind: sealed::Sealed + 'static {
     #[doc(hidden)]
     type Lock: Lock;
 
+    /// An unlocked lock without a lockdep class.
+    #[doc(hidden)]
+    const UNLOCKED: MaybeUninit<Self::Raw>;
+    /// Where its lockdep maps are.
+    #[cfg(CONFIG_DEBUG_LOCK_ALLOC)]
+    #[doc(hidden)]
+    const MAPS: statics::Maps;
+
+    /// Stores the counter's pointer to its lock, which only C follows.
+    ///
+    /// # Safety
+    ///
+    /// The lock is initialised.
+    #[doc(hidden)]
+    unsafe fn tie(raw: *mut Self::Raw);
+
     #[doc(hidden)]
     fn sequence(raw: *mut Self::Raw) -> *mut bindings::seqcount_t;
     #[doc(hidden)]
     fn lock(raw: *mut Self::Raw) -> *mut Self::Lock;
-
-    /// Initialises a lock.
-    ///
-    /// # Safety
-    ///
-    /// `raw` is valid for writes, the rest is static.
-    #[doc(hidden)]
-    unsafe fn init(
-        raw: *mut Self::Raw,
-        name: *const c_char,
-        lock_key: *mut bindings::lock_class_key,
-        seq_key: *mut bindings::lock_class_key,
-    );
 
     /// Begins a read: the counter, once no writer is active.
     ///
@@ -71,9 +75,31 @@ pub enum Raw {}
 impl sealed::Sealed for Spin {}
 impl sealed::Sealed for Raw {}
 
+/// Stores the counter's pointer to its lock, where there is one.
+macro_rules! tie {
+    ($raw:expr) => {{
+        let raw = $raw;
+        #[cfg(any(CONFIG_LOCKDEP, CONFIG_PREEMPT_RT))]
+        // SAFETY: The lock is initialised. Others may store the same pointer at the same time, by
+        // the same access; C reads it by accesses that the LKMM calls marked, or under the lock.
+        unsafe {
+            (&raw mut (*raw).seqcount.lock).write_volatile(&raw mut (*raw).lock)
+        };
+        let _ = raw;
+    }};
+}
+
 impl Kind for Spin {
     type Raw = bindings::seqlock_t;
     type Lock = bindings::spinlock_t;
+
+    const UNLOCKED: MaybeUninit<Self::Raw> = statics::SPIN;
+    #[cfg(CONFIG_DEBUG_LOCK_ALLOC)]
+    const MAPS: statics::Maps = statics::SPIN_MAPS;
+
+    unsafe fn tie(raw: *mut Self::Raw) {
+        tie!(raw)
+    }
 
     #[inline(always)]
     fn sequence(raw: *mut Self::Raw) -> *mut bindings::seqcount_t {
@@ -88,16 +114,6 @@ impl Kind for Spin {
     fn lock(raw: *mut Self::Raw) -> *mut Self::Lock {
         raw.wrapping_byte_add(offset_of!(bindings::seqlock, lock))
             .cast()
-    }
-
-    unsafe fn init(
-        raw: *mut Self::Raw,
-        name: *const c_char,
-        lock_key: *mut bindings::lock_class_key,
-        seq_key: *mut bindings::lock_class_key,
-    ) {
-        // SAFETY: As the caller promises.
-        unsafe { helpers::quiesce_helper_seqlock_init(raw, name, lock_key, seq_key) }
     }
 
     #[inline(always)]
@@ -125,8 +141,8 @@ impl Kind for Spin {
 #[cold]
 #[inline(never)]
 unsafe fn wait_for_sleeper(raw: *mut bindings::seqlock_t) -> u32 {
-    // SAFETY: As the caller promises.
-    unsafe { helpers::quiesce_helper_seqcount_spinlock_begin(&raw const (*raw).seqcount) }
+    // SAFETY: By the safety contract the lock is initialised; the helper finds it by its own address.
+    unsafe { helpers::quiesce_helper_seqlock_begin(raw) }
 }
 
 /// The C type of a [`Raw`] lock.
@@ -141,6 +157,14 @@ impl Kind for Raw {
     type Raw = RawSeqlock;
     type Lock = bindings::raw_spinlock_t;
 
+    const UNLOCKED: MaybeUninit<Self::Raw> = statics::RAW;
+    #[cfg(CONFIG_DEBUG_LOCK_ALLOC)]
+    const MAPS: statics::Maps = statics::RAW_MAPS;
+
+    unsafe fn tie(raw: *mut Self::Raw) {
+        tie!(raw)
+    }
+
     #[inline(always)]
     fn sequence(raw: *mut Self::Raw) -> *mut bindings::seqcount_t {
         raw.wrapping_byte_add(
@@ -153,24 +177,6 @@ impl Kind for Raw {
     #[inline(always)]
     fn lock(raw: *mut Self::Raw) -> *mut Self::Lock {
         raw.wrapping_byte_add(offset_of!(RawSeqlock, lock)).cast()
-    }
-
-    unsafe fn init(
-        raw: *mut Self::Raw,
-        name: *const c_char,
-        lock_key: *mut bindings::lock_class_key,
-        seq_key: *mut bindings::lock_class_key,
-    ) {
-        // SAFETY: As the caller promises; these are the two parts of the lock.
-        unsafe {
-            helpers::quiesce_helper_raw_seqlock_init(
-                &raw mut (*raw).seqcount,
-                &raw mut (*raw).lock,
-                name,
-                lock_key,
-                seq_key,
-            )
-        }
     }
 
     #[inline(always)]

@@ -111,10 +111,11 @@ macro_rules! by_unit {
 ///
 /// # Invariants
 ///
-/// A `T` has a field of type `F` at `offset`.
+/// A `T` has a field of exactly type `F` at `offset`.
 pub struct Field<T, F> {
     offset: usize,
-    _types: PhantomData<fn(*const T) -> *const F>,
+    // Invariant in both: a field is read and written as an `F`.
+    _types: PhantomData<fn(*mut T) -> *mut F>,
 }
 
 impl<T, F> Clone for Field<T, F> {
@@ -128,12 +129,17 @@ impl<T, F> Copy for Field<T, F> {}
 impl<T, F> Field<T, F> {
     /// Used by [`seq_field!`](crate::seq_field) alone.
     ///
+    /// `T` and `F` are exactly the types of structure and field: `set` takes a `&mut T`, which is
+    /// invariant, and a field that can be read as an `F` and assigned an `F` is of no other type.
+    ///
     /// # Safety
     ///
-    /// `offset` is that of the field of `T` which the function reads, and which is no union's.
+    /// `offset` is that of the field of `T` which `get` reads and `set` assigns, which is no
+    /// union's, and neither function converts it.
     #[doc(hidden)]
-    pub const unsafe fn new(offset: usize, _read: fn(&T) -> F) -> Self {
-        // INVARIANT: As the caller promises.
+    pub const unsafe fn new(offset: usize, _get: fn(&T) -> F, _set: fn(&mut T, F)) -> Self {
+        // INVARIANT: By the safety contract the field is at `offset`, and by the functions' types
+        // it is an `F`.
         Self {
             offset,
             _types: PhantomData,
@@ -163,13 +169,15 @@ impl<T, F> Field<T, F> {
 #[macro_export]
 macro_rules! seq_field {
     ($t:ty, $($field:tt)+) => {{
-        // Not in the unsafe block: a field of a union, which need not be valid, cannot be read so.
-        let read = |value: &$t| value.$($field)+;
-        // SAFETY: The offset is of the field that is read. It is the same field, as `offset_of!`
-        // goes through no `Deref`, and it is valid in each value, as it takes no `unsafe` to read.
-        unsafe {
-            $crate::seqlock::Field::<$t, _>::new(::core::mem::offset_of!($t, $($field)+), read)
-        }
+        // Nothing of the caller's is in the unsafe block. The types of what these return and take
+        // are inferred from the field alone, so that there is no conversion in them; and a field of
+        // a union, which need not be valid, cannot be read so.
+        let offset = ::core::mem::offset_of!($t, $($field)+);
+        let get = |value: &$t| value.$($field)+;
+        let set = |value: &mut $t, new| value.$($field)+ = new;
+        // SAFETY: `offset_of!` and the functions name the same field, because `offset_of!` goes
+        // through no `Deref`, and a field of `$t` comes before one that is reached by `Deref`.
+        unsafe { $crate::seqlock::Field::new(offset, get, set) }
     }};
 }
 

@@ -4,9 +4,8 @@
 
 use core::{
     cell::UnsafeCell,
-    marker::PhantomPinned,
     mem::MaybeUninit,
-    pin::Pin, //
+    panic::Location, //
 };
 use kernel::{
     bindings,
@@ -18,9 +17,15 @@ use kernel::{
 use super::{
     backend::RawSeqlock,
     context::Held,
-    data::WordCell,
-    statics,
+    data::{
+        assert_by_value,
+        WordCell, //
+    },
     sequence,
+    statics::{
+        unlocked,
+        Class, //
+    },
     Irq,
     Kind,
     Raw,
@@ -62,12 +67,9 @@ type Writer<'a> = Held<'a, bindings::raw_spinlock_t, Irq>;
 /// }
 /// ```
 #[repr(C)]
-#[pin_data]
 pub struct Latch<T: SeqData> {
     lock: UnsafeCell<MaybeUninit<RawSeqlock>>,
     copies: [WordCell<T>; 2],
-    #[pin]
-    _pin: PhantomPinned,
 }
 
 // SAFETY: The value is `Send`, and the lock belongs to no task while it is not held.
@@ -77,45 +79,74 @@ unsafe impl<T: SeqData> Send for Latch<T> {}
 unsafe impl<T: SeqData> Sync for Latch<T> {}
 
 impl<T: SeqData> Latch<T> {
-    /// Makes a latch in place; [`new_latch!`](crate::new_latch) finds the last three arguments.
-    pub fn new(
+    const fn of_class(value: T, class: Class) -> Self {
+        // INVARIANT: The lock is initialised, and so are both copies.
+        Self {
+            lock: UnsafeCell::new(unlocked::<Raw>(class)),
+            copies: [WordCell::new(value), WordCell::new(value)],
+        }
+    }
+
+    /// Makes a latch, for any place; lockdep's class is as for
+    /// [`SeqLock::new`](super::SeqLock::new).
+    #[inline]
+    #[track_caller]
+    pub const fn new(value: T) -> Self {
+        const { assert_by_value::<T>() };
+        Self::of_class(value, Class::of_place(Location::caller()))
+    }
+
+    /// Initialises a latch in place, both copies as `value` initialises one.
+    ///
+    /// The value may be larger than [`MAX_BY_VALUE`](super::MAX_BY_VALUE). lockdep's class is as for
+    /// [`SeqLock::new`](super::SeqLock::new).
+    ///
+    /// # Errors
+    ///
+    /// Those of `value`.
+    #[inline]
+    #[track_caller]
+    pub fn init<E>(value: impl Init<T, E>) -> impl Init<Self, E> {
+        Self::init_in(value, Class::of_place(Location::caller()))
+    }
+
+    /// Used by [`new_latch!`](crate::new_latch) alone.
+    #[doc(hidden)]
+    #[inline]
+    pub fn init_named(
         value: T,
         name: &'static CStr,
-        lock_key: Pin<&'static LockClassKey>,
-        seq_key: Pin<&'static LockClassKey>,
-    ) -> impl PinInit<Self> {
+        lock: Pin<&'static LockClassKey>,
+        seq: Pin<&'static LockClassKey>,
+    ) -> impl Init<Self> {
+        const { assert_by_value::<T>() };
+        Self::init_in(value, Class::of_keys(name, lock, seq))
+    }
+
+    #[inline(always)]
+    fn init_in<E>(value: impl Init<T, E>, class: Class) -> impl Init<Self, E> {
         let init = move |slot: *mut Self| {
-            // SAFETY: `slot` is valid for writes, and nothing is there yet.
-            // INVARIANT: The lock is initialised.
+            // SAFETY: `slot` is valid for writes; the first copy is initialised when it is read.
+            // INVARIANT: The lock is initialised, and so are both copies.
             unsafe {
-                (&raw mut (*slot).copies).write([WordCell::new(value), WordCell::new(value)]);
-                Raw::init(
-                    (&raw mut (*slot).lock).cast(),
-                    name.as_char_ptr(),
-                    lock_key.as_ptr(),
-                    seq_key.as_ptr(),
-                );
+                (&raw mut (*slot).lock)
+                    .cast::<MaybeUninit<RawSeqlock>>()
+                    .write(unlocked::<Raw>(class));
+                let copies = (&raw mut (*slot).copies).cast::<WordCell<T>>();
+                value.__init(WordCell::raw_get(copies))?;
+                WordCell::raw_get(copies.add(1)).copy_from_nonoverlapping(WordCell::raw_get(copies), 1);
             }
             Ok(())
         };
-        // SAFETY: All fields with a size were initialised, and the lock stays where it is.
-        unsafe { pin_init::pin_init_from_closure(init) }
+        // SAFETY: All fields with a size are initialised if the value is; what was initialised
+        // before has no destructor.
+        unsafe { pin_init::init_from_closure(init) }
     }
 
-    /// Used by [`latch_static!`](crate::latch_static) alone.
-    ///
-    /// # Safety
-    ///
-    /// The latch becomes the value of the static at `this`.
+    /// Used by [`latch_static!`](crate::latch_static) alone; see `SeqLock::new_static`.
     #[doc(hidden)]
-    pub const unsafe fn new_static(this: *const Self, value: T, name: &'static CStr) -> Self {
-        // INVARIANT: The lock is initialised.
-        Self {
-            // SAFETY: It becomes the first field of the static.
-            lock: UnsafeCell::new(unsafe { statics::raw_seqlock(this.cast(), name) }),
-            copies: [WordCell::new(value), WordCell::new(value)],
-            _pin: PhantomPinned,
-        }
+    pub const fn new_static(value: T, name: &'static CStr) -> Self {
+        Self::of_class(value, Class::of_static(name))
     }
 
     #[inline(always)]
@@ -130,7 +161,7 @@ impl<T: SeqData> Latch<T> {
             // SAFETY: By the type invariants the counter is initialised.
             let start = unsafe { sequence::peek(self.sequence()) };
             let copy = self.copies[(start & 1) as usize].load();
-            // SAFETY: As above.
+            // SAFETY: By the type invariants the counter is initialised.
             if !unsafe { sequence::retry(self.sequence(), start) } {
                 // SAFETY: By the type invariants nobody stored to this copy while the counter was
                 // `start`, and it still is.
@@ -139,11 +170,38 @@ impl<T: SeqData> Latch<T> {
         }
     }
 
+    /// Copies the value to the caller's memory, for values of any size.
+    #[inline]
+    pub fn read_into<'a>(&self, to: &'a mut MaybeUninit<T>) -> &'a mut T {
+        loop {
+            // SAFETY: By the type invariants the counter is initialised.
+            let start = unsafe { sequence::peek(self.sequence()) };
+            self.copies[(start & 1) as usize].load_into(to);
+            // SAFETY: By the type invariants the counter is initialised.
+            if !unsafe { sequence::retry(self.sequence(), start) } {
+                // SAFETY: By the type invariants nobody stored to this copy while the counter was
+                // `start`, and it still is.
+                return unsafe { to.assume_init_mut() };
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn writer(&self) -> Writer<'_> {
+        // SAFETY: By the type invariants the lock is initialised, and it is borrowed.
+        unsafe { Writer::lock(Raw::lock(self.lock.get().cast())) }
+    }
+
     /// Stores `value`, when no other writer does.
+    #[inline]
     pub fn store(&self, value: T) {
-        // SAFETY: By the type invariants the lock is initialised.
-        let writer = unsafe { Writer::lock(Raw::lock(self.lock.get().cast())) };
-        self.store_both(&writer, value);
+        const { assert_by_value::<T>() };
+        self.store_from(&value);
+    }
+
+    /// Stores `*value`, for values of any size; see [`Latch::store`].
+    pub fn store_from(&self, value: &T) {
+        self.store_both(&self.writer(), value);
     }
 
     /// Stores `value` unless another writer is active.
@@ -152,9 +210,10 @@ impl<T: SeqData> Latch<T> {
     ///
     /// [`EAGAIN`] if one is.
     pub fn try_store(&self, value: T) -> Result {
-        // SAFETY: By the type invariants the lock is initialised.
+        const { assert_by_value::<T>() };
+        // SAFETY: By the type invariants the lock is initialised, and it is borrowed.
         let writer = unsafe { Writer::try_lock(Raw::lock(self.lock.get().cast())) };
-        self.store_both(&writer.ok_or(EAGAIN)?, value);
+        self.store_both(&writer.ok_or(EAGAIN)?, &value);
         Ok(())
     }
 
@@ -162,37 +221,55 @@ impl<T: SeqData> Latch<T> {
     ///
     /// `f` runs with interrupts disabled and other writers excluded. It must not write this latch.
     pub fn update<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
-        // SAFETY: By the type invariants the lock is initialised.
-        let writer = unsafe { Writer::lock(Raw::lock(self.lock.get().cast())) };
-        // SAFETY: Nobody else stores.
+        let writer = self.writer();
+        // SAFETY: The lock is held, so that nobody else stores.
         let mut value = unsafe { self.copies[0].load().assume_whole() };
         let ret = f(&mut value);
-        self.store_both(&writer, value);
+        self.store_both(&writer, &value);
         ret
     }
 
     #[inline(always)]
-    fn store_both(&self, _writer: &Writer<'_>, value: T) {
+    fn store_both(&self, _writer: &Writer<'_>, value: &T) {
         for copy in &self.copies {
             // SAFETY: By the type invariants the counter is initialised; the lock is held.
             // INVARIANT: The counter sends readers to the other copy; it is odd while the first one
             // is stored to.
             unsafe { sequence::latch(self.sequence()) };
-            // SAFETY: Nobody else stores, as the lock is held.
-            unsafe { copy.store(value) };
+            // SAFETY: The lock is held, so that nobody else stores.
+            unsafe { copy.store_from(value) };
         }
     }
 }
 
-/// Makes a [`Latch`] in place, with lockdep classes of its own:
-/// `new_latch!(type, value[, c"name"])`.
+impl<T: SeqData> From<T> for Latch<T> {
+    #[inline]
+    #[track_caller]
+    fn from(value: T) -> Self {
+        Self::new(value)
+    }
+}
+
+impl<T: SeqData + Default> Default for Latch<T> {
+    #[inline]
+    #[track_caller]
+    fn default() -> Self {
+        Self::new(T::default())
+    }
+}
+
+/// Initialises a [`Latch`] in place, with lockdep classes of its own and a name:
+/// `new_latch!(value[, "name"])`, as [`new_seqlock!`](crate::new_seqlock).
 #[macro_export]
 macro_rules! new_latch {
-    ($t:ty, $value:expr, $name:literal $(,)?) => {
-        $crate::new_seqlock!(@ $t, $value, $name)
+    (Latch < $($rest:tt)+) => {
+        $crate::new_seqlock!(@typed $crate::seqlock::Latch < $($rest)+)
     };
-    ($t:ty, $value:expr $(,)?) => {
-        $crate::new_seqlock!(@ $t, $value, ::kernel::optional_name!())
+    (< $t:ty > , $($rest:tt)+) => {
+        $crate::new_seqlock!(@typed $t, $($rest)+)
+    };
+    ($value:expr $(, $name:literal)? $(,)?) => {
+        $crate::new_seqlock!(@typed $crate::seqlock::Latch<_>, $value $(, $name)?)
     };
 }
 

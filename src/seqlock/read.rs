@@ -111,6 +111,40 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
         Some(unsafe { copy.assume_whole() })
     }
 
+    /// Copies the value to the caller's memory, for values of any size; see [`SeqLock::read`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use kernel::prelude::*;
+    /// # use quiesce::seqlock::SeqLock;
+    /// fn sum(table: &SeqLock<[u64; 512]>) -> Result<u64> {
+    ///     let mut copy = KBox::new_uninit(GFP_KERNEL)?;
+    ///     Ok(table.read_into(&mut copy).iter().sum())
+    /// }
+    /// ```
+    #[inline]
+    pub fn read_into<'a>(&self, to: &'a mut MaybeUninit<T>) -> &'a mut T {
+        loop {
+            let start = self.body.begin();
+            self.body.data.load_into(to);
+            if !self.body.retry(start) {
+                // SAFETY: The counter was even and is the same, so that no writer stored while the
+                // value was copied.
+                return unsafe { to.assume_init_mut() };
+            }
+        }
+    }
+
+    /// Copies the value to the caller's memory in one pass; see [`SeqLock::try_read`].
+    #[inline]
+    pub fn try_read_into<'a>(&self, to: &'a mut MaybeUninit<T>) -> Option<&'a mut T> {
+        self.body.try_copy(|| self.body.data.load_into(to))?;
+        // SAFETY: The counter was even and is the same, so that no writer stored while the value was
+        // copied.
+        Some(unsafe { to.assume_init_mut() })
+    }
+
     /// Copies one field out, again until no writer came in between.
     ///
     /// Context as for [`SeqLock::read`].
@@ -120,8 +154,9 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
             let start = self.body.begin();
             let copy = self.body.data.load_field(field);
             if !self.body.retry(start) {
-                // SAFETY: As in `read_again`, and a part of a value is a value of its type.
-                return unsafe { copy.assume_init() };
+                // SAFETY: The counter was even and is the same, so that no writer stored while the
+                // field was copied, and a part of a value is a value of its type.
+                return unsafe { copy.assume_whole() };
             }
         }
     }
@@ -232,7 +267,7 @@ impl<T: SeqData, K: Kind> ReadSection<'_, T, K> {
     /// Copies a field, whole or not.
     #[inline]
     pub fn field<F: SeqData>(&self, field: Field<T, F>) -> Unvalidated<'_, F> {
-        self.unvalidated(Words::from(self.body.data.load_field(field)))
+        self.unvalidated(self.body.data.load_field(field))
     }
 
     /// Whether a writer came since the section began, so that what it copied is worthless.

@@ -4,15 +4,11 @@
 
 use core::{
     cell::UnsafeCell,
-    marker::{
-        PhantomData,
-        PhantomPinned, //
-    },
+    marker::PhantomData,
     mem::{
         size_of,
         MaybeUninit, //
     },
-    pin::Pin,
     ptr, //
 };
 use kernel::{
@@ -24,14 +20,20 @@ use kernel::{
 
 use super::{
     context::exclusively,
-    data::WordCell,
+    data::{
+        assert_by_value,
+        WordCell, //
+    },
     sequence,
+    statics::{
+        seqcount,
+        Class, //
+    },
     Context,
     Field,
     Preempt,
     SeqData, //
 };
-use crate::bindings as helpers;
 
 /// A value that is read without a lock and written under a lock of the caller's, whatever that is.
 ///
@@ -72,14 +74,12 @@ use crate::bindings as helpers;
 /// }
 /// ```
 #[repr(C)]
-#[pin_data]
 pub struct SeqCount<T: SeqData, L, C: Context = Preempt> {
     sequence: UnsafeCell<MaybeUninit<bindings::seqcount_t>>,
     data: WordCell<T>,
-    owner: *const L,
+    // Of `*mut`, so that it is invariant.
+    owner: *mut L,
     _context: PhantomData<fn() -> C>,
-    #[pin]
-    _pin: PhantomPinned,
 }
 
 // SAFETY: The value is `Send`, and the owner's address is only compared.
@@ -103,24 +103,24 @@ impl<T: SeqData, L, C: Context> SeqCount<T, L, C> {
         owner: *const L,
         name: &'static CStr,
         key: Pin<&'static LockClassKey>,
-    ) -> impl PinInit<Self> {
+    ) -> impl Init<Self> {
         const { assert!(size_of::<L>() != 0, "the lock's data must have a size") };
+        const { assert_by_value::<T>() };
+        let class = Class::of_keys(name, key, key);
         let init = move |slot: *mut Self| {
             // SAFETY: `slot` is valid for writes, and nothing is there yet.
             // INVARIANT: The counter is initialised.
             unsafe {
                 (&raw mut (*slot).data).write(WordCell::new(value));
-                (&raw mut (*slot).owner).write(owner);
-                helpers::quiesce_helper_seqcount_init(
-                    (&raw mut (*slot).sequence).cast(),
-                    name.as_char_ptr(),
-                    key.as_ptr(),
-                );
+                (&raw mut (*slot).owner).write(owner.cast_mut());
+                (&raw mut (*slot).sequence)
+                    .cast::<MaybeUninit<bindings::seqcount_t>>()
+                    .write(seqcount(class));
             }
             Ok(())
         };
         // SAFETY: All fields with a size were initialised.
-        unsafe { pin_init::pin_init_from_closure(init) }
+        unsafe { pin_init::init_from_closure(init) }
     }
 
     #[inline(always)]
@@ -226,7 +226,7 @@ impl<T: SeqData, L, C: Context> SeqCount<T, L, C> {
             // SAFETY: As above.
             if !unsafe { sequence::retry(self.sequence(), start) } {
                 // SAFETY: As in `read`.
-                return unsafe { copy.assume_init() };
+                return unsafe { copy.assume_whole() };
             }
         }
     }

@@ -1,56 +1,142 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Sequence locks as statics.
+//! The initial state of a sequence lock, as a constant.
 //!
-//! What the kernel's static initialisers do, `__SEQLOCK_UNLOCKED()` and `__RAW_SPIN_LOCK_UNLOCKED()`
-//! beside `SEQCNT_RAW_SPINLOCK_ZERO()`. A static's lockdep class is its own address, which lockdep
-//! finds out when it first sees the lock; that is why there is no `const fn new` for other places.
+//! This is what the kernel's static initialisers do, `__SEQLOCK_UNLOCKED()` and
+//! `__RAW_SPIN_LOCK_UNLOCKED()` beside `SEQCNT_RAW_SPINLOCK_ZERO()`, with two differences, so that
+//! the same constant serves for locks of any storage duration:
+//!
+//! - lockdep gets its class keys from [`Class`]: dynamically allocated locks have no address that
+//!   could be the key.
+//! - The counter's pointer to its own lock is null. C follows it only on PREEMPT_RT, and
+//!   `as_raw()`, by which C gets at the lock, stores it.
 
 use core::{
     cell::UnsafeCell,
-    marker::{
-        PhantomData,
-        PhantomPinned, //
+    marker::PhantomData,
+    mem::{
+        size_of,
+        MaybeUninit, //
     },
-    mem::MaybeUninit, //
+    panic::Location,
+    ptr, //
 };
+#[cfg(CONFIG_DEBUG_LOCK_ALLOC)]
+use core::mem::offset_of;
 use kernel::{
     bindings,
-    str::CStr, //
+    ffi::c_char,
+    prelude::*,
+    str::CStr,
+    sync::LockClassKey, //
 };
 
 use super::{
+    data::{
+        assert_by_value,
+        WordCell, //
+    },
     backend::RawSeqlock,
-    data::WordCell,
     Body,
     Context,
-    Raw,
+    Kind,
     SeqData,
-    SeqLock,
-    Spin, //
+    SeqLock, //
 };
 
-#[cfg(CONFIG_DEBUG_LOCK_ALLOC)]
-const fn dep_map(name: &'static CStr, wait_type: u32) -> bindings::lockdep_map {
-    // SAFETY: A C structure of pointers and integers.
-    let mut map: bindings::lockdep_map = unsafe { MaybeUninit::zeroed().assume_init() };
-    map.name = name.to_bytes_with_nul().as_ptr().cast();
-    map.wait_type_inner = wait_type as u8;
-    map
+/// lockdep's class of a lock: the name, and the keys of the lock and of its counter.
+///
+/// lockdep compares keys by address, of which each uses up `MAX_LOCKDEP_SUBCLASSES`, and does not
+/// access what is there. Keys and name are dropped from lockdep's tables when the module is unloaded
+/// that they lie in.
+#[derive(Clone, Copy)]
+#[cfg_attr(
+    not(CONFIG_DEBUG_LOCK_ALLOC),
+    expect(dead_code, reason = "lockdep alone reads them")
+)]
+pub(super) struct Class {
+    name: *const c_char,
+    lock: *mut bindings::lock_class_key,
+    seq: *mut bindings::lock_class_key,
 }
 
-/// `SEQCNT_ZERO()`, over zeroes.
+/// The name of locks that were given none. A static of this crate, whose module stays loaded as long
+/// as those that use it.
+static NAME: [u8; 17] = *b"quiesce::seqlock\0";
+
+/// The text of a string literal, `"…"` or `c"…"`, followed by at least one zero.
 ///
-/// # Safety
-///
-/// `seq` is valid for writes.
-const unsafe fn init_seqcount(seq: *mut bindings::seqcount_t, name: &'static CStr) {
-    #[cfg(CONFIG_DEBUG_LOCK_ALLOC)]
-    // SAFETY: As the caller promises.
-    unsafe {
-        (*seq).dep_map = dep_map(name, 0);
+/// Used by [`new_seqlock!`](crate::new_seqlock) alone, whose names may be of both types.
+#[doc(hidden)]
+pub const fn literal_name<const N: usize>(literal: &str) -> [u8; N] {
+    let literal = literal.as_bytes();
+    let mut name = [0; N];
+    let mut start = 0;
+    while literal[start] != b'"' {
+        start += 1;
     }
-    let _ = (seq, name);
+    let mut i = start + 1;
+    while literal[i] != b'"' {
+        name[i - start - 1] = literal[i];
+        i += 1;
+    }
+    name
+}
+
+impl Class {
+    /// The class of all locks that are made at this place of the source.
+    pub(super) const fn of_place(place: &'static Location<'static>) -> Self {
+        const SUBCLASSES: usize = bindings::MAX_LOCKDEP_SUBCLASSES as usize;
+        const _: () = assert!(size_of::<Location<'static>>() >= 2 * SUBCLASSES);
+
+        let key = (&raw const *place)
+            .cast::<bindings::lock_class_key>()
+            .cast_mut();
+        Self {
+            name: (&raw const NAME).cast(),
+            lock: key,
+            seq: key.wrapping_byte_add(SUBCLASSES),
+        }
+    }
+
+    /// The class of one static, whose address lockdep uses as the key.
+    pub(super) const fn of_static(name: &'static CStr) -> Self {
+        Self {
+            name: name.to_bytes_with_nul().as_ptr().cast(),
+            lock: ptr::null_mut(),
+            seq: ptr::null_mut(),
+        }
+    }
+
+    /// A class with a name and keys.
+    pub(super) fn of_keys(
+        name: &'static CStr,
+        lock: Pin<&'static LockClassKey>,
+        seq: Pin<&'static LockClassKey>,
+    ) -> Self {
+        Self {
+            name: name.as_char_ptr(),
+            lock: lock.as_ptr(),
+            seq: seq.as_ptr(),
+        }
+    }
+}
+
+/// Where the lockdep maps of a lock's C type are.
+#[cfg(CONFIG_DEBUG_LOCK_ALLOC)]
+#[doc(hidden)]
+pub struct Maps {
+    lock: usize,
+    seq: usize,
+}
+
+/// `LOCKDEP_INIT_MAP()`, without the name and the key.
+#[cfg(CONFIG_DEBUG_LOCK_ALLOC)]
+const fn dep_map(wait_type: u32) -> bindings::lockdep_map {
+    // SAFETY: A C structure of pointers and integers may be all zeroes.
+    let mut map: bindings::lockdep_map = unsafe { MaybeUninit::zeroed().assume_init() };
+    map.wait_type_inner = wait_type as u8;
+    map
 }
 
 /// `__RAW_SPIN_LOCK_INITIALIZER()`, over zeroes.
@@ -58,163 +144,284 @@ const unsafe fn init_seqcount(seq: *mut bindings::seqcount_t, name: &'static CSt
 /// # Safety
 ///
 /// `lock` is valid for writes.
-const unsafe fn init_raw_spinlock(
-    lock: *mut bindings::raw_spinlock_t,
-    name: &'static CStr,
-    wait_type: u32,
-) {
+const unsafe fn init_raw_spinlock(lock: *mut bindings::raw_spinlock_t, wait_type: u32) {
     #[cfg(CONFIG_DEBUG_SPINLOCK)]
-    // SAFETY: As the caller promises.
+    // SAFETY: By the safety contract `lock` is valid for writes.
     unsafe {
         (*lock).magic = bindings::SPINLOCK_MAGIC;
         (*lock).owner_cpu = u32::MAX;
-        (*lock).owner = core::ptr::without_provenance_mut(usize::MAX);
+        (*lock).owner = ptr::without_provenance_mut(usize::MAX);
     }
     #[cfg(CONFIG_DEBUG_LOCK_ALLOC)]
-    // SAFETY: As the caller promises.
+    // SAFETY: By the safety contract `lock` is valid for writes.
     unsafe {
-        (*lock).dep_map = dep_map(name, wait_type);
+        (*lock).dep_map = dep_map(wait_type);
     }
-    let _ = (lock, name, wait_type);
+    let _ = (lock, wait_type);
 }
 
-/// `__SPIN_LOCK_UNLOCKED()`, over zeroes: not on PREEMPT_RT a raw spin lock begins it.
-///
-/// # Safety
-///
-/// `lock` is valid for writes.
-#[cfg(not(CONFIG_PREEMPT_RT))]
-const unsafe fn init_spinlock(lock: *mut bindings::spinlock_t, name: &'static CStr) {
-    // SAFETY: As the caller promises.
-    unsafe {
-        init_raw_spinlock(
-            lock.cast(),
-            name,
-            bindings::lockdep_wait_type_LD_WAIT_CONFIG,
-        )
-    }
-}
-
-/// `__SPIN_LOCK_UNLOCKED()`, over zeroes: on PREEMPT_RT a `struct rt_mutex_base` begins it.
-///
-/// # Safety
-///
-/// `lock` is valid for writes.
+/// The C type of a spin lock that sleeps.
 #[cfg(CONFIG_PREEMPT_RT)]
-const unsafe fn init_spinlock(lock: *mut bindings::spinlock_t, name: &'static CStr) {
-    #[repr(C)]
-    struct RtSpinlock {
-        lock: bindings::rt_mutex_base,
-        #[cfg(CONFIG_DEBUG_LOCK_ALLOC)]
-        dep_map: bindings::lockdep_map,
-    }
-    const _: () = assert!(size_of::<RtSpinlock>() == size_of::<bindings::spinlock_t>());
+#[repr(C)]
+struct RtSpinlock {
+    lock: bindings::rt_mutex_base,
+    #[cfg(CONFIG_DEBUG_LOCK_ALLOC)]
+    dep_map: bindings::lockdep_map,
+}
 
-    let lock: *mut RtSpinlock = lock.cast();
-    // SAFETY: As the caller promises.
+#[cfg(CONFIG_PREEMPT_RT)]
+const _: () = assert!(size_of::<RtSpinlock>() == size_of::<bindings::spinlock_t>());
+
+/// `__SPIN_LOCK_UNLOCKED()`, over zeroes: without PREEMPT_RT a raw spin lock begins it, with it a
+/// `struct rt_mutex_base`.
+///
+/// # Safety
+///
+/// `lock` is valid for writes.
+const unsafe fn init_spinlock(lock: *mut bindings::spinlock_t) {
+    #[cfg(not(CONFIG_PREEMPT_RT))]
+    // SAFETY: By the safety contract `lock` is valid for writes.
     unsafe {
-        init_raw_spinlock(
-            &raw mut (*lock).lock.wait_lock,
-            name,
-            bindings::lockdep_wait_type_LD_WAIT_SPIN,
-        );
+        init_raw_spinlock(lock.cast(), bindings::lockdep_wait_type_LD_WAIT_CONFIG)
+    }
+    #[cfg(CONFIG_PREEMPT_RT)]
+    {
+        let lock: *mut RtSpinlock = lock.cast();
+        // SAFETY: By the safety contract `lock` is valid for writes.
+        unsafe {
+            init_raw_spinlock(
+                &raw mut (*lock).lock.wait_lock,
+                bindings::lockdep_wait_type_LD_WAIT_SPIN,
+            )
+        };
         #[cfg(CONFIG_DEBUG_LOCK_ALLOC)]
         {
-            (*lock).dep_map = dep_map(name, bindings::lockdep_wait_type_LD_WAIT_CONFIG);
+            /// One class for all, as where `rt_mutex_base_init()` is called.
+            static WAIT_LOCK: MaybeUninit<bindings::lock_class_key> = MaybeUninit::zeroed();
+            // SAFETY: By the safety contract `lock` is valid for writes.
+            unsafe {
+                (*lock).lock.wait_lock.dep_map.name = (&raw const NAME).cast();
+                (*lock).lock.wait_lock.dep_map.key = (&raw const WAIT_LOCK).cast_mut().cast();
+                (*lock).dep_map = dep_map(bindings::lockdep_wait_type_LD_WAIT_CONFIG);
+            }
         }
     }
 }
 
-/// # Safety
-///
-/// The result becomes a part of a static, at `this`.
-pub(super) const unsafe fn raw_seqlock(
-    this: *const RawSeqlock,
-    name: &'static CStr,
-) -> MaybeUninit<RawSeqlock> {
+/// Where the lockdep map of a `spinlock_t` is.
+#[cfg(CONFIG_DEBUG_LOCK_ALLOC)]
+const SPINLOCK_MAP: usize = {
+    #[cfg(not(CONFIG_PREEMPT_RT))]
+    {
+        offset_of!(bindings::raw_spinlock, dep_map)
+    }
+    #[cfg(CONFIG_PREEMPT_RT)]
+    {
+        offset_of!(RtSpinlock, dep_map)
+    }
+};
+
+/// An unlocked `seqlock_t` without a class.
+pub(super) const SPIN: MaybeUninit<bindings::seqlock_t> = {
+    let mut raw = MaybeUninit::<bindings::seqlock_t>::zeroed();
+    // SAFETY: `raw` is a local.
+    unsafe { init_spinlock(&raw mut (*raw.as_mut_ptr()).lock) };
+    raw
+};
+
+/// The maps of [`SPIN`].
+#[cfg(CONFIG_DEBUG_LOCK_ALLOC)]
+pub(super) const SPIN_MAPS: Maps = Maps {
+    lock: offset_of!(bindings::seqlock, lock) + SPINLOCK_MAP,
+    seq: offset_of!(bindings::seqlock, seqcount)
+        + offset_of!(bindings::seqcount_spinlock, seqcount)
+        + offset_of!(bindings::seqcount, dep_map),
+};
+
+/// An unlocked raw lock without a class.
+pub(super) const RAW: MaybeUninit<RawSeqlock> = {
     let mut raw = MaybeUninit::<RawSeqlock>::zeroed();
-    let lock = raw.as_mut_ptr();
-    // SAFETY: `lock` is valid for writes.
+    // SAFETY: `raw` is a local.
     unsafe {
-        init_seqcount(&raw mut (*lock).seqcount.seqcount, name);
         init_raw_spinlock(
-            &raw mut (*lock).lock,
-            name,
+            &raw mut (*raw.as_mut_ptr()).lock,
             bindings::lockdep_wait_type_LD_WAIT_SPIN,
-        );
-    }
-    #[cfg(any(CONFIG_LOCKDEP, CONFIG_PREEMPT_RT))]
-    // SAFETY: `lock` is valid for writes. The address is not used before the static is there.
+        )
+    };
+    raw
+};
+
+/// The maps of [`RAW`].
+#[cfg(CONFIG_DEBUG_LOCK_ALLOC)]
+pub(super) const RAW_MAPS: Maps = Maps {
+    lock: offset_of!(RawSeqlock, lock) + offset_of!(bindings::raw_spinlock, dep_map),
+    seq: offset_of!(RawSeqlock, seqcount)
+        + offset_of!(bindings::seqcount_raw_spinlock, seqcount)
+        + offset_of!(bindings::seqcount, dep_map),
+};
+
+/// An unlocked lock of `K` in `class`.
+pub(super) const fn unlocked<K: Kind>(class: Class) -> MaybeUninit<K::Raw> {
+    #[allow(unused_mut, reason = "written with lockdep alone")]
+    let mut raw = K::UNLOCKED;
+    #[cfg(CONFIG_DEBUG_LOCK_ALLOC)]
+    // SAFETY: `K` names the places of two lockdep maps within the local.
     unsafe {
-        (*lock).seqcount.lock = this
-            .cast::<bindings::raw_spinlock_t>()
-            .wrapping_byte_add(core::mem::offset_of!(RawSeqlock, lock))
-            .cast_mut();
+        let raw = raw.as_mut_ptr();
+        let lock = raw.byte_add(K::MAPS.lock).cast::<bindings::lockdep_map>();
+        (*lock).name = class.name;
+        (*lock).key = class.lock;
+        let seq = raw.byte_add(K::MAPS.seq).cast::<bindings::lockdep_map>();
+        (*seq).name = class.name;
+        (*seq).key = class.seq;
     }
-    let _ = this;
+    let _ = class;
     raw
 }
 
-impl<T: SeqData, C: Context> SeqLock<T, C, Spin> {
-    /// Used by [`seqlock_static!`](crate::seqlock_static) alone.
-    ///
-    /// # Safety
-    ///
-    /// The lock becomes the value of the static at `this`.
-    #[doc(hidden)]
-    pub const unsafe fn new_static(this: *const Self, value: T, name: &'static CStr) -> Self {
-        let mut raw = MaybeUninit::<bindings::seqlock_t>::zeroed();
-        let lock = raw.as_mut_ptr();
-        // SAFETY: `lock` is valid for writes.
-        unsafe {
-            init_seqcount(&raw mut (*lock).seqcount.seqcount, name);
-            init_spinlock(&raw mut (*lock).lock, name);
-        }
-        #[cfg(any(CONFIG_LOCKDEP, CONFIG_PREEMPT_RT))]
-        // SAFETY: `lock` is valid for writes. The counter's lock is the static's, whose first field
-        // is the `seqlock_t`; its address is not used before the static is there.
-        unsafe {
-            (*lock).seqcount.lock = this
-                .cast::<bindings::spinlock_t>()
-                .wrapping_byte_add(core::mem::offset_of!(bindings::seqlock, lock))
-                .cast_mut();
-        }
-        let _ = this;
+/// `SEQCNT_ZERO()` in `class`.
+pub(super) const fn seqcount(class: Class) -> MaybeUninit<bindings::seqcount_t> {
+    #[allow(unused_mut, reason = "written with lockdep alone")]
+    let mut raw = MaybeUninit::<bindings::seqcount_t>::zeroed();
+    #[cfg(CONFIG_DEBUG_LOCK_ALLOC)]
+    // SAFETY: `raw` is a local.
+    unsafe {
+        let map = &raw mut (*raw.as_mut_ptr()).dep_map;
+        (*map).name = class.name;
+        (*map).key = class.seq;
+    }
+    let _ = class;
+    raw
+}
+
+impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
+    const fn of_class(value: T, class: Class) -> Self {
         // INVARIANT: The lock is initialised.
         Self {
             body: Body {
-                raw: UnsafeCell::new(raw),
+                raw: UnsafeCell::new(unlocked::<K>(class)),
                 data: WordCell::new(value),
             },
             _context: PhantomData,
-            _pin: PhantomPinned,
         }
     }
-}
 
-impl<T: SeqData, C: Context> SeqLock<T, C, Raw> {
+    /// Makes a lock, for any place: a static, a part of one, an `Arc`.
+    ///
+    /// All locks that are made by the same call in the source are of one lockdep class, which is
+    /// identified by the address of that call's [`Location`], in the module that calls.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use kernel::{prelude::*, sync::Arc};
+    /// use quiesce::seqlock::{Irq, SeqLock};
+    ///
+    /// static GLOBAL: SeqLock<u32> = SeqLock::new(0);
+    /// static MANY: [SeqLock<(u64, bool), Irq>; 3] = [const { SeqLock::new((0, true)) }; 3];
+    ///
+    /// fn example() -> Result {
+    ///     let lock: Arc<SeqLock<u32>> = Arc::new(SeqLock::new(0), GFP_KERNEL)?;
+    ///     lock.write().set(1);
+    ///     GLOBAL.write().set(lock.read());
+    ///     MANY[1].write_irq().set((7, false));
+    ///     Ok(())
+    /// }
+    /// ```
+    #[inline]
+    #[track_caller]
+    pub const fn new(value: T) -> Self {
+        const { assert_by_value::<T>() };
+        Self::of_class(value, Class::of_place(Location::caller()))
+    }
+
+    /// Initialises a lock in place, the value by `value`, which may be larger than
+    /// [`MAX_BY_VALUE`](super::MAX_BY_VALUE).
+    ///
+    /// lockdep's class is as for [`SeqLock::new`].
+    ///
+    /// # Errors
+    ///
+    /// Those of `value`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use kernel::prelude::*;
+    /// use quiesce::seqlock::SeqLock;
+    ///
+    /// fn example() -> Result<KBox<SeqLock<[u64; 512]>>> {
+    ///     KBox::init(SeqLock::init(pin_init::init_zeroed()), GFP_KERNEL)
+    /// }
+    /// ```
+    #[inline]
+    #[track_caller]
+    pub fn init<E>(value: impl Init<T, E>) -> impl Init<Self, E> {
+        Self::init_in(value, Class::of_place(Location::caller()))
+    }
+
+    /// Used by [`new_seqlock!`](crate::new_seqlock) alone.
+    #[doc(hidden)]
+    #[inline]
+    pub fn init_named(
+        value: T,
+        name: &'static CStr,
+        lock: Pin<&'static LockClassKey>,
+        seq: Pin<&'static LockClassKey>,
+    ) -> impl Init<Self> {
+        const { assert_by_value::<T>() };
+        Self::init_in(value, Class::of_keys(name, lock, seq))
+    }
+
+    #[inline(always)]
+    fn init_in<E>(value: impl Init<T, E>, class: Class) -> impl Init<Self, E> {
+        let init = move |slot: *mut Self| {
+            // SAFETY: `slot` is valid for writes.
+            // INVARIANT: The lock is initialised.
+            unsafe {
+                (&raw mut (*slot).body.raw)
+                    .cast::<MaybeUninit<K::Raw>>()
+                    .write(unlocked::<K>(class));
+                value.__init(WordCell::raw_get(&raw mut (*slot).body.data))
+            }
+        };
+        // SAFETY: All fields with a size are initialised if the value is; what was initialised
+        // before has no destructor.
+        unsafe { pin_init::init_from_closure(init) }
+    }
+
     /// Used by [`seqlock_static!`](crate::seqlock_static) alone.
     ///
-    /// # Safety
-    ///
-    /// The lock becomes the value of the static at `this`.
+    /// Not for other places than a static: lockdep would turn itself off. A static is evaluated by
+    /// the compiler, so that the value may be of any size.
     #[doc(hidden)]
-    pub const unsafe fn new_static(this: *const Self, value: T, name: &'static CStr) -> Self {
-        // INVARIANT: The lock is initialised.
-        Self {
-            body: Body {
-                // SAFETY: It becomes the first field of the static.
-                raw: UnsafeCell::new(unsafe { raw_seqlock(this.cast(), name) }),
-                data: WordCell::new(value),
-            },
-            _context: PhantomData,
-            _pin: PhantomPinned,
-        }
+    pub const fn new_static(value: T, name: &'static CStr) -> Self {
+        Self::of_class(value, Class::of_static(name))
     }
 }
 
-/// Defines a [`SeqLock`](crate::seqlock::SeqLock) or
-/// [`RawSeqLock`](crate::seqlock::RawSeqLock) as a static, with no initialisation at run time.
+impl<T: SeqData, C: Context, K: Kind> From<T> for SeqLock<T, C, K> {
+    #[inline]
+    #[track_caller]
+    fn from(value: T) -> Self {
+        Self::new(value)
+    }
+}
+
+impl<T: SeqData + Default, C: Context, K: Kind> Default for SeqLock<T, C, K> {
+    #[inline]
+    #[track_caller]
+    fn default() -> Self {
+        Self::new(T::default())
+    }
+}
+
+/// Defines a [`SeqLock`], a [`RawSeqLock`](crate::seqlock::RawSeqLock) or a
+/// [`Latch`](crate::seqlock::Latch) as a static with a lockdep class of its own, which has the
+/// static's name.
+///
+/// [`SeqLock::new`] makes statics too. This is for those who want the name in lockdep's reports, and
+/// for values larger than [`MAX_BY_VALUE`](crate::seqlock::MAX_BY_VALUE).
 ///
 /// # Examples
 ///
@@ -235,13 +442,6 @@ macro_rules! seqlock_static {
     ($($(#[$attr:meta])* $vis:vis static $name:ident: $t:ty = $value:expr;)+) => {$(
         $(#[$attr])*
         $vis static $name: $t =
-            // SAFETY: It is the value of this static.
-            unsafe {
-                <$t>::new_static(
-                    &raw const $name,
-                    $value,
-                    ::kernel::c_str!(::core::stringify!($name)),
-                )
-            };
+            <$t>::new_static($value, ::kernel::c_str!(::core::stringify!($name)));
     )+};
 }

@@ -188,6 +188,14 @@ impl<'a, T: SeqData, M: Context, K: Kind> WriteGuard<'a, T, M, K> {
         unsafe { self.body.data.store(value) }
     }
 
+    /// Stores `*value`, for values of any size.
+    #[inline]
+    pub fn set_from(&mut self, value: &T) {
+        // SAFETY: By the type invariants this context alone writes; `&mut self` says that there is
+        // no reference to the protected value.
+        unsafe { self.body.data.store_from(value) }
+    }
+
     /// Changes a copy of the value and stores that.
     #[inline]
     pub fn update<R>(&mut self, f: impl FnOnce(&mut T) -> R) -> R {
