@@ -4,11 +4,12 @@
 
 mod broken;
 mod c;
-mod seqcount;
 mod facade;
 mod latch;
 mod modes;
 mod order;
 mod payload;
 mod read;
+mod seqcount;
+mod statics;
 mod stress;

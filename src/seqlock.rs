@@ -283,10 +283,10 @@ impl<T: SeqData, C: Context> SeqLock<T, C, Spin> {
 #[macro_export]
 macro_rules! new_seqlock {
     (SeqLock < $($rest:tt)+) => {
-        $crate::new_seqlock!(@typed $crate::seqlock::SeqLock < $($rest)+)
+        $crate::new_seqlock!(@typed SeqLock < $($rest)+)
     };
     (RawSeqLock < $($rest:tt)+) => {
-        $crate::new_seqlock!(@typed $crate::seqlock::RawSeqLock < $($rest)+)
+        $crate::new_seqlock!(@typed RawSeqLock < $($rest)+)
     };
     (< $t:ty > , $($rest:tt)+) => {
         $crate::new_seqlock!(@typed $t, $($rest)+)

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A lock stays where it was made.
+//! A lock stays where it is while somebody has it.
 
-//~ ERROR cannot be unpinned
+//~ ERROR cannot move out of `lock` because it is borrowed
 
-use kernel::prelude::*;
 use quiesce::seqlock::SeqLock;
 
 /// Moves one away.
-pub fn take(lock: Pin<KBox<SeqLock<u32>>>) {
+pub fn take(lock: SeqLock<u32>) -> u32 {
+    let guard = lock.write();
+    #[cfg(fixed)]
+    drop(guard);
+    let moved = lock;
     #[cfg(not(fixed))]
-    let lock = Pin::into_inner(lock);
-    drop(lock);
+    drop(guard);
+    moved.read()
 }

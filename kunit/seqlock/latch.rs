@@ -36,7 +36,7 @@ impl Subject for Latch<Payload> {
 
     fn new() -> Result<Arc<Self>> {
         Arc::pin_init(
-            new_latch!(Self, Payload::of(0), c"stressed latch"),
+            new_latch!(<Self>, Payload::of(0), "stressed latch"),
             GFP_KERNEL,
         )
     }

@@ -3,7 +3,10 @@
 //! Values of all shapes: sizes from one byte to four KiB, padding, niches, alignment; and the
 //! counter's overflow.
 
-use core::num::NonZeroU16;
+use core::{
+    mem::MaybeUninit,
+    num::NonZeroU16, //
+};
 use kernel::prelude::*;
 use quiesce::{
     new_latch, new_seqlock, seq_field,
@@ -13,6 +16,7 @@ use quiesce::{
         SeqData,
         SeqLock, //
     },
+    seqlock_static,
 };
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -79,6 +83,49 @@ fn large<const N: usize>() -> Result<bool> {
     Ok(ok)
 }
 
+/// A value that a stack cannot hold more than once.
+type Large = [u64; 512];
+
+seqlock_static! {
+    static BIG: SeqLock<Large> = [7; 512];
+}
+
+/// Whether each word of `large` is `by` times its place.
+fn is(large: &Large, by: u64) -> bool {
+    (0u64..).zip(large).all(|(i, w)| *w == i * by)
+}
+
+/// A value of `N` bytes at an odd address, between two bytes.
+#[repr(C)]
+struct Between<const N: usize> {
+    before: u8,
+    value: MaybeUninit<[u8; N]>,
+    after: u8,
+}
+
+fn in_place<const N: usize>() -> Result<bool> {
+    let value: [u8; N] = core::array::from_fn(|i| i as u8 | 0x80);
+    let lock = KBox::new(SeqLock::<[u8; N]>::new([0; N]), GFP_KERNEL)?;
+    let latch = KBox::new(Latch::<[u8; N]>::new([0; N]), GFP_KERNEL)?;
+    let source = Between {
+        before: 0,
+        value: MaybeUninit::new(value),
+        after: 0,
+    };
+    // SAFETY: It was initialised above.
+    let source = unsafe { source.value.assume_init_ref() };
+    lock.write().set_from(source);
+    latch.store_from(source);
+    let mut to = Between {
+        before: 1,
+        value: MaybeUninit::uninit(),
+        after: 2,
+    };
+    let read = *lock.read_into(&mut to.value);
+    let latched = *latch.read_into(&mut to.value);
+    Ok(read == value && latched == value && (to.before, to.after) == (1, 2))
+}
+
 #[kunit_tests(quiesce_seqlock_payload)]
 mod tests {
     use super::*;
@@ -101,17 +148,34 @@ mod tests {
     }
 
     #[test]
-    fn four_kib_by_fields() -> Result {
-        let lock = KBox::pin_init(
-            new_seqlock!(SeqLock<[[u64; 16]; 32]>, [[1; 16]; 32]),
-            GFP_KERNEL,
-        )?;
-        // A field of an array is reached by a tuple or structure; the whole by its reader.
-        assert_eq!(size_of_val(&*lock.read_exclusive()), 4096);
-        assert!(lock.read_exclusive().iter().flatten().all(|w| *w == 1));
-        lock.write().update(|v| v[31][15] = 2);
-        assert_eq!(lock.read_exclusive()[31][15], 2);
-        assert_eq!(lock.read_exclusive()[31][14], 1);
+    fn four_kib_in_place() -> Result {
+        let made = || pin_init::init_array_from_fn(|i| 3 * i as u64);
+        let lock = KBox::init(SeqLock::<Large>::init(made()), GFP_KERNEL)?;
+        let latch = KBox::init(Latch::<Large>::init(made()), GFP_KERNEL)?;
+        let mut a = KBox::new_uninit(GFP_KERNEL)?;
+        let mut b = KBox::new_uninit(GFP_KERNEL)?;
+        assert!(is(lock.read_into(&mut a), 3) && is(latch.read_into(&mut b), 3));
+        assert!(is(&lock.read_exclusive(), 3));
+
+        let other = KBox::init(pin_init::init_array_from_fn(|i| 5 * i as u64), GFP_KERNEL)?;
+        lock.write().set_from(&other);
+        latch.store_from(&other);
+        assert!(lock.try_read_into(&mut a).is_some_and(|v| is(v, 5)));
+        assert!(is(latch.read_into(&mut b), 5));
+        assert_eq!(BIG.read_exclusive()[511], 7);
+
+        let guard = lock.write();
+        let disturbed = lock.try_read_into(&mut a).is_none();
+        drop(guard);
+        assert!(disturbed);
+        Ok(())
+    }
+
+    /// Stores and loads in place have no more room than the value: the byte after it stays.
+    #[test]
+    fn odd_sizes_in_place() -> Result {
+        assert!(in_place::<1>()? && in_place::<2>()? && in_place::<3>()? && in_place::<5>()?);
+        assert!(in_place::<7>()? && in_place::<8>()? && in_place::<13>()? && in_place::<99>()?);
         Ok(())
     }
 

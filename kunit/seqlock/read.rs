@@ -192,9 +192,9 @@ mod tests {
     }
 
     #[test]
-    fn a_pinned_lock_gives_its_value_back() -> Result {
-        let mut lock = KBox::pin_init(new_seqlock!(SeqLock<u64>, 1, c"named"), GFP_KERNEL)?;
-        *lock.as_mut().value_mut() += 1;
+    fn who_has_the_lock_alone_has_its_value() -> Result {
+        let mut lock = KBox::init(new_seqlock!(SeqLock<u64>, 1, c"named"), GFP_KERNEL)?;
+        *lock.get_mut() += 1;
         assert_eq!(lock.read(), 2);
         Ok(())
     }

@@ -66,6 +66,22 @@ fn cycle() -> Result {
     Ok(())
 }
 
+/// Two locks by one call, which are of one class, are taken one within the other.
+fn nested() {
+    let [first, second] = [(); 2].map(|()| SeqLock::<u64>::new(0));
+    let guard = first.write();
+    second.write().set(1);
+    drop(guard);
+}
+
+/// Two locks by two calls, which are of two classes, in one order.
+fn not_nested() {
+    let (first, second) = (SeqLock::<u64>::new(0), SeqLock::<u64>::new(0));
+    let guard = first.write();
+    second.write().set(1);
+    drop(guard);
+}
+
 /// What is right, in all contexts.
 fn right() -> Result {
     let lock = KBox::pin_init(new_seqlock!(RawSeqLock<u64, Irq>, 0), GFP_KERNEL)?;
@@ -79,6 +95,7 @@ fn right() -> Result {
     let guard = PLAIN.write();
     let seen = support::in_hardirq(|| PLAIN.try_read());
     drop(guard);
+    not_nested();
     LATCH.store(1);
     support::in_hardirq(|| LATCH.store(2)).ok_or(EIO)?;
     support::in_nmi(|| LATCH.read());
@@ -99,6 +116,7 @@ impl kernel::Module for Splats {
             2 => read_in_hardirq(&PLAIN)?,
             3 => exclusive_in_softirq()?,
             4 => cycle()?,
+            6 => nested(),
             _ => right()?,
         }
         Ok(Self)

@@ -286,9 +286,9 @@ impl<C: Context + Mode, K: Kind + Spins> Subject for SeqLock<Payload, C, K> {
         // A macro in a generic function is one place, and so one lockdep class.
         let zero = Payload::of(0);
         match C::ORDER {
-            0 => Arc::pin_init(new_seqlock!(Self, zero, c"stress"), GFP_KERNEL),
-            1 => Arc::pin_init(new_seqlock!(Self, zero, c"stress_bh"), GFP_KERNEL),
-            _ => Arc::pin_init(new_seqlock!(Self, zero, c"stress_irq"), GFP_KERNEL),
+            0 => Arc::pin_init(new_seqlock!(<Self>, zero, "stress"), GFP_KERNEL),
+            1 => Arc::pin_init(new_seqlock!(<Self>, zero, "stress_bh"), GFP_KERNEL),
+            _ => Arc::pin_init(new_seqlock!(<Self>, zero, "stress_irq"), GFP_KERNEL),
         }
     }
 

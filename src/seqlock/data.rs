@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The protected value: copied out and stored word by word.
+//! The protected value: copied out and stored by marked accesses.
 //!
 //! A reader copies the value while a writer may store it. To the LKMM that is no data race as long
 //! as both use marked accesses; so each access is one volatile load or store of a machine type (see
@@ -10,7 +10,7 @@
 use core::{
     cell::UnsafeCell,
     marker::PhantomData,
-    mem::{align_of, size_of, MaybeUninit}, //
+    mem::{size_of, MaybeUninit}, //
 };
 
 use crate::arch::seq::{
@@ -28,20 +28,34 @@ pub trait SeqData: Copy + Send + 'static {}
 
 impl<T: Copy + Send + 'static> SeqData for T {}
 
+/// The largest value, in bytes, that is passed by value.
+///
+/// A call that takes or returns a larger one does not compile, because each copy of it is on the
+/// kernel's stack, which has 16 KiB. Such values are initialised, read and stored in place:
+/// [`SeqLock::init`](super::SeqLock::init), [`SeqLock::read_into`](super::SeqLock::read_into),
+/// [`WriteGuard::set_from`](super::WriteGuard::set_from), by field, or by reference under
+/// [`SeqLock::read_exclusive`](super::SeqLock::read_exclusive).
+pub const MAX_BY_VALUE: usize = 512;
+
+/// Fails to compile, evaluated in a `const` block, for values larger than [`MAX_BY_VALUE`].
+pub(super) const fn assert_by_value<T>() {
+    assert!(
+        size_of::<T>() <= MAX_BY_VALUE,
+        "the value is too large for the stack (see MAX_BY_VALUE): use init, read_into or set_from"
+    );
+}
+
 /// A copy of a value's words, whole or not.
 #[repr(C, align(8))]
 pub(super) struct Words<T>(MaybeUninit<T>);
 
 impl<T> Words<T> {
-    /// The size is a multiple of the alignment, so there are only whole words.
-    const COUNT: usize = size_of::<Self>() / size_of::<usize>();
-
     /// # Safety
     ///
     /// The words are a copy of one value of `T`.
     #[inline(always)]
     pub(super) unsafe fn assume_whole(self) -> T {
-        // SAFETY: As the caller promises.
+        // SAFETY: All bytes were copied from one value, so that they are one.
         unsafe { self.0.assume_init() }
     }
 
@@ -51,59 +65,67 @@ impl<T> Words<T> {
     }
 }
 
-impl<T> From<MaybeUninit<T>> for Words<T> {
-    #[inline(always)]
-    fn from(copy: MaybeUninit<T>) -> Self {
-        Self(copy)
-    }
-}
-
-/// Copies `count` units of type `W` that others may be storing.
+/// Copies the units of type `W` that fit between byte `done` and byte `len`, from what others may be
+/// storing to, and returns the byte after them.
 ///
 /// # Safety
 ///
-/// `from` is valid for reads of `count` units, which are only stored by [`store`] or as C does under
-/// a sequence counter; `to` is valid for writes of them, and nobody else uses it. Both are aligned.
+/// `from` is valid for reads of `len` bytes, which are only stored by [`store`] or as C does under a
+/// sequence counter, and `from` plus `done` is aligned as `W` is; `to` is valid for writes of `len`
+/// bytes, which nobody else accesses.
 #[inline(always)]
-unsafe fn load<W: Word>(from: *const W, to: *mut W, count: usize) {
+unsafe fn load<W: Word>(from: *const u8, to: *mut u8, done: usize, len: usize) -> usize {
+    let count = (len - done) / size_of::<W>();
     for i in 0..count {
-        // SAFETY: `i < count`, and as the caller promises.
+        let at = done + i * size_of::<W>();
+        // SAFETY: The unit ends at `len` or before, to which both are valid, and `from` is aligned.
         unsafe {
-            to.add(i)
-                .cast::<MaybeUninit<W>>()
-                .write(arch::load_word(from.add(i)))
-        };
+            let unit = arch::load_word(from.add(at).cast::<W>());
+            to.add(at).cast::<MaybeUninit<W>>().write_unaligned(unit);
+        }
     }
+    done + count * size_of::<W>()
 }
 
-/// Stores `count` units of type `W` that others may be copying.
+/// Stores the units of type `W` that fit between byte `done` and byte `len`, to what others may be
+/// copying from, and returns the byte after them.
 ///
 /// # Safety
 ///
-/// `to` is valid for writes of `count` units, which nobody else writes and others only copy by
-/// [`load`] or as C does under a sequence counter; `from` is valid for reads of them, and nobody
-/// writes it. Both are aligned.
+/// `to` is valid for writes of `len` bytes, which nobody else writes and others only copy by
+/// [`load`] or as C does under a sequence counter, and `to` plus `done` is aligned as `W` is; `from`
+/// is valid for reads of `len` bytes, which nobody writes.
 #[inline(always)]
-unsafe fn store<W: Word>(to: *mut W, from: *const W, count: usize) {
+unsafe fn store<W: Word>(to: *mut u8, from: *const u8, done: usize, len: usize) -> usize {
+    let count = (len - done) / size_of::<W>();
     for i in 0..count {
-        // SAFETY: `i < count`, and as the caller promises.
-        unsafe { arch::store_word(to.add(i), from.add(i).cast::<MaybeUninit<W>>().read()) };
+        let at = done + i * size_of::<W>();
+        // SAFETY: The unit ends at `len` or before, to which both are valid, and `to` is aligned.
+        unsafe {
+            let unit = from.add(at).cast::<MaybeUninit<W>>().read_unaligned();
+            arch::store_word(to.add(at).cast::<W>(), unit);
+        }
     }
+    done + count * size_of::<W>()
 }
 
-/// Calls `$f` with the largest unit that divides address and length both.
-macro_rules! by_unit {
-    ($f:ident, $a:expr, $b:expr, $offset:expr, $len:expr) => {{
-        let unit = $offset | $len;
-        if unit % size_of::<usize>() == 0 {
-            $f::<usize>($a.cast(), $b.cast(), $len / size_of::<usize>())
-        } else if unit % size_of::<u32>() == 0 {
-            $f::<u32>($a.cast(), $b.cast(), $len / size_of::<u32>())
-        } else if unit % size_of::<u16>() == 0 {
-            $f::<u16>($a.cast(), $b.cast(), $len / size_of::<u16>())
-        } else {
-            $f::<u8>($a.cast(), $b.cast(), $len)
+/// Calls `$f`, [`load`] or [`store`], for the `$len` bytes at `$offset` of `$cell`, which is aligned
+/// to a word: with words as far as they go, then with smaller units.
+macro_rules! by_units {
+    ($f:ident, $cell:expr, $offset:expr, $local:expr, $len:expr) => {{
+        let (cell, offset, local, len) = ($cell.cast::<u8>(), $offset, $local.cast(), $len);
+        let cell = cell.add(offset);
+        let mut done = 0;
+        if offset % size_of::<usize>() == 0 {
+            done = $f::<usize>(cell, local, done, len);
         }
+        if offset % size_of::<u32>() == 0 {
+            done = $f::<u32>(cell, local, done, len);
+        }
+        if offset % size_of::<u16>() == 0 {
+            done = $f::<u16>(cell, local, done, len);
+        }
+        $f::<u8>(cell, local, done, len);
     }};
 }
 
@@ -186,7 +208,7 @@ macro_rules! seq_field {
 /// # Invariants
 ///
 /// - It holds a value of `T`, except between the beginning and the end of a [`WordCell::store`].
-/// - While others may be copying from it, it is written by word stores alone.
+/// - While others may be copying from it, it is written by marked stores alone.
 #[repr(transparent)]
 pub(super) struct WordCell<T>(UnsafeCell<Words<T>>);
 
@@ -202,21 +224,38 @@ impl<T: SeqData> WordCell<T> {
         self.0.get().cast()
     }
 
+    /// As [`WordCell::get`], of one that is not initialised yet.
+    #[inline(always)]
+    pub(super) const fn raw_get(this: *mut Self) -> *mut T {
+        this.cast()
+    }
+
     /// Copies what is there, which is a mixture if somebody stores at the same time.
     #[inline(always)]
     pub(super) fn load(&self) -> Words<T> {
+        const { assert_by_value::<T>() };
         let mut to = MaybeUninit::<Words<T>>::uninit();
-        // SAFETY: Both are `Words<T>`, made of `COUNT` aligned words; by the type invariants the
-        // first is only written by `store`; the second is ours.
+        // SAFETY: Both are `Words<T>`, whose alignment is that of a word or more and whose size is a
+        // multiple of it; by the type invariants the first is only written by marked stores; the
+        // second is local.
         unsafe {
             load::<usize>(
                 self.0.get().cast(),
                 to.as_mut_ptr().cast(),
-                Words::<T>::COUNT,
+                0,
+                size_of::<Words<T>>(),
             )
         };
         // SAFETY: All of it was written, and it may hold anything.
         unsafe { to.assume_init() }
+    }
+
+    /// As [`WordCell::load`], to the caller's memory.
+    #[inline(always)]
+    pub(super) fn load_into(&self, to: &mut MaybeUninit<T>) {
+        // SAFETY: By the type invariants the value is only written by marked stores, and it is
+        // aligned to a word; `to` is an exclusive reference to memory of its size.
+        unsafe { by_units!(load, self.get(), 0, to.as_mut_ptr(), size_of::<T>()) };
     }
 
     /// Stores `value`.
@@ -226,28 +265,41 @@ impl<T: SeqData> WordCell<T> {
     /// Nobody else stores or borrows the value during the call.
     #[inline(always)]
     pub(super) unsafe fn store(&self, value: T) {
-        let from = Words(MaybeUninit::new(value));
-        // SAFETY: Both are `Words<T>`, made of `COUNT` aligned words; nobody else stores, as the
-        // caller promises, and others copy by `load`.
+        const { assert_by_value::<T>() };
+        // SAFETY: By the safety contract nobody else stores or borrows the value.
+        unsafe { self.store_from(&value) }
+    }
+
+    /// As [`WordCell::store`], from the caller's memory.
+    ///
+    /// # Safety
+    ///
+    /// As for [`WordCell::store`].
+    #[inline(always)]
+    pub(super) unsafe fn store_from(&self, value: &T) {
+        // SAFETY: The value is aligned to a word; by the safety contract nobody else stores, and by
+        // the type invariants others copy by marked loads. `value` is borrowed, so that nobody
+        // writes it.
         // INVARIANT: At the end it holds `value`.
-        unsafe {
-            store::<usize>(
-                self.0.get().cast(),
-                (&raw const from).cast(),
-                Words::<T>::COUNT,
-            )
-        };
+        unsafe { by_units!(store, self.get(), 0, (&raw const *value), size_of::<T>()) };
     }
 
     /// As [`WordCell::load`], of one field.
     #[inline(always)]
-    pub(super) fn load_field<F: SeqData>(&self, field: Field<T, F>) -> MaybeUninit<F> {
-        let mut to = MaybeUninit::<F>::uninit();
-        let from = self.0.get().cast::<u8>().wrapping_add(field.offset);
-        let (offset, len) = (field.offset | align_of_local::<F>(), size_of::<F>());
-        // SAFETY: By its invariants the field lies in the value, which is aligned to a word; the
-        // unit divides its offset, its length and the alignment of `to`.
-        unsafe { by_unit!(load, from, to.as_mut_ptr(), offset, len) };
+    pub(super) fn load_field<F: SeqData>(&self, field: Field<T, F>) -> Words<F> {
+        const { assert_by_value::<F>() };
+        let mut to = Words(MaybeUninit::<F>::uninit());
+        // SAFETY: By its invariants the field lies in the value, which is aligned to a word and by
+        // the type invariants only written by marked stores; `to` is local and of the field's size.
+        unsafe {
+            by_units!(
+                load,
+                self.get(),
+                field.offset,
+                to.0.as_mut_ptr(),
+                size_of::<F>()
+            )
+        };
         to
     }
 
@@ -258,16 +310,18 @@ impl<T: SeqData> WordCell<T> {
     /// As for [`WordCell::store`].
     #[inline(always)]
     pub(super) unsafe fn store_field<F: SeqData>(&self, field: Field<T, F>, value: F) {
-        let to = self.0.get().cast::<u8>().wrapping_add(field.offset);
-        let (offset, len) = (field.offset | align_of_local::<F>(), size_of::<F>());
-        // SAFETY: By its invariants the field lies in the value, which is aligned to a word; the
-        // unit divides its offset, its length and the alignment of `value`. Nobody else stores.
+        const { assert_by_value::<F>() };
+        // SAFETY: By its invariants the field lies in the value, which is aligned to a word; by the
+        // safety contract nobody else stores, and by the type invariants others copy by marked loads.
         // INVARIANT: The value with another value of a field is a value.
-        unsafe { by_unit!(store, to, &raw const value, offset, len) };
+        unsafe {
+            by_units!(
+                store,
+                self.get(),
+                field.offset,
+                (&raw const value),
+                size_of::<F>()
+            )
+        };
     }
-}
-
-/// What alignment a local of type `F` has at least, as a bound of the unit.
-const fn align_of_local<F>() -> usize {
-    align_of::<F>()
 }

@@ -134,7 +134,8 @@ impl<T: SeqData> Latch<T> {
                     .write(unlocked::<Raw>(class));
                 let copies = (&raw mut (*slot).copies).cast::<WordCell<T>>();
                 value.__init(WordCell::raw_get(copies))?;
-                WordCell::raw_get(copies.add(1)).copy_from_nonoverlapping(WordCell::raw_get(copies), 1);
+                WordCell::raw_get(copies.add(1))
+                    .copy_from_nonoverlapping(WordCell::raw_get(copies), 1);
             }
             Ok(())
         };
@@ -263,7 +264,7 @@ impl<T: SeqData + Default> Default for Latch<T> {
 #[macro_export]
 macro_rules! new_latch {
     (Latch < $($rest:tt)+) => {
-        $crate::new_seqlock!(@typed $crate::seqlock::Latch < $($rest)+)
+        $crate::new_seqlock!(@typed Latch < $($rest)+)
     };
     (< $t:ty > , $($rest:tt)+) => {
         $crate::new_seqlock!(@typed $t, $($rest)+)

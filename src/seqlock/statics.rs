@@ -11,6 +11,8 @@
 //! - The counter's pointer to its own lock is null. C follows it only on PREEMPT_RT, and
 //!   `as_raw()`, by which C gets at the lock, stores it.
 
+#[cfg(CONFIG_DEBUG_LOCK_ALLOC)]
+use core::mem::offset_of;
 use core::{
     cell::UnsafeCell,
     marker::PhantomData,
@@ -21,8 +23,6 @@ use core::{
     panic::Location,
     ptr, //
 };
-#[cfg(CONFIG_DEBUG_LOCK_ALLOC)]
-use core::mem::offset_of;
 use kernel::{
     bindings,
     ffi::c_char,
@@ -32,11 +32,11 @@ use kernel::{
 };
 
 use super::{
+    backend::RawSeqlock,
     data::{
         assert_by_value,
         WordCell, //
     },
-    backend::RawSeqlock,
     Body,
     Context,
     Kind,
