@@ -44,7 +44,7 @@ mod domain_state;
 mod future;
 mod object;
 mod pointer;
-mod retire;
+mod retired;
 mod runtime;
 mod srcu;
 mod token;
@@ -89,7 +89,7 @@ pub use pointer::{
     RcuPointer,
     UniquePointer, //
 };
-pub use retire::{
+pub use retired::{
     Polled,
     Refused,
     Retired, //
