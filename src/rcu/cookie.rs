@@ -36,7 +36,7 @@ use kernel::{
 /// ```
 pub struct Cookie<D: Domain = Global> {
     seq: bindings::rcu_gp_seq,
-    _domain: PhantomData<fn() -> D>,
+    _domain: PhantomData<fn(D) -> D>,
 }
 
 impl<D: Domain> Clone for Cookie<D> {

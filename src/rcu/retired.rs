@@ -47,7 +47,8 @@ use kernel::prelude::*;
 #[must_use = "dropping it defers the destructor until after a grace period"]
 pub struct Retired<P: RcuPointer<D>, D: Domain = Global> {
     raw: NonNull<c_void>,
-    _owns: PhantomData<(P, fn() -> D)>,
+    _owns: PhantomData<P>,
+    _domain: PhantomData<fn(D) -> D>,
 }
 
 // SAFETY: It owns a `P`, which is `Send` by the type invariants.
@@ -88,6 +89,7 @@ impl<P: RcuPointer<D>, D: Domain> Retired<P, D> {
         Self {
             raw,
             _owns: PhantomData,
+            _domain: PhantomData,
         }
     }
 

@@ -92,7 +92,7 @@ macro_rules! define_domain {
 /// # Invariants
 ///
 /// `T::state()` is ready, and stays so until the module that `T` is in has been unloaded.
-pub struct Srcu<T: Tag>(PhantomData<fn() -> T>);
+pub struct Srcu<T: Tag>(PhantomData<fn(T) -> T>);
 
 impl<T: Tag> Clone for Srcu<T> {
     #[inline]

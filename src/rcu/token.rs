@@ -18,7 +18,7 @@ use kernel::types::NotThreadSafe;
 /// The current task, or the interrupt that runs, is inside a read section of `D` for all of `'r`.
 pub struct Token<'r, D: Domain> {
     _section: PhantomData<&'r ()>,
-    _domain: PhantomData<fn() -> D>,
+    _domain: PhantomData<fn(D) -> D>,
     _not_send: NotThreadSafe,
 }
 
