@@ -358,4 +358,32 @@ mod tests {
         assert_eq!(never.load(Relaxed), 0);
         Ok(())
     }
+
+    #[test]
+    fn a_cookie_of_a_domain_that_was_not_there_stays_over() -> Result {
+        rcu::define_domain! {
+            /// Initialised after its cookies were made.
+            Late
+        }
+        let cell = rcu::RcuCell::<_, Srcu<Late>>::new(rcu::Object::new(1u64).boxed(GFP_KERNEL)?);
+        let next = || Ok::<_, Error>(rcu::Object::new(2u64).boxed(GFP_KERNEL)?);
+        let (started, snapshot) = (
+            cell.replace(next()?).start(),
+            cell.replace(next()?).cookie(),
+        );
+        let before = started.is_over() && snapshot.is_over();
+        let domain = Srcu::<Late>::init()?;
+        // SRCU begins to count 100 grace periods before its counter wraps.
+        let mut not_over = 0;
+        for _ in 0..120 {
+            if !started.is_over() || !snapshot.is_over() {
+                not_over += 1;
+            }
+            domain.synchronize_expedited()?;
+        }
+        let reclaimed = started.try_reclaim().is_ok() && snapshot.try_reclaim().is_ok();
+        assert!(before && reclaimed);
+        assert_eq!(not_over, 0);
+        Ok(())
+    }
 }

@@ -367,9 +367,17 @@ impl DomainState {
         }
     }
 
+    /// The cookie of a grace period of SRCU that is over, as C's `get_completed_synchronize_srcu()`.
+    ///
+    /// A domain that is not ready has no readers, nor does it have grace periods to number.
+    const OVER: bindings::rcu_gp_seq = bindings::rcu_gp_seq {
+        norm: bindings::SRCU_GET_STATE_COMPLETED as usize,
+        exp: 0,
+    };
+
     /// The cookie of the next grace period.
     pub(super) fn snapshot(&self) -> bindings::rcu_gp_seq {
-        let mut seq = bindings::rcu_gp_seq::default();
+        let mut seq = Self::OVER;
         if !self.sleepable {
             // SAFETY: Writes to `seq`.
             unsafe { bindings::get_state_synchronize_rcu_full(&mut seq) };
@@ -385,7 +393,7 @@ impl DomainState {
         if in_nmi() {
             return self.snapshot();
         }
-        let mut seq = bindings::rcu_gp_seq::default();
+        let mut seq = Self::OVER;
         if !self.sleepable {
             // SAFETY: Both write to `seq`.
             unsafe {
