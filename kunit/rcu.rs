@@ -3,6 +3,7 @@
 //! Suites of `quiesce::rcu`.
 
 mod cell;
+mod disposal;
 mod domain;
 mod executor;
 mod future;

@@ -80,7 +80,8 @@ static DROPPED: Atomic<usize> = Atomic::new(0);
 
 struct Counted(usize);
 
-impl AtomicDrop for Counted {}
+// SAFETY: The destructor adds to an atomic.
+unsafe impl AtomicDrop for Counted {}
 
 impl Drop for Counted {
     fn drop(&mut self) {

@@ -33,7 +33,6 @@ use kernel::{
 };
 use quiesce::rcu::{
     self,
-    AtomicDrop,
     Domain,
     InSoftirq,
     Object,
@@ -67,8 +66,9 @@ struct Table {
     routes: KVec<Route>,
 }
 
-// Freeing memory is all that its destructor does.
-impl AtomicDrop for Table {}
+// Tables are dropped in the RCU callback, for their destructor only frees memory: checked here.
+rcu::impl_atomic_drop! { Route { prefix, len, hop } }
+rcu::impl_atomic_drop! { Table { generation, routes } }
 
 type TableBox = KBox<Object<Table, InSoftirq>>;
 
@@ -85,7 +85,7 @@ impl Table {
             routes.push(route, GFP_KERNEL)?;
         }
         let table = Self { generation, routes };
-        Ok(KBox::new(Object::new_atomic(table), GFP_KERNEL)?)
+        Ok(Object::new_atomic(table).boxed(GFP_KERNEL)?)
     }
 
     fn lookup(&self, address: u32) -> Option<&Route> {

@@ -38,6 +38,7 @@ compile_error!("quiesce::rcu needs a kernel with CONFIG_PREEMPT_RCU");
 mod batch;
 mod cell;
 mod cookie;
+mod disposal;
 mod domain;
 mod domain_list;
 mod domain_state;
@@ -53,15 +54,18 @@ mod worker;
 
 use crate::bindings as helpers;
 
-pub use crate::define_domain;
+pub use crate::{
+    define_domain,
+    impl_atomic_drop, //
+};
 pub use batch::{
     Batch,
     PolledBatch,
     Reclaimed, //
 };
 pub use cell::{
-    RcuCell,
-    Slot, //
+    CellValue,
+    RcuCell, //
 };
 pub use cookie::Cookie;
 pub use domain::{

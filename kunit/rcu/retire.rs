@@ -53,7 +53,8 @@ impl Tally {
 /// Counts its destructor, and whether that could be preempted.
 struct Counted(Arc<Tally>);
 
-impl AtomicDrop for Counted {}
+// SAFETY: The destructor adds to atomics and drops an [`Arc`] of atomics.
+unsafe impl AtomicDrop for Counted {}
 
 impl Drop for Counted {
     fn drop(&mut self) {

@@ -84,7 +84,8 @@ pub(crate) struct Element {
     words: [Atomic<usize>; 4],
 }
 
-impl AtomicDrop for Element {}
+// SAFETY: The destructor stores to atomics and drops an [`Arc`] of atomics.
+unsafe impl AtomicDrop for Element {}
 
 impl Element {
     fn new(counters: &Arc<Counters>) -> Self {

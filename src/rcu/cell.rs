@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A pointer that is read without a lock and replaced while it is read.
+//! [`RcuCell`]: a pointer that is read without a lock and replaced while it is read.
 
 use super::{
     pointer::RcuPointer,
@@ -29,21 +29,21 @@ use kernel::{
 };
 
 mod sealed {
-    /// What only this crate can do.
+    /// Implemented by types of this crate only.
     pub trait Sealed {}
 }
 
-/// What a cell can hold: a pointer, or an optional one. Sealed.
+/// The content of an [`RcuCell`]: an [`RcuPointer`] or an [`Option`] of one. Sealed.
 ///
 /// # Safety
 ///
 /// `into_raw` returns null or what the pointer's own `into_raw` returned.
-pub unsafe trait Slot<D: Domain>: sealed::Sealed + Sized {
+pub unsafe trait CellValue<D: Domain>: sealed::Sealed + Sized {
     /// The pointer.
     type Pointer: RcuPointer<D>;
     /// What a reader gets: the pointer's borrowed form, or an option of it.
     type Read<'a>: Copy;
-    /// What was taken out of a cell: retired, or an option of it.
+    /// What replacing the content returns: a retired pointer, or an option of one.
     type Old;
 
     /// Gives the value away.
@@ -54,7 +54,7 @@ pub unsafe trait Slot<D: Domain>: sealed::Sealed + Sized {
     ///
     /// # Safety
     ///
-    /// `raw` came from `into_raw`, and this is the only call for it.
+    /// `raw` came from `into_raw`, and nothing else takes it back or drops it.
     #[doc(hidden)]
     unsafe fn from_raw(raw: *mut c_void) -> Self;
 
@@ -66,7 +66,7 @@ pub unsafe trait Slot<D: Domain>: sealed::Sealed + Sized {
     #[doc(hidden)]
     unsafe fn read<'a>(raw: *mut c_void) -> Self::Read<'a>;
 
-    /// The address that `into_raw` returned for what was read.
+    /// Returns the address that `into_raw` returned for what was read.
     #[doc(hidden)]
     fn address(read: Self::Read<'_>) -> *mut c_void;
 
@@ -74,33 +74,42 @@ pub unsafe trait Slot<D: Domain>: sealed::Sealed + Sized {
     ///
     /// # Safety
     ///
-    /// As for [`from_raw`](Self::from_raw), and no section of `D` that begins from now on can find
-    /// the pointer, which is [`Send`].
+    /// As for [`from_raw`](Self::from_raw), and no read-side critical section of `D` that begins
+    /// from now on can find the pointer, which is [`Send`].
     #[doc(hidden)]
     unsafe fn retire(raw: *mut c_void) -> Self::Old;
+
+    /// Drops what was given away, see [`RcuPointer::dispose`].
+    ///
+    /// # Safety
+    ///
+    /// As for [`from_raw`](Self::from_raw), and no reader can reach the pointer, which is [`Send`].
+    #[doc(hidden)]
+    unsafe fn dispose(raw: *mut c_void);
 }
 
 impl<P: super::pointer::sealed::Sealed> sealed::Sealed for P {}
 impl<P: super::pointer::sealed::Sealed> sealed::Sealed for Option<P> {}
 
-// SAFETY: The pointer's own.
-unsafe impl<P: RcuPointer<D>, D: Domain> Slot<D> for P {
+// SAFETY: `into_raw` is the pointer's own.
+unsafe impl<P: RcuPointer<D>, D: Domain> CellValue<D> for P {
     type Pointer = P;
     type Read<'a> = P::Borrowed<'a>;
     type Old = Retired<P, D>;
 
+    #[inline]
     fn into_raw(self) -> *mut c_void {
         RcuPointer::into_raw(self)
     }
 
     unsafe fn from_raw(raw: *mut c_void) -> Self {
-        // SAFETY: By the safety requirements.
+        // SAFETY: By the safety requirements `raw` came from the pointer's `into_raw`.
         unsafe { <P as RcuPointer<D>>::from_raw(raw) }
     }
 
     #[inline(always)]
     unsafe fn read<'a>(raw: *mut c_void) -> Self::Read<'a> {
-        // SAFETY: By the safety requirements.
+        // SAFETY: By the safety requirements the pointer is not taken back during `'a`.
         unsafe { P::borrow(raw) }
     }
 
@@ -108,24 +117,33 @@ unsafe impl<P: RcuPointer<D>, D: Domain> Slot<D> for P {
         <P as RcuPointer<D>>::address(read)
     }
 
+    #[inline]
     unsafe fn retire(raw: *mut c_void) -> Self::Old {
-        // SAFETY: By the safety requirements; a pointer is never null.
+        // SAFETY: By the safety requirements no new reader finds the pointer, which is ours and
+        // `Send`. The pointer's `into_raw` never returns null.
         unsafe { Retired::new(NonNull::new_unchecked(raw)) }
+    }
+
+    unsafe fn dispose(raw: *mut c_void) {
+        // SAFETY: By the safety requirements the pointer is ours and no reader can reach it.
+        unsafe { <P as RcuPointer<D>>::dispose(raw) }
     }
 }
 
-// SAFETY: The pointer's own or null.
-unsafe impl<P: RcuPointer<D>, D: Domain> Slot<D> for Option<P> {
+// SAFETY: `into_raw` returns the pointer's own, or null.
+unsafe impl<P: RcuPointer<D>, D: Domain> CellValue<D> for Option<P> {
     type Pointer = P;
     type Read<'a> = Option<P::Borrowed<'a>>;
     type Old = Option<Retired<P, D>>;
 
+    #[inline]
     fn into_raw(self) -> *mut c_void {
         self.map_or(null_mut(), RcuPointer::into_raw)
     }
 
     unsafe fn from_raw(raw: *mut c_void) -> Self {
-        // SAFETY: By the safety requirements.
+        // SAFETY: By the safety requirements `raw`, as it is not null, came from the pointer's
+        // `into_raw`.
         (!raw.is_null()).then(|| unsafe { <P as RcuPointer<D>>::from_raw(raw) })
     }
 
@@ -134,7 +152,7 @@ unsafe impl<P: RcuPointer<D>, D: Domain> Slot<D> for Option<P> {
         if raw.is_null() {
             return None;
         }
-        // SAFETY: By the safety requirements.
+        // SAFETY: By the safety requirements the pointer is not taken back during `'a`.
         Some(unsafe { P::borrow(raw) })
     }
 
@@ -142,20 +160,37 @@ unsafe impl<P: RcuPointer<D>, D: Domain> Slot<D> for Option<P> {
         read.map_or(null_mut(), |read| <P as RcuPointer<D>>::address(read))
     }
 
+    #[inline]
     unsafe fn retire(raw: *mut c_void) -> Self::Old {
-        // SAFETY: By the safety requirements.
+        // SAFETY: By the safety requirements no new reader finds the pointer, which is ours and
+        // `Send`.
         NonNull::new(raw).map(|raw| unsafe { Retired::new(raw) })
+    }
+
+    unsafe fn dispose(raw: *mut c_void) {
+        if !raw.is_null() {
+            // SAFETY: By the safety requirements the pointer is ours and no reader can reach it.
+            unsafe { <P as RcuPointer<D>>::dispose(raw) }
+        }
     }
 }
 
 /// A pointer that readers of the domain `D` follow while writers replace it.
 ///
-/// `P` is `KBox<Object<T>>`, `Pin<KBox<Object<T>>>` or `Arc<Shared<T, D>>`, or an [`Option`] of one.
-/// Any number of writers may work at once, without a lock: each takes out what nobody else took.
+/// `P` is a box of an [`Object`](super::Object), pinned or not, an [`Arc`](kernel::sync::Arc) of a
+/// [`Shared`](super::Shared), or an [`Option`] of one of these. Any number of writers may replace
+/// the content concurrently, without a lock: each gets what no other writer got.
 ///
-/// A reader borrows from the token and from the cell, so a cell is only dropped when nobody reads
-/// it, and drops what it holds at once. Nobody drops a static: a module whose cell is one publishes
-/// [`None`] in its exit function, or what the cell holds is leaked.
+/// # Dropping a cell
+///
+/// A reader borrows the cell, so a cell that is dropped has no readers, and its content is dropped
+/// without a grace period: in the call if the caller may sleep, and otherwise in process context,
+/// on the workqueue that deferred destructors run on. A cell may therefore be dropped in any context
+/// but NMI, where the content is leaked. Content that owns further cells is dropped with bounded
+/// stack, however long the chain is.
+///
+/// Statics are never dropped: a module whose cell is one publishes [`None`] in its exit function, or
+/// the content is leaked.
 ///
 /// # Invariants
 ///
@@ -174,7 +209,7 @@ unsafe impl<P: RcuPointer<D>, D: Domain> Slot<D> for Option<P> {
 /// static CONFIG: RcuCell<Option<KBox<Object<Config>>>> = RcuCell::none();
 ///
 /// fn set_limit(limit: usize) -> Result {
-///     CONFIG.publish(Some(KBox::new(Object::new(Config { limit }), GFP_KERNEL)?));
+///     CONFIG.publish(Some(Object::new(Config { limit }).boxed(GFP_KERNEL)?));
 ///     Ok(())
 /// }
 ///
@@ -182,22 +217,22 @@ unsafe impl<P: RcuPointer<D>, D: Domain> Slot<D> for Option<P> {
 ///     rcu::global().run(|t| CONFIG.read(t).map_or(0, |config| config.limit))
 /// }
 /// ```
-pub struct RcuCell<P: Slot<D>, D: Domain = Global> {
+pub struct RcuCell<P: CellValue<D> + Send, D: Domain = Global> {
     pointer: Atomic<*mut c_void>,
-    // A cell that takes a `P` must not become one of a supertype of it.
+    // Invariant: a `P` can be put into a cell as well as be taken out.
     _owns: PhantomData<UnsafeCell<P>>,
-    _domain: PhantomData<fn() -> D>,
+    _domain: PhantomData<fn(D) -> D>,
 }
 
-// SAFETY: The cell owns a `P`, and nothing else of a task's.
-unsafe impl<P: Slot<D> + Send, D: Domain> Send for RcuCell<P, D> {}
-// SAFETY: Through a shared cell others can be given a `P`, take one out, and share one.
-unsafe impl<P: Slot<D> + Send + Sync, D: Domain> Sync for RcuCell<P, D> {}
+// SAFETY: The cell owns a `P`, which is `Send`.
+unsafe impl<P: CellValue<D> + Send, D: Domain> Send for RcuCell<P, D> {}
+// SAFETY: Through a shared cell other tasks can put in a `P`, take one out, and share one.
+unsafe impl<P: CellValue<D> + Send + Sync, D: Domain> Sync for RcuCell<P, D> {}
 
-impl<P: RcuPointer<D>, D: Domain> RcuCell<Option<P>, D> {
-    /// Makes an empty cell, in a static too.
+impl<P: RcuPointer<D> + Send, D: Domain> RcuCell<Option<P>, D> {
+    /// Creates an empty cell, also in statics.
     pub const fn none() -> Self {
-        // INVARIANT: Null is what `None` is.
+        // INVARIANT: Null is the raw form of `None`.
         Self {
             pointer: Atomic::new(null_mut()),
             _owns: PhantomData,
@@ -206,8 +241,8 @@ impl<P: RcuPointer<D>, D: Domain> RcuCell<Option<P>, D> {
     }
 }
 
-impl<P: Slot<D>, D: Domain> RcuCell<P, D> {
-    /// Makes a cell that holds `value`.
+impl<P: CellValue<D> + Send, D: Domain> RcuCell<P, D> {
+    /// Creates a cell with the content `value`.
     pub fn new(value: P) -> Self {
         // INVARIANT: The value is given away to the cell.
         Self {
@@ -217,33 +252,36 @@ impl<P: Slot<D>, D: Domain> RcuCell<P, D> {
         }
     }
 
-    /// Reads the pointer.
+    /// Reads the content, with one load.
     ///
-    /// Costs one load. What comes back can be used until the read section ends, and shows
-    /// everything that was done to it before it was put into the cell.
+    /// The result can be used until the read-side critical section ends.
     ///
     /// # Context
     ///
-    /// Any in which there can be a section of `D`.
+    /// As [`Domain::run`].
+    ///
+    /// # Ordering
+    ///
+    /// Accesses through the result see everything that was stored to the content before it was put
+    /// into the cell (`rcu_dereference()`).
     #[inline(always)]
     pub fn read<'a>(&'a self, _token: Token<'a, D>) -> P::Read<'a> {
         let raw = arch::pointer::load_pointer(&self.pointer);
-        // SAFETY: The cell held `raw` at a moment during the section that the token proves. Who
-        // takes it out retires it, and it is not taken back before the section ends; or drops the
-        // cell, which is borrowed for as long.
+        // SAFETY: The cell held `raw` at a moment during the read-side critical section that the
+        // token proves. A writer that replaces it retires it, and it is not taken back before the
+        // section ends. The cell is borrowed during `'a`, so it is not dropped.
         unsafe { P::read(raw) }
     }
 
-    /// Takes the value out of a cell that nobody else has.
+    /// Unwraps the content.
     pub fn into_inner(self) -> P {
         let this = ManuallyDrop::new(self);
-        // SAFETY: The cell owns it, nobody reads as nobody borrows the cell, and it is not dropped.
+        // SAFETY: By the type invariants the cell owns the pointer, and the cell is not dropped. It
+        // has no readers, as nothing borrows it.
         unsafe { P::from_raw(this.pointer.load(kernel::sync::atomic::Relaxed)) }
     }
-}
 
-impl<P: Slot<D> + Send, D: Domain> RcuCell<P, D> {
-    /// Puts `new` into the cell and returns what was there.
+    /// Replaces the content by `new` and returns the old content, retired.
     ///
     /// # Context
     ///
@@ -251,32 +289,40 @@ impl<P: Slot<D> + Send, D: Domain> RcuCell<P, D> {
     ///
     /// # Ordering
     ///
-    /// Full, as `xchg()`: readers that find `new` see all that was done to it before.
+    /// Full, as `xchg()`: readers that find `new` see everything that was stored to it before.
+    #[inline]
     pub fn replace(&self, new: P) -> P::Old {
         // INVARIANT: The new value is given away to the cell.
         let old = arch::pointer::swap_pointer(&self.pointer, new.into_raw());
-        // SAFETY: The cell owned it, and who took it out is its one owner. No reader can find it
-        // any more, and `P` is `Send`.
+        // SAFETY: By the type invariants the cell owned the pointer, and the exchange gives it to one
+        // caller. Readers that begin from now on find what replaced it, and `P` is `Send`.
         unsafe { P::retire(old) }
     }
 
-    /// Puts `new` into the cell and defers what was there.
+    /// Replaces the content by `new` and defers the old content, see [`Retired::defer`].
     ///
     /// # Context
     ///
-    /// Any but NMI.
+    /// Any but NMI, where the old content is leaked. Never sleeps.
+    ///
+    /// # Ordering
+    ///
+    /// As [`replace`](Self::replace).
+    #[inline]
     pub fn publish(&self, new: P) {
         drop(self.replace(new));
     }
 
-    /// Puts `new` into the cell if it still holds what the caller has read.
+    /// Replaces the content by `new` if it still is what the caller has read.
     ///
-    /// What was read in a section cannot be freed and allocated anew in that section; but a shared
-    /// object that was taken out and put back counts as the same.
+    /// An object that was read in a read-side critical section is not freed and allocated again
+    /// during that section. A [`Shared`](super::Shared) object that was replaced and put back counts
+    /// as the same.
     ///
     /// # Errors
     ///
-    /// Returns `new` if the cell holds something else.
+    /// Returns `new` if the content is another. Destructors that sleep must not run in the section,
+    /// if it is one of [`Global`]: move `new` out of it.
     ///
     /// # Context
     ///
@@ -294,21 +340,32 @@ impl<P: Slot<D> + Send, D: Domain> RcuCell<P, D> {
         let new = new.into_raw();
         // INVARIANT: If it succeeds the new value is given away to the cell.
         match self.pointer.cmpxchg(P::address(expected), new, Full) {
-            // SAFETY: As in `replace`.
+            // SAFETY: By the type invariants the cell owned the pointer, and the exchange gives it to
+            // one caller. Readers that begin from now on find `new`, and `P` is `Send`.
             Ok(old) => Ok(unsafe { P::retire(old) }),
-            // SAFETY: It was given away above, and nobody got it.
+            // SAFETY: `new` was given away above, and did not get into the cell.
             Err(_) => Err(unsafe { P::from_raw(new) }),
         }
     }
 
-    /// Replaces what the cell holds by what `f` makes of it.
+    /// Replaces the content by what `f` returns for it.
     ///
-    /// `f` runs in a read section of the domain, and again if another writer was faster. In
-    /// [`Global`] it must not sleep, so what it allocates it allocates with `GFP_ATOMIC`.
+    /// `f` runs in a read-side critical section of the domain, and once more each time that another
+    /// writer was faster. What it returned before is then dropped as by a cell: after the section,
+    /// and in process context if the caller may not sleep. In [`Global`], `f` must not sleep, so it
+    /// allocates with [`GFP_ATOMIC`].
     ///
     /// # Errors
     ///
     /// Those of `f`; nothing was replaced then.
+    ///
+    /// # Context
+    ///
+    /// As [`Domain::run`] and `f`.
+    ///
+    /// # Ordering
+    ///
+    /// As [`compare_exchange`](Self::compare_exchange).
     ///
     /// # Examples
     ///
@@ -318,7 +375,7 @@ impl<P: Slot<D> + Send, D: Domain> RcuCell<P, D> {
     ///
     /// # fn f(counter: &RcuCell<KBox<Object<u64>>>) -> Result {
     /// let old = counter.update(rcu::global(), |n| {
-    ///     Ok::<_, Error>(KBox::new(Object::new(n + 1), GFP_ATOMIC)?)
+    ///     Ok::<_, Error>(Object::new(n + 1).boxed(GFP_ATOMIC)?)
     /// })?;
     /// # Ok(()) }
     /// ```
@@ -328,21 +385,24 @@ impl<P: Slot<D> + Send, D: Domain> RcuCell<P, D> {
         mut f: impl FnMut(P::Read<'_>) -> Result<P, E>,
     ) -> Result<P::Old, E> {
         loop {
-            let done = domain.run(|t| {
+            let outcome = domain.run(|t| {
                 let old = self.read(t);
                 let new = f(old)?;
-                Ok(self.compare_exchange(t, old, new).ok())
+                Ok(self.compare_exchange(t, old, new))
             })?;
-            if let Some(old) = done {
-                return Ok(old);
+            match outcome {
+                Ok(old) => return Ok(old),
+                // Not in the section: the destructor may sleep. The caller may be in another section.
+                Err(lost) => drop(Self::new(lost)),
             }
         }
     }
 }
 
-impl<P: Slot<D>, D: Domain> Drop for RcuCell<P, D> {
+impl<P: CellValue<D> + Send, D: Domain> Drop for RcuCell<P, D> {
     fn drop(&mut self) {
-        // SAFETY: The cell owns it, and nobody reads as nobody borrows the cell.
-        drop(unsafe { P::from_raw(*self.pointer.get_mut()) });
+        // SAFETY: By the type invariants the cell owns the pointer, which is `Send`. The cell has no
+        // readers, as nothing borrows it.
+        unsafe { P::dispose(*self.pointer.get_mut()) };
     }
 }

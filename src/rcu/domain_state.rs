@@ -348,6 +348,24 @@ impl DomainState {
         }
     }
 
+    /// Has `func` called with `head` in process context, without a grace period.
+    ///
+    /// # Safety
+    ///
+    /// `head` and what it is in are valid and not used by others until `func` is called, `func` may
+    /// be called with it on any task and calls [`done`](Self::done), and no reader can reach the
+    /// object. Not in an NMI.
+    pub(super) unsafe fn hand_over(
+        &'static self,
+        head: *mut bindings::callback_head,
+        func: Reclaim,
+    ) {
+        unload::note(func);
+        self.count(1);
+        // SAFETY: By the safety requirements.
+        unsafe { worker::push(head, func) };
+    }
+
     /// Has `func` called with `head` after a grace period, without the delay of lazy callbacks.
     ///
     /// # Safety

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What can be put behind an [`RcuCell`](super::RcuCell): values with room for a callback.
+//! Values with an RCU head, the content of an [`RcuCell`](super::RcuCell).
 
 use super::{
+    CellValue,
     Domain,
-    Global, //
+    Global,
+    RcuCell,
+    RcuPointer,
+    Retired, //
 };
 use crate::bindings as helpers;
 use core::{
@@ -17,14 +21,23 @@ use core::{
 use kernel::{
     alloc::{
         AllocError,
-        Flags, //
+        Allocator,
+        Box,
+        Flags,
+        Vec, //
     },
     bindings,
     prelude::*,
     sync::{
         atomic::{
             Atomic,
-            Full, //
+            AtomicType,
+            Full,
+            Relaxed, //
+        },
+        lock::{
+            Backend,
+            Lock, //
         },
         Arc, //
     },
@@ -33,44 +46,114 @@ use kernel::{
 
 /// Types whose destructor may run in a softirq.
 ///
-/// The destructor neither sleeps nor takes a lock that is elsewhere taken with softirqs enabled.
-/// Freeing memory is fine. Getting it wrong is a bug that `CONFIG_DEBUG_ATOMIC_SLEEP` and lockdep
-/// report, as sleeping in any other atomic context is.
+/// The destructor neither sleeps nor acquires a lock that is acquired with softirqs enabled
+/// elsewhere. Freeing memory is allowed. `CONFIG_DEBUG_ATOMIC_SLEEP` and lockdep report violations.
+///
+/// [`impl_atomic_drop!`](super::impl_atomic_drop) implements the trait for a structure and checks it
+/// field by field. An [`RcuCell`](super::RcuCell) may be a field whatever it holds: where it is
+/// dropped in atomic context, it hands the destructor of its content to process context.
+///
+/// # Safety
+///
+/// Neither the type's own implementation of [`Drop`] nor the destructor of any of its fields sleeps.
+pub unsafe trait AtomicDrop {}
+
+macro_rules! atomic_drop {
+    ($($(#[$why:meta])* [$($generics:tt)*] $type:ty;)*) => {
+        $(
+            // SAFETY: The type has no destructor, or one that calls those of the types that the
+            // bounds name and frees memory, or one that never sleeps in atomic context.
+            unsafe impl<$($generics)*> AtomicDrop for $type {}
+        )*
+    };
+}
+
+atomic_drop! {
+    [] ();
+    [] bool;
+    [] char;
+    [] i8;
+    [] i16;
+    [] i32;
+    [] i64;
+    [] isize;
+    [] u8;
+    [] u16;
+    [] u32;
+    [] u64;
+    [] usize;
+    [T: ?Sized] &'static T;
+    [T: ?Sized] PhantomData<T>;
+    [T: AtomicType] Atomic<T>;
+    [T: AtomicDrop] Option<T>;
+    [T: AtomicDrop + ?Sized, A: Allocator] Box<T, A>;
+    [T: AtomicDrop, A: Allocator] Pin<Box<T, A>>;
+    [T: AtomicDrop, A: Allocator] Vec<T, A>;
+    [T: AtomicDrop + ?Sized] Arc<T>;
+    [T: AtomicDrop, B: Backend] Lock<T, B>;
+    [T: AtomicDrop, const N: usize] [T; N];
+    [A: AtomicDrop, B: AtomicDrop] (A, B);
+    [A: AtomicDrop, B: AtomicDrop, C: AtomicDrop] (A, B, C);
+    [T: AtomicDrop, C: DropContext] Object<T, C>;
+    [T: AtomicDrop, D: Domain, C: DropContext] Shared<T, D, C>;
+    [P: CellValue<D> + Send, D: Domain] RcuCell<P, D>;
+    [P: RcuPointer<D>, D: Domain] Retired<P, D>;
+}
+
+/// Implements [`AtomicDrop`] for a structure, checked field by field.
+///
+/// All fields have to be named, with their names or numbers, and the type of each has to be
+/// [`AtomicDrop`]. The structure has no implementation of [`Drop`] of its own and no parameters;
+/// types with either implement the unsafe trait themselves.
 ///
 /// # Examples
 ///
 /// ```
 /// # use kernel::prelude::*;
-/// use quiesce::rcu::AtomicDrop;
+/// use quiesce::rcu::{self, Object, RcuCell};
 ///
 /// struct Route {
 ///     name: KVec<u8>,
+///     next: RcuCell<Option<KBox<Object<Route>>>>,
 /// }
 ///
-/// impl AtomicDrop for Route {}
+/// rcu::impl_atomic_drop! { Route { name, next } }
+///
+/// struct Metric(u32);
+///
+/// rcu::impl_atomic_drop! { Metric { 0 } }
 /// ```
-pub trait AtomicDrop {}
+#[macro_export]
+#[doc(hidden)]
+macro_rules! impl_atomic_drop {
+    ($name:ident { $($field:tt),* $(,)? }) => {
+        const _: () = {
+            #[expect(drop_bounds)]
+            trait MustNotImplementDrop {}
+            #[expect(drop_bounds)]
+            impl<T: ::core::ops::Drop + ?::core::marker::Sized> MustNotImplementDrop for T {}
+            impl MustNotImplementDrop for $name {}
 
-macro_rules! atomic_drop {
-    ($($type:ty)*) => {
-        $(impl AtomicDrop for $type {})*
+            fn field_is_atomic_drop<T: $crate::rcu::AtomicDrop>(_: &T) {}
+
+            #[expect(dead_code)]
+            fn check(value: &$name) {
+                // Every field is named.
+                let $name { $($field: _),* } = value;
+                $(field_is_atomic_drop(&value.$field);)*
+            }
+        };
+
+        // SAFETY: Checked above: the type does not implement `Drop`, and all its fields are
+        // `AtomicDrop`.
+        unsafe impl $crate::rcu::AtomicDrop for $name {}
     };
 }
 
-atomic_drop! { () bool char i8 i16 i32 i64 isize u8 u16 u32 u64 usize }
-
-impl<T: AtomicDrop> AtomicDrop for Option<T> {}
-impl<T: AtomicDrop> AtomicDrop for KBox<T> {}
-impl<T: AtomicDrop> AtomicDrop for Pin<KBox<T>> {}
-impl<T: AtomicDrop> AtomicDrop for Arc<T> {}
-impl<T: AtomicDrop> AtomicDrop for KVec<T> {}
-impl<T: AtomicDrop, const N: usize> AtomicDrop for [T; N] {}
-impl<A: AtomicDrop, B: AtomicDrop> AtomicDrop for (A, B) {}
-
 pub(super) mod sealed {
-    /// Where destructors run.
+    /// Implemented by types of this crate only.
     pub trait DropContext: Send + Sync + 'static {
-        /// Whether they run in the RCU callback.
+        /// Whether destructors run in the RCU callback.
         const IN_CALLBACK: bool;
     }
 }
@@ -78,13 +161,14 @@ pub(super) mod sealed {
 /// Where the destructor of a deferred object runs: [`InProcess`] or [`InSoftirq`]. Sealed.
 pub trait DropContext: sealed::DropContext {}
 
-/// The destructor runs on a workqueue and may sleep.
+/// The destructor runs in process context and may sleep.
 ///
-/// One worker runs them all, one after the other: a destructor must not wait for another one.
+/// Deferred destructors run on a workqueue, one after the other: a destructor must not wait for
+/// another one.
 #[derive(Debug)]
 pub enum InProcess {}
 
-/// The destructor runs in the RCU callback, with softirqs disabled: sooner and cheaper.
+/// The destructor may run in the RCU callback, with softirqs disabled: sooner and at lower cost.
 #[derive(Debug)]
 pub enum InSoftirq {}
 
@@ -105,11 +189,12 @@ pub(super) union Head {
     pub(super) kvfree: bindings::kvfree_rcu_head,
 }
 
-/// A value that can be reclaimed after a grace period without allocating anything then.
+/// A value with an RCU head, so that reclaiming it after a grace period allocates nothing.
 ///
-/// It is the value and two words in front of it. `KBox<Object<T>>` and `Pin<KBox<Object<T>>>` go
-/// into an [`RcuCell`](super::RcuCell). A value without destructor is freed by the kernel's
-/// `kvfree_rcu()`; for the others `C` says where the destructor runs.
+/// The head is two words in front of the value. Boxes of an object, `KBox<Object<T>>` as well as
+/// [`VBox`], [`KVBox`] and pinned ones, are the content of an [`RcuCell`](super::RcuCell). A value
+/// without destructor is freed by the kernel's `kvfree_rcu()`; for the others `C` says where the
+/// destructor runs.
 ///
 /// # Invariants
 ///
@@ -125,7 +210,7 @@ pub struct Object<T, C: DropContext = InProcess> {
 
 // SAFETY: The head is used by the owner alone, and not tied to a task.
 unsafe impl<T: Send, C: DropContext> Send for Object<T, C> {}
-// SAFETY: As above; shared references lead to the value only.
+// SAFETY: Shared references give access to the value only, which is `Sync`, never to the head.
 unsafe impl<T: Sync, C: DropContext> Sync for Object<T, C> {}
 
 impl<T> Object<T, InProcess> {
@@ -177,10 +262,11 @@ impl<T: AtomicDrop> Object<T, InSoftirq> {
 }
 
 impl<T, C: DropContext> Object<T, C> {
-    /// Allocates a box and moves the object there.
+    /// Allocates a box and moves the object into it.
     ///
-    /// The same as [`KBox::new`] without its detour by `krealloc()`; with flags other than
-    /// [`GFP_KERNEL`] and [`GFP_ATOMIC`] it is that.
+    /// Does what [`KBox::new`] does, at the cost of `kmalloc()`: `KBox::new` calls `krealloc()`. With
+    /// flags other than [`GFP_KERNEL`] and [`GFP_ATOMIC`] it calls `KBox::new`. Values that are
+    /// initialised in place use [`pin`](Self::pin), those with several owners [`Shared`].
     ///
     /// # Errors
     ///
@@ -188,7 +274,7 @@ impl<T, C: DropContext> Object<T, C> {
     ///
     /// # Context
     ///
-    /// As `flags` say.
+    /// Any but NMI with [`GFP_ATOMIC`], process with [`GFP_KERNEL`].
     ///
     /// # Examples
     ///
@@ -203,7 +289,7 @@ impl<T, C: DropContext> Object<T, C> {
     /// ```
     #[inline]
     pub fn boxed(self, flags: Flags) -> Result<KBox<Self>, AllocError> {
-        // `Flags` does not show its bits.
+        // The bits of `Flags` are private.
         let gfp = if flags == GFP_KERNEL {
             bindings::GFP_KERNEL
         } else if flags == GFP_ATOMIC {
@@ -211,14 +297,14 @@ impl<T, C: DropContext> Object<T, C> {
         } else {
             return KBox::new(self, flags);
         };
-        // SAFETY: No requirements. The size is not zero, for the head is part of it, and it is a
-        // multiple of the alignment, so that slabs give that to what they allocate.
+        // SAFETY: No requirements. The size is not zero, as the head is part of it, and it is a
+        // multiple of the alignment, which `kmalloc()` therefore guarantees.
         let raw = unsafe { helpers::quiesce_helper_kmalloc(size_of::<Self>(), gfp) };
         let raw = NonNull::new(raw.cast::<Self>()).ok_or(AllocError)?;
-        // SAFETY: It is newly allocated, and large enough.
+        // SAFETY: The memory is newly allocated, and large and aligned enough.
         unsafe { raw.write(self) };
-        // SAFETY: It holds an object, nobody else has it, and it was allocated by `kmalloc()`, which
-        // is what the allocator of a `KBox` frees.
+        // SAFETY: The memory holds an object, has no other owner, and was allocated by `kmalloc()`,
+        // whose memory the allocator of a `KBox` frees.
         Ok(unsafe { KBox::from_raw(raw.as_ptr()) })
     }
 
@@ -227,7 +313,7 @@ impl<T, C: DropContext> Object<T, C> {
         self.value
     }
 
-    /// How far the value is from the object's beginning.
+    /// The value's offset in the object.
     pub(super) const OFFSET: usize = core::mem::offset_of!(Self, value);
 }
 
@@ -240,28 +326,55 @@ impl<T, C: DropContext> Deref for Object<T, C> {
     }
 }
 
-/// A value in an [`Arc`] whose references can be given up after a grace period.
+/// A value in an [`Arc`] whose references can be dropped after a grace period.
 ///
-/// `Arc<Shared<T, D>>` goes into an [`RcuCell`](super::RcuCell) of the domain `D`, into several at
-/// once too, and can be retired from all of them at once: one callback gives up as many references
-/// as it finds. That is why the domain is part of the type.
+/// `Arc<Shared<T, D>>` is the content of [`RcuCell`](super::RcuCell)s of the domain `D`. One object
+/// can be in several cells, and be retired from all of them at once: one callback drops as many
+/// references as a grace period has covered, which is why the domain is part of the type.
+///
+/// # Overflow
+///
+/// An object of which 2^31 references have been retired and not yet dropped is leaked: the count
+/// saturates, and no further reference to the object is dropped. The reference count of [`Arc`]
+/// has saturated by then, with the same consequence.
 ///
 /// # Invariants
 ///
-/// - `retired` is the number of references that were retired and not given up yet.
-/// - While it is not zero, one callback of `D`, or one owner on its way to post it, has
-///   `object.head` and `covered`: how many of the references its grace period covers.
+/// - While `retired` is less than [`SATURATED`], it is the number of references that were retired
+///   and not yet dropped.
+/// - While `retired` is neither zero nor [`SATURATED`] or more, one callback of `D`, or one owner that
+///   is about to post it, owns `object.head` and `covered`: how many of the references its grace
+///   period covers. At [`SATURATED`] or more, the head is posted for the last time or not at all.
 #[repr(C)]
 pub struct Shared<T, D: Domain = Global, C: DropContext = InProcess> {
     object: Object<T, C>,
     retired: Atomic<u32>,
     covered: UnsafeCell<u32>,
-    _domain: PhantomData<fn() -> D>,
+    _domain: PhantomData<fn(D) -> D>,
+}
+
+/// The least value of `Shared::retired` at which it has saturated.
+const SATURATED: u32 = 1 << 31;
+
+/// The value that `Shared::retired` is set to when it has saturated: as far as can be from both ends
+/// of the saturated range. To leave the range again would take 2^30 tasks that are in
+/// [`Shared::retire`] at the same time.
+const SATURATION: u32 = SATURATED + (SATURATED >> 1);
+
+/// What a caller of [`Shared::retire`] has to do.
+pub(super) enum Retire {
+    /// The caller owns the head and posts it.
+    Post,
+    /// A callback that is under way drops the reference.
+    Counted,
+    /// The reference is leaked.
+    Leaked,
 }
 
 // SAFETY: The head and `covered` have one owner at a time, and are not tied to a task.
 unsafe impl<T: Send, D: Domain, C: DropContext> Send for Shared<T, D, C> {}
-// SAFETY: As above; shared references lead to the value and the atomic only.
+// SAFETY: Shared references give access to the value, which is `Sync`, and to the atomic. The head
+// and `covered` are accessed by their owner only.
 unsafe impl<T: Sync, D: Domain, C: DropContext> Sync for Shared<T, D, C> {}
 
 impl<T, D: Domain> Shared<T, D, InProcess> {
@@ -280,7 +393,7 @@ impl<T: AtomicDrop, D: Domain> Shared<T, D, InSoftirq> {
 
 impl<T, D: Domain, C: DropContext> Shared<T, D, C> {
     const fn wrap(object: Object<T, C>) -> Self {
-        // INVARIANT: Nothing was retired.
+        // INVARIANT: No reference was retired.
         Self {
             object,
             retired: Atomic::new(0),
@@ -289,35 +402,79 @@ impl<T, D: Domain, C: DropContext> Shared<T, D, C> {
         }
     }
 
-    /// Takes note of a retired reference; true if the caller now has the head, and has to post it.
-    pub(super) fn retire(&self) -> bool {
-        // Wrapping would take 2^32 references, and a reference count saturates before.
-        if self.retired.fetch_add(1u32, Full) != 0 {
-            return false;
+    /// Records one retired reference.
+    pub(super) fn retire(&self) -> Retire {
+        let retired = self.retired.fetch_add(1u32, Full);
+        if retired == 0 {
+            // INVARIANT: The caller owns the head from here on, and its own reference is covered.
+            // SAFETY: The counter was zero, so the head and `covered` had no owner.
+            unsafe { *self.covered.get() = 1 };
+            Retire::Post
+        } else if retired < SATURATED - 1 {
+            Retire::Counted
+        } else {
+            // The reference was one of at least 2^31, so that the reference count of the `Arc` has
+            // saturated and the object stays, even if a callback takes the reference meanwhile.
+            // INVARIANT: Saturated, and far from the end of the range.
+            self.retired.store(SATURATION, Relaxed);
+            overflowed();
+            Retire::Leaked
         }
-        // INVARIANT: The caller has the head, and its own reference is covered.
-        // SAFETY: The counter was zero, so that nobody else has the head.
-        unsafe { *self.covered.get() = 1 };
-        true
     }
 
-    /// Takes the references that the grace period has covered, and says how many; and whether the
-    /// caller still has the head, and has to post it once more for the others.
+    /// Takes the references that the grace period has covered.
+    ///
+    /// Returns how many there are, and whether the caller still owns the head and has to post it
+    /// once more for further references.
     ///
     /// # Safety
     ///
-    /// The caller has the head, and a grace period has gone by since it was posted.
+    /// The caller owns the head, and a grace period has elapsed since it was posted.
     pub(super) unsafe fn take(&self) -> (u32, bool) {
-        // SAFETY: The caller has the head.
+        // SAFETY: The caller owns the head, and `covered` with it.
         let covered = unsafe { *self.covered.get() };
+        if self.retired.load(Relaxed) >= SATURATED {
+            // INVARIANT: The head is not posted again, and as the counter never returns to zero,
+            // nobody else will own it.
+            return (0, false);
+        }
+        // If the counter saturates right here, a later call finds that out or, if `covered` is all
+        // that is left, the store in `retire` keeps it from zero.
         let left = self.retired.fetch_sub(covered, Full).wrapping_sub(covered);
         if left != 0 {
-            // INVARIANT: All that are left were retired by now, so the next grace period covers
-            // them.
-            // SAFETY: The counter was not zero all the time, so the caller still has the head.
+            // INVARIANT: The references that are left were retired by now, so the next grace period
+            // covers them.
+            // SAFETY: The counter was not zero meanwhile, so the caller still owns the head.
             unsafe { *self.covered.get() = left };
         }
         (covered, left != 0)
+    }
+
+    /// Sets the number of retired references, as if that many were retired and not yet dropped.
+    ///
+    /// # Safety
+    ///
+    /// A reference was retired and no grace period has elapsed since. The object is leaked.
+    #[cfg(CONFIG_KUNIT)]
+    #[doc(hidden)]
+    pub unsafe fn set_retired_for_test(&self, retired: u32) {
+        self.retired.store(retired, Relaxed);
+    }
+
+    /// Returns the number of retired references.
+    #[cfg(CONFIG_KUNIT)]
+    #[doc(hidden)]
+    pub fn retired_for_test(&self) -> u32 {
+        self.retired.load(Relaxed)
+    }
+}
+
+/// Reports that the count of retired references of an object has saturated.
+#[cold]
+fn overflowed() {
+    static REPORTED: Atomic<i32> = Atomic::new(0);
+    if REPORTED.xchg(1, Relaxed) == 0 {
+        pr_warn!("rcu: too many references to one object are retired; it is leaked\n");
     }
 }
 

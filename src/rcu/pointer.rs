@@ -3,16 +3,32 @@
 //! The pointers that an [`RcuCell`](super::RcuCell) can hold, and how each is reclaimed.
 
 use super::{
+    disposal,
+    domain_state::leaked_in_nmi,
     object::{
         DropContext,
         Object,
+        Retire,
         Shared, //
     },
     worker,
     Domain, //
 };
-use core::ffi::c_void;
+use crate::arch::context::in_nmi;
+use core::{
+    ffi::c_void,
+    mem::needs_drop, //
+};
 use kernel::{
+    alloc::{
+        allocator::{
+            KVmalloc,
+            Kmalloc,
+            Vmalloc, //
+        },
+        Allocator,
+        Box, //
+    },
     bindings,
     prelude::*,
     sync::{
@@ -24,21 +40,22 @@ use kernel::{
 type Head = bindings::callback_head;
 
 pub(super) mod sealed {
-    /// What only this crate can do.
+    /// Implemented by types of this crate only.
     pub trait Sealed {}
 }
 
-/// An owning pointer to something with room for a callback: `KBox<Object<T>>`,
-/// `Pin<KBox<Object<T>>>` or `Arc<Shared<T, D>>`, for use in the domain `D`. Sealed.
+/// An owning pointer to a value with room for a callback, for use in the domain `D`.
+///
+/// Implemented for boxes of an [`Object`], pinned or not, and for [`Arc`]s of a [`Shared`]. Sealed.
 ///
 /// # Safety
 ///
-/// - What `into_raw` returns is not null, begins with a `Head` that is free to use while the
-///   pointer is retired, and gives the pointer back by `from_raw`, in the same place.
-/// - `Borrowed` can be used from many tasks at once if the pointer is [`Sync`].
+/// - What `into_raw` returns is not null, points to a `Head` that is free to use while the pointer
+///   is retired, and gives the pointer back by `from_raw`, in the same place.
+/// - `Borrowed` can be used from several tasks at once if the pointer is [`Sync`].
 ///
-/// That the pointer is [`Send`] is not asked for here but where one is retired: the trait would
-/// otherwise be in the way of types that contain a cell of their own kind, as a list's do.
+/// The trait does not require [`Send`], though everything that retires a pointer does: the bound
+/// would make the trait's evaluation circular for types that own a cell of their own type.
 pub unsafe trait RcuPointer<D: Domain>: sealed::Sealed + Sized + 'static {
     /// What a reader gets.
     type Borrowed<'a>: Copy;
@@ -51,7 +68,7 @@ pub unsafe trait RcuPointer<D: Domain>: sealed::Sealed + Sized + 'static {
     ///
     /// # Safety
     ///
-    /// `raw` came from `into_raw`, and this is the only call for it.
+    /// `raw` came from `into_raw`, and nothing else takes it back or drops it.
     #[doc(hidden)]
     unsafe fn from_raw(raw: *mut c_void) -> Self;
 
@@ -63,64 +80,142 @@ pub unsafe trait RcuPointer<D: Domain>: sealed::Sealed + Sized + 'static {
     #[doc(hidden)]
     unsafe fn borrow<'a>(raw: *mut c_void) -> Self::Borrowed<'a>;
 
-    /// The address that `into_raw` returned for what was borrowed.
+    /// Returns the address that `into_raw` returned for what was borrowed.
     #[doc(hidden)]
     fn address(borrowed: Self::Borrowed<'_>) -> *mut c_void;
 
-    /// Takes back what was given away and drops it, after a grace period. Never sleeps, and is not
-    /// for NMIs.
+    /// Takes back what was given away and drops it after a grace period. Never sleeps; not for NMIs.
     ///
     /// # Safety
     ///
-    /// As for [`from_raw`](Self::from_raw), and no section of `D` that begins from now on can find
-    /// the pointer, which is [`Send`].
+    /// As for [`from_raw`](Self::from_raw), and no read-side critical section of `D` that begins
+    /// from now on can find the pointer, which is [`Send`].
     #[doc(hidden)]
     unsafe fn defer(raw: *mut c_void);
+
+    /// Takes back what was given away and drops it without a grace period. Never sleeps in atomic
+    /// context, and never recurses; in an NMI the object is leaked.
+    ///
+    /// # Safety
+    ///
+    /// As for [`from_raw`](Self::from_raw), and no reader can reach the pointer, which is [`Send`].
+    #[doc(hidden)]
+    unsafe fn dispose(raw: *mut c_void);
 }
 
-/// A pointer that is the only one to what it points to, so that its head is its own from the
-/// moment it is retired: all but [`Arc`].
+/// A pointer that is the only one to its object, so that the object's head belongs to it from the
+/// moment it is retired: every [`RcuPointer`] but [`Arc`].
 ///
 /// # Safety
 ///
-/// As it says.
+/// No other pointer to the object exists.
 pub unsafe trait UniquePointer<D: Domain>: RcuPointer<D> {}
 
-/// Frees memory that has no destructor.
+/// An allocator of the kernel whose memory RCU can free. Sealed.
 ///
 /// # Safety
 ///
-/// `head` is the beginning of what `kmalloc` allocated, and nobody uses it any more.
-unsafe extern "C" fn free<D: Domain>(head: *mut Head) {
-    D::state().done(1);
-    // SAFETY: By the safety requirements.
-    unsafe { bindings::kfree(head.cast()) };
+/// `release` frees what the allocator allocated.
+#[doc(hidden)]
+pub unsafe trait Memory: Allocator + sealed::Sealed + 'static {
+    /// Whether `release` may be called with preemption disabled.
+    const FREE_IS_ATOMIC: bool;
+
+    /// Frees memory.
+    ///
+    /// # Safety
+    ///
+    /// `memory` is the beginning of an allocation by this allocator, which nobody uses any more.
+    /// Not in an NMI; with `FREE_IS_ATOMIC` in any other context, otherwise in interrupt context,
+    /// with bottom halves disabled, or where sleeping is allowed.
+    unsafe fn release(memory: *mut c_void);
 }
 
-/// Drops a box of an object, as [`KBox`] does but for the detour of `krealloc()` to `kfree()`.
-///
-/// # Safety
-///
-/// `head` is the beginning of an `Object<T, C>` in a [`KBox`] that was given away, and nobody uses
-/// it any more.
-unsafe extern "C" fn reclaim<T, C: DropContext, D: Domain>(head: *mut Head) {
-    D::state().done(1);
-    // SAFETY: By the safety requirements it is a valid object, which stays where it is until it is
-    // dropped, and what a `KBox` has is the beginning of what `kmalloc` allocated.
-    unsafe {
-        core::ptr::drop_in_place(head.cast::<Object<T, C>>());
-        bindings::kfree(head.cast());
+impl sealed::Sealed for Kmalloc {}
+
+// SAFETY: `kfree()` is what `Kmalloc` calls, after a detour through `krealloc()`.
+unsafe impl Memory for Kmalloc {
+    const FREE_IS_ATOMIC: bool = true;
+
+    #[inline]
+    unsafe fn release(memory: *mut c_void) {
+        // SAFETY: By the safety requirements.
+        unsafe { bindings::kfree(memory) };
     }
 }
 
-/// Has the workqueue drop a box of an object.
+impl sealed::Sealed for Vmalloc {}
+
+// SAFETY: `kvfree()` calls `vfree()` for memory of `vmalloc()`.
+unsafe impl Memory for Vmalloc {
+    const FREE_IS_ATOMIC: bool = false;
+
+    #[inline]
+    unsafe fn release(memory: *mut c_void) {
+        // SAFETY: By the safety requirements.
+        unsafe { bindings::kvfree(memory) };
+    }
+}
+
+impl sealed::Sealed for KVmalloc {}
+
+// SAFETY: `kvfree()` frees both kinds of memory.
+unsafe impl Memory for KVmalloc {
+    const FREE_IS_ATOMIC: bool = false;
+
+    #[inline]
+    unsafe fn release(memory: *mut c_void) {
+        // SAFETY: By the safety requirements.
+        unsafe { bindings::kvfree(memory) };
+    }
+}
+
+/// Frees memory that has no destructor, after a grace period.
 ///
 /// # Safety
 ///
-/// As for [`reclaim`].
-unsafe extern "C" fn reclaim_in_process<T, C: DropContext, D: Domain>(head: *mut Head) {
-    // SAFETY: By the safety requirements.
-    unsafe { worker::push(head, reclaim::<T, C, D>) };
+/// `head` is the beginning of an allocation by `A`, which nobody uses any more. Called as an RCU
+/// callback or in process context.
+unsafe extern "C" fn free<A: Memory, D: Domain>(head: *mut Head) {
+    D::state().done(1);
+    // SAFETY: By the safety requirements; callbacks run with bottom halves disabled.
+    unsafe { A::release(head.cast()) };
+}
+
+/// Drops a box of an object, as [`Box`] does but without the detour of `krealloc()` to `kfree()`.
+///
+/// # Safety
+///
+/// `head` is the beginning of an `Object<T, C>` in a box of `A` that was given away, and nobody uses
+/// it any more. Called as an RCU callback or in process context.
+unsafe extern "C" fn drop_box<T, C: DropContext, A: Memory>(head: *mut Head) {
+    // SAFETY: By the safety requirements it is a valid object, which stays in its place until it is
+    // dropped, and the beginning of an allocation.
+    unsafe {
+        core::ptr::drop_in_place(head.cast::<Object<T, C>>());
+        A::release(head.cast());
+    }
+}
+
+/// Drops a box of an object and accounts for it.
+///
+/// # Safety
+///
+/// As for [`drop_box`].
+unsafe extern "C" fn reclaim<T, C: DropContext, A: Memory, D: Domain>(head: *mut Head) {
+    D::state().done(1);
+    // SAFETY: By the safety requirements, which are those of `drop_box`.
+    unsafe { drop_box::<T, C, A>(head) };
+}
+
+/// Queues [`reclaim`] to process context.
+///
+/// # Safety
+///
+/// As for [`drop_box`].
+unsafe extern "C" fn reclaim_in_process<T, C: DropContext, A: Memory, D: Domain>(head: *mut Head) {
+    // SAFETY: By the safety requirements, the head is ours, and `reclaim` may be called with it.
+    unsafe { worker::push(head, reclaim::<T, C, A, D>) };
 }
 
 /// Defers a box of an object.
@@ -128,44 +223,75 @@ unsafe extern "C" fn reclaim_in_process<T, C: DropContext, D: Domain>(head: *mut
 /// # Safety
 ///
 /// As for [`RcuPointer::defer`], `raw` having come from a box, pinned or not, of `Object<T, C>`.
-unsafe fn defer_box<T, C: DropContext, D: Domain>(raw: *mut c_void) {
+unsafe fn defer_box<T, C: DropContext, A: Memory, D: Domain>(raw: *mut c_void) {
     let head = raw.cast::<Head>();
     let domain = D::state();
-    if core::mem::needs_drop::<T>() {
+    if needs_drop::<T>() {
         let func = if C::IN_CALLBACK {
-            reclaim::<T, C, D>
+            reclaim::<T, C, A, D>
         } else {
-            reclaim_in_process::<T, C, D>
+            reclaim_in_process::<T, C, A, D>
         };
-        // SAFETY: By the safety requirements, of which the pointer's trait is one: `T` is `'static`.
+        // SAFETY: By the safety requirements of this function. `T` is `'static`, as the trait
+        // `RcuPointer` requires of the box.
         unsafe { domain.post(head, func, 1) };
     } else if domain.sleepable() {
-        // SAFETY: As above, and there is nothing to drop.
-        unsafe { domain.post(head, free::<D>, 1) };
+        // SAFETY: By the safety requirements of this function, and there is nothing to drop.
+        unsafe { domain.post(head, free::<A, D>, 1) };
     } else {
-        // SAFETY: As above; the head is the beginning of the allocation, and large enough.
+        // SAFETY: By the safety requirements of this function the memory is ours and there is
+        // nothing to drop; the head is the beginning of the allocation, and large enough.
         unsafe { bindings::kvfree_call_rcu(head.cast(), raw) };
     }
 }
 
-impl<T, C: DropContext> sealed::Sealed for KBox<Object<T, C>> {}
+/// Drops a box of an object that no reader can reach.
+///
+/// # Safety
+///
+/// As for [`RcuPointer::dispose`], `raw` having come from a box, pinned or not, of `Object<T, C>`.
+unsafe fn dispose_box<T, C: DropContext, A: Memory, D: Domain>(raw: *mut c_void) {
+    if in_nmi() {
+        return leaked_in_nmi();
+    }
+    if !needs_drop::<T>() && A::FREE_IS_ATOMIC {
+        // SAFETY: By the safety requirements the memory is ours, and there is nothing to drop.
+        return unsafe { A::release(raw) };
+    }
+    // SAFETY: By the safety requirements the object is ours and no reader can reach it; both
+    // functions drop a box of this type, and the pointer is `Send` and `'static`.
+    unsafe {
+        disposal::dispose(
+            D::state(),
+            raw.cast(),
+            drop_box::<T, C, A>,
+            reclaim::<T, C, A, D>,
+        )
+    };
+}
 
-// SAFETY: An object begins with its head, and a box owns it.
-unsafe impl<T: 'static, C: DropContext, D: Domain> RcuPointer<D> for KBox<Object<T, C>> {
+impl<T, C: DropContext, A: Memory> sealed::Sealed for Box<Object<T, C>, A> {}
+
+// SAFETY: An object begins with its head, and the box owns it.
+unsafe impl<T: 'static, C: DropContext, A: Memory, D: Domain> RcuPointer<D>
+    for Box<Object<T, C>, A>
+{
     type Borrowed<'a> = &'a T;
 
+    #[inline]
     fn into_raw(self) -> *mut c_void {
-        KBox::into_raw(self).cast()
+        Box::into_raw(self).cast()
     }
 
     unsafe fn from_raw(raw: *mut c_void) -> Self {
-        // SAFETY: By the safety requirements.
-        unsafe { KBox::from_raw(raw.cast()) }
+        // SAFETY: By the safety requirements `raw` came from `Box::into_raw`.
+        unsafe { Box::from_raw(raw.cast()) }
     }
 
     #[inline(always)]
     unsafe fn borrow<'a>(raw: *mut c_void) -> &'a T {
-        // SAFETY: By the safety requirements.
+        // SAFETY: By the safety requirements the object is there during `'a`; `OFFSET` is that of
+        // its value.
         unsafe { &*raw.byte_add(Object::<T, C>::OFFSET).cast() }
     }
 
@@ -177,121 +303,169 @@ unsafe impl<T: 'static, C: DropContext, D: Domain> RcuPointer<D> for KBox<Object
     }
 
     unsafe fn defer(raw: *mut c_void) {
-        // SAFETY: By the safety requirements.
-        unsafe { defer_box::<T, C, D>(raw) }
+        // SAFETY: By the safety requirements, and `raw` came from a box of this type.
+        unsafe { defer_box::<T, C, A, D>(raw) }
+    }
+
+    unsafe fn dispose(raw: *mut c_void) {
+        // SAFETY: By the safety requirements, and `raw` came from a box of this type.
+        unsafe { dispose_box::<T, C, A, D>(raw) }
     }
 }
 
 // SAFETY: A box owns what it points to.
-unsafe impl<T: 'static, C: DropContext, D: Domain> UniquePointer<D> for KBox<Object<T, C>> {}
+unsafe impl<T: 'static, C: DropContext, A: Memory, D: Domain> UniquePointer<D>
+    for Box<Object<T, C>, A>
+{
+}
 
-impl<T, C: DropContext> sealed::Sealed for Pin<KBox<Object<T, C>>> {}
+impl<T, C: DropContext, A: Memory> sealed::Sealed for Pin<Box<Object<T, C>, A>> {}
 
-// SAFETY: As for `KBox`. The object is never moved.
-unsafe impl<T: 'static, C: DropContext, D: Domain> RcuPointer<D> for Pin<KBox<Object<T, C>>> {
+// SAFETY: An object begins with its head, and the box owns it. The object is never moved.
+unsafe impl<T: 'static, C: DropContext, A: Memory, D: Domain> RcuPointer<D>
+    for Pin<Box<Object<T, C>, A>>
+{
     type Borrowed<'a> = Pin<&'a T>;
 
+    #[inline]
     fn into_raw(self) -> *mut c_void {
-        // SAFETY: What is given away is not moved.
-        KBox::into_raw(unsafe { Pin::into_inner_unchecked(self) }).cast()
+        // SAFETY: The object is not moved out of what is given away.
+        Box::into_raw(unsafe { Pin::into_inner_unchecked(self) }).cast()
     }
 
     unsafe fn from_raw(raw: *mut c_void) -> Self {
-        // SAFETY: By the safety requirements, and it was pinned when it was given away.
-        unsafe { Pin::new_unchecked(KBox::from_raw(raw.cast())) }
+        // SAFETY: By the safety requirements `raw` came from `Box::into_raw`, and the object was
+        // pinned when it was given away.
+        unsafe { Pin::new_unchecked(Box::from_raw(raw.cast())) }
     }
 
     #[inline(always)]
     unsafe fn borrow<'a>(raw: *mut c_void) -> Pin<&'a T> {
-        // SAFETY: By the safety requirements, and the value is pinned as the object is.
+        // SAFETY: By the safety requirements the object is there during `'a`; `OFFSET` is that of
+        // its value, which is pinned as the object is.
         unsafe { Pin::new_unchecked(&*raw.byte_add(Object::<T, C>::OFFSET).cast()) }
     }
 
     fn address(borrowed: Pin<&T>) -> *mut c_void {
-        <KBox<Object<T, C>> as RcuPointer<D>>::address(borrowed.get_ref())
+        <Box<Object<T, C>, A> as RcuPointer<D>>::address(borrowed.get_ref())
     }
 
     unsafe fn defer(raw: *mut c_void) {
-        // SAFETY: By the safety requirements.
-        unsafe { defer_box::<T, C, D>(raw) }
+        // SAFETY: By the safety requirements, and `raw` came from a pinned box of this type.
+        unsafe { defer_box::<T, C, A, D>(raw) }
+    }
+
+    unsafe fn dispose(raw: *mut c_void) {
+        // SAFETY: By the safety requirements, and `raw` came from a pinned box of this type.
+        unsafe { dispose_box::<T, C, A, D>(raw) }
     }
 }
 
 // SAFETY: A box owns what it points to.
-unsafe impl<T: 'static, C: DropContext, D: Domain> UniquePointer<D> for Pin<KBox<Object<T, C>>> {}
+unsafe impl<T: 'static, C: DropContext, A: Memory, D: Domain> UniquePointer<D>
+    for Pin<Box<Object<T, C>, A>>
+{
+}
 
-/// Gives up the references to a shared object that a grace period has covered.
+/// Drops the references to a shared object that a grace period has covered.
 ///
 /// # Safety
 ///
-/// `head` is that of a `Shared<T, D, C>` in an `Arc`, whose head the caller has, and a grace period has
-/// gone by since it was posted.
-unsafe extern "C" fn give_up<T, C, D>(head: *mut Head)
+/// `head` is that of a `Shared<T, D, C>` in an [`Arc`]. The caller owns the head, and a grace period
+/// has elapsed since it was posted. Called as an RCU callback or in process context.
+unsafe extern "C" fn drop_retired<T, C, D>(head: *mut Head)
 where
     T: 'static,
     C: DropContext,
     D: Domain,
 {
     let shared = head.cast::<Shared<T, D, C>>();
-    // SAFETY: The references that were retired keep the object.
+    // SAFETY: The references that were retired keep the object alive, and the head is ours by the
+    // safety requirements, as is that a grace period has elapsed.
     let (n, again) = unsafe { (*shared).take() };
-    D::state().done(n as usize);
+    D::state().done(1);
     if again {
-        // SAFETY: The caller still has the head, and the references left were retired.
-        unsafe { D::state().post(head, give_up_func::<T, C, D>(), 0) };
+        // SAFETY: `take` says that the head is still ours. The references that are left were
+        // retired, so no reader that begins from now on can find them.
+        unsafe { D::state().post(head, drop_retired_func::<T, C, D>(), 1) };
     }
     for _ in 0..n {
-        // SAFETY: One of the references that were given away by `into_raw`, retired, and taken.
+        // SAFETY: One of the references that `into_raw` gave away, that were retired, and that
+        // `take` has returned.
         drop(unsafe { Arc::<Shared<T, D, C>>::from_raw(shared) });
     }
 }
 
-/// Has the workqueue call [`give_up`].
+/// Queues [`drop_retired`] to process context.
 ///
 /// # Safety
 ///
-/// As for [`give_up`].
-unsafe extern "C" fn give_up_in_process<T, C, D>(head: *mut Head)
+/// As for [`drop_retired`].
+unsafe extern "C" fn drop_retired_in_process<T, C, D>(head: *mut Head)
 where
     T: 'static,
     C: DropContext,
     D: Domain,
 {
-    // SAFETY: By the safety requirements.
-    unsafe { worker::push(head, give_up::<T, C, D>) };
+    // SAFETY: The head is ours by the safety requirements, and `drop_retired` may be called with it.
+    unsafe { worker::push(head, drop_retired::<T, C, D>) };
 }
 
-fn give_up_func<T, C, D>() -> unsafe extern "C" fn(*mut Head)
+fn drop_retired_func<T, C, D>() -> unsafe extern "C" fn(*mut Head)
 where
     T: 'static,
     C: DropContext,
     D: Domain,
 {
-    if C::IN_CALLBACK || !core::mem::needs_drop::<T>() {
-        give_up::<T, C, D>
+    if C::IN_CALLBACK || !needs_drop::<T>() {
+        drop_retired::<T, C, D>
     } else {
-        give_up_in_process::<T, C, D>
+        drop_retired_in_process::<T, C, D>
     }
+}
+
+/// Drops the last reference to a shared object.
+///
+/// # Safety
+///
+/// `head` is that of a `Shared<T, D, C>`, to which there is one reference, given away by
+/// [`Arc::into_raw`].
+unsafe extern "C" fn drop_last<T, C: DropContext, D: Domain>(head: *mut Head) {
+    // SAFETY: By the safety requirements.
+    drop(unsafe { Arc::<Shared<T, D, C>>::from_raw(head.cast()) });
+}
+
+/// Drops the last reference to a shared object and accounts for it.
+///
+/// # Safety
+///
+/// As for [`drop_last`].
+unsafe extern "C" fn reclaim_last<T, C: DropContext, D: Domain>(head: *mut Head) {
+    D::state().done(1);
+    // SAFETY: By the safety requirements, which are those of `drop_last`.
+    unsafe { drop_last::<T, C, D>(head) };
 }
 
 impl<T, D: Domain, C: DropContext> sealed::Sealed for Arc<Shared<T, D, C>> {}
 
-// SAFETY: A shared object begins with its head, of which `Shared::retire` makes good use.
+// SAFETY: A shared object begins with its head, which `Shared::retire` gives to one owner at a time.
 unsafe impl<T: 'static, D: Domain, C: DropContext> RcuPointer<D> for Arc<Shared<T, D, C>> {
     type Borrowed<'a> = ArcBorrow<'a, Shared<T, D, C>>;
 
+    #[inline]
     fn into_raw(self) -> *mut c_void {
         Arc::into_raw(self).cast_mut().cast()
     }
 
     unsafe fn from_raw(raw: *mut c_void) -> Self {
-        // SAFETY: By the safety requirements.
+        // SAFETY: By the safety requirements `raw` came from `Arc::into_raw`.
         unsafe { Arc::from_raw(raw.cast()) }
     }
 
     #[inline(always)]
     unsafe fn borrow<'a>(raw: *mut c_void) -> Self::Borrowed<'a> {
-        // SAFETY: By the safety requirements.
+        // SAFETY: By the safety requirements `raw` came from `Arc::into_raw`, and the reference is
+        // not taken back during `'a`.
         unsafe { ArcBorrow::from_raw(raw.cast()) }
     }
 
@@ -301,13 +475,40 @@ unsafe impl<T: 'static, D: Domain, C: DropContext> RcuPointer<D> for Arc<Shared<
 
     unsafe fn defer(raw: *mut c_void) {
         let shared = raw.cast::<Shared<T, D, C>>();
-        // SAFETY: The reference that is retired keeps the object.
-        if unsafe { (*shared).retire() } {
-            // SAFETY: `retire` gave us the head; for the rest see the safety requirements.
-            unsafe { D::state().post(raw.cast(), give_up_func::<T, C, D>(), 1) };
-        } else {
-            // The callback under way finds one more.
-            D::state().count(1);
+        // SAFETY: The reference that is retired keeps the object alive.
+        match unsafe { (*shared).retire() } {
+            // SAFETY: `retire` gave us the head; the rest are the safety requirements.
+            Retire::Post => unsafe {
+                D::state().post(raw.cast(), drop_retired_func::<T, C, D>(), 1)
+            },
+            Retire::Counted | Retire::Leaked => (),
         }
+    }
+
+    unsafe fn dispose(raw: *mut c_void) {
+        // SAFETY: By the safety requirements `raw` came from `Arc::into_raw`.
+        let reference = unsafe { Arc::<Shared<T, D, C>>::from_raw(raw.cast()) };
+        if in_nmi() {
+            core::mem::forget(reference);
+            return leaked_in_nmi();
+        }
+        if !needs_drop::<T>() {
+            return drop(reference);
+        }
+        let Some(last) = Arc::into_unique_or_drop(reference) else {
+            return;
+        };
+        let raw = Arc::into_raw(Arc::from(last)).cast_mut();
+        // SAFETY: It is the last reference, so none is retired and the head is not in use. It is
+        // given away, and no reader can reach it by the safety requirements; both functions drop it,
+        // and it is `Send` and `'static`.
+        unsafe {
+            disposal::dispose(
+                D::state(),
+                raw.cast(),
+                drop_last::<T, C, D>,
+                reclaim_last::<T, C, D>,
+            )
+        };
     }
 }

@@ -37,7 +37,8 @@ impl Drop for Counted {
     }
 }
 
-impl AtomicDrop for Counted {}
+// SAFETY: The destructor adds to an atomic.
+unsafe impl AtomicDrop for Counted {}
 
 define_domain! {
     /// The bench's domain with readers that may sleep.

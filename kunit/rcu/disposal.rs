@@ -1,0 +1,373 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Destructors run in the right context, with bounded stack, however a cell loses its content.
+
+use super::domain::Sleepy;
+use crate::support;
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    },
+};
+use quiesce::rcu::{
+    self,
+    AtomicDrop,
+    Domain,
+    Global,
+    InProcess,
+    InSoftirq,
+    Object,
+    RcuCell,
+    Shared,
+    Srcu, //
+};
+
+/// The length of the chains: with recursion, far beyond any stack.
+const LONG: usize = 5000;
+
+/// What the destructors of a test have seen.
+struct Seen {
+    dropped: Atomic<usize>,
+    could_sleep: Atomic<usize>,
+    in_reader: Atomic<usize>,
+}
+
+impl Seen {
+    fn new() -> Result<Arc<Self>> {
+        let zero = || Atomic::new(0);
+        let seen = Self {
+            dropped: zero(),
+            could_sleep: zero(),
+            in_reader: zero(),
+        };
+        Ok(Arc::new(seen, GFP_KERNEL)?)
+    }
+
+    /// Returns how many were dropped, how many of those where sleeping is allowed, and how many in a
+    /// read-side critical section of `Global`.
+    fn get(&self) -> (usize, usize, usize) {
+        (
+            self.dropped.load(Relaxed),
+            self.could_sleep.load(Relaxed),
+            self.in_reader.load(Relaxed),
+        )
+    }
+}
+
+/// Reports where its destructor runs.
+struct Witness(Arc<Seen>);
+
+impl Drop for Witness {
+    fn drop(&mut self) {
+        self.0.dropped.add(1usize, Relaxed);
+        let in_reader = rcu::global().in_reader();
+        if in_reader {
+            self.0.in_reader.add(1usize, Relaxed);
+        }
+        if support::preemptible() && !support::in_softirq_disabled() && !in_reader {
+            self.0.could_sleep.add(1usize, Relaxed);
+        }
+    }
+}
+
+// SAFETY: The destructor adds to atomics and drops an `Arc` of atomics.
+unsafe impl AtomicDrop for Witness {}
+
+/// An element of a chain whose destructors may sleep.
+struct Link {
+    _next: RcuCell<Option<KBox<Object<Link>>>>,
+    _witness: Witness,
+}
+
+/// An element of a chain whose destructors may run in softirqs.
+struct SoftLink {
+    next: RcuCell<Option<SoftPointer>>,
+    witness: Witness,
+}
+
+rcu::impl_atomic_drop! { SoftLink { next, witness } }
+
+/// An element of a chain of shared objects.
+struct SharedLink<D: Domain> {
+    _next: RcuCell<Option<SharedPointer<D>>, D>,
+    _witness: Witness,
+}
+
+type SharedPointer<D> = Arc<Shared<SharedLink<D>, D>>;
+type SoftPointer = KBox<Object<SoftLink, InSoftirq>>;
+
+/// May be dropped in softirqs; what its cell holds must not.
+struct Outer {
+    inner: RcuCell<Option<KBox<Object<Witness, InProcess>>>>,
+}
+
+rcu::impl_atomic_drop! { Outer { inner } }
+
+fn chain(seen: &Arc<Seen>) -> Result<RcuCell<Option<KBox<Object<Link>>>>> {
+    let mut first = None;
+    for _ in 0..LONG {
+        let link = Link {
+            _next: RcuCell::new(first),
+            _witness: Witness(seen.clone()),
+        };
+        first = Some(Object::new(link).boxed(GFP_KERNEL)?);
+    }
+    Ok(RcuCell::new(first))
+}
+
+fn soft_chain(seen: &Arc<Seen>) -> Result<RcuCell<Option<SoftPointer>>> {
+    let mut first = None;
+    for _ in 0..LONG {
+        let link = SoftLink {
+            next: RcuCell::new(first),
+            witness: Witness(seen.clone()),
+        };
+        first = Some(Object::new_atomic(link).boxed(GFP_KERNEL)?);
+    }
+    Ok(RcuCell::new(first))
+}
+
+fn shared_chain<D: Domain>(seen: &Arc<Seen>) -> Result<RcuCell<Option<SharedPointer<D>>, D>> {
+    let mut first = None;
+    for _ in 0..LONG {
+        let link = SharedLink {
+            _next: RcuCell::new(first),
+            _witness: Witness(seen.clone()),
+        };
+        first = Some(Arc::new(Shared::new(link), GFP_KERNEL)?);
+    }
+    Ok(RcuCell::new(first))
+}
+
+fn witness(seen: &Arc<Seen>) -> Result<KBox<Object<Witness>>> {
+    Ok(Object::new(Witness(seen.clone())).boxed(GFP_KERNEL)?)
+}
+
+#[kunit_tests(quiesce_rcu_disposal)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_chains_are_deferred_with_bounded_stack() -> Result {
+        let sleepy = Srcu::<Sleepy>::init()?;
+        let (process, softirq, shared, in_srcu) =
+            (Seen::new()?, Seen::new()?, Seen::new()?, Seen::new()?);
+        chain(&process)?.publish(None);
+        soft_chain(&softirq)?.publish(None);
+        shared_chain::<Global>(&shared)?.publish(None);
+        shared_chain::<Srcu<Sleepy>>(&in_srcu)?.publish(None);
+        // What a chain owns is part of what was deferred: one barrier waits for all of it.
+        rcu::global().barrier()?;
+        sleepy.barrier()?;
+        assert_eq!(process.get(), (LONG, LONG, 0));
+        assert_eq!(softirq.get().0, LONG);
+        assert_eq!(shared.get(), (LONG, LONG, 0));
+        assert_eq!(in_srcu.get(), (LONG, LONG, 0));
+        Ok(())
+    }
+
+    #[test]
+    fn long_chains_are_dropped_in_the_call_that_may_sleep() -> Result {
+        let (process, softirq, shared) = (Seen::new()?, Seen::new()?, Seen::new()?);
+        drop(chain(&process)?);
+        drop(soft_chain(&softirq)?);
+        drop(shared_chain::<Global>(&shared)?);
+        assert_eq!(process.get(), (LONG, LONG, 0));
+        assert_eq!(softirq.get(), (LONG, LONG, 0));
+        assert_eq!(shared.get(), (LONG, LONG, 0));
+        Ok(())
+    }
+
+    #[test]
+    fn two_chains_in_one_object() -> Result {
+        struct Two {
+            _a: RcuCell<Option<KBox<Object<Link>>>>,
+            _b: RcuCell<Option<KBox<Object<Link>>>>,
+        }
+        let seen = Seen::new()?;
+        let two = Two {
+            _a: chain(&seen)?,
+            _b: chain(&seen)?,
+        };
+        drop(RcuCell::<_, Global>::new(
+            Object::new(two).boxed(GFP_KERNEL)?,
+        ));
+        assert_eq!(seen.get(), (2 * LONG, 2 * LONG, 0));
+        Ok(())
+    }
+
+    #[test]
+    fn dropped_in_atomic_context_they_wait_for_process_context() -> Result {
+        let seen = Seen::new()?;
+        let (one, two, three, four) = (chain(&seen)?, chain(&seen)?, chain(&seen)?, chain(&seen)?);
+        let during = || seen.get().0;
+        let in_softirq = support::in_softirq(move || drop(one)).is_some();
+        let in_hardirq = support::in_hardirq(move || drop(two)).is_some();
+        let not_preemptible = support::preempt_disabled(|| {
+            let before = during();
+            drop(three);
+            during() - before
+        });
+        rcu::global().run(|_| drop(four));
+        rcu::global().barrier()?;
+        assert!(in_softirq && in_hardirq);
+        assert_eq!(not_preemptible, 0);
+        assert_eq!(seen.get(), (4 * LONG, 4 * LONG, 0));
+        Ok(())
+    }
+
+    #[test]
+    fn a_cell_may_be_in_what_is_dropped_in_a_softirq() -> Result {
+        let seen = Seen::new()?;
+        let outer = Outer {
+            inner: RcuCell::new(Some(witness(&seen)?)),
+        };
+        let cell: RcuCell<Option<KBox<Object<Outer, InSoftirq>>>> =
+            RcuCell::new(Some(Object::new_atomic(outer).boxed(GFP_KERNEL)?));
+        cell.publish(None);
+        rcu::global().barrier()?;
+        assert_eq!(seen.get(), (1, 1, 0));
+        Ok(())
+    }
+
+    #[test]
+    fn an_update_drops_its_losers_outside_of_the_section() -> Result {
+        let seen = Seen::new()?;
+        let mut spare = KVec::new();
+        for _ in 0..7 {
+            spare.push(witness(&seen)?, GFP_KERNEL)?;
+        }
+        let cell = RcuCell::<_, Global>::new(witness(&seen)?);
+        let mut calls = 0;
+        let old = cell.update(rcu::global(), |_| {
+            calls += 1;
+            if calls <= 3 {
+                // Another writer is faster.
+                cell.publish(spare.pop().ok_or(EINVAL)?);
+            }
+            spare.pop().ok_or(EINVAL)
+        })?;
+        let lost = seen.get();
+        drop(old);
+        drop(cell);
+        rcu::global().barrier()?;
+        assert_eq!(calls, 4);
+        // Those that lost; what was published and replaced is deferred.
+        assert_eq!(lost, (3, 3, 0));
+        assert_eq!(seen.get(), (8, 8, 0));
+        Ok(())
+    }
+
+    #[test]
+    fn an_update_inside_of_another_section_drops_its_losers_later() -> Result {
+        let seen = Seen::new()?;
+        let mut spare = [
+            Some(witness(&seen)?),
+            Some(witness(&seen)?),
+            Some(witness(&seen)?),
+        ]
+        .into_iter()
+        .flatten();
+        let cell = RcuCell::<_, Global>::new(witness(&seen)?);
+        let mut calls = 0;
+        let replaced = rcu::global().run(|_| {
+            cell.update(rcu::global(), |_| {
+                calls += 1;
+                if calls == 1 {
+                    cell.publish(spare.next().ok_or(EINVAL)?);
+                }
+                spare.next().ok_or(EINVAL)
+            })
+            .is_ok()
+        });
+        drop(cell);
+        rcu::global().barrier()?;
+        assert!(replaced);
+        assert_eq!(seen.get(), (4, 4, 0));
+        Ok(())
+    }
+
+    #[test]
+    fn tasks_that_drop_at_the_same_time_have_queues_of_their_own() -> Result {
+        struct Slow(#[allow(dead_code)] RcuCell<Option<KBox<Object<Link>>>>);
+
+        impl Drop for Slow {
+            fn drop(&mut self) {
+                // Others claim and release queues meanwhile.
+                support::msleep(2);
+            }
+        }
+
+        const TASKS: usize = 200;
+        let seen = Seen::new()?;
+        let mut threads = KVec::new();
+        for _ in 0..TASKS {
+            let mut first = None;
+            for _ in 0..20 {
+                let link = Link {
+                    _next: RcuCell::new(first),
+                    _witness: Witness(seen.clone()),
+                };
+                first = Some(Object::new(link).boxed(GFP_KERNEL)?);
+            }
+            let slow = Object::new(Slow(RcuCell::new(first))).boxed(GFP_KERNEL)?;
+            let cell = RcuCell::<_, Global>::new(slow);
+            let thread = support::spawn(c"rcu_dropper", move || drop(cell))?;
+            threads.push(thread, GFP_KERNEL)?;
+        }
+        drop(threads);
+        // Those that found no queue have handed their objects over.
+        rcu::global().barrier()?;
+        assert_eq!(seen.get(), (20 * TASKS, 20 * TASKS, 0));
+        Ok(())
+    }
+
+    #[test]
+    fn a_saturated_count_leaks_and_corrupts_nothing() -> Result {
+        static LEAKED: Atomic<*mut core::ffi::c_void> = Atomic::new(core::ptr::null_mut());
+
+        let sleepy = Srcu::<Sleepy>::init()?;
+        let seen = Seen::new()?;
+        type Pointer = Arc<Shared<Witness, Srcu<Sleepy>>>;
+        let shared: Pointer = Arc::new(Shared::new(Witness(seen.clone())), GFP_KERNEL)?;
+        let cell: RcuCell<Option<Pointer>, Srcu<Sleepy>> = RcuCell::none();
+        let retire = || {
+            cell.publish(Some(shared.clone()));
+            cell.publish(None);
+        };
+        let counts = sleepy.run(|_| {
+            retire();
+            // SAFETY: One reference was retired, and the grace period waits for this section. The
+            // object is leaked below.
+            unsafe { shared.set_retired_for_test(u32::MAX / 2 - 1) };
+            let mut counts = [0; 8];
+            for count in &mut counts {
+                retire();
+                *count = shared.retired_for_test();
+            }
+            counts
+        });
+        sleepy.barrier()?;
+        sleepy.synchronize_blocking()?;
+        sleepy.barrier()?;
+        retire();
+        sleepy.barrier()?;
+        let after = shared.retired_for_test();
+        let dropped = seen.get().0;
+        let pending = sleepy.pending();
+        // kmemleak is to find the object.
+        LEAKED.store(Arc::into_raw(shared).cast_mut().cast(), Relaxed);
+        let saturated = 1 << 31;
+        assert_eq!(counts[0], saturated - 1);
+        assert!(counts[1..].iter().all(|n| *n >= saturated));
+        assert!(after >= saturated);
+        assert_eq!(dropped, 0);
+        assert_eq!(pending, 0);
+        Ok(())
+    }
+}

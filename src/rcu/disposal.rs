@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Dropping objects that own cells, with bounded stack and without sleeping where that is forbidden.
+//!
+//! A cell may be dropped in any context, and what it holds may have a destructor that sleeps, or own
+//! further cells, and those further ones: a list. Dropping the object in [`Drop`] of its cell would
+//! sleep in atomic context in the one case and recurse as deep as the list is long in the other.
+//!
+//! Where the caller may sleep, the first cell to be dropped claims a [`Queue`] for the current task.
+//! Cells that are dropped from within add their objects to that queue and return, and the first one
+//! drops the objects one after the other: a list is freed in the call that dropped its head, with
+//! the stack of one element. Elsewhere the object is handed to process context.
+
+use super::domain_state::{
+    DomainState,
+    Reclaim, //
+};
+use crate::bindings as helpers;
+use core::{
+    cell::UnsafeCell,
+    ptr::null_mut, //
+};
+use kernel::{
+    bindings,
+    sync::atomic::{
+        Acquire,
+        Atomic,
+        Relaxed,
+        Release, //
+    },
+};
+
+type Head = bindings::callback_head;
+
+/// The objects that a task has still to drop.
+///
+/// # Invariants
+///
+/// - While `owner` is the address of a task, only that task, in process context, accesses `first`.
+/// - `first` is a list, linked by `next`, of heads that the owner of the queue owns. `func` of each
+///   may be called with the head.
+/// - While `owner` is zero, `first` is null.
+struct Queue {
+    owner: Atomic<usize>,
+    first: UnsafeCell<*mut Head>,
+}
+
+// SAFETY: `first` is accessed by the owner alone, by the type invariants.
+unsafe impl Sync for Queue {}
+
+/// The number of sets of queues.
+const SETS: usize = 32;
+
+/// The number of queues in a set: so many of the tasks that hash to it can have one at a time.
+const WAYS: usize = 4;
+
+// INVARIANT: No owners, empty lists.
+static QUEUES: [[Queue; WAYS]; SETS] = [const {
+    [const {
+        Queue {
+            owner: Atomic::new(0),
+            first: UnsafeCell::new(null_mut()),
+        }
+    }; WAYS]
+}; SETS];
+
+/// Drops an object that no reader can reach, in this call where the caller may sleep.
+///
+/// Otherwise the object is dropped in process context, before [`Domain::barrier`] returns to a
+/// caller that calls it afterwards. Not for NMIs.
+///
+/// # Safety
+///
+/// - The caller owns `head` and what it is in, and gives both away. No reader of `domain` can reach
+///   them now or later.
+/// - `now` and `later` may each be called with `head`, on any task and in process context; this
+///   function calls one of them, once. `later` also calls [`DomainState::done`].
+///
+/// [`Domain::barrier`]: super::Domain::barrier
+pub(super) unsafe fn dispose(
+    domain: &'static DomainState,
+    head: *mut Head,
+    now: Reclaim,
+    later: Reclaim,
+) {
+    // SAFETY: Reads the state of the current task and CPU only.
+    let context = unsafe { helpers::quiesce_helper_rcu_context() } as u32;
+    if context == helpers::QUIESCE_RCU_MAY_WAIT {
+        let task = kernel::current!().as_ptr().addr();
+        // Tasks are a few kilobytes each.
+        let set = &QUEUES[(task >> 6 ^ task >> 13) % SETS];
+        if let Some(queue) = set.iter().find(|q| q.owner.load(Relaxed) == task) {
+            // SAFETY: The head is ours by the safety requirements.
+            unsafe { (*head).func = Some(now) };
+            // INVARIANT: The queue is this task's, this is process context, and by the safety
+            // requirements the head is ours and `now` may be called with it.
+            // SAFETY: By the type invariants this task alone accesses `first`.
+            unsafe { (*head).next = queue.first.get().replace(head) };
+            return;
+        }
+        // ORDERING: Pairs with the release below: this owner finds the list empty.
+        let claimed = set
+            .iter()
+            .find(|q| q.owner.load(Relaxed) == 0 && q.owner.cmpxchg(0, task, Acquire).is_ok());
+        if let Some(queue) = claimed {
+            // SAFETY: By the safety requirements.
+            unsafe { now(head) };
+            loop {
+                // SAFETY: The queue is this task's by the claim above, so only this task, which is in
+                // process context, accesses `first`.
+                let head = unsafe { *queue.first.get() };
+                if head.is_null() {
+                    break;
+                }
+                // SAFETY: By the type invariants the head is ours and its function may be called.
+                // The function frees the head, which is therefore read before.
+                unsafe {
+                    *queue.first.get() = (*head).next;
+                    if let Some(func) = (*head).func {
+                        func(head);
+                    }
+                }
+                // SAFETY: The caller may sleep, and has not lost that right: a destructor that
+                // returns with preemption disabled is a bug of its own.
+                unsafe { helpers::quiesce_helper_rcu_cond_resched() };
+            }
+            // INVARIANT: The list is empty.
+            queue.owner.store(0, Release);
+            return;
+        }
+        // All queues of the set are in use.
+    }
+    // SAFETY: By the safety requirements: no reader can reach the object.
+    unsafe { domain.hand_over(head, later) };
+}
