@@ -4,7 +4,7 @@
 
 mod broken;
 mod c;
-mod facade;
+mod compat;
 mod latch;
 mod modes;
 mod order;

@@ -71,11 +71,11 @@ use core::{
 use kernel::bindings;
 
 mod backend;
+pub mod compat;
 mod context;
 mod data;
 mod exclusive;
 mod latch;
-mod mode;
 mod read;
 mod seqcount;
 mod sequence;
@@ -88,6 +88,13 @@ pub use backend::{
     Kind,
     Raw,
     Spin, //
+};
+pub use compat::{
+    SeqLockError,
+    SeqLockGuard,
+    SeqLockMode,
+    SeqLockReadGuard,
+    SIZEOF_SEQLOCK, //
 };
 pub use context::{
     AtLeast,
@@ -103,21 +110,6 @@ pub use data::{
 };
 pub use exclusive::ExclusiveGuard;
 pub use latch::Latch;
-pub use mode::{
-    AnyGuard,
-    AnyMode,
-    AnyReader,
-    AnyWriter,
-    LockGuard,
-    Mode,
-    ReadExclusiveMode,
-    SeqLockError,
-    SeqLockGuard,
-    SeqLockMode,
-    SeqLockReadGuard,
-    WriteMode,
-    SIZEOF_SEQLOCK, //
-};
 pub use read::{
     ReadSection,
     Retry,

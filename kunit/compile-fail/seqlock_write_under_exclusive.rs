@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The seed's own example, which optimistic readers would take for consistent.
+//! An example of XWOS's documentation, which optimistic readers would take for consistent.
 
-//~ ERROR cannot assign to data in dereference of `ExclusiveGuard
+//~ ERROR cannot assign to data in dereference of `SeqLockGuard
 
 use quiesce::seqlock::{SeqLock, SeqLockMode};
 
@@ -13,5 +13,5 @@ pub fn write(lock: &SeqLock<u32>) {
     #[cfg(fixed)]
     let mut guard = lock.lock(SeqLockMode::WriteLock);
     *guard = 1;
-    lock.unlock(guard);
+    SeqLock::unlock(guard);
 }
