@@ -115,7 +115,10 @@ pub use read::{
     Retry,
     Unvalidated, //
 };
-pub use seqcount::SeqCount;
+pub use seqcount::{
+    SeqCount,
+    SeqCountWriter, //
+};
 pub use statics::literal_name;
 pub use tokens::{
     bh_disable,

@@ -23,9 +23,14 @@
 //~ ERROR exclusive_down
 //~ ERROR guard_up
 //~ ERROR guard_down
+//~ ERROR read_guard_up
+//~ ERROR read_guard_down
+//~ ERROR count_writer_up
+//~ ERROR count_writer_down
 
 use quiesce::seqlock::{
-    ExclusiveGuard, Field, Latch, ReadSection, SeqCount, SeqLock, SeqLockGuard, WriteGuard,
+    ExclusiveGuard, Field, Latch, ReadSection, SeqCount, SeqCountWriter, SeqLock, SeqLockGuard,
+    SeqLockReadGuard, WriteGuard,
 };
 
 /// A function that takes any reference: a subtype of the next.
@@ -121,4 +126,24 @@ case!(
     guard_down,
     SeqLockGuard<'static, Static>,
     SeqLockGuard<'static, Any>
+);
+case!(
+    read_guard_up,
+    SeqLockReadGuard<'static, Any>,
+    SeqLockReadGuard<'static, Static>
+);
+case!(
+    read_guard_down,
+    SeqLockReadGuard<'static, Static>,
+    SeqLockReadGuard<'static, Any>
+);
+case!(
+    count_writer_up,
+    SeqCountWriter<'static, Any>,
+    SeqCountWriter<'static, Static>
+);
+case!(
+    count_writer_down,
+    SeqCountWriter<'static, Static>,
+    SeqCountWriter<'static, Any>
 );

@@ -41,6 +41,8 @@ pub(super) struct UnderMutex {
     count: SeqCount<Payload, u64>,
 }
 
+static LOAD: SeqCount<u32, u64> = SeqCount::new(0);
+
 /// A value beside a spin lock, for readers in interrupts.
 #[pin_data]
 struct UnderSpin {
@@ -75,8 +77,14 @@ impl Subject for UnderMutex {
     }
 
     fn read(&self, way: u64) -> Payload {
-        if way % 4 == 0 {
-            return self.count.read();
+        match way % 4 {
+            0 => return self.count.read(),
+            1 => {
+                if let Ok(payload) = self.count.read_or_lock::<2, _>(&self.lock) {
+                    return payload;
+                }
+            }
+            _ => {}
         }
         loop {
             if let Some(payload) = self.count.try_read() {
@@ -91,7 +99,14 @@ impl Subject for UnderMutex {
         *owner += 1;
         let next = Payload::of(*owner);
         pause();
-        let _ = self.count.store(&mut owner, next);
+        let _ = match *owner % 3 {
+            0 => self.count.store(&mut owner, next),
+            1 => self.count.update(&mut owner, |v| *v = next),
+            _ => self.count.write_section(&mut owner, |w| {
+                w.set_field(seq_field!(Payload, high), next.high);
+                w.set_field(seq_field!(Payload, low), next.low);
+            }),
+        };
     }
 }
 
@@ -152,6 +167,81 @@ mod tests {
         assert_eq!(it.count.read(), (1, 2));
         let mut mine = 0;
         assert_eq!(it.count.store(&mut mine, (0, 0)), Err(EINVAL));
+        Ok(())
+    }
+
+    #[test]
+    fn a_static_is_bound_once() -> Result {
+        let lock = KBox::pin_init(new_mutex!(1u64), GFP_KERNEL)?;
+        let other = KBox::pin_init(new_mutex!(1u64), GFP_KERNEL)?;
+        let mut owner = lock.lock();
+        let mut foreign = other.lock();
+        let local = SeqCount::<(u8, u64), u64>::new((1, 2));
+        let early = local.store(&mut owner, (3, 4));
+        let bound = (local.bind(&owner), local.bind(&owner), local.bind(&foreign));
+        let stored = (
+            local.store(&mut owner, (3, 4)),
+            local.store(&mut foreign, (5, 6)),
+        );
+        let place = LOAD.bind(&owner).and_then(|()| LOAD.store(&mut owner, 7));
+        drop((owner, foreign));
+        assert_eq!(early, Err(EINVAL));
+        assert_eq!(bound, (Ok(()), Ok(()), Err(EBUSY)));
+        assert_eq!(stored, (Ok(()), Err(EINVAL)));
+        assert_eq!((place, LOAD.read()), (Ok(()), 7));
+        assert_eq!(local.read(), (3, 4));
+        assert_eq!(local.read_or_lock::<0, _>(&lock), Ok((3, 4)));
+        assert_eq!(local.read_or_lock::<3, _>(&other), Ok((3, 4)));
+        assert_eq!(local.read_or_lock::<0, _>(&other), Err(EINVAL));
+        Ok(())
+    }
+
+    #[test]
+    fn several_stores_in_one_section() -> Result {
+        let it = KBox::pin_init(UnderSpin::new(), GFP_KERNEL)?;
+        let mut owner = it.lock.lock();
+        let before = state();
+        let within = it.count.write_section(&mut owner, |w| {
+            w.set_field(seq_field!((u8, u32), 0), 7);
+            // One store is there, and nobody sees it.
+            let torn = it.count.try_read();
+            let by_reference = **w;
+            w.set_field(seq_field!((u8, u32), 1), 8);
+            (torn, by_reference, state())
+        });
+        let after = state();
+        drop(owner);
+        let (torn, by_reference, inside) = within?;
+        assert_eq!((torn, by_reference), (None, (7, 2)));
+        assert!(inside.irq && inside != before);
+        assert_eq!(before, after);
+        assert_eq!(it.count.read(), (7, 8));
+        let mut mine = 0;
+        let mut called = false;
+        assert!(it.count.write_section(&mut mine, |_| called = true) == Err(EINVAL));
+        assert!(!called);
+        assert_eq!(state(), ON);
+        Ok(())
+    }
+
+    #[test]
+    fn in_place() -> Result {
+        let lock = KBox::pin_init(new_mutex!(0u64), GFP_KERNEL)?;
+        let count = KBox::init(
+            SeqCount::<[u64; 512], u64>::init(pin_init::init_array_from_fn(|i| i as u64)),
+            GFP_KERNEL,
+        )?;
+        let mut to = KBox::new_uninit(GFP_KERNEL)?;
+        assert_eq!(count.read_into(&mut to)[511], 511);
+        let from = KBox::init(pin_init::init_array_from_fn(|i| 2 * i as u64), GFP_KERNEL)?;
+        let mut owner = lock.lock();
+        let stored = count
+            .bind(&owner)
+            .and_then(|()| count.store_from(&mut owner, &from));
+        let last = count.write_section(&mut owner, |w| w[511]);
+        drop(owner);
+        assert_eq!((stored, last), (Ok(()), Ok(1022)));
+        assert_eq!(count.read_into(&mut to)[511], 1022);
         Ok(())
     }
 

@@ -101,8 +101,19 @@ pub(crate) unsafe fn load_u32(ptr: *const u32) -> u32 {
 /// the same time does so by an access of four bytes that the LKMM calls marked.
 #[inline(always)]
 pub(crate) unsafe fn increment_u32(ptr: *mut u32) {
-    // SAFETY: As the caller promises.
-    unsafe { ptr.write_volatile(ptr.read_volatile().wrapping_add(1)) }
+    // SAFETY: By the safety contract `ptr` is valid and aligned, and nobody else writes it.
+    unsafe { add_u32(ptr, 1) }
+}
+
+/// `WRITE_ONCE()` of a counter that only the caller writes, with `n` added.
+///
+/// # Safety
+///
+/// As for [`increment_u32`].
+#[inline(always)]
+pub(crate) unsafe fn add_u32(ptr: *mut u32, n: u32) {
+    // SAFETY: By the safety contract `ptr` is valid and aligned, and nobody else writes it.
+    unsafe { ptr.write_volatile(ptr.read_volatile().wrapping_add(n)) }
 }
 
 /// `smp_rmb()`.

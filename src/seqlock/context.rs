@@ -24,7 +24,10 @@
 //!   bottom-half mode there, as they run in threads, and has no such limit.
 
 use core::marker::PhantomData;
-use kernel::types::NotThreadSafe;
+use kernel::{
+    interrupt::local_interrupt_disable,
+    types::NotThreadSafe, //
+};
 
 use crate::bindings as helpers;
 
@@ -239,6 +242,21 @@ pub(super) fn exclusively<C: Context, R>(f: impl FnOnce() -> R) -> R {
         // SAFETY: They were saved above, and nothing else switched them in between.
         unsafe { helpers::quiesce_helper_irq_restore(flags) };
         ret
+    } else {
+        let _preempt = preempt_disable();
+        f()
+    }
+}
+
+/// Runs `f`, code of the caller's, where nothing of this CPU that `C` switches off can come in
+/// between.
+///
+/// Interrupts are disabled by count, because `f` may leave guards behind that enable them later.
+#[inline(always)]
+pub(super) fn section<C: Context, R>(f: impl FnOnce() -> R) -> R {
+    if C::LEVEL > Preempt::LEVEL {
+        let _interrupts = local_interrupt_disable();
+        f()
     } else {
         let _preempt = preempt_disable();
         f()

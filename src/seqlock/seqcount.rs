@@ -9,17 +9,33 @@ use core::{
         size_of,
         MaybeUninit, //
     },
+    ops::Deref,
+    panic::Location,
     ptr, //
 };
 use kernel::{
     bindings,
     prelude::*,
+    processor::cpu_relax,
     str::CStr,
-    sync::LockClassKey, //
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        lock::{
+            Backend,
+            Lock, //
+        },
+        LockClassKey, //
+    },
 };
 
 use super::{
-    context::exclusively,
+    context::{
+        exclusively,
+        section, //
+    },
     data::{
         assert_by_value,
         WordCell, //
@@ -34,26 +50,33 @@ use super::{
     Preempt,
     SeqData, //
 };
+use crate::arch::pointer::load_pointer;
 
 /// A value that is read without a lock and written under a lock of the caller's, whatever that is.
 ///
-/// The lock's data, of type `L`, is the counter's owner: a writer shows `&mut L`, which only who
-/// holds the lock has, and the counter compares its address with the one it was made for, as
+/// The lock's data, of type `L`, is the counter's owner: a writer passes `&mut L`, which only the
+/// lock's holder has, and the counter compares its address with the one that it was bound to, as
 /// [`LockedBy`](kernel::sync::LockedBy) does.
 ///
-/// A store lasts no longer than to copy the value: within it preemption is disabled, and interrupts
+/// A store takes no longer than to copy the value: meanwhile preemption is disabled, and interrupts
 /// too if `C` is [`Bh`](super::Bh) or [`Irq`](super::Irq), so that a reader of that context never
-/// meets a writer of its own CPU. That holds for any lock, also one that sleeps, and on PREEMPT_RT.
+/// interrupts a writer on its CPU. That holds for any lock, also for one that sleeps, and on
+/// PREEMPT_RT.
 ///
 /// # Context
 ///
 /// Writers: where the lock can be held. Readers: process context, and softirqs and hardware
-/// interrupts as `C` says, also on PREEMPT_RT; not NMI, but for [`SeqCount::try_read`].
+/// interrupts as `C` says, also on PREEMPT_RT; not NMI, except [`SeqCount::try_read`].
+///
+/// # Memory ordering
+///
+/// As for [`SeqLock`](super::SeqLock).
 ///
 /// # Invariants
 ///
-/// `sequence` is an initialised counter, and `data` is only stored to by who has `&mut L` of the
-/// address `owner`, between `sequence::write_begin` and `sequence::write_end`.
+/// `sequence` is an initialised counter. `owner` does not change once it is not null. `data` is only
+/// stored to by who has a `&mut L` of that address, between `sequence::write_begin` and
+/// `sequence::write_end`.
 ///
 /// # Examples
 ///
@@ -73,54 +96,135 @@ use super::{
 ///     Ok(())
 /// }
 /// ```
+///
+/// As a static, which is bound to its lock before it is written:
+///
+/// ```
+/// use kernel::{prelude::*, sync::Mutex};
+/// use quiesce::seqlock::SeqCount;
+///
+/// struct Queue { /* … */ jobs: u32 }
+///
+/// static LOAD: SeqCount<u64, Queue> = SeqCount::new(0);
+///
+/// fn example(queue: &Mutex<Queue>) -> Result {
+///     let mut queue = queue.lock();
+///     LOAD.bind(&queue)?;
+///     LOAD.store(&mut queue, 1)
+/// }
+/// ```
 #[repr(C)]
 pub struct SeqCount<T: SeqData, L, C: Context = Preempt> {
     sequence: UnsafeCell<MaybeUninit<bindings::seqcount_t>>,
     data: WordCell<T>,
-    // Of `*mut`, so that it is invariant.
-    owner: *mut L,
+    owner: Atomic<*mut L>,
     _context: PhantomData<fn() -> C>,
 }
 
 // SAFETY: The value is `Send`, and the owner's address is only compared.
 unsafe impl<T: SeqData, L, C: Context> Send for SeqCount<T, L, C> {}
 
-// SAFETY: As above; readers get copies of the value.
+// SAFETY: Readers get copies of the value, which is `Send`; a reference to it gets only who has an
+// exclusive reference to the owner. The owner's address is only compared.
 unsafe impl<T: SeqData, L, C: Context> Sync for SeqCount<T, L, C> {}
 
 impl<T: SeqData, L, C: Context> SeqCount<T, L, C> {
-    /// Makes a counter in place, beside the lock that holds `owner`;
-    /// [`new_seqcount!`](crate::new_seqcount) finds the last two arguments.
+    const fn of_class(value: T, class: Class) -> Self {
+        // INVARIANT: The counter is initialised.
+        Self {
+            sequence: UnsafeCell::new(seqcount(class)),
+            data: WordCell::new(value),
+            owner: Atomic::new(ptr::null_mut()),
+            _context: PhantomData,
+        }
+    }
+
+    /// Makes a counter for any place; it is written once it is [bound](SeqCount::bind).
     ///
-    /// The owner is what the lock guards; only its address matters. It has a size, so that its
-    /// address is its own.
-    #[allow(
-        clippy::not_unsafe_ptr_arg_deref,
-        reason = "the owner's address is stored, not followed"
-    )]
-    pub fn new(
+    /// lockdep's class is as for [`SeqLock::new`](super::SeqLock::new).
+    #[inline]
+    #[track_caller]
+    pub const fn new(value: T) -> Self {
+        const { assert_by_value::<T>() };
+        Self::of_class(value, Class::of_place(Location::caller()))
+    }
+
+    /// Initialises a counter in place, the value by `value`, which may be larger than
+    /// [`MAX_BY_VALUE`](super::MAX_BY_VALUE); it is written once it is [bound](SeqCount::bind).
+    ///
+    /// lockdep's class is as for [`SeqLock::new`](super::SeqLock::new).
+    ///
+    /// # Errors
+    ///
+    /// Those of `value`.
+    #[inline]
+    #[track_caller]
+    pub fn init<E>(value: impl Init<T, E>) -> impl Init<Self, E> {
+        let class = Class::of_place(Location::caller());
+        Self::init_in(value, ptr::null_mut(), class)
+    }
+
+    /// Used by [`new_seqcount!`](crate::new_seqcount) alone.
+    #[doc(hidden)]
+    pub fn init_named(
         value: T,
         owner: *const L,
         name: &'static CStr,
         key: Pin<&'static LockClassKey>,
     ) -> impl Init<Self> {
-        const { assert!(size_of::<L>() != 0, "the lock's data must have a size") };
         const { assert_by_value::<T>() };
-        let class = Class::of_keys(name, key, key);
+        const { assert_has_size::<L>() };
+        Self::init_in(value, owner.cast_mut(), Class::of_keys(name, key, key))
+    }
+
+    #[inline(always)]
+    fn init_in<E>(value: impl Init<T, E>, owner: *mut L, class: Class) -> impl Init<Self, E> {
         let init = move |slot: *mut Self| {
-            // SAFETY: `slot` is valid for writes, and nothing is there yet.
+            // SAFETY: `slot` is valid for writes.
             // INVARIANT: The counter is initialised.
             unsafe {
-                (&raw mut (*slot).data).write(WordCell::new(value));
-                (&raw mut (*slot).owner).write(owner.cast_mut());
                 (&raw mut (*slot).sequence)
                     .cast::<MaybeUninit<bindings::seqcount_t>>()
                     .write(seqcount(class));
+                (&raw mut (*slot).owner).write(Atomic::new(owner));
+                value.__init(WordCell::raw_get(&raw mut (*slot).data))
             }
-            Ok(())
         };
-        // SAFETY: All fields with a size were initialised.
+        // SAFETY: All fields with a size are initialised if the value is; what was initialised
+        // before has no destructor.
         unsafe { pin_init::init_from_closure(init) }
+    }
+
+    /// Used by [`seqlock_static!`](crate::seqlock_static) alone; see `SeqLock::new_static`.
+    #[doc(hidden)]
+    pub const fn new_static(value: T, name: &'static CStr) -> Self {
+        Self::of_class(value, Class::of_static(name))
+    }
+
+    /// Binds the counter to the lock that guards `owner`, once and for all.
+    ///
+    /// Only the owner's address matters. It has a size, so that no other object has that address.
+    ///
+    /// # Errors
+    ///
+    /// [`EBUSY`] if the counter is bound to another lock.
+    pub fn bind(&self, owner: &L) -> Result {
+        const { assert_has_size::<L>() };
+        let owner = ptr::from_ref(owner).cast_mut();
+        // INVARIANT: It only changes if it is null.
+        match self.owner.cmpxchg(ptr::null_mut(), owner, Relaxed) {
+            Err(bound) if bound != owner => Err(EBUSY),
+            _ => Ok(()),
+        }
+    }
+
+    #[inline(always)]
+    fn check(&self, owner: *const L) -> Result {
+        if ptr::eq(owner, load_pointer(&self.owner)) {
+            Ok(())
+        } else {
+            Err(EINVAL)
+        }
     }
 
     #[inline(always)]
@@ -128,26 +232,47 @@ impl<T: SeqData, L, C: Context> SeqCount<T, L, C> {
         self.sequence.get().cast()
     }
 
-    /// Stores `value`, for who holds the lock of `owner`.
+    /// Makes one store as a write section.
     ///
-    /// # Errors
+    /// # Safety
     ///
-    /// [`EINVAL`] if the counter was made beside another lock.
-    #[inline]
-    pub fn store(&self, owner: &mut L, value: T) -> Result {
-        if !ptr::eq(owner, self.owner) {
-            return Err(EINVAL);
-        }
+    /// The caller has a `&mut L` of the address `owner`, and `store` is code of this module, which
+    /// stores to `data`.
+    #[inline(always)]
+    unsafe fn store_by(&self, store: impl FnOnce(&WordCell<T>)) {
         exclusively::<C, _>(|| {
-            // SAFETY: By the type invariants the counter is initialised; nobody else writes, because
-            // they would have to have a mutable reference to the same, which has a size.
+            // SAFETY: By the type invariants the counter is initialised. Nobody else writes, because
+            // they would have to have an exclusive reference to the owner, which has a size.
             // INVARIANT: The store is between begin and end.
             unsafe {
                 sequence::write_begin(self.sequence());
-                self.data.store(value);
+                store(&self.data);
                 sequence::write_end(self.sequence());
             }
         });
+    }
+
+    /// Stores `value`, for the holder of the lock of `owner`.
+    ///
+    /// # Errors
+    ///
+    /// [`EINVAL`] if the counter is not bound to that lock.
+    #[inline]
+    pub fn store(&self, owner: &mut L, value: T) -> Result {
+        const { assert_by_value::<T>() };
+        self.store_from(owner, &value)
+    }
+
+    /// Stores `*value`, for values of any size; see [`SeqCount::store`].
+    ///
+    /// # Errors
+    ///
+    /// [`EINVAL`] if the counter is not bound to that lock.
+    #[inline]
+    pub fn store_from(&self, owner: &mut L, value: &T) -> Result {
+        self.check(owner)?;
+        // SAFETY: `owner` is the owner; nobody borrows the value beside it.
+        unsafe { self.store_by(|data| data.store_from(value)) };
         Ok(())
     }
 
@@ -155,59 +280,135 @@ impl<T: SeqData, L, C: Context> SeqCount<T, L, C> {
     ///
     /// # Errors
     ///
-    /// [`EINVAL`] if the counter was made beside another lock.
+    /// [`EINVAL`] if the counter is not bound to that lock.
     #[inline]
     pub fn store_field<F: SeqData>(&self, owner: &mut L, field: Field<T, F>, value: F) -> Result {
-        if !ptr::eq(owner, self.owner) {
-            return Err(EINVAL);
-        }
-        exclusively::<C, _>(|| {
-            // SAFETY: As in `store`.
-            // INVARIANT: The store is between begin and end.
-            unsafe {
-                sequence::write_begin(self.sequence());
-                self.data.store_field(field, value);
-                sequence::write_end(self.sequence());
-            }
-        });
+        self.check(owner)?;
+        // SAFETY: `owner` is the owner; nobody borrows the value beside it.
+        unsafe { self.store_by(|data| data.store_field(field, value)) };
         Ok(())
     }
 
     /// Changes a copy of the value and stores that; see [`SeqCount::store`].
     ///
-    /// `f` runs before the store, with nothing switched off.
+    /// `f` runs before the store, with nothing disabled.
     ///
     /// # Errors
     ///
-    /// [`EINVAL`] if the counter was made beside another lock; `f` is not called then.
+    /// [`EINVAL`] if the counter is not bound to that lock; `f` is not called then.
     pub fn update(&self, owner: &mut L, f: impl FnOnce(&mut T)) -> Result {
         let mut value = self.get(owner)?;
         f(&mut value);
         self.store(owner, value)
     }
 
-    /// The value, for who holds the lock of `owner`, so that no writer can come in between.
+    /// Calls `f` within one write section, for several stores that readers see all or none of.
+    ///
+    /// `f` runs with preemption disabled, and with interrupts disabled if `C` is
+    /// [`Bh`](super::Bh) or [`Irq`](super::Irq). It must not sleep, nor read this counter except by
+    /// [`SeqCount::try_read`], which fails. Within a lock that sleeps this is C's
+    /// `write_seqcount_begin()` and `write_seqcount_end()`.
     ///
     /// # Errors
     ///
-    /// [`EINVAL`] if the counter was made beside another lock.
+    /// [`EINVAL`] if the counter is not bound to that lock; `f` is not called then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use kernel::{prelude::*, sync::Mutex};
+    /// use quiesce::{seq_field, seqlock::SeqCount};
+    ///
+    /// #[derive(Clone, Copy)]
+    /// struct Load {
+    ///     jobs: u32,
+    ///     bytes: u64,
+    /// }
+    ///
+    /// fn add(load: &SeqCount<Load, u32>, jobs: &Mutex<u32>, bytes: u64) -> Result {
+    ///     let mut jobs = jobs.lock();
+    ///     *jobs += 1;
+    ///     let now = *jobs;
+    ///     load.write_section(&mut jobs, |load| {
+    ///         let sum = load.bytes + bytes;
+    ///         load.set_field(seq_field!(Load, jobs), now);
+    ///         load.set_field(seq_field!(Load, bytes), sum);
+    ///     })
+    /// }
+    /// ```
+    pub fn write_section<R>(
+        &self,
+        owner: &mut L,
+        f: impl FnOnce(&mut SeqCountWriter<'_, T>) -> R,
+    ) -> Result<R> {
+        self.check(owner)?;
+        Ok(section::<C, _>(|| {
+            // SAFETY: By the type invariants the counter is initialised. Nobody else writes, because
+            // they would have to have an exclusive reference to the owner, which has a size.
+            // INVARIANT: The writer's stores are between begin and end.
+            unsafe { sequence::write_begin(self.sequence()) };
+            let ret = f(&mut SeqCountWriter { data: &self.data });
+            // SAFETY: The write section was begun above.
+            unsafe { sequence::write_end(self.sequence()) };
+            ret
+        }))
+    }
+
+    /// Makes the copies invalid that readers began before; C's `write_seqcount_invalidate()`.
+    ///
+    /// For who makes something invalid that readers use beside the value.
+    ///
+    /// # Errors
+    ///
+    /// [`EINVAL`] if the counter is not bound to that lock.
+    #[inline]
+    pub fn invalidate(&self, owner: &mut L) -> Result {
+        self.check(owner)?;
+        // SAFETY: By the type invariants the counter is initialised, and nobody else writes.
+        unsafe { sequence::write_invalidate(self.sequence()) };
+        Ok(())
+    }
+
+    /// Orders the caller's stores before it and after it for readers, which no write section does to
+    /// each other; C's `raw_write_seqcount_barrier()`.
+    ///
+    /// A reader that began before and saw a store of after is invalid; one that began after sees all
+    /// stores of before. The stores are to data beside the counter, by marked accesses.
+    ///
+    /// # Errors
+    ///
+    /// [`EINVAL`] if the counter is not bound to that lock.
+    #[inline]
+    pub fn write_barrier(&self, owner: &mut L) -> Result {
+        self.check(owner)?;
+        exclusively::<C, _>(|| {
+            // SAFETY: By the type invariants the counter is initialised, and nobody else writes.
+            unsafe { sequence::write_barrier(self.sequence()) }
+        });
+        Ok(())
+    }
+
+    /// Returns the value, for the holder of the lock of `owner`, so that no writer can interfere.
+    ///
+    /// # Errors
+    ///
+    /// [`EINVAL`] if the counter is not bound to that lock.
     #[inline]
     pub fn get(&self, owner: &L) -> Result<T> {
-        if !ptr::eq(owner, self.owner) {
-            return Err(EINVAL);
-        }
-        // SAFETY: Nobody writes, because they would have to have a mutable reference to the owner.
+        self.check(owner)?;
+        // SAFETY: Nobody writes, because they would have to have an exclusive reference to the
+        // owner.
         Ok(unsafe { self.data.load().assume_whole() })
     }
 
-    /// Copies the value out, again until no writer came in between.
+    /// Copies the value out; repeats that until no writer interfered.
     #[inline]
     pub fn read(&self) -> T {
         loop {
             // SAFETY: By the type invariants the counter is initialised; its writers cannot sleep.
             let start = unsafe { sequence::begin(self.sequence()) };
             let copy = self.data.load();
-            // SAFETY: As above.
+            // SAFETY: By the type invariants the counter is initialised.
             if !unsafe { sequence::retry(self.sequence(), start) } {
                 // SAFETY: The counter was even and is the same, so that no writer stored while the
                 // value was copied.
@@ -216,24 +417,41 @@ impl<T: SeqData, L, C: Context> SeqCount<T, L, C> {
         }
     }
 
-    /// Copies one field out, again until no writer came in between.
+    /// Copies the value to the caller's memory, for values of any size; see [`SeqCount::read`].
+    #[inline]
+    pub fn read_into<'a>(&self, to: &'a mut MaybeUninit<T>) -> &'a mut T {
+        loop {
+            // SAFETY: By the type invariants the counter is initialised; its writers cannot sleep.
+            let start = unsafe { sequence::begin(self.sequence()) };
+            self.data.load_into(to);
+            // SAFETY: By the type invariants the counter is initialised.
+            if !unsafe { sequence::retry(self.sequence(), start) } {
+                // SAFETY: The counter was even and is the same, so that no writer stored while the
+                // value was copied.
+                return unsafe { to.assume_init_mut() };
+            }
+        }
+    }
+
+    /// Copies one field out; repeats that until no writer interfered.
     #[inline]
     pub fn read_field<F: SeqData>(&self, field: Field<T, F>) -> F {
         loop {
             // SAFETY: By the type invariants the counter is initialised; its writers cannot sleep.
             let start = unsafe { sequence::begin(self.sequence()) };
             let copy = self.data.load_field(field);
-            // SAFETY: As above.
+            // SAFETY: By the type invariants the counter is initialised.
             if !unsafe { sequence::retry(self.sequence(), start) } {
-                // SAFETY: As in `read`.
+                // SAFETY: The counter was even and is the same, so that no writer stored while the
+                // field was copied, and a part of a value is a value of its type.
                 return unsafe { copy.assume_whole() };
             }
         }
     }
 
-    /// Copies the value out in one pass; [`None`] if a writer came in between or is active.
+    /// Copies the value out in one pass; returns [`None`] if a writer interfered or is active.
     ///
-    /// From any context.
+    /// For any context.
     #[inline]
     pub fn try_read(&self) -> Option<T> {
         // SAFETY: By the type invariants the counter is initialised.
@@ -242,27 +460,96 @@ impl<T: SeqData, L, C: Context> SeqCount<T, L, C> {
             return None;
         }
         let copy = self.data.load();
-        // SAFETY: As above.
+        // SAFETY: By the type invariants the counter is initialised.
         if unsafe { sequence::retry(self.sequence(), start) } {
             return None;
         }
-        // SAFETY: As in `read`.
+        // SAFETY: The counter was even and is the same, so that no writer stored while the value was
+        // copied.
         Some(unsafe { copy.assume_whole() })
+    }
+
+    /// Copies the value out in at most `N` passes, and under `lock` if writers interfere with all.
+    ///
+    /// So it waits no longer than for the lock. For the contexts of that.
+    ///
+    /// # Errors
+    ///
+    /// [`EINVAL`] if the lock was taken and the counter is not bound to it.
+    pub fn read_or_lock<const N: usize, B: Backend>(&self, lock: &Lock<L, B>) -> Result<T> {
+        for _ in 0..N {
+            if let Some(value) = self.try_read() {
+                return Ok(value);
+            }
+            cpu_relax();
+        }
+        self.get(&lock.lock())
     }
 }
 
-/// Makes a [`SeqCount`] in place, with a lockdep class of its own:
-/// `new_seqcount!(type, value, &*guard[, c"name"])`.
+/// Fails to compile, evaluated in a `const` block, for types whose objects share addresses.
+const fn assert_has_size<L>() {
+    assert!(size_of::<L>() != 0, "the lock's data must have a size");
+}
+
+/// The writer of a [`SeqCount::write_section`].
+///
+/// It dereferences to the value, which is not changed through a reference but stored word by word,
+/// because readers may copy it at the same time.
+///
+/// # Invariants
+///
+/// The caller is within a write section of the value's counter, and excludes other writers.
+pub struct SeqCountWriter<'a, T: SeqData> {
+    data: &'a WordCell<T>,
+}
+
+impl<T: SeqData> SeqCountWriter<'_, T> {
+    /// Stores `value`.
+    #[inline]
+    pub fn set(&mut self, value: T) {
+        // SAFETY: By the type invariants this context alone writes. There is no reference to the
+        // value, because it would borrow `self`.
+        unsafe { self.data.store(value) }
+    }
+
+    /// Stores `*value`, for values of any size.
+    #[inline]
+    pub fn set_from(&mut self, value: &T) {
+        // SAFETY: By the type invariants this context alone writes. There is no reference to the
+        // protected value, because it would borrow `self`.
+        unsafe { self.data.store_from(value) }
+    }
+
+    /// Stores one field.
+    #[inline]
+    pub fn set_field<F: SeqData>(&mut self, field: Field<T, F>, value: F) {
+        // SAFETY: By the type invariants this context alone writes. There is no reference to the
+        // value, because it would borrow `self`.
+        unsafe { self.data.store_field(field, value) }
+    }
+}
+
+impl<T: SeqData> Deref for SeqCountWriter<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: By the type invariants this context alone writes, by methods that take
+        // `&mut self`; readers only load.
+        unsafe { &*self.data.get() }
+    }
+}
+
+/// Initialises a [`SeqCount`] in place, bound to the lock whose guard is given, with a lockdep class
+/// of its own and a name: `new_seqcount!(SeqCount<…>, value, &*guard[, "name"])`.
 #[macro_export]
 macro_rules! new_seqcount {
-    ($t:ty, $value:expr, $owner:expr, $name:literal $(,)?) => {
-        <$t>::new($value, $owner, $name, ::kernel::static_lock_class!())
-    };
-    ($t:ty, $value:expr, $owner:expr $(,)?) => {
-        <$t>::new(
+    ($t:ty, $value:expr, $owner:expr $(, $name:literal)? $(,)?) => {
+        <$t>::init_named(
             $value,
             $owner,
-            ::kernel::optional_name!(),
+            $crate::new_seqlock!(@name $($name)?),
             ::kernel::static_lock_class!(),
         )
     };

@@ -114,6 +114,36 @@ pub(super) unsafe fn write_end(seq: *mut bindings::seqcount_t) {
     unsafe { arch::increment_u32(counter(seq)) };
 }
 
+/// Makes reads that began before invalid, without a write; `write_seqcount_invalidate()`.
+///
+/// # Safety
+///
+/// The counter is initialised, and nobody else writes it during the call.
+#[inline(always)]
+pub(super) unsafe fn write_invalidate(seq: *mut bindings::seqcount_t) {
+    // ORDERING: Keeps the caller's stores before the increment.
+    arch::write_barrier();
+    // SAFETY: The counter is initialised and nobody else writes it.
+    unsafe { arch::add_u32(counter(seq), 2) };
+}
+
+/// Orders stores of before and after for readers; `raw_write_seqcount_barrier()`.
+///
+/// # Safety
+///
+/// The counter is initialised, and nobody else writes it during the call.
+#[inline(always)]
+pub(super) unsafe fn write_barrier(seq: *mut bindings::seqcount_t) {
+    // SAFETY: The counter is initialised and nobody else writes it.
+    unsafe { arch::increment_u32(counter(seq)) };
+    // ORDERING: Keeps the stores of before the call, and the increment above, before the increment
+    // below and the stores after the call. A reader that began before the call and sees one of those
+    // sees the first increment as well; one that began after sees the stores of before.
+    arch::write_barrier();
+    // SAFETY: The counter is initialised and nobody else writes it.
+    unsafe { arch::increment_u32(counter(seq)) };
+}
+
 /// Sends a latch's readers to the other copy.
 ///
 /// # Safety
