@@ -105,6 +105,7 @@ mod tests {
         assert_eq!(shared.read(), 1);
         let boxed = KBox::new(SeqLock::<[u16; 3], Irq>::default(), GFP_KERNEL)?;
         assert_eq!(boxed.read(), [0; 3]);
+        assert_eq!(made_here().read(), 4);
         let local: SeqLock<u8> = 5.into();
         local.write().set(6);
         // A lock that nobody uses may be moved, with all that it went through.
