@@ -48,18 +48,25 @@
 //! from `percpu_ref`, holders that run down their own object from remove locks.
 
 mod capi;
+mod data;
 mod error;
 mod guard;
 mod lockdep;
-mod percpu;
-mod protect;
-mod protected;
-mod single;
+mod percpu_core;
+mod percpu_rundown_ref;
+mod rundown_ref;
 mod track;
+mod traits;
 mod wait;
+mod waiters;
 mod word;
 
 pub use self::{
+    data::{
+        Exclusive,
+        Rundown,
+        Vacant, //
+    },
     error::RundownError,
     guard::{
         ArcGuard,
@@ -77,22 +84,17 @@ pub use self::{
         SendGuard,
         SendGuards, //
     },
-    percpu::PerCpuRundownRef,
-    protect::{
+    percpu_rundown_ref::PerCpuRundownRef,
+    rundown_ref::RundownRef,
+    traits::{
         Drained,
         HasRundown,
         RundownProtect, //
     },
-    protected::{
-        Exclusive,
-        Rundown,
-        Vacant, //
-    },
-    single::RundownRef,
     wait::{
         set_report_interval,
         Wait, //
     }, //
 };
 
-pub(crate) use self::wait::Waiters;
+pub(crate) use self::waiters::Waiters;

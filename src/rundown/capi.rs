@@ -8,7 +8,7 @@
 
 use super::{
     lockdep::Dep,
-    protect::raw::RawRundown,
+    traits::raw::RawRundown,
     Many,
     PerCpuRundownRef,
     RundownError,

@@ -16,12 +16,12 @@ pub use self::kinds::{
 
 use super::{
     lockdep::Held,
-    protect::{
+    track::Site,
+    traits::{
         raw::RawRundown,
         HasRundown,
         RundownProtect, //
     },
-    track::Site,
     RundownError,
     Wait, //
 };

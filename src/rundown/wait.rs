@@ -2,16 +2,12 @@
 
 //! Waiting for a rundown.
 
-mod table;
-
-pub(super) use self::table::{
+pub(super) use super::waiters::{
     poke,
     settle, //
 };
 
-pub(crate) use self::table::Waiters;
-
-use self::table::{
+use super::waiters::{
     bucket,
     Node, //
 };

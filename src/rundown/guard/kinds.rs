@@ -4,7 +4,7 @@
 //! acquisitions they stand for.
 
 use crate::rundown::{
-    protect::{
+    traits::{
         raw::RawRundown,
         HasRundown, //
     },

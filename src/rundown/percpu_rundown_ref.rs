@@ -15,16 +15,14 @@
 //! - `percpu_ref_tryget_live()` promises no ordering, which is not enough for data that was replaced
 //!   during a rundown: here it is followed by what makes it an acquire.
 
-mod state;
-
-use self::state::{
-    Core,
-    CLAIMED,
-    RUN_DOWN, //
-};
 use super::{
     lockdep::Dep,
-    protect::{
+    percpu_core::{
+        Core,
+        CLAIMED,
+        RUN_DOWN, //
+    },
+    traits::{
         raw::RawRundown,
         Drained,
         HasRundown,

@@ -224,7 +224,7 @@ impl Locked {
 ///
 /// From any context, NMI included, except under locks that waking a task takes. Nothing is read at
 /// the address `key`.
-pub(in crate::rundown) fn poke(key: usize) {
+pub(super) fn poke(key: usize) {
     let bucket = bucket(key);
 
     if in_nmi() {
@@ -245,7 +245,7 @@ extern "C" fn late_poke(_work: *mut bindings::irq_work) {
 }
 
 /// Changes what is at `key` by `f`; if it does, all that have waited until now are told `told`.
-pub(in crate::rundown) fn settle(
+pub(super) fn settle(
     key: usize,
     told: Result<(), RundownError>,
     f: impl FnOnce() -> Result<(), RundownError>,

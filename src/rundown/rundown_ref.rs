@@ -4,7 +4,7 @@
 
 use super::{
     lockdep::Dep,
-    protect::{
+    traits::{
         raw::RawRundown,
         Drained,
         HasRundown,

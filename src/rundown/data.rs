@@ -9,7 +9,7 @@ use super::{
         Mobility,
         Pointer, //
     },
-    protect::{
+    traits::{
         HasRundown,
         RundownProtect, //
     },
