@@ -11,6 +11,7 @@
 //! counters per CPU.
 
 pub(crate) mod context;
+#[cfg(CONFIG_64BIT)]
 pub(crate) mod percpu_count;
 pub(crate) mod pointer;
 pub(crate) mod seq;

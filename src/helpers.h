@@ -18,16 +18,25 @@
 /* rundown */
 struct irq_work;
 struct lockdep_map;
+struct module;
 struct percpu_ref;
 
 enum { QUIESCE_NMI_MASK = NMI_MASK };
 bool quiesce_helper_in_nmi(void);
+bool quiesce_helper_preemptible(void);
 void quiesce_helper_raw_spin_lock_init(raw_spinlock_t *lock);
 unsigned long quiesce_helper_raw_spin_lock_irqsave(raw_spinlock_t *lock);
 void quiesce_helper_raw_spin_unlock_irqrestore(raw_spinlock_t *lock,
 					       unsigned long flags);
 void quiesce_helper_init_irq_work_hard(struct irq_work *work,
 				       void (*fn)(struct irq_work *work));
+void quiesce_helper_rundown_reaper_init(void (*reap)(void));
+void quiesce_helper_rundown_reaper_kick(void);
+void quiesce_helper_rundown_reaper_flush(void);
+int quiesce_helper_rundown_on_module_going(void (*func)(struct module *mod));
+void quiesce_helper_rundown_off_module_going(void);
+void quiesce_helper_rundown_leaked(void);
+void quiesce_helper_rundown_forever(void);
 unsigned int quiesce_helper_rundown_report_ms(void);
 unsigned int quiesce_helper_set_rundown_report_ms(unsigned int ms);
 void quiesce_helper_rundown_too_many_holders(void);
@@ -36,6 +45,7 @@ int quiesce_helper_percpu_ref_init(struct percpu_ref *ref,
 				   void (*release)(struct percpu_ref *ref),
 				   bool live);
 bool quiesce_helper_percpu_ref_tryget_live(struct percpu_ref *ref);
+int quiesce_helper_percpu_ref_tryget_live_many(struct percpu_ref *ref, unsigned long nr);
 bool quiesce_helper_percpu_ref_tryget(struct percpu_ref *ref);
 void quiesce_helper_percpu_ref_get_many(struct percpu_ref *ref, unsigned long nr);
 void quiesce_helper_percpu_ref_put(struct percpu_ref *ref);

@@ -41,14 +41,14 @@ struct Quiesce {
     #[pin]
     _device: device::Registration,
     _rcu: rcu::Runtime,
-    _rundown: rundown::Waiters,
+    _rundown: rundown::Runtime,
 }
 
 impl kernel::InPlaceModule for Quiesce {
     fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             // SAFETY: A module's start runs once, and before those of modules that need it.
-            _rundown: unsafe { rundown::Waiters::start() },
+            _rundown: unsafe { rundown::Runtime::new()? },
             _rcu: rcu::Runtime::new()?,
             _device <- device::Registration::new(module_parameters::mode.value()),
         })

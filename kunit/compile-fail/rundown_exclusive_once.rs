@@ -14,7 +14,7 @@ pub fn f() -> u32 {
     };
     #[cfg(fixed)]
     let seen = *value;
-    value.re_arm();
+    value.re_init();
     #[cfg(not(fixed))]
     return *value;
     #[cfg(fixed)]

@@ -16,6 +16,6 @@ pub fn f() {
     #[cfg(fixed)]
     if let Ok(mut value) = VALUE.wait_for_rundown() {
         *value = 2;
-        value.re_arm();
+        value.re_init();
     }
 }

@@ -13,10 +13,10 @@ fn lookup(i: usize) -> Result<u32> {
 }
 
 fn replace(new: [u32; 4]) -> Result {
-    // Exclusive: &mut, take() or re_arm().
+    // Exclusive: &mut, take() or re_init().
     let mut table = TABLE.wait_for_rundown()?;
     *table = new;
-    table.re_arm();
+    table.re_init();
     Ok(())
 }
 

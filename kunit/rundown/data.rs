@@ -30,17 +30,17 @@ fn object<R: Make>(value: u64) -> Result<Arc<Rundown<[u64; 3], R>>> {
 
 /// How an object of either form is made.
 trait Make: Form {
-    fn object<T: Send + Sync>(value: T) -> Result<Arc<Rundown<T, Self>>>;
+    fn object<T: Send + Sync + Unpin>(value: T) -> Result<Arc<Rundown<T, Self>>>;
 }
 
 impl Make for RundownRef {
-    fn object<T: Send + Sync>(value: T) -> Result<Arc<Rundown<T, Self>>> {
+    fn object<T: Send + Sync + Unpin>(value: T) -> Result<Arc<Rundown<T, Self>>> {
         Ok(Arc::new(Rundown::new(value), GFP_KERNEL)?)
     }
 }
 
 impl Make for PerCpuRundownRef {
-    fn object<T: Send + Sync>(value: T) -> Result<Arc<Rundown<T, Self>>> {
+    fn object<T: Send + Sync + Unpin>(value: T) -> Result<Arc<Rundown<T, Self>>> {
         Arc::pin_init(
             Rundown::pin_init(PerCpuRundownRef::new(), value),
             GFP_KERNEL,
@@ -65,7 +65,7 @@ fn life<R: Make>() -> Result {
     let mut value = object.wait_for_rundown_timeout(0)?;
     ensure_eq!(*value, [2; 3]);
     value[0] = 3;
-    value.re_arm();
+    value.re_init();
     ensure_eq!(*object.try_acquire()?, [3, 2, 2]);
 
     let (value, vacant) = object.wait_for_rundown_killable()?.take();
@@ -86,7 +86,7 @@ fn life<R: Make>() -> Result {
     let (_, vacant) = object.wait_for_rundown()?.take();
     let mut value = vacant.put([5; 3]);
     value[1] = 6;
-    value.re_arm();
+    value.re_init();
     ensure_eq!(*object.try_acquire()?, [5, 6, 5]);
     Ok(())
 }
@@ -103,7 +103,7 @@ fn exclusive<R: Make>() -> Result {
     ensure!(object.resurrect().is_err());
     ensure!(!object.begin_rundown());
     ensure!(object.try_acquire().is_err());
-    value.re_arm();
+    value.re_init();
     ensure!(object.try_acquire().is_ok());
     Ok(())
 }
@@ -180,7 +180,7 @@ fn replaced_in_use<R: Make>(rounds: u64) -> Result {
                         *field += 1;
                     }
                     s.inside.fetch_sub(1, Full);
-                    value.re_arm();
+                    value.re_init();
                     support::cond_resched();
                 }
             })?,
@@ -191,7 +191,7 @@ fn replaced_in_use<R: Make>(rounds: u64) -> Result {
     let mut value = shared.object.wait_for_rundown()?;
     let sum = *value;
     *value = [u64::MAX; 3];
-    value.re_arm();
+    value.re_init();
     drop(threads);
     ensure_eq!(sum, [2 * rounds; 3]);
     ensure_eq!(shared.torn.load(Acquire), 0);

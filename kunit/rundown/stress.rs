@@ -271,6 +271,10 @@ fn stress<S: Subject>(subject: S, cycles: u32, until_wrong: bool) -> Result<Outc
             GFP_KERNEL,
         )?;
     }
+    // The holders of a machine that is busy otherwise may start late.
+    while shared.acquired.load(Relaxed) == 0 {
+        support::msleep(1);
+    }
     let mut hung = false;
     for cycle in 0..cycles {
         if !shared.run_down() {

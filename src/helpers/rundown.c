@@ -5,12 +5,16 @@
 #include <linux/irq_work.h>
 #include <linux/kernel.h>
 #include <linux/lockdep.h>
+#include <linux/module.h>
 #include <linux/moduleparam.h>
+#include <linux/notifier.h>
 #include <linux/percpu.h>
 #include <linux/percpu-refcount.h>
 #include <linux/preempt.h>
 #include <linux/rwsem.h>
+#include <linux/sched.h>
 #include <linux/spinlock.h>
+#include <linux/workqueue.h>
 
 #include "../helpers.h"
 
@@ -19,6 +23,12 @@ bool quiesce_helper_in_nmi(void)
 	return in_nmi();
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_in_nmi);
+
+bool quiesce_helper_preemptible(void)
+{
+	return preemptible();
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_preemptible);
 
 void quiesce_helper_raw_spin_lock_init(raw_spinlock_t *lock)
 {
@@ -48,6 +58,86 @@ void quiesce_helper_init_irq_work_hard(struct irq_work *work,
 	*work = IRQ_WORK_INIT_HARD(fn);
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_init_irq_work_hard);
+
+/*
+ * The worker that frees what is dropped where that is not possible. Through an
+ * irq_work, as the drop may be in an NMI or under a lock that waking a task takes.
+ */
+static void (*rundown_reap)(void);
+
+static void rundown_reaper(struct work_struct *work)
+{
+	rundown_reap();
+}
+
+static DECLARE_WORK(rundown_reaper_work, rundown_reaper);
+
+static void rundown_reaper_kicked(struct irq_work *work)
+{
+	schedule_work(&rundown_reaper_work);
+}
+
+static struct irq_work rundown_reaper_kick = IRQ_WORK_INIT_HARD(rundown_reaper_kicked);
+
+void quiesce_helper_rundown_reaper_init(void (*reap)(void))
+{
+	rundown_reap = reap;
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_rundown_reaper_init);
+
+void quiesce_helper_rundown_reaper_kick(void)
+{
+	irq_work_queue(&rundown_reaper_kick);
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_rundown_reaper_kick);
+
+void quiesce_helper_rundown_reaper_flush(void)
+{
+	irq_work_sync(&rundown_reaper_kick);
+	flush_work(&rundown_reaper_work);
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_rundown_reaper_flush);
+
+static void (*rundown_module_going)(struct module *mod);
+
+static int rundown_module_notify(struct notifier_block *nb, unsigned long state, void *mod)
+{
+	if (state == MODULE_STATE_GOING)
+		rundown_module_going(mod);
+	return NOTIFY_DONE;
+}
+
+static struct notifier_block rundown_module_nb = {
+	.notifier_call = rundown_module_notify,
+	.priority = INT_MIN,
+};
+
+int quiesce_helper_rundown_on_module_going(void (*func)(struct module *mod))
+{
+	rundown_module_going = func;
+	return register_module_notifier(&rundown_module_nb);
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_rundown_on_module_going);
+
+void quiesce_helper_rundown_off_module_going(void)
+{
+	unregister_module_notifier(&rundown_module_nb);
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_rundown_off_module_going);
+
+void quiesce_helper_rundown_leaked(void)
+{
+	WARN_ONCE(1, "quiesce: an object was leaked: too many were dropped in one interrupt\n");
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_rundown_leaked);
+
+/* Waits for what never comes; the hung task detector reports it. */
+void quiesce_helper_rundown_forever(void)
+{
+	set_current_state(TASK_UNINTERRUPTIBLE);
+	schedule();
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_rundown_forever);
 
 static unsigned int rundown_report_ms = 30000;
 module_param(rundown_report_ms, uint, 0644);
@@ -97,6 +187,32 @@ bool quiesce_helper_percpu_ref_tryget_live(struct percpu_ref *ref)
 	return true;
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_percpu_ref_tryget_live);
+
+/*
+ * The sum of the CPUs' counters must not wrap around: then the object would be taken
+ * for run down with holders. So each counter stays below its share of half the range.
+ * Live references are never in atomic mode.
+ */
+int quiesce_helper_percpu_ref_tryget_live_many(struct percpu_ref *ref, unsigned long nr)
+{
+	const unsigned long most = LONG_MAX / 2 / nr_cpu_ids;
+	unsigned long __percpu *counts;
+	int ret = -ENODEV;
+
+	rcu_read_lock();
+	if (__ref_is_percpu(ref, &counts)) {
+		if (nr > most || (long)this_cpu_read(*counts) > (long)(most - nr)) {
+			ret = -EOVERFLOW;
+		} else {
+			this_cpu_add(*counts, nr);
+			ret = 0;
+		}
+	}
+	rcu_read_unlock();
+	smp_acquire__after_ctrl_dep();
+	return ret;
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_percpu_ref_tryget_live_many);
 
 bool quiesce_helper_percpu_ref_tryget(struct percpu_ref *ref)
 {
@@ -154,8 +270,20 @@ EXPORT_SYMBOL_GPL(quiesce_helper_percpu_ref_holders);
  * Half of what a task can hold, so that a task with many guards does not exhaust
  * lockdep: what is beyond is not tracked.
  */
+/*
+ * A reference may outlive the module that created it, whose text a name would be in.
+ * (With the key, which is an address in that module, lockdep finds that it is not
+ * static any more, reports that, and ends its work.)
+ */
+static void dep_name(struct lockdep_map *map)
+{
+	if (!READ_ONCE(map->name))
+		WRITE_ONCE(map->name, "quiesce_rundown");
+}
+
 bool quiesce_helper_dep_hold(struct lockdep_map *map)
 {
+	dep_name(map);
 	if (lockdep_depth(current) >= MAX_LOCK_DEPTH / 2)
 		return false;
 	rwsem_acquire_read(map, 0, 1, _RET_IP_);
@@ -171,6 +299,7 @@ EXPORT_SYMBOL_GPL(quiesce_helper_dep_let_go);
 
 void quiesce_helper_dep_sync(struct lockdep_map *map)
 {
+	dep_name(map);
 	lock_sync(map, 0, 0, 1, NULL, _RET_IP_);
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_dep_sync);

@@ -7,13 +7,16 @@
 //! nothing of it is looked at. `PerCpuRundownRef` keeps `percpu_ref`'s promise of the same.
 
 use super::{
+    guard::check_count,
     lockdep::Dep,
-    traits::raw::RawRundown,
-    Many,
+    traits::raw::{
+        Internal,
+        RawRundown, //
+    },
     PerCpuRundownRef,
     RundownError,
-    RundownProtect,
-    RundownRef, //
+    RundownRef,
+    Wait, //
 };
 use core::ptr;
 use kernel::{
@@ -48,7 +51,7 @@ macro_rules! functions {
         #[no_mangle]
         unsafe extern "C" fn $acquire(this: *mut $ref) -> bool {
             // SAFETY: C gives a reference that is initialised.
-            unsafe { (*this).acquire_one() }.is_ok()
+            unsafe { (*this).acquire_one(Internal::new()) }.is_ok()
         }
 
         /// # Safety
@@ -56,8 +59,11 @@ macro_rules! functions {
         /// That of all functions of a form.
         #[no_mangle]
         unsafe extern "C" fn $acquire_many(this: *mut $ref, count: usize) -> bool {
-            // SAFETY: As above.
-            matches!(count, 1..=Many::MAX) && unsafe { (*this).acquire_many(count) }.is_ok()
+            if check_count(count).is_err() {
+                return false;
+            }
+            // SAFETY: C gives a reference that is initialised.
+            unsafe { (*this).acquire_many(count, Internal::new()) }.is_ok()
         }
 
         /// # Safety
@@ -66,7 +72,7 @@ macro_rules! functions {
         #[no_mangle]
         unsafe extern "C" fn $release(this: *mut $ref) {
             // SAFETY: As above, and what is released was acquired.
-            unsafe { (*this).release_one() };
+            unsafe { (*this).release_one(Internal::new()) };
         }
 
         /// # Safety
@@ -76,7 +82,7 @@ macro_rules! functions {
         unsafe extern "C" fn $release_many(this: *mut $ref, count: usize) {
             if count != 0 {
                 // SAFETY: As above, `count` times.
-                unsafe { (*this).release_many(count) };
+                unsafe { (*this).release_many(count, Internal::new()) };
             }
         }
 
@@ -86,7 +92,7 @@ macro_rules! functions {
         #[no_mangle]
         unsafe extern "C" fn $wait(this: *mut $ref) -> c_int {
             // SAFETY: As above.
-            to_errno(unsafe { (*this).wait_for_rundown() })
+            to_errno(unsafe { (*this).wait_with(Wait::uninterruptible()) })
         }
 
         /// # Safety

@@ -4,12 +4,13 @@
 
 use super::{
     guard::{
-        Count,
         Guard,
-        Mobility,
-        Pointer, //
+        GuardMobility,
+        GuardPointer,
+        Guards, //
     },
     traits::{
+        raw::Internal,
         HasRundown,
         RundownProtect, //
     },
@@ -20,43 +21,59 @@ use super::{
 };
 use core::{
     cell::UnsafeCell,
-    mem::ManuallyDrop,
+    convert::Infallible,
+    mem::{
+        ManuallyDrop,
+        MaybeUninit, //
+    },
     ops::{
         Deref,
         DerefMut, //
-    }, //
+    },
+    pin::Pin, //
 };
-use kernel::{prelude::*, time::Jiffies};
+use kernel::{
+    fmt,
+    prelude::*,
+    time::Jiffies, //
+};
 
-/// A value that can be used while it lasts.
+/// A value that is used through guards until it is run down.
 ///
-/// Guards dereference to the value and may sleep. Who has waited for the rundown has the value
-/// alone: as `&mut`, to take it out, or to arm it again. None of that can fail any more, as the type
-/// [`Exclusive`] is the proof.
-///
-/// The life of a value:
+/// Guards dereference to the value, and their holders may sleep. A task that has waited for the
+/// rundown owns the value exclusively, as an [`Exclusive`]: it can change the value, take it out and
+/// make the object live again, none of which can fail.
 ///
 /// ```text
 ///             new()                wait_for_rundown()               take()
 ///   (value) ---------->  live  -------------------------> Exclusive -------> Vacant
 ///                         ^                                  |  |              |
-///                         +---------- re_arm() --------------+  | drop         | fill(value)
+///                         +---------- re_init() -------------+  | drop         | fill(value)
 ///                         +-------------------------------------+--------------+
 ///                                     run down <----------------+
 /// ```
 ///
-/// `R` is the form of the reference. Dropping this drops the value. If guards were leaked by
-/// [`core::mem::forget`], they cannot be used any more by then, as they borrow this or own it.
+/// `R` is the type of the reference.
+///
+/// # Where the value is dropped
+///
+/// Dropping this drops the value, in the context of the caller; for the last [`ArcGuard`] see
+/// [`Guard`]. [`Exclusive`] and [`Vacant`] drop values in the task that owns them. No value is
+/// dropped by a release of a borrowed guard. Leaked guards cannot be used any more when this is
+/// dropped, as they borrow or own it.
+///
+/// [`ArcGuard`]: super::ArcGuard
 ///
 /// # Invariants
 ///
-/// `value` is changed only by who has claimed `rundown`, and is `Some` while `rundown` is not run
-/// down.
+/// `present` tells whether `value` is initialised. Both are changed only by the owner of a claim on
+/// `rundown`, and `present` is `true` while acquisitions can succeed. If `T` is not [`Unpin`], this
+/// was initialised in place, and is pinned.
 ///
 /// # Examples
 ///
 /// ```
-/// use quiesce::rundown::{HasRundown, Rundown};
+/// use quiesce::rundown::Rundown;
 ///
 /// static TABLE: Rundown<[u32; 4]> = Rundown::new([1, 2, 3, 4]);
 ///
@@ -68,69 +85,148 @@ use kernel::{prelude::*, time::Jiffies};
 /// fn replace(table: [u32; 4]) -> Result {
 ///     let mut old = TABLE.wait_for_rundown()?;
 ///     *old = table;
-///     old.re_arm();
+///     old.re_init();
 ///     Ok(())
 /// }
+/// # replace([5, 6, 7, 8])?;
+/// # assert_eq!(lookup(1)?, 6);
+/// # Ok::<(), Error>(())
 /// ```
-#[pin_data]
+#[pin_data(PinnedDrop)]
 pub struct Rundown<T, R: RundownProtect = RundownRef> {
     #[pin]
     rundown: R,
-    value: UnsafeCell<Option<T>>,
+    present: UnsafeCell<bool>,
+    #[pin]
+    value: UnsafeCell<MaybeUninit<T>>,
 }
 
-// SAFETY: The value goes along.
+// SAFETY: The value, which is `Send`, is moved along.
 unsafe impl<T: Send, R: RundownProtect + Send> Send for Rundown<T, R> {}
 
 // SAFETY: Guards give out `&T` in any task, and an `Exclusive` gives out `T` itself.
 unsafe impl<T: Send + Sync, R: RundownProtect> Sync for Rundown<T, R> {}
 
-impl<T> Rundown<T> {
-    /// Makes a live object of `value`.
+impl<T: Unpin> Rundown<T> {
+    /// Creates a live object with `value`.
     #[cfg_attr(CONFIG_LOCKDEP, track_caller)]
     pub const fn new(value: T) -> Self {
-        // INVARIANT: It is live and there is a value.
+        // INVARIANT: There is a value.
         Self {
             rundown: RundownRef::new(),
-            value: UnsafeCell::new(Some(value)),
+            present: UnsafeCell::new(true),
+            value: UnsafeCell::new(MaybeUninit::new(value)),
         }
     }
 
-    /// Makes an object without a value, run down until it is [filled](Vacant::fill).
+    /// Creates an object without a value. It is run down until it is [filled](Vacant::fill).
     #[cfg_attr(CONFIG_LOCKDEP, track_caller)]
     pub const fn new_vacant() -> Self {
-        // INVARIANT: It is run down.
+        // INVARIANT: There is no value, and the object is run down.
         Self {
             rundown: RundownRef::new_rundown(),
-            value: UnsafeCell::new(None),
+            present: UnsafeCell::new(false),
+            value: UnsafeCell::new(MaybeUninit::uninit()),
         }
     }
 }
 
 impl<T, R: RundownProtect> Rundown<T, R> {
-    /// Initialises an object of `value` in place, with a reference of either form.
+    /// Initialises an object in place, with a value that cannot fail to be initialised.
     ///
-    /// If the reference is run down, the value is had by waiting for it, which does not take long.
+    /// `value` is a value or an initialiser, such as `new_mutex!(5)`. If `rundown` is run down, the
+    /// value is available to a wait, which returns at once.
     ///
     /// # Errors
     ///
     /// Those of `rundown`.
-    pub fn pin_init<E>(rundown: impl PinInit<R, E>, value: T) -> impl PinInit<Self, Error>
-    where
-        Error: From<E>,
-    {
-        // INVARIANT: There is a value, so that it does not matter whether it is live.
+    pub fn pin_init(
+        rundown: impl PinInit<R, Error>,
+        value: impl PinInit<T, Infallible>,
+    ) -> impl PinInit<Self, Error> {
+        Self::try_pin_init(
+            rundown,
+            // SAFETY: The closure initialises the slot as `value` does.
+            unsafe {
+                pin_init::pin_init_from_closure::<T, Error>(move |slot: *mut T| {
+                    pin_init::raw_init(slot, value);
+                    Ok(())
+                })
+            },
+        )
+    }
+
+    /// Initialises an object in place, with a value whose initialiser may fail.
+    ///
+    /// # Errors
+    ///
+    /// Those of `rundown` and `value`.
+    pub fn try_pin_init(
+        rundown: impl PinInit<R, Error>,
+        value: impl PinInit<T, Error>,
+    ) -> impl PinInit<Self, Error> {
+        // SAFETY: The closure initialises the slot as `value` does; `UnsafeCell` and `MaybeUninit`
+        // have the layout of what they hold.
+        let value = unsafe {
+            pin_init::pin_init_from_closure(move |slot: *mut UnsafeCell<MaybeUninit<T>>| {
+                pin_init::raw_try_init(slot.cast(), value)
+            })
+        };
+        // INVARIANT: There is a value, so that it does not matter whether the object is live.
         try_pin_init!(Self {
             rundown <- rundown,
-            value: UnsafeCell::new(Some(value)),
+            present: UnsafeCell::new(true),
+            value <- value,
         }? Error)
+    }
+
+    /// Initialises an object without a value in place. It is run down until it is
+    /// [filled](Vacant::fill), also if `rundown` is live.
+    ///
+    /// Context: process, may sleep.
+    ///
+    /// # Errors
+    ///
+    /// Those of `rundown`.
+    pub fn pin_init_vacant(rundown: impl PinInit<R, Error>) -> impl PinInit<Self, Error> {
+        // SAFETY: The closure initialises the slot as `rundown` does.
+        let rundown = unsafe {
+            pin_init::pin_init_from_closure(move |slot: *mut R| {
+                pin_init::raw_try_init(slot, rundown)?;
+                // Nobody can hold it, so that this takes no longer than the reference needs.
+                //
+                // SAFETY: It was initialised in the line above.
+                (*slot).wait_for_rundown();
+                Ok::<(), Error>(())
+            })
+        };
+        // INVARIANT: There is no value. Acquisitions fail until somebody with a claim puts one in: a
+        // rundown that has completed cannot be resurrected.
+        try_pin_init!(Self {
+            rundown <- rundown,
+            present: UnsafeCell::new(false),
+            value: UnsafeCell::new(MaybeUninit::uninit()),
+        }? Error)
+    }
+}
+
+#[pinned_drop]
+impl<T, R: RundownProtect> PinnedDrop for Rundown<T, R> {
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: Nothing is moved out of the object.
+        let this = unsafe { Pin::into_inner_unchecked(self) };
+        if *this.present.get_mut() {
+            // SAFETY: By the type invariants the value is initialised, and it is not used after the
+            // drop of the object.
+            unsafe { this.value.get_mut().assume_init_drop() };
+        }
     }
 }
 
 impl<T: Send + Sync, R: RundownProtect> Rundown<T, R> {
     /// Acquires the object, or fails if its rundown has begun.
     ///
-    /// See [`HasRundown::try_acquire`], of which this is a shorthand.
+    /// See [`HasRundown::try_acquire`].
     #[inline(always)]
     #[cfg_attr(quiesce_track, track_caller)]
     pub fn try_acquire(&self) -> Result<RundownGuard<'_, Self>, RundownError> {
@@ -142,56 +238,66 @@ impl<T: Send + Sync, R: RundownProtect> Rundown<T, R> {
         self.rundown.begin_rundown()
     }
 
-    /// Takes back a rundown that is not over; see [`RundownProtect::resurrect`].
+    /// Cancels a rundown that has not completed; see [`RundownProtect::resurrect`].
     ///
     /// # Errors
     ///
-    /// As [`RundownProtect::resurrect`]; also if the value is in somebody's exclusive hands.
+    /// Those of [`RundownProtect::resurrect`]; also if the value is owned exclusively.
     pub fn resurrect(&self) -> Result<(), RundownError> {
         self.rundown.resurrect()
     }
 
-    /// Whether the rundown is over; see [`RundownProtect::rundown_completed`].
+    /// Returns whether the rundown has begun; see [`RundownProtect::is_rundown_requested`].
+    pub fn is_rundown_requested(&self) -> bool {
+        self.rundown.is_rundown_requested()
+    }
+
+    /// Returns whether the rundown has completed; see [`RundownProtect::rundown_completed`].
     pub fn rundown_completed(&self) -> bool {
         self.rundown.rundown_completed()
     }
 
-    /// How many acquisitions there are now; see [`RundownProtect::holders`].
+    /// Returns the number of acquisitions; see [`RundownProtect::holders`].
     pub fn holders(&self) -> usize {
         self.rundown.holders()
     }
 
-    /// Begins the rundown and waits until the value is the caller's alone.
+    /// Begins the rundown and waits until the caller owns the value exclusively.
     ///
-    /// If several wait, one after the other has the value, until one of them arms the object again:
-    /// then the others begin anew.
+    /// If several tasks wait, one after the other owns the value, until one of them makes the object
+    /// live again: then the others begin another rundown.
     ///
     /// Context: process, may sleep.
     ///
     /// # Errors
     ///
-    /// [`RundownError::Vacant`] if somebody took the value away, and those of
+    /// [`RundownError::Vacant`] if somebody took the value out, and those of
     /// [`RundownProtect::wait_with`].
+    #[track_caller]
     pub fn wait_with(&self, how: Wait) -> Result<Exclusive<'_, T, R>, RundownError> {
         Exclusive::of(self.claim(how)?)
     }
 
-    /// [`wait_with`](Self::wait_with), whatever comes.
+    /// [`wait_with`](Self::wait_with) that ends only with the rundown.
+    #[track_caller]
     pub fn wait_for_rundown(&self) -> Result<Exclusive<'_, T, R>, RundownError> {
         self.wait_with(Wait::uninterruptible())
     }
 
-    /// [`wait_with`](Self::wait_with), until a signal comes.
+    /// [`wait_with`](Self::wait_with) that ends when a signal is pending.
+    #[track_caller]
     pub fn wait_for_rundown_interruptible(&self) -> Result<Exclusive<'_, T, R>, RundownError> {
         self.wait_with(Wait::interruptible())
     }
 
-    /// [`wait_with`](Self::wait_with), until a fatal signal comes.
+    /// [`wait_with`](Self::wait_with) that ends when a fatal signal is pending.
+    #[track_caller]
     pub fn wait_for_rundown_killable(&self) -> Result<Exclusive<'_, T, R>, RundownError> {
         self.wait_with(Wait::killable())
     }
 
-    /// [`wait_with`](Self::wait_with), for `timeout` at most.
+    /// [`wait_with`](Self::wait_with) that ends after `timeout`.
+    #[track_caller]
     pub fn wait_for_rundown_timeout(
         &self,
         timeout: Jiffies,
@@ -199,30 +305,32 @@ impl<T: Send + Sync, R: RundownProtect> Rundown<T, R> {
         self.wait_with(Wait::uninterruptible().timeout(timeout))
     }
 
-    /// The vacancy, if the object is run down and has no value.
+    /// Returns the exclusive ownership of an object that is run down and has no value.
     ///
     /// Context: any but NMI.
     ///
     /// # Errors
     ///
-    /// [`RundownError::NotDrained`] if the object is not run down, or in somebody's exclusive hands;
+    /// [`RundownError::NotDrained`] if the object is not run down, or owned exclusively;
     /// [`RundownError::Occupied`] if it has a value.
+    #[track_caller]
     pub fn vacancy(&self) -> Result<Vacant<'_, T, R>, RundownError> {
-        self.rundown.claim()?;
-        let claim = Claim(self);
-        if claim.value().is_some() {
+        self.rundown.claim(Internal::new())?;
+        let claim = Claim::new(self);
+        if claim.is_present() {
             return Err(RundownError::Occupied);
         }
         Ok(Vacant(claim))
     }
 
+    #[track_caller]
     fn claim(&self, how: Wait) -> Result<Claim<'_, T, R>, RundownError> {
-        self.rundown.wait_raw(how, true)?;
-        Ok(Claim(self))
+        self.rundown.wait_raw(how, true, Internal::new())?;
+        Ok(Claim::new(self))
     }
 }
 
-// SAFETY: It is a place within the object.
+// SAFETY: The function returns a field of the object.
 unsafe impl<T: Send + Sync, R: RundownProtect> HasRundown for Rundown<T, R> {
     type Ref = R;
 
@@ -232,63 +340,99 @@ unsafe impl<T: Send + Sync, R: RundownProtect> HasRundown for Rundown<T, R> {
     }
 }
 
-impl<T, R, P, M, N> Deref for Guard<P, M, N>
-where
-    T: Send + Sync,
-    R: RundownProtect,
-    P: Pointer + Deref<Target = Rundown<T, R>>,
-    M: Mobility,
-    N: Count,
-{
-    type Target = T;
-
-    #[inline]
-    fn deref(&self) -> &T {
-        // SAFETY: The object is acquired as long as the guard exists, so that nobody has claimed it
-        // and, by the type invariants of `Rundown`, there is a value that nobody changes.
-        unsafe { (*self.object().value.get()).as_ref().unwrap_unchecked() }
+impl<T: Send + Sync, R: RundownProtect> fmt::Debug for Rundown<T, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        super::traits::debug(f, "Rundown", &self.rundown)
     }
 }
 
-/// The object is the caller's alone; run down again on drop.
+macro_rules! deref {
+    ($guard:ident) => {
+        impl<T, R, P, M> Deref for $guard<P, M>
+        where
+            T: Send + Sync,
+            R: RundownProtect,
+            P: GuardPointer + Deref<Target = Rundown<T, R>>,
+            M: GuardMobility,
+        {
+            type Target = T;
+
+            #[inline]
+            fn deref(&self) -> &T {
+                // SAFETY: The guard has an acquisition as long as it exists, so that nobody has
+                // claimed the object and, by the type invariants of `Rundown`, there is a value that
+                // nobody changes.
+                unsafe { (*self.object().value.get()).assume_init_ref() }
+            }
+        }
+    };
+}
+
+deref!(Guard);
+deref!(Guards);
+
+/// An exclusively owned object, run down again on drop.
 ///
 /// # Invariants
 ///
 /// The object's reference was claimed, and this is the claim.
-struct Claim<'a, T: Send + Sync, R: RundownProtect>(&'a Rundown<T, R>);
+struct Claim<'a, T: Send + Sync, R: RundownProtect> {
+    object: &'a Rundown<T, R>,
+}
 
-impl<T: Send + Sync, R: RundownProtect> Claim<'_, T, R> {
-    fn value(&self) -> &Option<T> {
-        // SAFETY: By the type invariants nobody else looks at the value, and this borrows the
-        // claim.
-        unsafe { &*self.0.value.get() }
+impl<'a, T: Send + Sync, R: RundownProtect> Claim<'a, T, R> {
+    /// Creates the owner of a claim that was just made.
+    fn new(object: &'a Rundown<T, R>) -> Self {
+        // INVARIANT: The callers have claimed the reference.
+        Self { object }
     }
 
-    fn value_mut(&mut self) -> &mut Option<T> {
-        // SAFETY: By the type invariants nobody else looks at the value, and this borrows the claim
-        // mutably.
-        unsafe { &mut *self.0.value.get() }
+    fn is_present(&self) -> bool {
+        // SAFETY: By the type invariants nobody else accesses the field.
+        unsafe { *self.object.present.get() }
     }
 
-    /// Arms the object; there is a value.
-    fn re_arm(self) {
+    fn set_present(&mut self, present: bool) {
+        // SAFETY: By the type invariants nobody else accesses the field.
+        unsafe { *self.object.present.get() = present };
+    }
+
+    fn value(&self) -> *mut T {
+        self.object.value.get().cast()
+    }
+
+    /// Drops the value, of which there is one.
+    ///
+    /// # Safety
+    ///
+    /// There is a value.
+    unsafe fn drop_value(&mut self) {
+        // First, so that the value is not dropped again if its destructor does not return.
+        self.set_present(false);
+        // SAFETY: There is a value by the requirements of this function, and nobody else accesses it.
+        unsafe { self.value().drop_in_place() };
+    }
+
+    /// Makes the object live. There is a value.
+    fn re_init(self) {
         let this = ManuallyDrop::new(self);
         // SAFETY: By the type invariants this is the claim, and it is used up.
-        unsafe { this.0.rundown.unclaim(true) };
+        unsafe { this.object.rundown.unclaim(true, Internal::new()) };
     }
 }
 
 impl<T: Send + Sync, R: RundownProtect> Drop for Claim<'_, T, R> {
     fn drop(&mut self) {
         // SAFETY: By the type invariants this is the claim, and it is gone after this.
-        unsafe { self.0.rundown.unclaim(false) };
+        unsafe { self.object.rundown.unclaim(false, Internal::new()) };
     }
 }
 
-/// A value that is run down and the caller's alone.
+/// A value that is run down and owned exclusively.
 ///
-/// Dropping this leaves the object run down, with its value, for the next who waits. If it is
-/// leaked, the object stays run down and nobody else can wait for it without a timeout.
+/// It dereferences to the value. Dropping this leaves the object run down, with its value, for the
+/// next task that waits. If it is leaked, the object stays run down and nobody else can wait for it
+/// without a timeout.
 ///
 /// # Invariants
 ///
@@ -298,23 +442,45 @@ pub struct Exclusive<'a, T: Send + Sync, R: RundownProtect = RundownRef>(Claim<'
 
 impl<'a, T: Send + Sync, R: RundownProtect> Exclusive<'a, T, R> {
     fn of(claim: Claim<'a, T, R>) -> Result<Self, RundownError> {
-        if claim.value().is_none() {
+        if !claim.is_present() {
             return Err(RundownError::Vacant);
         }
-        // INVARIANT: It was just looked at.
+        // INVARIANT: There is a value, as was checked.
         Ok(Self(claim))
     }
 
-    /// Arms the object again: acquisitions succeed from now on, and see what was done to the value.
-    pub fn re_arm(self) {
-        self.0.re_arm();
+    /// Makes the object live again: acquisitions succeed from now on, and see what was done to the
+    /// value.
+    pub fn re_init(self) {
+        self.0.re_init();
     }
 
     /// Takes the value out. The object stays run down until it is filled again.
-    pub fn take(mut self) -> (T, Vacant<'a, T, R>) {
-        // SAFETY: By the type invariants there is a value.
-        let value = unsafe { self.0.value_mut().take().unwrap_unchecked() };
+    pub fn take(mut self) -> (T, Vacant<'a, T, R>)
+    where
+        T: Unpin,
+    {
+        self.0.set_present(false);
+        // SAFETY: By the type invariants there is a value. It is marked as absent, so that it is not
+        // used again.
+        let value = unsafe { self.0.value().read() };
+        // INVARIANT: There is no value.
         (value, Vacant(self.0))
+    }
+
+    /// Drops the value. The object stays run down until it is filled again.
+    pub fn clear(mut self) -> Vacant<'a, T, R> {
+        // SAFETY: By the type invariants there is a value.
+        unsafe { self.0.drop_value() };
+        // INVARIANT: There is no value.
+        Vacant(self.0)
+    }
+
+    /// Returns the pinned value, for values that must not be moved.
+    pub fn as_pin_mut(&mut self) -> Pin<&mut T> {
+        // SAFETY: By the type invariants there is a value. If `T` is not `Unpin`, the object is pinned
+        // by the type invariants of `Rundown`, and the value is dropped in place.
+        unsafe { Pin::new_unchecked(&mut *self.0.value()) }
     }
 }
 
@@ -322,22 +488,28 @@ impl<T: Send + Sync, R: RundownProtect> Deref for Exclusive<'_, T, R> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // SAFETY: By the type invariants there is a value.
-        unsafe { self.0.value().as_ref().unwrap_unchecked() }
+        // SAFETY: By the type invariants there is a value, and nobody else accesses it mutably.
+        unsafe { &*self.0.value() }
     }
 }
 
-impl<T: Send + Sync, R: RundownProtect> DerefMut for Exclusive<'_, T, R> {
+impl<T: Send + Sync + Unpin, R: RundownProtect> DerefMut for Exclusive<'_, T, R> {
     fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: By the type invariants there is a value.
-        unsafe { self.0.value_mut().as_mut().unwrap_unchecked() }
+        // SAFETY: By the type invariants there is a value, and nobody else accesses it.
+        unsafe { &mut *self.0.value() }
     }
 }
 
-/// An object that is run down, without a value, and the caller's alone.
+impl<T: Send + Sync + fmt::Debug, R: RundownProtect> fmt::Debug for Exclusive<'_, T, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Exclusive").field(&**self).finish()
+    }
+}
+
+/// An object that is run down, has no value, and is owned exclusively.
 ///
-/// Dropping this leaves the object as it is: who waits for it is told [`RundownError::Vacant`], and
-/// [`Rundown::vacancy`] leads back here.
+/// Dropping this leaves the object as it is: waits for it fail with [`RundownError::Vacant`], and
+/// [`Rundown::vacancy`] returns another one of this type.
 ///
 /// # Invariants
 ///
@@ -346,15 +518,49 @@ impl<T: Send + Sync, R: RundownProtect> DerefMut for Exclusive<'_, T, R> {
 pub struct Vacant<'a, T: Send + Sync, R: RundownProtect = RundownRef>(Claim<'a, T, R>);
 
 impl<'a, T: Send + Sync, R: RundownProtect> Vacant<'a, T, R> {
-    /// Puts `value` in and arms the object: acquisitions succeed from now on.
-    pub fn fill(self, value: T) {
-        self.put(value).re_arm();
+    /// Puts `value` in and makes the object live: acquisitions succeed from now on.
+    pub fn fill(self, value: T)
+    where
+        T: Unpin,
+    {
+        self.put(value).re_init();
     }
 
     /// Puts `value` in and keeps the object to the caller.
-    pub fn put(mut self, value: T) -> Exclusive<'a, T, R> {
-        *self.0.value_mut() = Some(value);
-        // INVARIANT: Now there is.
-        Exclusive(self.0)
+    pub fn put(self, value: T) -> Exclusive<'a, T, R>
+    where
+        T: Unpin,
+    {
+        match self.try_put_init::<Infallible>(value) {
+            Ok(exclusive) => exclusive,
+            Err((never, _)) => match never {},
+        }
+    }
+
+    /// Initialises a value in place and keeps the object to the caller.
+    ///
+    /// # Errors
+    ///
+    /// Those of `value`, together with the vacancy.
+    pub fn try_put_init<E>(
+        mut self,
+        value: impl PinInit<T, E>,
+    ) -> Result<Exclusive<'a, T, R>, (E, Self)> {
+        // SAFETY: By the type invariants there is no value, and nobody else accesses its place. If
+        // `T` is not `Unpin`, the object is pinned by the type invariants of `Rundown`.
+        match unsafe { pin_init::raw_try_init(self.0.value(), value) } {
+            Ok(()) => {
+                self.0.set_present(true);
+                // INVARIANT: There is a value.
+                Ok(Exclusive(self.0))
+            }
+            Err(err) => Err((err, self)),
+        }
+    }
+}
+
+impl<T: Send + Sync, R: RundownProtect> fmt::Debug for Vacant<'_, T, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Vacant")
     }
 }

@@ -1,24 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Guards: an acquisition, released on drop.
-
-mod kinds;
-
-pub use self::kinds::{
-    Bound,
-    Count,
-    Many,
-    Mobility,
-    Movable,
-    One,
-    Pointer, //
-};
+//! Guards: acquisitions that are released on drop.
 
 use super::{
     lockdep::Held,
+    reaper,
     track::Site,
     traits::{
-        raw::RawRundown,
+        raw::{
+            Internal,
+            RawRundown, //
+        },
         HasRundown,
         RundownProtect, //
     },
@@ -26,149 +18,296 @@ use super::{
     Wait, //
 };
 use core::{
+    marker::PhantomData,
     mem::ManuallyDrop,
+    ops::Deref,
     ptr, //
 };
-use kernel::sync::Arc;
+use kernel::{
+    fmt,
+    sync::Arc,
+    types::NotThreadSafe, //
+};
 
-/// What a guard does with its object's reference, which is never to arm it.
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// The pointer by which a guard reaches its object: `&O` or `Arc<O>`.
+///
+/// # Safety
+///
+/// The object stays alive and in place until the pointer and its clones are gone.
+pub unsafe trait GuardPointer: Deref<Target: HasRundown> + Clone + sealed::Sealed {
+    /// Drops a pointer in any context.
+    #[doc(hidden)]
+    fn drop_anywhere(this: Self, token: Internal);
+}
+
+impl<O: HasRundown> sealed::Sealed for &O {}
+
+// SAFETY: A borrowed object is neither moved nor dropped.
+unsafe impl<O: HasRundown> GuardPointer for &O {
+    #[inline(always)]
+    fn drop_anywhere(_this: Self, _: Internal) {}
+}
+
+impl<O: HasRundown> sealed::Sealed for Arc<O> {}
+
+// SAFETY: An `Arc` keeps its object alive and does not move it.
+unsafe impl<O: HasRundown> GuardPointer for Arc<O> {
+    #[inline]
+    fn drop_anywhere(this: Self, _: Internal) {
+        reaper::drop_arc(this);
+    }
+}
+
+/// Whether a guard may leave its task: [`TaskBound`] or [`Movable`].
+pub trait GuardMobility: sealed::Sealed {
+    #[doc(hidden)]
+    const BOUND: bool;
+    #[doc(hidden)]
+    type Marker;
+}
+
+/// The guard stays in its task, where lockdep tracks it as a held lock.
+pub struct TaskBound;
+
+impl sealed::Sealed for TaskBound {}
+
+impl GuardMobility for TaskBound {
+    const BOUND: bool = true;
+    type Marker = NotThreadSafe;
+}
+
+/// The guard can be sent to another task. Lockdep does not track its holder.
+pub struct Movable;
+
+impl sealed::Sealed for Movable {}
+
+impl GuardMobility for Movable {
+    const BOUND: bool = false;
+    type Marker = ();
+}
+
+/// Returns the object's reference.
+///
+/// Guards never re-initialize it, which is what [`HasRundown::rundown`] requires.
 #[inline(always)]
 fn rundown<O: HasRundown + ?Sized>(object: &O) -> &O::Ref {
-    // SAFETY: As said above.
+    // SAFETY: No function of this module calls `re_init()` on the reference.
     unsafe { object.rundown() }
 }
 
-/// An acquired object: it is not run down as long as this exists.
-///
-/// There are names for the usual ones: [`RundownGuard`], [`SendGuard`], [`ArcGuard`] and their
-/// plurals. Released on drop, with release ordering, in any context in which it can be acquired.
-///
-/// A leaked guard is never released: the object's rundown does not end then.
-///
-/// # Invariants
-///
-/// `count.get()` acquisitions of `at.rundown()` are this guard's. `held` says whether lockdep counts
-/// them as held by this task, and `site` is where they are listed.
-#[must_use = "the object is released immediately when the guard is unused"]
-pub struct Guard<P: Pointer, M: Mobility = Bound, N: Count = One> {
-    at: P,
-    count: N,
-    held: Held,
-    site: Site,
-    _marker: M::Marker,
+/// The largest count that [`Guards`] can hold.
+const MAX: usize = usize::MAX >> 3;
+
+/// Checks a count of acquisitions.
+pub(super) fn check_count(n: usize) -> Result<(), RundownError> {
+    match n {
+        0 => Err(RundownError::ZeroCount),
+        1..=MAX => Ok(()),
+        _ => Err(RundownError::Overflow),
+    }
+}
+
+macro_rules! guard {
+    ($(#[$doc:meta])* $name:ident { $($count:ident: $usize:ty)? }) => {
+        $(#[$doc])*
+        #[must_use = "the object is released immediately when the guard is unused"]
+        pub struct $name<P: GuardPointer, M: GuardMobility = TaskBound> {
+            at: ManuallyDrop<P>,
+            $($count: $usize,)?
+            held: Held,
+            site: Site,
+            _mobility: PhantomData<M::Marker>,
+        }
+
+        impl<P: GuardPointer, M: GuardMobility> $name<P, M> {
+            /// Creates a guard for acquisitions that the caller owns.
+            ///
+            /// # Safety
+            ///
+            /// The caller owns the acquisitions, which become the guard's.
+            #[inline(always)]
+            #[cfg_attr(quiesce_track, track_caller)]
+            unsafe fn from_acquired(at: P $(, $count: $usize)?) -> Self {
+                let of = rundown(&*at);
+                let held = if M::BOUND {
+                    Held::hold(of.dep(Internal::new()))
+                } else {
+                    Held::NO
+                };
+                let site = Site::enter(of.key(Internal::new()));
+                // INVARIANT: The caller owns the acquisitions; `held` and `site` are what lockdep
+                // and the table of holders returned for them.
+                Self {
+                    at: ManuallyDrop::new(at),
+                    $($count,)?
+                    held,
+                    site,
+                    _mobility: PhantomData,
+                }
+            }
+
+            /// Ends lockdep's and the table's view of this guard.
+            #[inline(always)]
+            fn untrack(&self) {
+                self.held.release(rundown(&**self.at).dep(Internal::new()));
+                self.site.leave();
+            }
+
+            /// Returns the object.
+            #[inline]
+            pub fn object(&self) -> &P::Target {
+                &self.at
+            }
+
+            /// Returns whether a rundown of the object has begun.
+            ///
+            /// A holder that keeps the object for long polls this, and then releases its guard.
+            #[inline]
+            pub fn is_rundown_requested(&self) -> bool {
+                rundown(&**self.at).is_rundown_requested()
+            }
+        }
+
+        impl<P: GuardPointer, M: GuardMobility> Drop for $name<P, M> {
+            #[inline(always)]
+            fn drop(&mut self) {
+                self.untrack();
+                // SAFETY: By the type invariants the guard owns the acquisitions, and it is not
+                // used after its drop.
+                unsafe { self.release_all() };
+                // SAFETY: `at` is taken once, here, and not used afterwards.
+                P::drop_anywhere(unsafe { ManuallyDrop::take(&mut self.at) }, Internal::new());
+            }
+        }
+    };
+}
+
+guard! {
+    /// An acquired object: its rundown does not complete while this exists.
+    ///
+    /// [`RundownGuard`], [`SendGuard`] and [`ArcGuard`] name the usual kinds. Dropping the guard
+    /// releases the object, with release ordering, in any context in which it can be acquired.
+    ///
+    /// # What a last [`ArcGuard`] drops
+    ///
+    /// The drop of the last `Arc` runs the destructor of the object and frees its memory. Where the
+    /// caller can be preempted this is done at once. Otherwise a worker does it in process context;
+    /// a module whose destructor waits for the worker is not unloaded before. If more than 512
+    /// objects wait, the next one is dropped in the context of the caller, or leaked with a warning
+    /// in an NMI and on PREEMPT_RT. [`ArcGuard::release`] returns the `Arc` instead.
+    ///
+    /// # Leaks
+    ///
+    /// A leaked guard is never released, so that the rundown of its object never completes.
+    ///
+    /// # Invariants
+    ///
+    /// One acquisition of `at` belongs to this guard. `held` tells whether lockdep counts it as
+    /// held by this task, and `site` is its entry in the table of holders.
+    Guard {}
+}
+
+guard! {
+    /// Several acquisitions of one object in one guard, see [`Guard`].
+    ///
+    /// # Invariants
+    ///
+    /// `count` acquisitions of `at` belong to this guard; `count` is not zero and at most
+    /// [`Guards::MAX`]. `held` tells whether lockdep counts them as held by this task, and `site`
+    /// is their entry in the table of holders.
+    Guards { count: usize }
 }
 
 /// A borrowed guard that stays in its task.
-pub type RundownGuard<'a, O = super::RundownRef> = Guard<&'a O, Bound, One>;
+pub type RundownGuard<'a, O = super::RundownRef> = Guard<&'a O>;
 
 /// Several acquisitions in a borrowed guard that stays in its task.
-pub type RundownGuards<'a, O = super::RundownRef> = Guard<&'a O, Bound, Many>;
+pub type RundownGuards<'a, O = super::RundownRef> = Guards<&'a O>;
 
-/// A borrowed guard that can move to another task.
-pub type SendGuard<'a, O = super::RundownRef> = Guard<&'a O, Movable, One>;
+/// A borrowed guard that can be sent to another task.
+pub type SendGuard<'a, O = super::RundownRef> = Guard<&'a O, Movable>;
 
-/// Several acquisitions in a borrowed guard that can move to another task.
-pub type SendGuards<'a, O = super::RundownRef> = Guard<&'a O, Movable, Many>;
+/// Several acquisitions in a borrowed guard that can be sent to another task.
+pub type SendGuards<'a, O = super::RundownRef> = Guards<&'a O, Movable>;
 
-/// A guard that keeps its object alive and can move to another task.
-pub type ArcGuard<O = super::RundownRef> = Guard<Arc<O>, Movable, One>;
+/// A guard that owns an `Arc` of its object and can be sent to another task.
+pub type ArcGuard<O = super::RundownRef> = Guard<Arc<O>, Movable>;
 
-/// Several acquisitions in a guard that keeps its object alive and can move to another task.
-pub type ArcGuards<O = super::RundownRef> = Guard<Arc<O>, Movable, Many>;
+/// Several acquisitions in a guard that owns an `Arc` of its object and can be sent to another task.
+pub type ArcGuards<O = super::RundownRef> = Guards<Arc<O>, Movable>;
 
-impl<P: Pointer, M: Mobility, N: Count> Guard<P, M, N> {
-    /// # Safety
-    ///
-    /// The caller has `count` acquisitions of the object, which become the guard's.
+impl<P: GuardPointer, M: GuardMobility> Guard<P, M> {
     #[inline(always)]
     #[cfg_attr(quiesce_track, track_caller)]
-    unsafe fn from_acquired(at: P, count: N) -> Self {
-        let of = rundown(&*at);
-        let held = if M::BOUND {
-            Held::hold(of.dep())
-        } else {
-            Held::NO
-        };
-        let site = Site::enter(core::ptr::from_ref(of).addr());
-        // INVARIANT: By the requirements, and by what lockdep was told just now.
-        Self {
-            at,
-            count,
-            held,
-            site,
-            _marker: M::MARKER,
+    pub(super) fn acquire(at: P) -> Result<Self, RundownError> {
+        match rundown(&*at).acquire_one(Internal::new()) {
+            // SAFETY: The acquisition succeeded in the line above.
+            Ok(()) => Ok(unsafe { Self::from_acquired(at) }),
+            Err(err) => {
+                P::drop_anywhere(at, Internal::new());
+                Err(err)
+            }
         }
     }
 
-    #[inline(always)]
-    #[cfg_attr(quiesce_track, track_caller)]
-    pub(super) fn acquire(at: P, count: N) -> Result<Self, RundownError> {
-        count.acquire(rundown(&*at))?;
-        // SAFETY: They were acquired just now.
-        Ok(unsafe { Self::from_acquired(at, count) })
-    }
-
-    /// Takes the guard apart, with its acquisitions given to the caller.
-    #[inline(always)]
-    fn into_acquired(self) -> (P, N) {
-        let this = ManuallyDrop::new(self);
-        this.held.let_go(rundown(&*this.at).dep());
-        this.site.leave();
-        // SAFETY: `this` is not used after this, so that each field is moved out once.
-        unsafe { (ptr::read(&this.at), ptr::read(&this.count)) }
-    }
-
-    /// The object that was acquired.
-    #[inline]
-    pub fn object(&self) -> &P::Target {
-        &self.at
-    }
-
-    /// How many acquisitions this guard stands for.
-    #[inline]
-    pub fn count(&self) -> usize {
-        self.count.get()
-    }
-
-    /// Whether somebody wants the object gone: a holder of long standing should let go then.
-    #[inline]
-    pub fn is_rundown_requested(&self) -> bool {
-        rundown(&*self.at).is_rundown_requested()
-    }
-
-    /// Makes the guard one that can move to another task; lockdep loses sight of it.
-    #[inline]
-    #[cfg_attr(quiesce_track, track_caller)]
-    pub fn unbind(self) -> Guard<P, Movable, N> {
-        let (at, count) = self.into_acquired();
-        // SAFETY: The acquisitions are the caller's by `into_acquired`.
-        unsafe { Guard::from_acquired(at, count) }
-    }
-
-    /// Binds the guard to this task, where lockdep sees it from now on.
-    #[inline]
-    #[cfg_attr(quiesce_track, track_caller)]
-    pub fn bind(self) -> Guard<P, Bound, N> {
-        let (at, count) = self.into_acquired();
-        // SAFETY: As in `unbind`.
-        unsafe { Guard::from_acquired(at, count) }
-    }
-
-    /// Begins the rundown of the object, releases this guard and waits for all the others.
+    /// Releases the acquisition.
     ///
-    /// For a holder that runs down the very object it uses. Any number of holders may do so at the
-    /// same time. See [`RundownProtect::wait_with`] for what a wait does.
+    /// # Safety
+    ///
+    /// The guard is not used afterwards, except for its pointer.
+    #[inline(always)]
+    unsafe fn release_all(&self) {
+        // SAFETY: By the type invariants the guard owns an acquisition, which is used up here as
+        // the caller does not use the guard again.
+        unsafe { rundown(&**self.at).release_one(Internal::new()) }
+    }
+
+    /// Takes the guard apart; its acquisition becomes the caller's.
+    #[inline(always)]
+    fn into_acquired(self) -> P {
+        let mut this = ManuallyDrop::new(self);
+        this.untrack();
+        // SAFETY: `this` is never dropped, so that `at` is taken once.
+        unsafe { ManuallyDrop::take(&mut this.at) }
+    }
+
+    /// Makes the guard movable to another task. Lockdep no longer tracks it.
+    #[inline]
+    #[cfg_attr(quiesce_track, track_caller)]
+    pub fn unbind(self) -> Guard<P, Movable> {
+        // SAFETY: `into_acquired` gives the acquisition to the caller.
+        unsafe { Guard::from_acquired(self.into_acquired()) }
+    }
+
+    /// Binds the guard to this task, where lockdep tracks it.
+    #[inline]
+    #[cfg_attr(quiesce_track, track_caller)]
+    pub fn bind(self) -> Guard<P, TaskBound> {
+        // SAFETY: `into_acquired` gives the acquisition to the caller.
+        unsafe { Guard::from_acquired(self.into_acquired()) }
+    }
+
+    /// Begins the rundown of the object, releases this guard and waits for all others.
+    ///
+    /// For a holder that runs down the object that it uses. Any number of holders may do so at the
+    /// same time. See [`RundownProtect::wait_with`] for the wait.
     ///
     /// # Errors
     ///
-    /// As [`RundownProtect::wait_with`]. The guard is released in any case.
+    /// Those of [`RundownProtect::wait_with`]. The guard is released in any case.
+    #[track_caller]
     pub fn into_rundown(self) -> Result<P, RundownError> {
         self.into_rundown_with(Wait::uninterruptible())
     }
 
-    /// [`into_rundown`](Self::into_rundown), waiting as `how` says.
+    /// [`into_rundown`](Self::into_rundown) with another kind of wait.
+    #[track_caller]
     pub fn into_rundown_with(self, how: Wait) -> Result<P, RundownError> {
-        let at = self.at.clone();
+        let at = P::clone(&self.at);
         rundown(&*at).begin_rundown();
         drop(self);
         rundown(&*at).wait_with(how)?;
@@ -176,93 +315,192 @@ impl<P: Pointer, M: Mobility, N: Count> Guard<P, M, N> {
     }
 }
 
-impl<P: Pointer, M: Mobility> Guard<P, M, Many> {
+impl<O: HasRundown, M: GuardMobility> Guard<Arc<O>, M> {
+    /// Releases the object and returns its `Arc`.
+    ///
+    /// For contexts in which the caller does not want the last `Arc` to be dropped.
+    pub fn release(self) -> Arc<O> {
+        let at = self.into_acquired();
+        // SAFETY: `into_acquired` gave the acquisition to this function, which uses it up.
+        unsafe { rundown(&*at).release_one(Internal::new()) };
+        at
+    }
+
+    /// Turns the guard into a pointer to the object, for C code. The object stays acquired.
+    pub fn into_raw(self) -> *const O {
+        Arc::into_raw(self.into_acquired())
+    }
+}
+
+impl<O: HasRundown> ArcGuard<O> {
+    /// Restores a guard from a pointer of [`into_raw`](Self::into_raw).
+    ///
+    /// # Safety
+    ///
+    /// `object` comes from a call of `into_raw`, for which this is the only call of `from_raw`.
+    #[cfg_attr(quiesce_track, track_caller)]
+    pub unsafe fn from_raw(object: *const O) -> Self {
+        // SAFETY: `into_raw` got the pointer from `Arc::into_raw`, and left the acquisition to the
+        // pointer's owner, which is the caller.
+        unsafe { Self::from_acquired(Arc::from_raw(object)) }
+    }
+}
+
+impl<P: GuardPointer, M: GuardMobility> Guards<P, M> {
+    /// The largest number of acquisitions that can be asked for at once.
+    pub const MAX: usize = MAX;
+
+    #[cfg_attr(quiesce_track, track_caller)]
+    pub(super) fn acquire(at: P, n: usize) -> Result<Self, RundownError> {
+        let ret = check_count(n).and_then(|()| rundown(&*at).acquire_many(n, Internal::new()));
+        match ret {
+            // SAFETY: The `n` acquisitions succeeded in the line above.
+            Ok(()) => Ok(unsafe { Self::from_acquired(at, n) }),
+            Err(err) => {
+                P::drop_anywhere(at, Internal::new());
+                Err(err)
+            }
+        }
+    }
+
+    /// Releases the acquisitions.
+    ///
+    /// # Safety
+    ///
+    /// The guard is not used afterwards, except for its pointer.
+    unsafe fn release_all(&self) {
+        // SAFETY: By the type invariants the guard owns `count` acquisitions, which are used up
+        // here as the caller does not use the guard again.
+        unsafe { rundown(&**self.at).release_many(self.count, Internal::new()) }
+    }
+
+    /// Takes the guard apart; its acquisitions become the caller's.
+    fn into_acquired(self) -> (P, usize) {
+        let mut this = ManuallyDrop::new(self);
+        this.untrack();
+        // SAFETY: `this` is never dropped, so that `at` is taken once.
+        (unsafe { ManuallyDrop::take(&mut this.at) }, this.count)
+    }
+
+    /// Returns the number of acquisitions.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Makes the guard movable to another task. Lockdep no longer tracks it.
+    #[cfg_attr(quiesce_track, track_caller)]
+    pub fn unbind(self) -> Guards<P, Movable> {
+        let (at, count) = self.into_acquired();
+        // SAFETY: `into_acquired` gives the acquisitions to the caller.
+        unsafe { Guards::from_acquired(at, count) }
+    }
+
+    /// Binds the guard to this task, where lockdep tracks it.
+    #[cfg_attr(quiesce_track, track_caller)]
+    pub fn bind(self) -> Guards<P, TaskBound> {
+        let (at, count) = self.into_acquired();
+        // SAFETY: `into_acquired` gives the acquisitions to the caller.
+        unsafe { Guards::from_acquired(at, count) }
+    }
+
     /// Splits off a guard for `n` of the acquisitions.
     ///
     /// # Errors
     ///
     /// [`RundownError::ZeroCount`] if `n` is zero or nothing would be left, and
-    /// [`RundownError::Overflow`] if there are not as many.
+    /// [`RundownError::Overflow`] if there are fewer.
     #[cfg_attr(quiesce_track, track_caller)]
     pub fn split(&mut self, n: usize) -> Result<Self, RundownError> {
-        let off = Many::new(n)?;
-        match self.count.0.checked_sub(n) {
+        check_count(n)?;
+        match self.count.checked_sub(n) {
             None => Err(RundownError::Overflow),
             Some(0) => Err(RundownError::ZeroCount),
             Some(left) => {
                 // INVARIANT: `left` is not zero, and `n` acquisitions are no longer this guard's.
-                self.count = Many(left);
-                // SAFETY: They are the new guard's.
-                Ok(unsafe { Self::from_acquired(self.at.clone(), off) })
+                self.count = left;
+                // SAFETY: This guard gave up the `n` acquisitions in the line above.
+                Ok(unsafe { Self::from_acquired(P::clone(&self.at), n) })
             }
         }
     }
 
-    /// Splits off a guard for one of the acquisitions; `None` if it is the last.
+    /// Splits off a guard for one of the acquisitions; `None` if there is only one.
     #[cfg_attr(quiesce_track, track_caller)]
-    pub fn split_one(&mut self) -> Option<Guard<P, M, One>> {
-        if self.count.0 == 1 {
+    pub fn split_one(&mut self) -> Option<Guard<P, M>> {
+        if self.count == 1 {
             return None;
         }
-        // INVARIANT: It is more than one.
-        self.count = Many(self.count.0 - 1);
-        // SAFETY: One acquisition is no longer this guard's but the new one's.
-        Some(unsafe { Guard::from_acquired(self.at.clone(), One::new()) })
+        // INVARIANT: The count is at least one afterwards, as it was more than one.
+        self.count -= 1;
+        // SAFETY: This guard gave up the acquisition in the line above.
+        Some(unsafe { Guard::from_acquired(P::clone(&self.at)) })
     }
 
     /// Adds the acquisitions of `other`.
     ///
     /// # Errors
     ///
-    /// Gives `other` back if it is of another object, or if there would be more than [`Many::MAX`].
-    pub fn merge<P2, M2, N2>(&mut self, other: Guard<P2, M2, N2>) -> Result<(), Guard<P2, M2, N2>>
+    /// Returns `other` if it is of another object, or if there would be more than
+    /// [`MAX`](Self::MAX).
+    pub fn merge<P2, M2>(&mut self, other: Guards<P2, M2>) -> Result<(), Guards<P2, M2>>
     where
-        P2: Pointer<Target = P::Target>,
-        M2: Mobility,
-        N2: Count,
+        P2: GuardPointer<Target = P::Target>,
+        M2: GuardMobility,
     {
-        let sum = self.count.0.saturating_add(other.count.get());
-        if sum > Many::MAX || !ptr::eq(rundown(&*self.at), rundown(&*other.at)) {
+        let sum = self.count.saturating_add(other.count);
+        if sum > MAX || !ptr::eq(rundown(&**self.at), rundown(&**other.at)) {
             return Err(other);
         }
-        // The other's pointer goes; its acquisitions stay.
-        let _ = other.into_acquired();
-        // INVARIANT: They are this guard's now, and not too many.
-        self.count = Many(sum);
+        let (at, _) = other.into_acquired();
+        // INVARIANT: `into_acquired` gave the acquisitions to this function.
+        self.count = sum;
+        P2::drop_anywhere(at, Internal::new());
         Ok(())
     }
 }
 
-impl<P: Pointer, M: Mobility> From<Guard<P, M, One>> for Guard<P, M, Many> {
+impl<P: GuardPointer, M: GuardMobility> From<Guard<P, M>> for Guards<P, M> {
     #[cfg_attr(quiesce_track, track_caller)]
-    fn from(one: Guard<P, M, One>) -> Self {
-        let (at, _) = one.into_acquired();
-        // SAFETY: The acquisition is the caller's by `into_acquired`.
-        unsafe { Self::from_acquired(at, Many(1)) }
+    fn from(one: Guard<P, M>) -> Self {
+        // SAFETY: `into_acquired` gives the acquisition to this function.
+        unsafe { Self::from_acquired(one.into_acquired(), 1) }
     }
 }
 
-/// Another guard of the same object, also after its rundown has begun.
+/// Acquires the object once more, also after its rundown has begun.
 ///
-/// Overflow of the count saturates it with a warning: the object is leaked then.
-impl<P: Pointer, M: Mobility> Clone for Guard<P, M, One> {
+/// An overflow of the count saturates it with a warning: the object is leaked then.
+impl<P: GuardPointer, M: GuardMobility> Clone for Guard<P, M> {
     #[cfg_attr(quiesce_track, track_caller)]
     fn clone(&self) -> Self {
-        // SAFETY: This guard has an acquisition.
-        unsafe { rundown(&*self.at).acquire_more(1) };
-        // SAFETY: It was acquired just now.
-        unsafe { Self::from_acquired(self.at.clone(), One::new()) }
+        // SAFETY: By the type invariants this guard owns an acquisition.
+        unsafe { rundown(&**self.at).acquire_more(1, Internal::new()) };
+        // SAFETY: The acquisition was made in the line above.
+        unsafe { Self::from_acquired(P::clone(&self.at)) }
     }
 }
 
-impl<P: Pointer, M: Mobility, N: Count> Drop for Guard<P, M, N> {
-    #[inline(always)]
-    fn drop(&mut self) {
-        let from = rundown(&*self.at);
-        self.held.let_go(from.dep());
-        self.site.leave();
-        // SAFETY: By the type invariants the acquisitions are there, and the guard is gone after
-        // this.
-        unsafe { self.count.release(from) }
+impl<P: GuardPointer, M: GuardMobility> fmt::Debug for Guard<P, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        debug(f, "Guard", rundown(&**self.at), 1)
     }
+}
+
+impl<P: GuardPointer, M: GuardMobility> fmt::Debug for Guards<P, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        debug(f, "Guards", rundown(&**self.at), self.count)
+    }
+}
+
+fn debug(
+    f: &mut fmt::Formatter<'_>,
+    name: &str,
+    of: &impl RundownProtect,
+    count: usize,
+) -> fmt::Result {
+    f.debug_struct(name)
+        .field("count", &count)
+        .field("holders", &of.holders())
+        .field("rundown_requested", &of.is_rundown_requested())
+        .finish()
 }

@@ -54,9 +54,10 @@ mod imp {
 
         #[track_caller]
         pub(crate) const fn new() -> Self {
-            // lockdep uses the key's address and nothing else of it.
+            // lockdep uses only the address of the key. The helpers set the name, which is then in
+            // this module's memory, unlike a literal here.
             Self::with(
-                kernel::str::as_char_ptr_in_const_context(c"quiesce_rundown"),
+                core::ptr::null(),
                 core::ptr::from_ref(Location::caller()).cast_mut().cast(),
             )
         }
@@ -103,7 +104,7 @@ mod imp {
 
         /// `dep` is what the hold is of.
         #[inline]
-        pub(crate) fn let_go(self, dep: &Dep) {
+        pub(crate) fn release(self, dep: &Dep) {
             if self.0 {
                 // SAFETY: As above.
                 unsafe { helpers::quiesce_helper_dep_let_go(dep.0.get()) }
@@ -169,7 +170,7 @@ mod imp {
         }
 
         #[inline(always)]
-        pub(crate) fn let_go(self, _dep: &Dep) {}
+        pub(crate) fn release(self, _dep: &Dep) {}
     }
 }
 

@@ -1,16 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What of the per-CPU form is not generic: a `percpu_ref` and the phase it is in.
+//! The heap part of a per-CPU reference: a `percpu_ref`, its phase, and who may still use them.
 
-use crate::{
-    bindings as helpers,
-    rundown::{
-        wait,
-        RundownError,
-        Wait, //
-    }, //
+use super::{
+    callbacks::{
+        self,
+        Callback, //
+    },
+    reaper,
+    wait,
+    RundownError,
+    Wait, //
 };
-use core::marker::PhantomPinned;
+use crate::bindings as helpers;
+use core::{
+    marker::PhantomPinned,
+    ptr::NonNull, //
+};
 use kernel::{
     bindings,
     error::to_result,
@@ -25,6 +31,7 @@ use kernel::{
             Relaxed,
             Release, //
         },
+        rcu,
         LockClassKey,
         Mutex,
         MutexGuard, //
@@ -34,50 +41,61 @@ use kernel::{
 
 /// The percpu_ref has its initial reference; acquisitions succeed.
 const LIVE: u32 = 0;
-/// It was killed and its release callback has not been called.
+/// It was killed and its release callback was not called.
 const BEGUN: u32 = 1;
-/// The release callback was called.
-pub(super) const RUN_DOWN: u32 = 2;
-/// As `RUN_DOWN`, and somebody has the object alone.
-pub(super) const CLAIMED: u32 = 3;
+/// The release callback is running.
+const ENDING: u32 = 2;
+/// The release callback has reported the end.
+pub(super) const RUN_DOWN: u32 = 3;
+/// As `RUN_DOWN`, and owned exclusively.
+pub(super) const CLAIMED: u32 = 4;
 
-/// What of the reference is not generic.
+/// The state that a per-CPU reference shares with the kernel's pending callbacks.
+///
+/// It is allocated by itself, as an RCU callback of `percpu_ref` uses it after a rundown has begun,
+/// whatever becomes of the reference. `refs` counts its users: the owner and each rundown that has
+/// begun and not ended. The last user frees it, in process context where the last one may not.
 ///
 /// # Invariants
 ///
 /// - `count` was initialised by `percpu_ref_init()`, with `released` as its release callback.
-/// - `phase` is one of the constants above, which say what `count` is in. It is changed with `mutex`
-///   held, except from `BEGUN` to `RUN_DOWN` by the callback, and between `RUN_DOWN` and `CLAIMED`.
+/// - `phase` is one of the constants above and describes `count`. It is changed with `mutex` held,
+///   except from `BEGUN` to `RUN_DOWN` by the callback, and between `RUN_DOWN` and `CLAIMED`.
 /// - While an acquisition exists, `count` holds a reference for it.
+/// - `refs` is one for the owner, plus one from each begin to the end of `released`, or to the
+///   resurrection.
 #[pin_data(PinnedDrop)]
 #[repr(C)]
-pub(super) struct Core {
-    /// First, so that the address of the object is at hand as the count's.
+pub(super) struct PerCpuCore {
     #[pin]
     pub(super) count: Opaque<bindings::percpu_ref>,
     phase: Atomic<u32>,
-    /// What was acquired in large numbers since the object was armed; see `charge`.
-    charged: Atomic<usize>,
-    /// The CPUs' counters may be under collection, by a callback of RCU.
+    refs: Atomic<u32>,
+    /// A resurrection has ended, and the RCU callback of the begin may still run.
+    resurrected: Atomic<bool>,
+    /// There is no owner any more.
+    orphan: Atomic<bool>,
     #[pin]
-    collecting: Mutex<bool>,
-    /// Is called with the core.
-    drained: unsafe fn(*const Core),
+    mutex: Mutex<()>,
+    /// The next core in the reaper's list.
+    pub(super) next: Atomic<*mut PerCpuCore>,
+    pub(super) callback: Callback,
     #[pin]
     _pin: PhantomPinned,
 }
 
 // SAFETY: A percpu_ref may be freed by any task.
-unsafe impl Send for Core {}
+unsafe impl Send for PerCpuCore {}
 
-// SAFETY: A percpu_ref is made for concurrent use; the rest synchronises itself.
-unsafe impl Sync for Core {}
+// SAFETY: A percpu_ref is made for concurrent use; the other fields are atomics, a mutex, and the
+// callback, which has a lock.
+unsafe impl Sync for PerCpuCore {}
 
-impl Core {
-    pub(super) fn new(live: bool, drained: unsafe fn(*const Core)) -> impl PinInit<Self, Error> {
+impl PerCpuCore {
+    pub(super) fn new(live: bool, callback: Callback) -> impl PinInit<Self, Error> {
         let phase = if live { LIVE } else { RUN_DOWN };
         let (name, key) = class();
-        // INVARIANT: `phase` goes with how the count begins.
+        // INVARIANT: `phase` describes how `count` is initialised; the owner is the only user.
         try_pin_init!(Self {
             count <- Opaque::try_ffi_init(|slot| {
                 // SAFETY: The slot can be written, and is pinned.
@@ -86,66 +104,64 @@ impl Core {
                 })
             }),
             phase: Atomic::new(phase),
-            charged: Atomic::new(0),
-            collecting <- Mutex::new(false, name, key),
-            drained,
+            refs: Atomic::new(1),
+            resurrected: Atomic::new(false),
+            orphan: Atomic::new(false),
+            mutex <- Mutex::new((), name, key),
+            next: Atomic::new(core::ptr::null_mut()),
+            callback,
             _pin: PhantomPinned,
         }? Error)
     }
 
-    fn key(&self) -> usize {
+    pub(super) fn key(&self) -> usize {
         core::ptr::from_ref(self).addr()
     }
 
-    /// Charges `n` acquisitions, if they are many, to what the object can have.
-    ///
-    /// The sum of the CPUs' counters is not known, and must not wrap around: then the object would
-    /// be taken for run down with holders. Small numbers cannot make it in the time there is: 2^54
-    /// acquisitions, one each nanosecond, take half a year. Large ones are summed up here, as if
-    /// none were ever released.
-    pub(super) fn charge(&self, n: usize) -> Result<(), RundownError> {
-        const FREE: usize = 1 << 10;
-        const MOST: usize = usize::MAX >> 2;
+    /// The tagged pointer to the CPUs' counters, for the copy that the fast paths read.
+    pub(super) fn counters(&self) -> usize {
+        // SAFETY: `count` is initialised by the type invariants. The field changes under the mutex,
+        // which the callers hold, or before the core is shared.
+        unsafe { (*self.count.get()).percpu_count_ptr }
+    }
 
-        if n <= FREE {
-            return Ok(());
-        }
-        let mut old = self.charged.load(Relaxed);
-        loop {
-            let new = old
-                .checked_add(n)
-                .filter(|&sum| sum <= MOST)
-                .ok_or(RundownError::Overflow)?;
-            match self.charged.cmpxchg(old, new, Relaxed) {
-                Ok(_) => return Ok(()),
-                Err(now) => old = now,
-            }
+    pub(super) fn acquire_many(&self, n: usize) -> Result<(), RundownError> {
+        // SAFETY: `count` is initialised by the type invariants.
+        match unsafe { helpers::quiesce_helper_percpu_ref_tryget_live_many(self.count.get(), n) } {
+            0 => Ok(()),
+            err if Error::from_errno(err) == EOVERFLOW => Err(RundownError::Overflow),
+            _ => Err(RundownError::RundownInProgress),
         }
     }
 
     pub(super) fn acquire_more(&self, n: usize) {
-        // SAFETY: `count` is initialised.
+        // SAFETY: `count` is initialised by the type invariants.
         unsafe { helpers::quiesce_helper_percpu_ref_get_many(self.count.get(), n) };
     }
 
-    /// Begins the rundown if the object is live, and keeps it from being armed until the guard is
-    /// dropped.
-    pub(super) fn begin(&self) -> (bool, MutexGuard<'_, bool>) {
-        let mut collecting = self.collecting.lock();
+    /// Begins the rundown if the object is live, and keeps it from being re-initialized until the
+    /// guard is dropped. `dead` is called before the begin.
+    pub(super) fn begin(&self, dead: &dyn Fn()) -> (bool, MutexGuard<'_, ()>) {
+        let mutex = self.mutex.lock();
         if self.phase.load(Relaxed) != LIVE {
-            return (false, collecting);
+            return (false, mutex);
         }
-        *collecting = true;
-        // INVARIANT: It is killed next; the callback is not called before.
+        // No acquisition succeeds from here on, also by a copy of the pointer to the counters. An
+        // acquisition that has read an earlier value is in an RCU read-side critical section, which
+        // the collection of the counters waits for.
+        dead();
+        // INVARIANT: The reference is for the rundown that begins; the callback was not called.
+        self.refs.fetch_add(1, Relaxed);
         self.phase.store(BEGUN, Relaxed);
         // SAFETY: `count` is live, and the mutex is held, so that it is killed once.
         unsafe { bindings::percpu_ref_kill_and_confirm(self.count.get(), None) };
-        (true, collecting)
+        (true, mutex)
     }
 
-    /// Arms what is in the phase `from`, which must stay in it unless the caller changes it.
-    pub(super) fn arm(&self, from: u32) -> Result<(), RundownError> {
-        let mut collecting = self.collecting.lock();
+    /// Makes the object live that is in the phase `from`. `live` is called with the pointer to the
+    /// counters, last.
+    pub(super) fn arm(&self, from: u32, live: &dyn Fn(usize)) -> Result<(), RundownError> {
+        let _mutex = self.mutex.lock();
         // Full: what was done to the object comes before `percpu_ref_reinit()` lets others in.
         //
         // INVARIANT: `count` is at zero and gets its initial reference next, with the mutex held.
@@ -155,22 +171,22 @@ impl Core {
                 Err(_) => Err(RundownError::NotDrained),
             }
         })?;
-        // The callback was called, so that the collection had ended, and nothing is acquired.
-        *collecting = false;
-        self.charged.store(0, Relaxed);
+        // The collection of the counters held a reference, which it put last.
+        self.resurrected.store(false, Relaxed);
         // SAFETY: `count` was killed and has reached zero, and may be initialised again.
         unsafe { bindings::percpu_ref_reinit(self.count.get()) };
+        live(self.counters());
         Ok(())
     }
 
-    pub(super) fn resurrect(&self) -> Result<(), RundownError> {
-        let _mutex = self.collecting.lock();
+    pub(super) fn resurrect(&self, live: &dyn Fn(usize)) -> Result<(), RundownError> {
+        let _mutex = self.mutex.lock();
         if self.phase.load(Relaxed) != BEGUN {
             return Err(RundownError::NotInProgress);
         }
         // The reference keeps the callback from being called.
         //
-        // SAFETY: `count` is initialised.
+        // SAFETY: `count` is initialised by the type invariants.
         if !unsafe { helpers::quiesce_helper_percpu_ref_tryget(self.count.get()) } {
             return Err(RundownError::NotInProgress);
         }
@@ -179,25 +195,29 @@ impl Core {
             self.phase.store(LIVE, Relaxed);
             Ok(())
         });
+        self.resurrected.store(true, Relaxed);
         // SAFETY: `count` was killed and is not at zero. The reference was got above.
         unsafe {
             bindings::percpu_ref_resurrect(self.count.get());
             helpers::quiesce_helper_percpu_ref_put(self.count.get());
         }
+        // INVARIANT: The rundown was cancelled. The owner's reference is left.
+        self.refs.fetch_sub(1, Release);
+        live(self.counters());
         ret
     }
 
     pub(super) fn claim(&self) -> Result<(), RundownError> {
-        // INVARIANT: Nobody else has claimed it.
+        // INVARIANT: The phase was `RUN_DOWN`, so that nobody else has claimed it.
         match self.phase.cmpxchg(RUN_DOWN, CLAIMED, Full) {
             Ok(_) => Ok(()),
             Err(_) => Err(RundownError::NotDrained),
         }
     }
 
-    /// Gives up the caller's claim, without arming the object.
+    /// Gives up the caller's claim. The object stays run down.
     pub(super) fn unclaim(&self) {
-        // INVARIANT: It is run down, and no longer claimed.
+        // INVARIANT: The object is run down, and no longer claimed.
         self.phase.store(RUN_DOWN, Release);
         wait::poke(self.key());
     }
@@ -210,13 +230,18 @@ impl Core {
         matches!(self.phase.load(Acquire), RUN_DOWN | CLAIMED)
     }
 
-    pub(super) fn wait(&self, mut how: Wait, claim: bool) -> Result<(), RundownError> {
+    pub(super) fn wait(
+        &self,
+        mut how: Wait,
+        claim: bool,
+        dead: &dyn Fn(),
+    ) -> Result<(), RundownError> {
         loop {
-            let (_, collecting) = self.begin();
+            let (_, mutex) = self.begin(dead);
             let mut look = Look {
                 core: self,
                 claim,
-                unarmed: Some(collecting),
+                unarmed: Some(mutex),
             };
             match wait::wait(self.key(), &mut how, &mut look) {
                 Err(RundownError::NotDrained) => {}
@@ -226,61 +251,141 @@ impl Core {
     }
 
     pub(super) fn holders(&self) -> usize {
-        // SAFETY: `count` is initialised.
+        // SAFETY: `count` is initialised by the type invariants.
         unsafe { helpers::quiesce_helper_percpu_ref_holders(self.count.get()) }
+    }
+
+    /// Ends the owner's use. If this returns `true`, there is no other user and the caller frees the
+    /// core; otherwise another one does.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the owner, and does not use the core afterwards unless it frees it.
+    pub(super) unsafe fn disown(this: NonNull<Self>) -> bool {
+        // SAFETY: The owner's reference keeps the core alive.
+        let core = unsafe { this.as_ref() };
+        core.orphan.store(true, Relaxed);
+        if core.callback_pending() || !reaper::may_drop_here() {
+            // SAFETY: The owner gives its reference to the reaper.
+            unsafe { reaper::push(this) };
+            return false;
+        }
+        core.refs.fetch_sub(1, Full) == 1
+    }
+
+    /// Whether there is no owner any more: the core will be freed soon.
+    pub(super) fn is_orphan(&self) -> bool {
+        self.orphan.load(Relaxed)
+    }
+
+    /// Whether an RCU callback of the `percpu_ref` may be pending or running.
+    pub(super) fn callback_pending(&self) -> bool {
+        match self.phase.load(Acquire) {
+            LIVE => self.resurrected.load(Relaxed),
+            BEGUN | ENDING => true,
+            _ => false,
+        }
+    }
+
+    /// Ends the use of a core that was pushed to the reaper; the last user frees it.
+    ///
+    /// # Safety
+    ///
+    /// The reaper has the owner's reference, there is no owner, and no RCU callback of the
+    /// `percpu_ref` is pending or running that was so when the core was pushed.
+    pub(super) unsafe fn reap(this: NonNull<Self>) {
+        // SAFETY: The owner's reference keeps the core alive.
+        let core = unsafe { this.as_ref() };
+        // In the phase `BEGUN`, what is left are leaked guards: a guard in use owns or borrows the
+        // reference, so that there would be an owner. Nobody will put their references, and
+        // `released` will not be called.
+        if core.phase.load(Acquire) == BEGUN || core.refs.fetch_sub(1, Full) == 1 {
+            // SAFETY: There is no user left.
+            unsafe { Self::free(this) };
+        }
+    }
+
+    /// Drops the callback and frees the core.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else uses the core.
+    unsafe fn free(this: NonNull<Self>) {
+        // SAFETY: The core is alive, and so is the callback that it was allocated with.
+        unsafe { callbacks::drop_callback(this) };
+        // SAFETY: The callback was dropped in the line above, or has no destructor.
+        unsafe { Self::free_core(this) };
+    }
+
+    /// Frees the core, and not its callback.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else uses the core, which was allocated by `KBox`.
+    pub(super) unsafe fn free_core(this: NonNull<Self>) {
+        // SAFETY: `disown` returned `true`, or `reap` found no other user.
+        unsafe {
+            core::ptr::drop_in_place(this.as_ptr());
+            bindings::kfree(this.as_ptr().cast());
+        }
     }
 }
 
 #[pinned_drop]
-impl PinnedDrop for Core {
+impl PinnedDrop for PerCpuCore {
     fn drop(self: Pin<&mut Self>) {
-        // Guards are gone or leaked. If counters may be under collection, RCU's callback has to end
-        // first: it uses the reference, and is not waited for by `percpu_ref_exit()`. When the
-        // rundown is over, so is the collection.
-        if *self.collecting.lock() && !self.is_run_down() {
-            // SAFETY: No requirements.
-            unsafe { bindings::rcu_barrier() };
-        }
-        // SAFETY: `count` is initialised, and nobody uses it any more.
+        // SAFETY: `count` is initialised by the type invariants, and no callback of it is pending:
+        // `free_core` is called without users, of which each pending callback is one.
         unsafe { bindings::percpu_ref_exit(self.count.get()) };
     }
 }
 
-/// The mutexes' class for lockdep.
+/// Returns the lockdep class of the mutexes.
 ///
-/// Never inline: the initialiser is compiled into each module that makes a reference, and a name is a
-/// name of its own there, while lockdep wants one and the same.
+/// Not inlined: the initialiser is compiled into each module that creates a reference, and the key
+/// and the name must be in this one, as a core may outlive its creator.
 #[inline(never)]
 fn class() -> (&'static CStr, Pin<&'static LockClassKey>) {
     (c"quiesce_percpu_rundown", static_lock_class!())
 }
 
-/// The last reference of a killed `percpu_ref` was put.
+/// The release callback: the last reference of a killed `percpu_ref` was put.
 ///
 /// # Safety
 ///
-/// `count` is the one of a [`Core`].
+/// `count` is the one of a [`PerCpuCore`], of which the rundown that ends has a reference.
 unsafe extern "C" fn released(count: *mut bindings::percpu_ref) {
-    // SAFETY: By the requirements. `Opaque` has the layout of what it holds.
-    let core: *const Core = unsafe { kernel::container_of!(Opaque::cast_from(count), Core, count) };
-    // SAFETY: The core stays alive until its phase is changed below: its drop waits for that if
-    // there was a rundown.
-    let (key, phase) = unsafe {
-        ((*core).drained)(core);
-        ((*core).key(), &(*core).phase)
-    };
-    // INVARIANT: The phase was `BEGUN`, as the count was killed. Release: guards' uses come before.
-    phase.store(RUN_DOWN, Release);
-    // The core may be gone.
-    wait::poke(key);
+    let count: *mut Opaque<bindings::percpu_ref> = Opaque::cast_from(count).cast_mut();
+    // SAFETY: `count` is in a core. `Opaque` has the layout of what it holds.
+    let core = unsafe { kernel::container_of!(count, PerCpuCore, count) };
+    // SAFETY: The reference of the rundown keeps the core alive until it is given up below.
+    let this = unsafe { &*core };
+    // A callback is revoked, and waited for by a grace period, when its module is unloaded.
+    let section = rcu::read_lock();
+    // INVARIANT: The phase was `BEGUN`, as the count was killed.
+    this.phase.store(ENDING, Relaxed);
+    // SAFETY: The core is alive and this is an RCU read-side critical section.
+    unsafe { callbacks::call(core) };
+    // INVARIANT: The count is at zero. Release: uses under guards come before.
+    this.phase.store(RUN_DOWN, Release);
+    wait::poke(this.key());
+    if this.refs.fetch_sub(1, Full) == 1 {
+        // The owner is gone. The context is that of the last release, in which nothing is freed.
+        //
+        // INVARIANT: The reference is the reaper's.
+        this.refs.store(1, Relaxed);
+        // SAFETY: The reference was the last one, and is given to the reaper.
+        unsafe { reaper::push(NonNull::new_unchecked(core)) };
+    }
+    drop(section);
 }
 
 /// A waiter's view of a core.
 struct Look<'a> {
-    core: &'a Core,
+    core: &'a PerCpuCore,
     claim: bool,
-    /// Until the waiter is known, nobody may arm or resurrect the object.
-    unarmed: Option<MutexGuard<'a, bool>>,
+    /// Until the waiter is linked, nobody may re-initialize or resurrect the object.
+    unarmed: Option<MutexGuard<'a, ()>>,
 }
 
 impl wait::Subject for Look<'_> {
@@ -295,7 +400,7 @@ impl wait::Subject for Look<'_> {
 
     fn told(&self, told: Result<(), RundownError>) -> Result<(), RundownError> {
         if self.claim {
-            // Somebody else claimed the object and armed it: begin anew.
+            // Somebody else claimed and re-initialized the object: begin again.
             told.and(Err(RundownError::NotDrained))
         } else {
             told

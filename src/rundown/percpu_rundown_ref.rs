@@ -1,74 +1,122 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The reference that is a counter per CPU, on `percpu_ref`.
+//! The reference with a counter per CPU, on `percpu_ref`.
 //!
 //! C header: [`include/linux/percpu-refcount.h`](srctree/include/linux/percpu-refcount.h)
 //!
-//! # How it avoids what is easily done wrong with `percpu_ref`
+//! # How it avoids the pitfalls of `percpu_ref`
 //!
 //! - Killing twice warns: the phase, changed under a mutex, decides who kills.
-//! - `percpu_ref_is_zero()` may be true before the release callback was called, so that who polls it
-//!   frees too early: here a rundown is over when the callback says so, and not before.
-//! - The callback's last access is the one that says so, and it is code of quiesce.ko: after it, the
-//!   object and the module that it belongs to may go.
-//! - Freeing while the counters are being collected corrupts memory: dropping waits for that.
+//! - `percpu_ref_is_zero()` may be true before the release callback was called, so that a caller
+//!   that polls it frees too early: here a rundown has completed when the callback says so.
+//! - An RCU callback uses the `percpu_ref` after a rundown has begun. So it is not in the reference
+//!   but in a [`PerCpuCore`], which the callback keeps alive.
 //! - `percpu_ref_tryget_live()` promises no ordering, which is not enough for data that was replaced
 //!   during a rundown: here it is followed by what makes it an acquire.
 
 use super::{
+    callbacks::{
+        self,
+        Callback,
+        Operations, //
+    },
     lockdep::Dep,
     percpu_core::{
-        Core,
+        PerCpuCore,
         CLAIMED,
         RUN_DOWN, //
     },
     traits::{
-        raw::RawRundown,
+        inherent_methods,
+        raw::{
+            Internal,
+            RawRundown, //
+        },
         Drained,
         HasRundown,
         RundownProtect, //
     },
     RundownError,
     RundownGuard,
+    RundownGuards,
     Wait, //
 };
 use crate::{
-    arch,
+    arch::percpu_count::{
+        self,
+        Counters, //
+    },
     bindings as helpers, //
 };
-use kernel::prelude::*;
+use core::{
+    marker::PhantomData,
+    ptr::NonNull, //
+};
+use kernel::{
+    fmt,
+    prelude::*,
+    time::Jiffies, //
+};
 
 /// A rundown reference with a counter per CPU.
 ///
-/// Acquisitions and releases of different CPUs share no cache line and use no locked instruction.
-/// For that, a rundown waits for a grace period of RCU, which takes milliseconds; the reference needs
-/// an allocation (`size_of::<usize>()` per possible CPU) and must be pinned; and beginning a rundown
-/// needs process context. The count is not checked, but acquisitions of more than 1024 at once are
-/// summed up, and refused from 2^62 on until the object is armed again: so it cannot wrap around in
-/// the time there is, on 64 bits.
+/// Acquisitions and releases on different CPUs share no cache line and use no locked instruction.
+/// In return, a rundown waits for a grace period of RCU, which takes milliseconds; the reference
+/// needs an allocation (`size_of::<usize>()` per possible CPU and about 200 bytes); and beginning a
+/// rundown needs process context. There is none on 32-bit architectures, where the sum of the
+/// counters could wrap around.
 ///
-/// With `C`, something is called when a rundown has ended, see [`Drained`].
+/// With `C`, a callback is called when a rundown has completed, see [`Drained`].
 ///
-/// Dropping this may sleep.
+/// # Drop
+///
+/// Dropping this does not sleep, and is allowed in any context. If a rundown is in progress, the
+/// kernel still uses the counters: they are freed later, by a worker in process context, which also
+/// drops the callback. So it is where the caller cannot be preempted. Otherwise both are dropped at
+/// once.
+///
+/// When the module that created the reference is unloaded, the callbacks of references that were
+/// dropped have been dropped. Those of references that were leaked, or are owned by another module,
+/// are no longer called.
+///
+/// # Invariants
+///
+/// `core` points to a core that this owns, allocated together with a `C`. `counters` is its pointer
+/// to the counters while it is live, and has the mark of a dead one otherwise.
 ///
 /// # Examples
 ///
 /// ```
-/// use quiesce::rundown::{PerCpuRundownRef, RundownProtect};
+/// use quiesce::rundown::PerCpuRundownRef;
 ///
 /// let users = KBox::pin_init(PerCpuRundownRef::new(), GFP_KERNEL)?;
 /// {
 ///     let _guard = users.try_acquire()?;
 /// }
-/// users.wait_for_rundown()?;
+/// users.wait_for_rundown();
 /// # Ok::<(), Error>(())
 /// ```
+#[repr(C)]
+pub struct PerCpuRundownRef<C: Drained + 'static = ()> {
+    counters: Counters,
+    core: NonNull<PerCpuCore>,
+    dep: Dep,
+    _callback: PhantomData<C>,
+}
+
+// SAFETY: The core can be used and freed by any task, and `C`, which is `Send`, may be dropped by
+// another one.
+unsafe impl<C: Drained> Send for PerCpuRundownRef<C> {}
+
+// SAFETY: The core synchronises its users, and `C` is `Sync`.
+unsafe impl<C: Drained> Sync for PerCpuRundownRef<C> {}
+
+/// A core and its callback.
 #[pin_data]
 #[repr(C)]
-pub struct PerCpuRundownRef<C: Drained = ()> {
+struct WithCallback<C> {
     #[pin]
-    core: Core,
-    dep: Dep,
+    core: PerCpuCore,
     callback: C,
 }
 
@@ -80,180 +128,243 @@ impl PerCpuRundownRef {
     /// `ENOMEM`.
     #[cfg_attr(CONFIG_LOCKDEP, track_caller)]
     pub fn new() -> impl PinInit<Self, Error> {
-        Self::with_callback(())
+        Self::init((), true, None, Dep::new())
     }
 
-    /// Initialises a reference that is run down already, to be armed by
-    /// [`re_init`](RundownProtect::re_init).
+    /// Initialises a reference that is run down, to be made live by
+    /// [`re_init`](Self::re_init).
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
     #[cfg_attr(CONFIG_LOCKDEP, track_caller)]
     pub fn new_rundown() -> impl PinInit<Self, Error> {
-        Self::new_rundown_with_callback(())
+        Self::init((), false, None, Dep::new())
     }
-}
 
-impl PerCpuRundownRef {
     pub(super) fn with_dep(dep: Dep) -> impl PinInit<Self, Error> {
-        Self::init((), true, dep)
+        Self::init((), true, None, dep)
     }
 }
 
 impl<C: Drained> PerCpuRundownRef<C> {
-    /// Initialises a live reference that calls `callback` when a rundown has ended.
+    const OPERATIONS: Operations = Operations {
+        drained: Self::call,
+        drop: Self::drop_callback,
+    };
+
+    /// Initialises a live reference that calls `callback` when a rundown has completed.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
     #[cfg_attr(CONFIG_LOCKDEP, track_caller)]
     pub fn with_callback(callback: C) -> impl PinInit<Self, Error> {
-        Self::init(callback, true, Dep::new())
+        Self::init(callback, true, Some(&Self::OPERATIONS), Dep::new())
     }
 
-    /// Initialises a reference that is run down already and calls `callback` when a later rundown
-    /// has ended.
+    /// Initialises a reference that is run down and calls `callback` when a later rundown has
+    /// completed.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
     #[cfg_attr(CONFIG_LOCKDEP, track_caller)]
     pub fn new_rundown_with_callback(callback: C) -> impl PinInit<Self, Error> {
-        Self::init(callback, false, Dep::new())
+        Self::init(callback, false, Some(&Self::OPERATIONS), Dep::new())
     }
 
-    fn init(callback: C, live: bool, dep: Dep) -> impl PinInit<Self, Error> {
-        try_pin_init!(Self {
-            core <- Core::new(live, Self::call),
-            dep,
-            callback,
-        }? Error)
+    fn init(
+        callback: C,
+        live: bool,
+        operations: Option<&'static Operations>,
+        dep: Dep,
+    ) -> impl PinInit<Self, Error> {
+        let init = move |slot: *mut Self| {
+            let core = KBox::pin_init(
+                try_pin_init!(WithCallback {
+                    core <- PerCpuCore::new(live, Callback::new(operations)),
+                    callback,
+                }? Error),
+                GFP_KERNEL,
+            )?;
+            // SAFETY: The core is not moved until `free_core` frees it.
+            let core = KBox::into_raw(unsafe { Pin::into_inner_unchecked(core) });
+            // SAFETY: A pointer from a box is not null. The core is the first field.
+            let core = unsafe { NonNull::new_unchecked(core) }.cast::<PerCpuCore>();
+            // SAFETY: The core was just made, and stays until `callbacks::unlist`.
+            unsafe { callbacks::list(core) };
+            // SAFETY: The core was made above, and is not shared yet.
+            let counters = Counters::new(unsafe { core.as_ref() }.counters());
+            // INVARIANT: The core and `counters` are as the type's invariants say.
+            let this = Self {
+                counters,
+                core,
+                dep,
+                _callback: PhantomData,
+            };
+            // SAFETY: The slot can be written.
+            unsafe { slot.write(this) };
+            Ok(())
+        };
+        // SAFETY: The closure initialises the slot, or fails without having written to it.
+        unsafe { pin_init::pin_init_from_closure(init) }
     }
 
+    /// Calls the callback of a core.
+    ///
     /// # Safety
     ///
-    /// `core` is the one of a `Self`, which is alive.
-    unsafe fn call(core: *const Core) {
-        // SAFETY: The core is the first field of what is laid out as in C.
-        let this = unsafe { &*core.cast::<Self>() };
-        this.callback.drained();
+    /// `core` is the one of a `WithCallback<C>` that is alive.
+    unsafe fn call(core: *mut PerCpuCore) {
+        // SAFETY: The core is the first field of a `WithCallback<C>`.
+        let this = unsafe { &(*core.cast::<WithCallback<C>>()).callback };
+        this.drained();
     }
 
-    /// The callback.
+    /// Drops the callback of a core.
+    ///
+    /// # Safety
+    ///
+    /// `core` is the one of a `WithCallback<C>`, whose callback was not dropped and is not used.
+    unsafe fn drop_callback(core: *mut PerCpuCore) {
+        // SAFETY: The core is the first field of a `WithCallback<C>`.
+        unsafe { core::ptr::drop_in_place(&raw mut (*core.cast::<WithCallback<C>>()).callback) };
+    }
+
+    fn core(&self) -> &PerCpuCore {
+        // SAFETY: By the type invariants the core is alive.
+        unsafe { self.core.as_ref() }
+    }
+
+    /// Returns the callback.
     pub fn callback(&self) -> &C {
-        &self.callback
+        // SAFETY: By the type invariants the core is the first field of a `WithCallback<C>`.
+        unsafe { &self.core.cast::<WithCallback<C>>().as_ref().callback }
     }
 
-    /// Acquires, or fails if the rundown has begun.
-    ///
-    /// Context: any, see the table in the [module](crate::rundown). Acquire ordering.
-    ///
-    /// # Errors
-    ///
-    /// [`RundownError::RundownInProgress`] from the moment the rundown has begun.
-    #[inline(always)]
-    #[cfg_attr(quiesce_track, track_caller)]
-    pub fn try_acquire(&self) -> Result<RundownGuard<'_, Self>, RundownError> {
-        HasRundown::try_acquire(self)
+    inherent_methods!();
+}
+
+impl<C: Drained> Drop for PerCpuRundownRef<C> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants this is the owner, which does not use the core afterwards.
+        if unsafe { PerCpuCore::disown(self.core) } {
+            // SAFETY: `disown` found no other user, so that the callback is dropped once, here,
+            // after it was removed from the list; and the core is freed once.
+            unsafe {
+                callbacks::unlist(self.core);
+                Self::drop_callback(self.core.as_ptr());
+                PerCpuCore::free_core(self.core);
+            }
+        }
     }
 }
 
-// SAFETY: The core's count has a reference for each acquisition, so that the callback, which alone
-// makes the phase `RUN_DOWN`, is not called before they are released; `claim` needs that phase.
-// Releases come before the callback: by the grace period, or as the count's atomic operations are
-// fully ordered. An object that is not live gives out no references.
+// SAFETY: The core's count has a reference for each acquisition, so that the release callback, which
+// alone makes the phase `RUN_DOWN`, is not called before they are released; `claim` needs that
+// phase. Releases come before the callback: by the grace period, or as the count's atomic operations
+// are fully ordered. An object that is not live gives out no references.
 unsafe impl<C: Drained> RawRundown for PerCpuRundownRef<C> {
     #[inline(always)]
-    fn acquire_one(&self) -> Result<(), RundownError> {
-        // SAFETY: The count is initialised.
-        if unsafe { arch::percpu_count::tryget_live(self.core.count.get()) } {
+    fn acquire_one(&self, _: Internal) -> Result<(), RundownError> {
+        // SAFETY: By the type invariants `counters` belongs to the core.
+        if unsafe { percpu_count::tryget_live(&self.counters, || self.core().count.get()) } {
             Ok(())
         } else {
             Err(RundownError::RundownInProgress)
         }
     }
 
-    fn acquire_many(&self, n: usize) -> Result<(), RundownError> {
-        self.acquire_one()?;
-        let ret = self.core.charge(n);
-        match ret {
-            Ok(()) if n > 1 => self.core.acquire_more(n - 1),
-            Ok(()) => {}
-            // SAFETY: It was acquired above.
-            Err(_) => unsafe { self.release_one() },
-        }
-        ret
+    fn acquire_many(&self, n: usize, _: Internal) -> Result<(), RundownError> {
+        self.core().acquire_many(n)
     }
 
-    unsafe fn acquire_more(&self, n: usize) {
-        self.core.acquire_more(n);
+    unsafe fn acquire_more(&self, n: usize, _: Internal) {
+        self.core().acquire_more(n);
     }
 
     #[inline(always)]
-    unsafe fn release_one(&self) {
-        // SAFETY: The count is initialised and has a reference for the acquisition.
-        unsafe { arch::percpu_count::put(self.core.count.get()) };
+    unsafe fn release_one(&self, _: Internal) {
+        // SAFETY: By the type invariants `counters` belongs to the core, whose count has a reference
+        // for the acquisition of the caller.
+        unsafe { percpu_count::put(&self.counters, || self.core().count.get()) };
     }
 
-    unsafe fn release_many(&self, n: usize) {
-        // SAFETY: The count is initialised and has a reference for each acquisition.
-        unsafe { helpers::quiesce_helper_percpu_ref_put_many(self.core.count.get(), n) };
+    unsafe fn release_many(&self, n: usize, _: Internal) {
+        // SAFETY: The count has a reference for each acquisition of the caller.
+        unsafe { helpers::quiesce_helper_percpu_ref_put_many(self.core().count.get(), n) };
     }
 
-    fn claim(&self) -> Result<(), RundownError> {
-        self.core.claim()
+    fn claim(&self, _: Internal) -> Result<(), RundownError> {
+        self.core().claim()
     }
 
-    unsafe fn unclaim(&self, live: bool) {
-        if !live || self.core.arm(CLAIMED).is_err() {
-            self.core.unclaim();
+    unsafe fn unclaim(&self, live: bool, _: Internal) {
+        if !live
+            || self
+                .core()
+                .arm(CLAIMED, &|at| self.counters.set(at))
+                .is_err()
+        {
+            self.core().unclaim();
         }
     }
 
-    fn wait_raw(&self, how: Wait, claim: bool) -> Result<(), RundownError> {
+    fn wait_raw(&self, how: Wait, claim: bool, _: Internal) -> Result<(), RundownError> {
         how.tell(&self.dep);
-        self.core.wait(how, claim)
+        self.core().wait(how, claim, &|| self.counters.set_dead())
     }
 
     #[inline(always)]
-    fn dep(&self) -> &Dep {
+    fn dep(&self, _: Internal) -> &Dep {
         &self.dep
+    }
+
+    #[inline(always)]
+    fn key(&self, _: Internal) -> usize {
+        self.core.addr().get()
     }
 }
 
 impl<C: Drained> RundownProtect for PerCpuRundownRef<C> {
     fn begin_rundown(&self) -> bool {
-        self.core.begin().0
+        self.core().begin(&|| self.counters.set_dead()).0
     }
 
     fn is_rundown_requested(&self) -> bool {
-        self.core.is_begun()
+        self.core().is_begun()
     }
 
     fn rundown_completed(&self) -> bool {
-        self.core.is_run_down()
+        self.core().is_run_down()
     }
 
     fn re_init(&self) -> Result<(), RundownError> {
-        self.core.arm(RUN_DOWN)
+        self.core().arm(RUN_DOWN, &|at| self.counters.set(at))
     }
 
     fn resurrect(&self) -> Result<(), RundownError> {
-        self.core.resurrect()
+        self.core().resurrect(&|at| self.counters.set(at))
     }
 
     fn holders(&self) -> usize {
-        self.core.holders()
+        self.core().holders()
     }
 }
 
-// SAFETY: It is the reference itself.
+// SAFETY: The function returns the object itself.
 unsafe impl<C: Drained> HasRundown for PerCpuRundownRef<C> {
     type Ref = Self;
 
     #[inline(always)]
     unsafe fn rundown(&self) -> &Self {
         self
+    }
+}
+
+impl<C: Drained> fmt::Debug for PerCpuRundownRef<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        super::traits::debug(f, "PerCpuRundownRef", self)
     }
 }

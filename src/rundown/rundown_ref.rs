@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The reference that is one word.
+//! The reference in one word.
 
 use super::{
     lockdep::Dep,
     traits::{
-        raw::RawRundown,
+        inherent_methods,
+        raw::{
+            Internal,
+            RawRundown, //
+        },
         Drained,
         HasRundown,
         RundownProtect, //
@@ -17,18 +21,23 @@ use super::{
     },
     RundownError,
     RundownGuard,
+    RundownGuards,
     Wait, //
 };
 use kernel::{
+    fmt,
     prelude::*,
     str::CStr,
-    sync::LockClassKey, //
+    sync::LockClassKey,
+    time::Jiffies, //
 };
 
 /// A rundown reference in one word.
 ///
-/// With `C`, something is called when a rundown has ended, see [`Drained`]; that adds `C`'s size.
-/// (With `CONFIG_LOCKDEP`, what lockdep needs is added.)
+/// With `C`, a callback is called when a rundown has completed, see [`Drained`]; that adds the size
+/// of `C`. With `CONFIG_LOCKDEP`, the size of a lockdep map is added.
+///
+/// Dropping this only drops the callback, in the context of the caller.
 ///
 /// # Invariants
 ///
@@ -43,15 +52,18 @@ use kernel::{
 ///
 /// fn request() -> Result {
 ///     let _guard = USERS.try_acquire()?;
-///     // It is there until `_guard` is dropped, and this may sleep.
+///     // The device is there until `_guard` is dropped, and this may sleep.
 ///     Ok(())
 /// }
 ///
-/// fn remove() -> Result {
-///     // From now on, requests fail; those under way end first.
-///     USERS.wait_for_rundown()?;
-///     Ok(())
+/// fn remove() {
+///     // From now on requests fail; those in progress end first.
+///     USERS.wait_for_rundown();
 /// }
+/// # request()?;
+/// # remove();
+/// # assert!(request().is_err());
+/// # Ok::<(), Error>(())
 /// ```
 #[repr(C)]
 pub struct RundownRef<C: Drained = ()> {
@@ -61,23 +73,23 @@ pub struct RundownRef<C: Drained = ()> {
 }
 
 impl RundownRef {
-    /// Makes a live reference without holders.
+    /// Creates a live reference without holders.
     ///
-    /// Under lockdep, each place in the source that calls this is a class of its own.
+    /// Each place in the source that calls this is a lockdep class.
     #[cfg_attr(CONFIG_LOCKDEP, track_caller)]
     pub const fn new() -> Self {
         Self::with_callback(())
     }
 
-    /// Makes a reference that is run down already, to be armed by [`re_init`](Self::re_init).
+    /// Creates a reference that is run down, to be made live by [`re_init`](Self::re_init).
     ///
-    /// For what is published before it is ready: acquisitions fail until then.
+    /// For objects that are published before they are ready: acquisitions fail until then.
     #[cfg_attr(CONFIG_LOCKDEP, track_caller)]
     pub const fn new_rundown() -> Self {
         Self::new_rundown_with_callback(())
     }
 
-    /// Makes a live reference of a certain class for lockdep.
+    /// Creates a live reference with a given lockdep class.
     pub fn new_with_class(name: &'static CStr, key: Pin<&'static LockClassKey>) -> Self {
         Self::with_dep(Dep::with_class(name, key))
     }
@@ -90,17 +102,6 @@ impl RundownRef {
             callback: (),
         }
     }
-
-    /// Initialises a live reference of a certain class for lockdep, in place.
-    pub fn pin_init(name: &'static CStr, key: Pin<&'static LockClassKey>) -> impl PinInit<Self> {
-        // SAFETY: The closure initialises the slot and never fails.
-        unsafe {
-            pin_init::pin_init_from_closure(move |slot: *mut Self| {
-                slot.write(Self::new_with_class(name, key));
-                Ok(())
-            })
-        }
-    }
 }
 
 impl Default for RundownRef {
@@ -111,7 +112,7 @@ impl Default for RundownRef {
 }
 
 impl<C: Drained> RundownRef<C> {
-    /// Makes a live reference that calls `callback` when a rundown has ended.
+    /// Creates a live reference that calls `callback` when a rundown has completed.
     #[cfg_attr(CONFIG_LOCKDEP, track_caller)]
     pub const fn with_callback(callback: C) -> Self {
         // INVARIANT: Live, without holders.
@@ -122,8 +123,7 @@ impl<C: Drained> RundownRef<C> {
         }
     }
 
-    /// Makes a reference that is run down already and calls `callback` when a later rundown has
-    /// ended.
+    /// Creates a reference that is run down and calls `callback` when a later rundown has completed.
     #[cfg_attr(CONFIG_LOCKDEP, track_caller)]
     pub const fn new_rundown_with_callback(callback: C) -> Self {
         // INVARIANT: Run down.
@@ -134,27 +134,17 @@ impl<C: Drained> RundownRef<C> {
         }
     }
 
-    /// The callback.
+    /// Returns the callback.
     pub fn callback(&self) -> &C {
         &self.callback
     }
 
-    /// Acquires, or fails if the rundown has begun.
-    ///
-    /// Context: any, see the table in the [module](crate::rundown). Acquire ordering.
-    ///
-    /// # Errors
-    ///
-    /// [`RundownError::RundownInProgress`] from the moment the rundown has begun.
-    #[inline(always)]
-    #[cfg_attr(quiesce_track, track_caller)]
-    pub fn try_acquire(&self) -> Result<RundownGuard<'_, Self>, RundownError> {
-        HasRundown::try_acquire(self)
-    }
+    inherent_methods!();
 
-    /// What follows the last release, or a begin without holders.
+    /// Reports the end of a rundown, after the last release or a begin without holders.
     ///
-    /// Does not look at the word: without a callback, not even the object need be there.
+    /// This does not access the word: without a callback, the object may have been freed by a
+    /// waiter. With one it is alive, as the guard or the caller borrows or owns it.
     #[inline(always)]
     fn after(&self, after: After) {
         if after == After::Drained {
@@ -163,7 +153,8 @@ impl<C: Drained> RundownRef<C> {
         }
     }
 
-    /// Sets the word, to come to its edges in a test.
+    /// Sets the number of holders, for tests of the limits.
+    #[cfg(CONFIG_KUNIT)]
     #[doc(hidden)]
     pub fn set_holders_for_test(&mut self, holders: usize) {
         self.word.set_holders_for_test(holders);
@@ -176,43 +167,48 @@ impl<C: Drained> RundownRef<C> {
 // ordering.
 unsafe impl<C: Drained> RawRundown for RundownRef<C> {
     #[inline(always)]
-    fn acquire_one(&self) -> Result<(), RundownError> {
+    fn acquire_one(&self, _: Internal) -> Result<(), RundownError> {
         self.word.acquire_one()
     }
 
-    fn acquire_many(&self, n: usize) -> Result<(), RundownError> {
+    fn acquire_many(&self, n: usize, _: Internal) -> Result<(), RundownError> {
         self.word.acquire_many(n)
     }
 
-    unsafe fn acquire_more(&self, n: usize) {
+    unsafe fn acquire_more(&self, n: usize, _: Internal) {
         self.word.acquire_more(n);
     }
 
     #[inline(always)]
-    unsafe fn release_one(&self) {
+    unsafe fn release_one(&self, _: Internal) {
         self.after(self.word.release_one());
     }
 
-    unsafe fn release_many(&self, n: usize) {
+    unsafe fn release_many(&self, n: usize, _: Internal) {
         self.after(self.word.release_many(n));
     }
 
-    fn claim(&self) -> Result<(), RundownError> {
+    fn claim(&self, _: Internal) -> Result<(), RundownError> {
         self.word.claim()
     }
 
-    unsafe fn unclaim(&self, live: bool) {
+    unsafe fn unclaim(&self, live: bool, _: Internal) {
         self.word.unclaim(live);
     }
 
-    fn wait_raw(&self, how: Wait, claim: bool) -> Result<(), RundownError> {
+    fn wait_raw(&self, how: Wait, claim: bool, _: Internal) -> Result<(), RundownError> {
         how.tell(&self.dep);
         word::wait(&self.word, how, claim, &|| self.callback.drained())
     }
 
     #[inline(always)]
-    fn dep(&self) -> &Dep {
+    fn dep(&self, _: Internal) -> &Dep {
         &self.dep
+    }
+
+    #[inline(always)]
+    fn key(&self, _: Internal) -> usize {
+        self.word.key()
     }
 }
 
@@ -249,12 +245,18 @@ impl<C: Drained> RundownProtect for RundownRef<C> {
     }
 }
 
-// SAFETY: It is the reference itself.
+// SAFETY: The function returns the object itself.
 unsafe impl<C: Drained> HasRundown for RundownRef<C> {
     type Ref = Self;
 
     #[inline(always)]
     unsafe fn rundown(&self) -> &Self {
         self
+    }
+}
+
+impl<C: Drained> fmt::Debug for RundownRef<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        super::traits::debug(f, "RundownRef", self)
     }
 }

@@ -1,22 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the forms of a rundown reference have in common.
+//! The common interface of the two rundown references.
 
 use super::{
     guard::{
         ArcGuard,
         ArcGuards,
         Guard,
-        Many,
-        One,
+        Guards,
         RundownGuard,
         RundownGuards, //
     },
     track,
+    wait,
     RundownError,
     Wait, //
 };
 use kernel::{
+    fmt,
     sync::Arc,
     time::Jiffies, //
 };
@@ -27,72 +28,98 @@ pub(super) mod raw {
         RundownError, //
     };
 
-    /// Counting without guards: not for users, as a count that is not a guard can be forged.
+    /// A proof that the caller is this crate.
+    ///
+    /// The trait below is a supertrait of a public one, so that generic code of other crates finds
+    /// its methods. None of them can be called without a value of this type.
+    #[derive(Clone, Copy)]
+    pub struct Internal(());
+
+    impl Internal {
+        #[inline(always)]
+        pub(in crate::rundown) const fn new() -> Self {
+            Self(())
+        }
+    }
+
+    /// Counting without guards.
     ///
     /// # Safety
     ///
-    /// As long as an acquisition succeeded and was not released, `claim` fails, and all that was
-    /// done before a release happens before what follows a `claim` that succeeds. While claimed,
+    /// As long as an acquisition succeeded and was not released, `claim` fails, and everything done
+    /// before a release happens before what follows a successful `claim`. While claimed,
     /// acquisitions fail.
     pub unsafe trait RawRundown: Sync {
         /// Acquires once.
-        fn acquire_one(&self) -> Result<(), RundownError>;
+        fn acquire_one(&self, token: Internal) -> Result<(), RundownError>;
 
         /// Acquires `n` times or not at all; `n` is not zero.
-        fn acquire_many(&self, n: usize) -> Result<(), RundownError>;
+        fn acquire_many(&self, n: usize, token: Internal) -> Result<(), RundownError>;
 
-        /// Acquires `n` times more, though the rundown has begun.
+        /// Acquires `n` times more, though the rundown may have begun.
         ///
         /// # Safety
         ///
         /// The caller has an acquisition.
-        unsafe fn acquire_more(&self, n: usize);
+        unsafe fn acquire_more(&self, n: usize, token: Internal);
 
         /// Releases once.
         ///
         /// # Safety
         ///
         /// The caller has an acquisition, which is used up.
-        unsafe fn release_one(&self);
+        unsafe fn release_one(&self, token: Internal);
 
         /// Releases `n` times.
         ///
         /// # Safety
         ///
         /// The caller has `n` acquisitions, which are used up.
-        unsafe fn release_many(&self, n: usize);
+        unsafe fn release_many(&self, n: usize, token: Internal);
 
-        /// Takes the object for the caller alone if it is run down.
-        fn claim(&self) -> Result<(), RundownError>;
+        /// Takes exclusive ownership of the object if it is run down.
+        fn claim(&self, token: Internal) -> Result<(), RundownError>;
 
-        /// Gives up a claim; the object is live afterwards if `live`, and else run down.
+        /// Gives up a claim. The object is live afterwards if `live`, and else run down.
         ///
         /// # Safety
         ///
         /// The caller has claimed the object.
-        unsafe fn unclaim(&self, live: bool);
+        unsafe fn unclaim(&self, live: bool, token: Internal);
 
-        /// Begins the rundown and waits for what `claim` if asked for needs.
-        fn wait_raw(&self, how: super::Wait, claim: bool) -> Result<(), RundownError>;
+        /// Begins the rundown and waits for it to complete; with `claim`, also takes exclusive
+        /// ownership of the object before returning.
+        fn wait_raw(
+            &self,
+            how: super::Wait,
+            claim: bool,
+            token: Internal,
+        ) -> Result<(), RundownError>;
 
-        /// What lockdep sees.
-        fn dep(&self) -> &Dep;
+        /// Returns lockdep's map.
+        fn dep(&self, token: Internal) -> &Dep;
+
+        /// Returns the address by which waiters and the table of holders know the reference.
+        fn key(&self, token: Internal) -> usize;
     }
 }
 
-/// Is called when a rundown has ended, in the context of the last release.
+use raw::Internal;
+
+/// A callback for the end of rundowns, in the context of the last release.
 ///
-/// This is for those who do not want a task to wait: free a resource, queue a work item, complete a
+/// For users that do not want a task to wait: it frees a resource, queues a work item, completes a
 /// request.
 pub trait Drained: Send + Sync {
-    /// The rundown is over: nobody holds the object.
+    /// Called when a rundown has completed: nobody holds the object.
     ///
-    /// It must not sleep, and not begin or end rundowns of per-CPU forms.
+    /// It is called once per rundown, by the last release (which may be in an interrupt or in an
+    /// NMI), or by the call that began the rundown if there was no holder. For a
+    /// [`PerCpuRundownRef`](super::PerCpuRundownRef) it may also be called by an RCU callback.
     ///
-    /// Called once per rundown, from where the last release was (so perhaps in an interrupt, or
-    /// in an NMI) or from where the rundown was begun if nobody held the object then; from a
-    /// callback of RCU in the case of a [`PerCpuRundownRef`](super::PerCpuRundownRef). Waiters may
-    /// be back before it returns, and whoever waited may have re-armed the object.
+    /// It must not sleep, and not begin or end rundowns of per-CPU references. It may drop any
+    /// owner of the reference, also the last one. Waiters may have returned before it does, and may
+    /// have re-initialized the reference.
     fn drained(&self);
 }
 
@@ -101,129 +128,270 @@ impl Drained for () {
     fn drained(&self) {}
 }
 
-/// A rundown reference: what can be asked of both forms.
+/// The operations that both rundown references have.
 ///
-/// Sealed; [`RundownRef`](super::RundownRef) and [`PerCpuRundownRef`](super::PerCpuRundownRef) are
-/// the forms. Guards come from [`HasRundown`].
+/// Sealed; implemented by [`RundownRef`](super::RundownRef) and
+/// [`PerCpuRundownRef`](super::PerCpuRundownRef), which have the same operations as inherent
+/// methods. Guards come from [`HasRundown`].
 pub trait RundownProtect: raw::RawRundown {
     /// Begins the rundown without waiting: from now on no acquisition succeeds.
     ///
-    /// Returns whether this call began it; `false` if it has begun already.
+    /// Returns whether this call began it; `false` if it had begun already.
+    ///
+    /// Context: any but NMI for [`RundownRef`](super::RundownRef); process context, may sleep, for
+    /// [`PerCpuRundownRef`](super::PerCpuRundownRef).
     fn begin_rundown(&self) -> bool;
 
-    /// Whether the rundown has begun, or is over.
+    /// Returns whether the rundown has begun or completed.
     ///
-    /// Only a hint, unless the caller knows that nobody re-arms or resurrects the object.
+    /// Only a hint, unless the caller knows that nobody re-initializes or resurrects the object.
     fn is_rundown_requested(&self) -> bool;
 
-    /// Whether the rundown is over: it has begun and nobody holds the object.
+    /// Returns whether the rundown has completed: it has begun and nobody holds the object.
     ///
-    /// If so, all that was done under guards happened before. Until somebody re-arms the object, it
-    /// stays like that.
+    /// If so, everything done under guards happened before, and the object stays run down until it
+    /// is re-initialized.
     fn rundown_completed(&self) -> bool;
 
-    /// Arms the object again after a rundown: acquisitions succeed from now on.
+    /// Makes the object live again after a rundown: acquisitions succeed from now on.
     ///
-    /// Whoever has waited for the rundown is told that it was over.
+    /// Waits for the rundown that are in progress return success.
     ///
     /// # Errors
     ///
-    /// [`RundownError::NotDrained`] if the object is not run down, or in somebody's exclusive
-    /// hands; [`RundownError::Saturated`] if it never will be.
+    /// [`RundownError::NotDrained`] if the object is not run down, or owned exclusively;
+    /// [`RundownError::Saturated`] if it never will be run down.
     fn re_init(&self) -> Result<(), RundownError>;
 
-    /// Takes back a rundown that has begun and is not over.
+    /// Cancels a rundown that has begun and has not completed.
     ///
-    /// Whoever waits for it is told [`RundownError::Resurrected`].
+    /// Waits for it fail with [`RundownError::Resurrected`], except
+    /// [`wait_for_rundown`](Self::wait_for_rundown), which begins the rundown again.
     ///
     /// # Errors
     ///
-    /// [`RundownError::NotInProgress`] if none has begun, or it is over: then
-    /// [`re_init`](Self::re_init) helps.
+    /// [`RundownError::NotInProgress`] if none has begun, or it has completed: then
+    /// [`re_init`](Self::re_init) makes the object live.
     fn resurrect(&self) -> Result<(), RundownError>;
 
-    /// How many acquisitions there are now: for reports, as they come and go.
+    /// Returns the number of acquisitions, which may have changed by the time it is used.
     fn holders(&self) -> usize;
 
-    /// Begins the rundown and waits until nobody holds the object, as `how` says.
+    /// Begins the rundown and waits until it completes, as `how` says.
     ///
-    /// Any number of tasks can wait. When this returns `Ok`, no guard was left, and all that was
-    /// done under guards happened before. A guard that was leaked makes it wait forever, unless
-    /// `how` has a timeout; a wait that takes long is reported in the log.
+    /// Any number of tasks can wait. When this returns `Ok`, no guard was left, and everything done
+    /// under guards happened before. A leaked guard makes it wait indefinitely, unless `how` has a
+    /// timeout. Waits that take long are reported in the log, see
+    /// [`set_report_interval`](super::set_report_interval).
     ///
     /// Context: process, may sleep.
     ///
     /// # Errors
     ///
     /// [`RundownError::TimedOut`] and [`RundownError::Interrupted`], as `how` allows: the rundown
-    /// goes on, and one may wait again. [`RundownError::Resurrected`] if somebody took it back.
-    /// [`RundownError::Saturated`] if it would never end.
+    /// goes on, and the caller may wait again. [`RundownError::Resurrected`] if it was cancelled.
+    /// [`RundownError::Saturated`] if it would never complete.
+    #[track_caller]
     fn wait_with(&self, how: Wait) -> Result<(), RundownError> {
-        self.wait_raw(how, false)
+        self.wait_raw(how, false, Internal::new())
     }
 
-    /// [`wait_with`](Self::wait_with) until the rundown is over, whatever comes.
-    fn wait_for_rundown(&self) -> Result<(), RundownError> {
-        self.wait_with(Wait::uninterruptible())
+    /// Begins the rundown and waits until it completes.
+    ///
+    /// This cannot fail. If somebody [resurrects](Self::resurrect) the object meanwhile, the
+    /// rundown begins again. If the reference is saturated, of which there was a warning, this does
+    /// not return; [`wait_with`](Self::wait_with) fails then.
+    ///
+    /// Context: process, may sleep.
+    #[track_caller]
+    fn wait_for_rundown(&self) {
+        loop {
+            match self.wait_with(Wait::uninterruptible()) {
+                Ok(()) => return,
+                Err(RundownError::Resurrected) => {}
+                Err(_) => wait::forever(),
+            }
+        }
     }
 
-    /// [`wait_with`](Self::wait_with) until the rundown is over or a signal comes.
+    /// [`wait_with`](Self::wait_with) that ends when a signal is pending.
+    #[track_caller]
     fn wait_for_rundown_interruptible(&self) -> Result<(), RundownError> {
         self.wait_with(Wait::interruptible())
     }
 
-    /// [`wait_with`](Self::wait_with) until the rundown is over or a fatal signal comes.
+    /// [`wait_with`](Self::wait_with) that ends when a fatal signal is pending.
+    #[track_caller]
     fn wait_for_rundown_killable(&self) -> Result<(), RundownError> {
         self.wait_with(Wait::killable())
     }
 
-    /// [`wait_with`](Self::wait_with) until the rundown is over, for `timeout` at most.
+    /// [`wait_with`](Self::wait_with) that ends after `timeout`.
+    #[track_caller]
     fn wait_for_rundown_timeout(&self, timeout: Jiffies) -> Result<(), RundownError> {
         self.wait_with(Wait::uninterruptible().timeout(timeout))
     }
 
-    /// Lists in the log who holds the object: where it was acquired, and by which task.
+    /// Lists the holders of the object in the log: their tasks, and where they acquired it.
     ///
-    /// Returns how many are listed. They are known in a kernel with lockdep, or if the crate was
-    /// built with `make QUIESCE_TRACK=1`; otherwise there are none. A wait that takes long lists
-    /// them by itself.
+    /// Returns how many are listed. Holders are recorded in a kernel with lockdep, or if the crate
+    /// was built with `make QUIESCE_TRACK=1`; otherwise there are none. The report of a wait that
+    /// takes long lists them as well.
     fn report_holders(&self) -> usize {
-        track::report(core::ptr::from_ref(self).addr())
+        track::report(self.key(Internal::new()))
     }
 
     /// Tells lockdep that the caller may wait here, as `might_lock()` does for a lock.
     ///
     /// Does nothing without `CONFIG_LOCKDEP`. Every wait does this by itself.
     fn might_wait(&self) {
-        self.dep().may_wait();
+        self.dep(Internal::new()).may_wait();
     }
 
-    /// Whether lockdep knows that this task holds a guard of this very reference.
+    /// Returns whether lockdep knows that this task holds a guard of this reference.
     ///
-    /// Always `false` without `CONFIG_LOCKDEP`: only for assertions that are on with it.
+    /// Always `false` without `CONFIG_LOCKDEP`: only for assertions that are enabled with it.
     fn is_held_by_current(&self) -> bool {
-        self.dep().is_held()
+        self.dep(Internal::new()).is_held()
     }
 }
 
-/// An object with a rundown reference: what can be acquired.
+/// Adds the operations of [`RundownProtect`] and [`HasRundown`] to a reference as inherent methods,
+/// so that users need no trait in scope.
+macro_rules! inherent_methods {
+    () => {
+        /// Acquires the object, or fails if its rundown has begun.
+        ///
+        /// Context: any, see the table in the [module](crate::rundown). Acquire ordering.
+        ///
+        /// # Errors
+        ///
+        /// [`RundownError::RundownInProgress`] if the rundown has begun.
+        ///
+        /// # Limits
+        ///
+        /// This does not check the count for overflow; see the
+        /// [module](crate::rundown#limits).
+        #[inline(always)]
+        #[cfg_attr(quiesce_track, track_caller)]
+        pub fn try_acquire(&self) -> Result<RundownGuard<'_, Self>, RundownError> {
+            HasRundown::try_acquire(self)
+        }
+
+        /// Acquires `n` times, or not at all; see [`HasRundown::try_acquire_many`].
+        #[cfg_attr(quiesce_track, track_caller)]
+        pub fn try_acquire_many(&self, n: usize) -> Result<RundownGuards<'_, Self>, RundownError> {
+            HasRundown::try_acquire_many(self, n)
+        }
+
+        /// Begins the rundown without waiting; see [`RundownProtect::begin_rundown`].
+        pub fn begin_rundown(&self) -> bool {
+            RundownProtect::begin_rundown(self)
+        }
+
+        /// Returns whether the rundown has begun; see [`RundownProtect::is_rundown_requested`].
+        #[inline]
+        pub fn is_rundown_requested(&self) -> bool {
+            RundownProtect::is_rundown_requested(self)
+        }
+
+        /// Returns whether the rundown has completed; see [`RundownProtect::rundown_completed`].
+        pub fn rundown_completed(&self) -> bool {
+            RundownProtect::rundown_completed(self)
+        }
+
+        /// Begins the rundown and waits until it completes; see
+        /// [`RundownProtect::wait_for_rundown`].
+        #[track_caller]
+        pub fn wait_for_rundown(&self) {
+            RundownProtect::wait_for_rundown(self)
+        }
+
+        /// Waits as `how` says; see [`RundownProtect::wait_with`].
+        #[track_caller]
+        pub fn wait_with(&self, how: Wait) -> Result<(), RundownError> {
+            RundownProtect::wait_with(self, how)
+        }
+
+        /// Waits until the rundown completes or a signal is pending; see
+        /// [`RundownProtect::wait_with`].
+        #[track_caller]
+        pub fn wait_for_rundown_interruptible(&self) -> Result<(), RundownError> {
+            RundownProtect::wait_for_rundown_interruptible(self)
+        }
+
+        /// Waits until the rundown completes or a fatal signal is pending; see
+        /// [`RundownProtect::wait_with`].
+        #[track_caller]
+        pub fn wait_for_rundown_killable(&self) -> Result<(), RundownError> {
+            RundownProtect::wait_for_rundown_killable(self)
+        }
+
+        /// Waits until the rundown completes, for at most `timeout` jiffies; see
+        /// [`RundownProtect::wait_with`].
+        #[track_caller]
+        pub fn wait_for_rundown_timeout(&self, timeout: Jiffies) -> Result<(), RundownError> {
+            RundownProtect::wait_for_rundown_timeout(self, timeout)
+        }
+
+        /// Makes the object live again after a rundown; see [`RundownProtect::re_init`].
+        ///
+        /// # Errors
+        ///
+        /// [`RundownError::NotDrained`] and [`RundownError::Saturated`].
+        pub fn re_init(&self) -> Result<(), RundownError> {
+            RundownProtect::re_init(self)
+        }
+
+        /// Cancels a rundown that has not completed; see [`RundownProtect::resurrect`].
+        ///
+        /// # Errors
+        ///
+        /// [`RundownError::NotInProgress`].
+        pub fn resurrect(&self) -> Result<(), RundownError> {
+            RundownProtect::resurrect(self)
+        }
+
+        /// Returns the number of acquisitions; see [`RundownProtect::holders`].
+        pub fn holders(&self) -> usize {
+            RundownProtect::holders(self)
+        }
+    };
+}
+
+pub(super) use inherent_methods;
+
+/// Formats the state of a reference.
+pub(super) fn debug(
+    f: &mut fmt::Formatter<'_>,
+    name: &str,
+    of: &impl RundownProtect,
+) -> fmt::Result {
+    f.debug_struct(name)
+        .field("holders", &of.holders())
+        .field("rundown_requested", &of.is_rundown_requested())
+        .field("rundown_completed", &of.rundown_completed())
+        .finish()
+}
+
+/// An object with a rundown reference, which can be acquired.
 ///
-/// The references themselves are such objects. For a type of one's own that holds one, use
+/// The references themselves are such objects. For a type that contains one, use
 /// [`impl_has_rundown!`](crate::impl_has_rundown).
 ///
 /// # Safety
 ///
 /// [`rundown`](Self::rundown) returns the same reference each time.
 pub unsafe trait HasRundown: Sync {
-    /// The form of the reference.
+    /// The type of the reference.
     type Ref: RundownProtect;
 
-    /// The reference.
+    /// Returns the reference.
     ///
     /// # Safety
     ///
-    /// The caller does not arm it again: an object may have more to do then, as
-    /// [`Rundown`](super::Rundown) has, which may lack a value.
+    /// The caller does not re-initialize it: an object may depend on more than its reference, as
+    /// [`Rundown`](super::Rundown) does, which may have no value.
     unsafe fn rundown(&self) -> &Self::Ref;
 
     /// Acquires the object, or fails if its rundown has begun.
@@ -232,14 +400,14 @@ pub unsafe trait HasRundown: Sync {
     ///
     /// # Errors
     ///
-    /// [`RundownError::RundownInProgress`] from the moment the rundown has begun.
+    /// [`RundownError::RundownInProgress`] if the rundown has begun.
     #[inline(always)]
     #[cfg_attr(quiesce_track, track_caller)]
     fn try_acquire(&self) -> Result<RundownGuard<'_, Self>, RundownError>
     where
         Self: Sized,
     {
-        Guard::acquire(self, One::new())
+        Guard::acquire(self)
     }
 
     /// Acquires the object `n` times, or not at all.
@@ -248,7 +416,7 @@ pub unsafe trait HasRundown: Sync {
     ///
     /// # Errors
     ///
-    /// [`RundownError::RundownInProgress`] from the moment the rundown has begun,
+    /// [`RundownError::RundownInProgress`] if the rundown has begun,
     /// [`RundownError::ZeroCount`] if `n` is zero, [`RundownError::Overflow`] if there would be more
     /// holders than can be counted.
     #[cfg_attr(quiesce_track, track_caller)]
@@ -256,22 +424,23 @@ pub unsafe trait HasRundown: Sync {
     where
         Self: Sized,
     {
-        Guard::acquire(self, Many::new(n)?)
+        Guards::acquire(self, n)
     }
 
-    /// Acquires the object for an owner who keeps it alive.
+    /// Acquires the object with a guard that owns an `Arc` of it.
     ///
-    /// Context and errors as [`try_acquire`](Self::try_acquire).
+    /// Context and errors as [`try_acquire`](Self::try_acquire). If it fails, `this` is dropped as
+    /// a last [`ArcGuard`] is, see [`Guard`](super::Guard).
     #[inline]
     #[cfg_attr(quiesce_track, track_caller)]
     fn try_acquire_arc(this: Arc<Self>) -> Result<ArcGuard<Self>, RundownError>
     where
         Self: Sized,
     {
-        Guard::acquire(this, One::new())
+        Guard::acquire(this)
     }
 
-    /// Acquires the object `n` times for an owner who keeps it alive.
+    /// Acquires the object `n` times with a guard that owns an `Arc` of it.
     ///
     /// Context and errors as [`try_acquire_many`](Self::try_acquire_many).
     #[cfg_attr(quiesce_track, track_caller)]
@@ -279,11 +448,14 @@ pub unsafe trait HasRundown: Sync {
     where
         Self: Sized,
     {
-        Guard::acquire(this, Many::new(n)?)
+        Guards::acquire(this, n)
     }
 }
 
 /// Implements [`HasRundown`] for a type by one of its fields.
+///
+/// The field is named, or numbered in a tuple struct. It must be of the given type itself, not of
+/// one that dereferences to it, and the type must not be packed.
 ///
 /// # Examples
 ///
@@ -299,25 +471,29 @@ pub unsafe trait HasRundown: Sync {
 ///     impl HasRundown for Device { self.users: RundownRef }
 /// }
 ///
-/// # fn f(device: &Device) -> Result {
+/// let device = Device { users: RundownRef::new(), name: c"disk" };
 /// let guard = device.try_acquire()?;
 /// pr_info!("{}\n", guard.object().name);
-/// # Ok(()) }
+/// # drop(guard);
+/// # Ok::<(), Error>(())
 /// ```
 #[macro_export]
 macro_rules! impl_has_rundown {
-    (impl$({$($generics:tt)*})? HasRundown for $t:ty { self.$field:ident: $ref:ty }) => {
-        // SAFETY: It is a place within the object, which is the same each time.
+    (impl$({$($generics:tt)*})? HasRundown for $t:ty { self.$field:tt: $ref:ty }) => {
+        // SAFETY: The function returns a reference to a field of the object, at the same offset
+        // each time.
         unsafe impl$(<$($generics)*>)? $crate::rundown::HasRundown for $t {
             type Ref = $ref;
 
             #[inline(always)]
             unsafe fn rundown(&self) -> &Self::Ref {
-                // A field of the type's own, and of this very type: nothing is dereferenced, which
-                // could lead elsewhere each time.
+                // The field is one of `Self`, and not of a type that `Self` dereferences to.
                 let _ = ::core::mem::offset_of!(Self, $field);
-                let field: *const $ref = &raw const self.$field;
-                // SAFETY: It is borrowed with `self`.
+                // A reference to a field of a packed struct is an error, unlike a raw pointer. The
+                // coercion to a raw pointer admits no dereference of the field, which could lead
+                // elsewhere each time.
+                let field: *const $ref = &self.$field;
+                // SAFETY: The pointer was made from a reference that lives as long as `self`.
                 unsafe { &*field }
             }
         }

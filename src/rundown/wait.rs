@@ -235,3 +235,12 @@ fn report(key: usize, waited: Jiffies, holders: usize) {
     );
     track::report(key);
 }
+
+/// Never returns: the object is saturated and will not be run down.
+#[cold]
+pub(super) fn forever() -> ! {
+    loop {
+        // SAFETY: No requirements; process context, as this follows a wait.
+        unsafe { helpers::quiesce_helper_rundown_forever() };
+    }
+}

@@ -285,6 +285,7 @@ impl Word {
         wait::poke(self.key());
     }
 
+    #[cfg(CONFIG_KUNIT)]
     pub(crate) fn set_holders_for_test(&mut self, holders: usize) {
         let live = *self.0.get_mut() & LIVE;
         *self.0.get_mut() = (holders as isize).wrapping_mul(ONE) | live;

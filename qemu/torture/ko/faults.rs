@@ -23,7 +23,6 @@ use quiesce::{
     rundown::{
         HasRundown,
         PerCpuRundownRef,
-        RundownProtect,
         RundownRef, //
     },
     seqlock::SeqLock,
@@ -40,13 +39,15 @@ pub(crate) fn run(name: &CStr) -> Result {
             let object = Arc::new(RundownRef::new(), GFP_KERNEL)?;
             let guard = RundownRef::try_acquire_arc(object.clone())?;
             drop(guard);
-            Ok(object.wait_for_rundown()?)
+            object.wait_for_rundown();
+            Ok(())
         }
         b"percpu-init" => {
             let users = KBox::pin_init(PerCpuRundownRef::new(), GFP_KERNEL)?;
             let guard = users.try_acquire()?;
             drop(guard);
-            Ok(users.wait_for_rundown()?)
+            users.wait_for_rundown();
+            Ok(())
         }
         b"seqlock" => {
             let lock = KBox::pin_init(new_seqlock!(SeqLock<u64>, 1), GFP_KERNEL)?;

@@ -94,7 +94,7 @@ impl Part for Data {
                     *word = next;
                     me.window();
                 }
-                mine.re_arm();
+                mine.re_init();
             }
         }
         self.writes.fetch_add(1, Relaxed);

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Counting without guards is not available to generic code either.
+
+//~ ERROR this method takes 1 argument but 0 arguments were supplied
+
+use quiesce::rundown::{HasRundown, RundownProtect};
+
+pub fn forge<R: RundownProtect + HasRundown>(users: &R) -> bool {
+    #[cfg(not(fixed))]
+    return users.acquire_one().is_ok();
+    #[cfg(fixed)]
+    return users.try_acquire().is_ok();
+}

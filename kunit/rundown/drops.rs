@@ -1,0 +1,363 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Where and when things are dropped: by the last guard, by callbacks, by leaks, and in each phase of
+//! a rundown.
+
+use super::{
+    contexts::{
+        run,
+        Context, //
+    },
+    Form, //
+};
+use crate::support;
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Full,
+            Release, //
+        },
+        Arc, //
+    },
+};
+use quiesce::{
+    impl_has_rundown,
+    rundown::{
+        ArcGuard,
+        Drained,
+        HasRundown,
+        PerCpuRundownRef,
+        Rundown,
+        RundownRef, //
+    }, //
+};
+
+/// Where a value was dropped; zero if it was not.
+#[derive(Clone)]
+struct Place(Arc<Atomic<u32>>);
+
+const PREEMPTIBLE: u32 = 1;
+const ATOMIC: u32 = 2;
+const NMI: u32 = 3;
+
+impl Place {
+    fn new() -> Result<Self> {
+        Ok(Self(Arc::new(Atomic::new(0), GFP_KERNEL)?))
+    }
+
+    fn here(&self) {
+        let place = if support::in_nmi_context() {
+            NMI
+        } else if support::preemptible() {
+            PREEMPTIBLE
+        } else {
+            ATOMIC
+        };
+        self.0.store(place, Release);
+    }
+
+    fn get(&self) -> u32 {
+        self.0.load(Acquire)
+    }
+
+    /// Waits for the drop, for a minute at most.
+    fn wait(&self) -> u32 {
+        for _ in 0..60_000 {
+            if self.get() != 0 {
+                break;
+            }
+            support::msleep(1);
+        }
+        self.get()
+    }
+}
+
+/// A value that records where it is dropped.
+struct Recorded(Place);
+
+impl Drop for Recorded {
+    fn drop(&mut self) {
+        self.0.here();
+    }
+}
+
+impl_has_rundown! {
+    impl{R: Form} HasRundown for Wrapped<R> { self.0: R }
+}
+
+/// A tuple struct around a reference, for the macro.
+#[repr(transparent)]
+struct Wrapped<R: Form>(R);
+
+const CONTEXTS: [Context; 5] = [
+    Context::Preempt,
+    Context::BhOff,
+    Context::Softirq,
+    Context::Hardirq,
+    Context::Nmi,
+];
+
+/// Drops `last` in a context, or in this one if there is no such.
+fn drop_in<T: Send>(context: Context, last: T) {
+    let mut last = Some(last);
+    let _ = run(context, || drop(last.take()));
+}
+
+/// Returns whether `place` is process context, as far as this kernel knows.
+fn is_process(place: u32) -> bool {
+    place == PREEMPTIBLE || (!cfg!(CONFIG_PREEMPT_COUNT) && place == ATOMIC)
+}
+
+fn last_guard_drops_the_value() -> Result {
+    for context in CONTEXTS {
+        // The object of a guard is a word in front of a value.
+        let place = Place::new()?;
+        let object = Arc::new(Rundown::new(Recorded(place.clone())), GFP_KERNEL)?;
+        let guard: ArcGuard<Rundown<Recorded>> = HasRundown::try_acquire_arc(object)?;
+        ensure_eq!(place.get(), 0);
+        drop_in(context, guard);
+        ensure!(is_process(place.wait()));
+
+        // And a per-CPU reference, live or with its rundown begun.
+        for begun in [false, true] {
+            let place = Place::new()?;
+            let object = Arc::pin_init(
+                Rundown::pin_init(PerCpuRundownRef::new(), Recorded(place.clone())),
+                GFP_KERNEL,
+            )?;
+            let guard = HasRundown::try_acquire_arc(object.clone())?;
+            if begun {
+                object.begin_rundown();
+            }
+            drop(object);
+            drop_in(context, guard);
+            ensure!(is_process(place.wait()));
+        }
+    }
+    Ok(())
+}
+
+/// Many last guards in one interrupt: none is leaked, and none is dropped there if that is not
+/// allowed.
+fn many_last_guards_at_once() -> Result {
+    for context in CONTEXTS {
+        let count = Arc::new(Atomic::new(0u32), GFP_KERNEL)?;
+        struct Counted(Arc<Atomic<u32>>);
+        impl Drop for Counted {
+            fn drop(&mut self) {
+                self.0.fetch_add(1, Full);
+            }
+        }
+        let mut guards = KVec::new();
+        for _ in 0..200 {
+            let object = Arc::new(Rundown::new(Counted(count.clone())), GFP_KERNEL)?;
+            guards.push(HasRundown::try_acquire_arc(object)?, GFP_KERNEL)?;
+        }
+        let ran = run(context, || {
+            while let Some(guard) = guards.pop() {
+                drop(guard);
+            }
+        });
+        drop(guards);
+        ensure!(ran.is_some() || context == Context::Nmi);
+        for _ in 0..60_000 {
+            if count.load(Acquire) == 200 {
+                break;
+            }
+            support::msleep(1);
+        }
+        ensure_eq!(count.load(Acquire), 200);
+    }
+    Ok(())
+}
+
+/// `release()` gives the `Arc` back, so that nothing is dropped there.
+fn released_without_a_drop<R: Form>() -> Result {
+    let r = R::live()?;
+    let guard = HasRundown::try_acquire_arc(r.clone())?;
+    drop(r);
+    let mut guard = Some(guard);
+    let back = run(Context::Hardirq, || {
+        guard.take().map(|guard| guard.release())
+    });
+    let r = back.flatten().ok_or(EINVAL)?;
+    ensure_eq!(r.holders(), 0);
+    r.wait_for_rundown();
+
+    let r = R::live()?;
+    let raw = HasRundown::try_acquire_arc(r.clone())?.into_raw();
+    ensure_eq!(r.holders(), 1);
+    // SAFETY: The pointer comes from `into_raw`, and is used once.
+    drop(unsafe { ArcGuard::from_raw(raw) });
+    ensure_eq!(r.holders(), 0);
+    Ok(())
+}
+
+/// The owners of a per-CPU reference that drop it while, and after, something is going on.
+fn dropped_in_each_phase() -> Result {
+    for _ in 0..20 {
+        // Live; run down; born run down.
+        drop(PerCpuRundownRef::live()?);
+        drop(PerCpuRundownRef::run_down()?);
+        let r = PerCpuRundownRef::live()?;
+        r.wait_for_rundown();
+        drop(r);
+        // While the counters are being collected.
+        let r = PerCpuRundownRef::live()?;
+        r.begin_rundown();
+        drop(r);
+        // With the end of the collection under way.
+        let r = PerCpuRundownRef::live()?;
+        let guard = r.try_acquire()?.unbind();
+        r.begin_rundown();
+        r.resurrect()?;
+        drop(guard);
+        drop(r);
+        // With a leaked guard: begun, and resurrected.
+        for resurrect in [false, true] {
+            let r = PerCpuRundownRef::live()?;
+            core::mem::forget(r.try_acquire()?.unbind());
+            r.begin_rundown();
+            if resurrect {
+                r.resurrect()?;
+            }
+            drop(r);
+        }
+    }
+    Ok(())
+}
+
+/// A callback that drops the last owner of its own reference.
+struct Suicidal {
+    own: Atomic<*mut PerCpuRundownRef<Suicidal>>,
+    called: Arc<Atomic<u32>>,
+    _recorded: Recorded,
+}
+
+impl Drained for Suicidal {
+    fn drained(&self) {
+        let own = self.own.xchg(core::ptr::null_mut(), Full);
+        if !own.is_null() {
+            // SAFETY: The pointer comes from `Arc::into_raw`, and is used once.
+            drop(unsafe { Arc::from_raw(own.cast_const()) });
+        }
+        self.called.fetch_add(1, Full);
+    }
+}
+
+fn callback_drops_its_reference() -> Result {
+    for held in [false, true] {
+        let place = Place::new()?;
+        let called = Arc::new(Atomic::new(0), GFP_KERNEL)?;
+        let r = Arc::pin_init(
+            PerCpuRundownRef::with_callback(Suicidal {
+                own: Atomic::new(core::ptr::null_mut()),
+                called: called.clone(),
+                _recorded: Recorded(place.clone()),
+            }),
+            GFP_KERNEL,
+        )?;
+        let own = Arc::into_raw(r.clone()).cast_mut();
+        r.callback().own.store(own, Release);
+        let guard = held.then(|| r.try_acquire().map(|guard| guard.unbind()));
+        r.begin_rundown();
+        // The collection of the counters ends meanwhile, so that the guard is the last reference.
+        support::msleep(50);
+        drop(guard);
+        drop(r);
+        ensure!(is_process(place.wait()));
+        ensure_eq!(called.load(Acquire), 1);
+    }
+    Ok(())
+}
+
+/// A leaked reference: its callback is called all the same, and finds what it uses.
+fn leaked_reference() -> Result {
+    struct Called(Arc<Atomic<u32>>);
+    impl Drained for Called {
+        fn drained(&self) {
+            self.0.fetch_add(1, Full);
+        }
+    }
+    let called = Arc::new(Atomic::new(0), GFP_KERNEL)?;
+    let r = KBox::pin_init(
+        PerCpuRundownRef::with_callback(Called(called.clone())),
+        GFP_KERNEL,
+    )?;
+    r.begin_rundown();
+    // Dropped later, so that the checker for memory leaks finds none.
+    let leaked = KBox::leak(
+        // SAFETY: It is not moved, and pinned again below.
+        unsafe { Pin::into_inner_unchecked(r) },
+    );
+    for _ in 0..60_000 {
+        if called.load(Acquire) != 0 {
+            break;
+        }
+        support::msleep(1);
+    }
+    // SAFETY: It comes from `KBox::leak`, and is used once.
+    drop(unsafe { Pin::new_unchecked(KBox::from_raw(leaked)) });
+    ensure_eq!(called.load(Acquire), 1);
+    Ok(())
+}
+
+fn wrapped() -> Result {
+    // The macro accepts the fields of tuple structs.
+    fn acquire<O: HasRundown>(object: &O) -> bool {
+        object.try_acquire().is_ok()
+    }
+    let object = Wrapped(RundownRef::new());
+    ensure!(acquire(&object));
+    object.0.wait_for_rundown();
+    ensure!(!acquire(&object));
+    Ok(())
+}
+
+#[kunit_tests(quiesce_rundown_drops)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn last_guard_drops_the_value() -> Result {
+        super::last_guard_drops_the_value()
+    }
+
+    #[test]
+    fn many_last_guards_at_once() -> Result {
+        super::many_last_guards_at_once()
+    }
+
+    #[test]
+    fn released_without_a_drop_word() -> Result {
+        released_without_a_drop::<RundownRef>()
+    }
+
+    #[test]
+    fn released_without_a_drop_percpu() -> Result {
+        released_without_a_drop::<PerCpuRundownRef>()
+    }
+
+    #[test]
+    fn dropped_in_each_phase() -> Result {
+        super::dropped_in_each_phase()
+    }
+
+    #[test]
+    fn callback_drops_its_reference() -> Result {
+        super::callback_drops_its_reference()
+    }
+
+    #[test]
+    fn leaked_reference() -> Result {
+        super::leaked_reference()
+    }
+
+    #[test]
+    fn tuple_field() -> Result {
+        wrapped()
+    }
+}

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A module that creates references, gives guards of them to another module, begins their rundowns
+//! and is unloaded. The last releases must not call into it: see `qemu/tests/rundown_unload.steps`.
+//!
+//! It also drops and leaks references with callbacks whose rundown has begun.
+
+use core::{
+    cell::UnsafeCell,
+    ffi::c_void,
+    mem::MaybeUninit, //
+};
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
+use quiesce::rundown::{
+    Drained,
+    HasRundown,
+    PerCpuRundownRef,
+    Rundown,
+    RundownRef, //
+};
+
+#[path = "unload_types.rs"]
+#[allow(dead_code, reason = "the other module drops the fields")]
+mod types;
+
+use types::{
+    Callback,
+    Held, //
+};
+
+module! {
+    type: Creator,
+    name: "rundown_unload_creator",
+    authors: ["The quiesce developers"],
+    description: "Creates references for another module, and is unloaded",
+    license: "GPL",
+}
+
+extern "C" {
+    // As in `unload.h`.
+    fn quiesce_kunit_unload_hold(held: *mut c_void);
+}
+
+/// As [`Callback`], and may be called.
+struct Quiet;
+
+impl Drained for Quiet {
+    #[inline(never)]
+    fn drained(&self) {
+        core::hint::black_box(self);
+    }
+}
+
+/// Room for a reference that is never dropped.
+struct Slot(UnsafeCell<MaybeUninit<PerCpuRundownRef<Quiet>>>);
+
+// SAFETY: Only the exit function uses it.
+unsafe impl Sync for Slot {}
+
+static STATICS: [Slot; 50] = [const { Slot(UnsafeCell::new(MaybeUninit::uninit())) }; 50];
+
+struct Creator;
+
+impl kernel::Module for Creator {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        let plain = Arc::pin_init(PerCpuRundownRef::new(), GFP_KERNEL)?;
+        let callback = Arc::pin_init(PerCpuRundownRef::with_callback(Callback), GFP_KERNEL)?;
+        let value = Arc::pin_init(Rundown::pin_init(PerCpuRundownRef::new(), 5), GFP_KERNEL)?;
+        let word = Arc::new(RundownRef::new(), GFP_KERNEL)?;
+        let held = KBox::new(
+            Held {
+                plain: HasRundown::try_acquire_arc(plain.clone())?,
+                callback: HasRundown::try_acquire_arc(callback.clone())?,
+                value: HasRundown::try_acquire_arc(value.clone())?,
+                word: HasRundown::try_acquire_arc(word.clone())?,
+            },
+            GFP_KERNEL,
+        )?;
+        // SAFETY: The function takes a box of this type.
+        unsafe { quiesce_kunit_unload_hold(KBox::into_raw(held).cast()) };
+        plain.begin_rundown();
+        callback.begin_rundown();
+        value.begin_rundown();
+        word.begin_rundown();
+        Ok(Self)
+    }
+}
+
+impl Drop for Creator {
+    fn drop(&mut self) {
+        for slot in &STATICS {
+            // Dropped with its rundown in progress, and with a leaked guard.
+            if let Ok(dropped) = KBox::pin_init(PerCpuRundownRef::with_callback(Quiet), GFP_KERNEL)
+            {
+                let guard = dropped.try_acquire().map(|guard| guard.unbind());
+                dropped.begin_rundown();
+                core::mem::forget(guard);
+            }
+            // Not dropped: the counters are collected when this module's text has been freed.
+            //
+            // SAFETY: This is the only use of the slot, which is not moved.
+            let leaked = unsafe {
+                let slot = (*slot.0.get()).as_mut_ptr();
+                pin_init::raw_try_init(slot, PerCpuRundownRef::with_callback(Quiet))
+                    .map(|()| &*slot)
+            };
+            if let Ok(leaked) = leaked {
+                leaked.begin_rundown();
+            }
+        }
+        pr_info!("unloaded\n");
+    }
+}

@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The callbacks of per-CPU references, and their end with the module that they are in.
+//!
+//! A [`PerCpuCore`] may outlive its reference, and a reference may be passed to another module. The
+//! functions of a [`Drained`](super::Drained) in a core are code of the module that created the
+//! reference. They are revoked when that module is unloaded: by a notifier that the kernel calls
+//! after the module's exit function and before it frees the module's text. A core without a callback
+//! has no pointer into its creator.
+
+use super::{
+    percpu_core::PerCpuCore,
+    reaper, //
+};
+use crate::bindings as helpers;
+use core::{
+    cell::UnsafeCell,
+    ffi::c_void,
+    ptr::{
+        self,
+        NonNull, //
+    },
+};
+use kernel::{
+    bindings,
+    error::to_result,
+    prelude::*,
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Relaxed,
+            Release, //
+        },
+        rcu, //
+    },
+    types::Opaque, //
+};
+
+/// The functions of a callback.
+pub(super) struct Operations {
+    /// Calls the callback of a core.
+    pub(super) drained: unsafe fn(*mut PerCpuCore),
+    /// Drops the callback of a core.
+    pub(super) drop: unsafe fn(*mut PerCpuCore),
+}
+
+/// The callback of a core.
+///
+/// # Invariants
+///
+/// `operations` is null, or points to the functions for the type that the core was allocated with,
+/// in a module whose text is there. If `listed`, the core is in the list of [`CALLBACKS`], whose
+/// lock protects `prev` and `next`.
+pub(super) struct Callback {
+    operations: Atomic<*mut Operations>,
+    listed: bool,
+    prev: UnsafeCell<*mut PerCpuCore>,
+    next: UnsafeCell<*mut PerCpuCore>,
+}
+
+impl Callback {
+    /// Creates the entry of a core without a callback, or with one that [`list`] makes known.
+    pub(super) const fn new(operations: Option<&'static Operations>) -> Self {
+        let operations: *const Operations = match operations {
+            None => ptr::null(),
+            Some(operations) => operations,
+        };
+        // INVARIANT: `list` is called next if there are functions.
+        Self {
+            listed: !operations.is_null(),
+            operations: Atomic::new(operations.cast_mut()),
+            prev: UnsafeCell::new(ptr::null_mut()),
+            next: UnsafeCell::new(ptr::null_mut()),
+        }
+    }
+}
+
+/// The cores with callbacks.
+struct Callbacks {
+    lock: Opaque<bindings::raw_spinlock_t>,
+    first: UnsafeCell<*mut PerCpuCore>,
+}
+
+// SAFETY: `first` and the links in the list are protected by the lock.
+unsafe impl Sync for Callbacks {}
+
+static CALLBACKS: Callbacks = Callbacks {
+    lock: Opaque::uninit(),
+    first: UnsafeCell::new(ptr::null_mut()),
+};
+
+impl Callbacks {
+    /// Runs `f` with the lock held.
+    fn locked<R>(&self, f: impl FnOnce(*mut *mut PerCpuCore) -> R) -> R {
+        // SAFETY: `Revoker::new` initialised the lock before anybody creates a reference.
+        let flags = unsafe { helpers::quiesce_helper_raw_spin_lock_irqsave(self.lock.get()) };
+        let ret = f(self.first.get());
+        // SAFETY: The lock was taken with these flags.
+        unsafe { helpers::quiesce_helper_raw_spin_unlock_irqrestore(self.lock.get(), flags) };
+        ret
+    }
+}
+
+/// Enters a new core into the list, if it has a callback.
+///
+/// # Safety
+///
+/// The core is initialised and was not entered before. It stays until [`unlist`].
+pub(super) unsafe fn list(core: NonNull<PerCpuCore>) {
+    // SAFETY: The core is alive by the requirements of this function.
+    let callback = unsafe { &core.as_ref().callback };
+    if !callback.listed {
+        return;
+    }
+    CALLBACKS.locked(|first| {
+        // SAFETY: The lock is held, and cores in the list are alive.
+        unsafe {
+            *callback.next.get() = *first;
+            if let Some(next) = (*first).as_ref() {
+                *next.callback.prev.get() = core.as_ptr();
+            }
+            *first = core.as_ptr();
+        }
+    });
+}
+
+/// Removes a core from the list, if it has a callback. The callback is not called afterwards.
+///
+/// # Safety
+///
+/// The core was entered by [`list`], and is removed once.
+pub(super) unsafe fn unlist(core: NonNull<PerCpuCore>) {
+    // SAFETY: The core is alive by the requirements of this function.
+    let callback = unsafe { &core.as_ref().callback };
+    if !callback.listed {
+        return;
+    }
+    CALLBACKS.locked(|first| {
+        // SAFETY: The lock is held, and the core and its neighbours are in the list, hence alive.
+        unsafe {
+            let (prev, next) = (*callback.prev.get(), *callback.next.get());
+            match prev.as_ref() {
+                Some(prev) => *prev.callback.next.get() = next,
+                None => *first = next,
+            }
+            if let Some(next) = next.as_ref() {
+                *next.callback.prev.get() = prev;
+            }
+        }
+    });
+}
+
+/// Calls the callback of a core, unless it has none.
+///
+/// # Safety
+///
+/// The core is alive, and the caller is in an RCU read-side critical section.
+pub(super) unsafe fn call(core: *mut PerCpuCore) {
+    // SAFETY: The core is alive by the requirements of this function.
+    let operations = unsafe { (*core).callback.operations.load(Acquire) };
+    // SAFETY: By the type invariants of `Callback` they are there; after a revocation, until the end
+    // of the read-side critical section.
+    if let Some(operations) = unsafe { operations.as_ref() } {
+        // SAFETY: They are the functions for this core.
+        unsafe { (operations.drained)(core) };
+    }
+}
+
+/// Drops the callback of a core, unless it has none or it was revoked, and removes it from the list.
+///
+/// # Safety
+///
+/// Nobody else uses the core. Called by the reaper's worker, which the revocation waits for.
+pub(super) unsafe fn drop_callback(core: NonNull<PerCpuCore>) {
+    // SAFETY: The core is alive by the requirements of this function.
+    let operations = unsafe { core.as_ref().callback.operations.load(Acquire) };
+    // SAFETY: By the type invariants of `Callback` they are there; after a revocation, until the
+    // worker has been waited for.
+    if let Some(operations) = unsafe { operations.as_ref() } {
+        // SAFETY: They are the functions for this core, whose callback is dropped once.
+        unsafe { (operations.drop)(core.as_ptr()) };
+    }
+    // SAFETY: The core was entered when it was created.
+    unsafe { unlist(core) };
+}
+
+/// Calls `f` with cores whose callback is in `module`, until it returns `true`; returns whether it
+/// did. The lock is held.
+fn any_in(module: *mut bindings::module, f: impl Fn(&PerCpuCore) -> bool) -> bool {
+    CALLBACKS.locked(|first| {
+        // SAFETY: The lock is held.
+        let mut core = unsafe { *first };
+        // SAFETY: Cores in the list are alive while the lock is held.
+        while let Some(this) = unsafe { core.as_ref() } {
+            let operations = this.callback.operations.load(Relaxed);
+            if !operations.is_null() && is_within(operations.cast(), module) && f(this) {
+                return true;
+            }
+            // SAFETY: The lock is held.
+            core = unsafe { *this.callback.next.get() };
+        }
+        false
+    })
+}
+
+pub(super) fn is_within(address: *const c_void, module: *mut bindings::module) -> bool {
+    // SAFETY: The notifier is called with a module that stays until it returns; only its address
+    // ranges are compared.
+    unsafe { helpers::quiesce_helper_within_module(address, module) }
+}
+
+/// The module notifier.
+///
+/// # Safety
+///
+/// Called by the notifier chain for a module whose exit function has returned.
+unsafe extern "C" fn module_going(module: *mut bindings::module) {
+    // What the module dropped is freed as usual.
+    while any_in(module, PerCpuCore::is_orphan) || reaper::has_code_of(module) {
+        reaper::flush();
+        // SAFETY: Notifiers run in process context.
+        unsafe { bindings::schedule_timeout_uninterruptible(1) };
+    }
+    // What it leaked, or passed to another module, loses its callback. One at a time, so that
+    // interrupts are not disabled for long.
+    let mut revoked = false;
+    while any_in(module, |core| {
+        // INVARIANT: Null, before the module's text is freed.
+        core.callback.operations.store(ptr::null_mut(), Release);
+        true
+    }) {
+        revoked = true;
+    }
+    if revoked {
+        // A call that has read the functions ends, and so does a drop of a callback.
+        rcu::synchronize_rcu();
+        reaper::flush();
+    }
+}
+
+/// Revokes callbacks as long as this exists.
+pub(super) struct Revoker(());
+
+impl Revoker {
+    /// Registers the module notifier.
+    ///
+    /// # Safety
+    ///
+    /// Called once, before anybody creates a reference.
+    pub(super) unsafe fn new() -> Result<Self> {
+        // SAFETY: Nobody uses the lock yet.
+        unsafe { helpers::quiesce_helper_raw_spin_lock_init(CALLBACKS.lock.get()) };
+        // SAFETY: The function is static.
+        to_result(unsafe { helpers::quiesce_helper_rundown_on_module_going(Some(module_going)) })?;
+        Ok(Self(()))
+    }
+}
+
+impl Drop for Revoker {
+    fn drop(&mut self) {
+        // SAFETY: `new` registered it.
+        unsafe { helpers::quiesce_helper_rundown_off_module_going() };
+    }
+}
