@@ -78,4 +78,5 @@ case $BENCH in
 	guest 4 4 rundown_drain
 	;;
 esac
+grep -q '^# row' "$OUT"/results.* || die "BENCH=$BENCH: no row's name begins so"
 in_root "$ROOT" python3 "$QEMU_DIR/bench/report.py" --out "$OUT" --accel "${ACCEL:-tcg}" "$OUT"/results.*

@@ -49,7 +49,12 @@ build() {
 	build_external
 	[[ " ${folders[*]} " != *" qemu/tests "* ]] || build_stale
 	build_torture
-	local dir
+	local dir program
+	# What a test that is gone was built into.
+	for program in "$BUILD"/user/qemu/tests/*; do
+		program=$(basename "$program")
+		[ -e "$TOP/qemu/tests/${program%_32}.c" ] || rm -f "$BUILD/user/qemu/tests/$program"
+	done
 	for dir in "${folders[@]}"; do
 		in_root "$ROOT" make -C "$TOP/$dir" O="$BUILD/user/$dir" -j"$JOBS"
 	done

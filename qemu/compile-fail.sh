@@ -20,7 +20,7 @@ CMD=$OUT/samples/.rust_rundown.o.cmd
 WORK=$OUT/compile-fail
 CASES=$QEMU_DIR/../kunit/compile-fail
 
-[ -e "$CMD" ] || die "profile $profile is not built (no $CMD)"
+[ -e "$CMD" ] || "$QEMU_DIR/build.sh" "$profile" samples || die "profile $profile does not build"
 rm -rf "$WORK"
 mkdir -p "$WORK/case" "$WORK/fixed" "$WORK/broken"
 cp "$CASES"/*.rs "$WORK/case/"

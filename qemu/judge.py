@@ -3,13 +3,16 @@
 """Judges one run of the guest: what it said on its result line and its console.
 
 A run passes only when the guest came to its end, every suite that was expected is
-there and complete, no test failed and the kernel had nothing to complain about.
-That nothing was said is never a pass: a panic, too, ends QEMU with exit code 0.
+there and complete, no test failed, none was skipped that may not be, the kernel and
+quiesce.ko had nothing to complain about, and what would have complained still worked
+at the end. That nothing was said is never a pass: a panic, too, ends QEMU with exit
+code 0.
 
 Exit status: 0 passed, 1 tests failed, 3 the kernel crashed, hung or complained.
 """
 
 import argparse
+import fnmatch
 import re
 import sys
 
@@ -23,17 +26,25 @@ COMPLAINT = re.compile(
     r"suspicious RCU usage|bad unlock balance|INFO: task .* blocked for more than|held lock freed|"
     r"self-detected stall|detected stalls on|detected expedited stalls|soft lockup|hard LOCKUP|"
     r"ODEBUG:|list_(?:add|del) corruption|refcount_t:|sleeping function called|scheduling while atomic|"
-    r"rust_kernel: panicked|percpu ref .* <= 0|kobject_add_internal failed|unregister_netdevice: waiting"
+    r"rust_kernel: panicked|percpu ref .* <= 0|kobject_add_internal failed|unregister_netdevice: waiting|"
+    # What would have complained has given up, or what it said is lost.
+    r"printk messages dropped|lockdep is turned off|turning off the locking correctness validator|"
+    r"Kernel memory leak detector disabled|kmemleak: Cannot allocate|huh, entered softirq|"
+    r"invoked oom-killer|Out of memory|page allocation failure|"
+    # The crate's own alarms: while all is well it says nothing.
+    r"(?:^|\] )quiesce: (?!expect-(?:begin|end)\b|loading out-of-tree module|module verification failed)"
 )
 # Said at boot by kernels that are configured with these tools; nothing happened.
 HARMLESS = re.compile(
-    r"KernelAddressSanitizer initialized|kasan: |\*\*.*\*\*|rcu: .*(?:CONFIG_|RCU_)|KFENCE.*initialized|kfence: initialized"
+    r"KernelAddressSanitizer initialized|kasan: |\*\*(?!.*printk messages dropped).*\*\*|rcu: .*(?:CONFIG_|RCU_)|KFENCE.*initialized|kfence: initialized"
 )
-TRACE = re.compile(r"Call Trace:")
+# Further lines of one complaint: a trace, and what a report of the crate's lists.
+CONTINUED = re.compile(r"Call Trace:|(?:^|\] )quiesce: {2,}")
 # A test that provokes a complaint says so in the kernel's log, before and after:
 #   quiesce: expect-begin REGEX
 #   quiesce: expect-end
-# What comes between must match, and at least once.
+# What comes between must match, and at least once. The text before "quiesce:" is the
+# kernel's or, from a test module, that module's name.
 EXPECT_BEGIN = re.compile(r"quiesce: expect-begin (.*)")
 EXPECT_END = re.compile(r"quiesce: expect-end")
 
@@ -57,6 +68,7 @@ class Suite:
         self.name = name
         self.passed = self.failed = self.skipped = 0
         self.failures = []
+        self.skips = []
         self.problems = []
         self.seconds = ""
         self.status = None
@@ -95,6 +107,7 @@ class Suite:
                 self.problems.append(f"{name} failed though none of its tests did")
         elif mark == "SKIP":
             self.skipped += 1
+            self.skips.append(name)
         elif ok or mark in ("XFAIL", "TODO"):
             self.passed += 1
         else:
@@ -116,13 +129,16 @@ class Suite:
             self.problems.append("it did not end")
         if not self.passed + self.failed + self.skipped:
             self.problems.append("it ran no test")
+        elif not self.passed + self.failed:
+            self.problems.append("all of its tests were skipped")
         if self.status not in (None, 0, 4) and not self.failed:
             self.problems.append(f"it ended with status {self.status}")
 
 
 def read_results(path):
-    """Returns the suites of a result line and whether the guest came to its end."""
-    suites, done, current = [], None, None
+    """Returns the suites of a result line, the number that the guest ended with, and what
+    of the kernel's checks was alive then."""
+    suites, done, current, alive = [], None, None, []
     with open(path, encoding="utf-8", errors="replace") as lines:
         for raw in lines:
             raw = raw.rstrip("\r\n")
@@ -136,11 +152,24 @@ def read_results(path):
                 current = None
             elif raw.startswith("# DONE suites="):
                 done = int(raw.partition("=")[2])
+            elif raw.startswith("# alive ") and not current:
+                alive += raw.split()[2:]
             elif current:
                 current.line(raw)
     if current:
         current.close(False)
-    return suites, done
+    return suites, done, alive
+
+
+def read_skips(path):
+    """Returns the skips that are allowed: suite, pattern of the test's name, reason."""
+    allowed = []
+    with open(path, encoding="utf-8") as lines:
+        for line in lines:
+            suite, _, rest = line.strip().partition(" ")
+            pattern, _, reason = rest.partition(" | ")
+            allowed.append((suite, pattern.strip(), reason.strip()))
+    return allowed
 
 
 def kunit_seconds(path):
@@ -157,28 +186,52 @@ def kunit_seconds(path):
     return took
 
 
-def complaints(path):
-    """Returns the kernel's complaints that no test had announced."""
-    found, expected, pattern, seen = [], False, None, 0
+def complaints(path, announced=None):
+    """Returns the kernel's complaints that no test had announced; ANNOUNCED is so all along."""
+    found, expected, pattern, seen, number = [], bool(announced), re.compile(announced or "$^"), 0, 0
+    cut, pending = False, None
     with open(path, encoding="utf-8", errors="replace") as lines:
         for number, line in enumerate(lines, 1):
             begin = EXPECT_BEGIN.search(line)
             if begin:
-                expected, pattern, seen = True, re.compile(begin.group(1).strip()), 0
+                if expected:
+                    found.append((number, f"announced while this still was: {pattern.pattern}"))
+                try:
+                    pattern = re.compile(begin.group(1).strip())
+                except re.error:
+                    found.append((number, f"announced as no regular expression: {begin.group(1)}"))
+                    pattern = re.compile("$^")
+                expected, seen = True, 0
                 continue
             if EXPECT_END.search(line):
-                if expected and not seen:
+                if not expected:
+                    found.append((number, "an end without an announcement"))
+                elif not seen:
                     found.append((number, f"announced and not seen: {pattern.pattern}"))
                 expected = False
                 continue
             if expected and pattern.search(line):
                 seen += 1
+                pending = None
+            # The text of a WARN() comes between these two lines.
+            if cut and expected and not pattern.search(line):
+                pending = (number, line.strip()) if COMPLAINT.search(line) else None
+                cut = False
+                continue
+            cut = "[ cut here ]" in line
+            if pending:
+                found.append(pending)
+                pending = None
             if not COMPLAINT.search(line) or HARMLESS.search(line):
                 continue
             # The trace of an announced complaint is part of it; another complaint is not.
-            if expected and (pattern.search(line) or (seen and TRACE.search(line))):
+            if expected and (pattern.search(line) or (seen and CONTINUED.search(line))):
                 continue
             found.append((number, line.strip()))
+    if pending:
+        found.append(pending)
+    if expected and not announced:
+        found.append((number, f"announced and never closed: {pattern.pattern}"))
     return found
 
 
@@ -187,32 +240,46 @@ def main():
     args.add_argument("--console", required=True)
     args.add_argument("--results", required=True)
     args.add_argument("--expect", default="", help="the suites that have to be there, separated by blanks")
+    args.add_argument("--alive", default="", help="the kernel's checks that have to work at the end, the same")
+    args.add_argument("--skips", help="a file of the skips that are allowed: SUITE PATTERN | REASON in each line")
     args.add_argument("--profile", default="-")
     args.add_argument("--table", help="append a line for each suite to this file")
     args.add_argument("--console-only", action="store_true")
+    args.add_argument("--announced", help="what the kernel may complain about anywhere, for --console-only")
     args = args.parse_args()
 
-    bad = complaints(args.console)
+    bad = complaints(args.console, args.announced)
     if args.console_only:
         for number, line in bad[:10]:
             print(f"console:{number}: {line}")
         return EX_CRASH if bad else EX_OK
 
-    suites, done = read_results(args.results)
+    suites, done, alive = read_results(args.results)
+    allowed = read_skips(args.skips) if args.skips else []
+    excused = []
     crash, failed = [], []
     if done is None:
         crash.append("the guest did not come to its end")
     elif done != len(suites):
         crash.append(f"the guest ran {done} suites and reported {len(suites)}")
+    if done is not None:
+        crash += [f"{check} does not work at the end" for check in args.alive.split() if check not in alive]
     crash += [f"console:{number}: {line}" for number, line in bad[:10]]
     if len(bad) > 10:
         crash.append(f"and {len(bad) - 10} complaints more")
 
     names = [suite.name for suite in suites]
     failed += [f"{name}: expected and not there" for name in args.expect.split() if name not in names]
+    failed += [f"{name}: reported, and qemu/suites does not list it here" for name in names if name not in args.expect.split()]
     failed += [f"{name}: reported twice" for name in sorted(set(names)) if names.count(name) > 1]
     for suite in suites:
         failed += [f"{suite.name}: {name} failed" for name in suite.failures]
+        for name in suite.skips:
+            reason = next((why for of, pattern, why in allowed if of == suite.name and fnmatch.fnmatchcase(name, pattern)), None)
+            if reason is None:
+                suite.problems.append(f"{name} was skipped, which qemu/suites does not allow here")
+            else:
+                excused.append((suite.name, name, reason))
         failed += [f"{suite.name}: {problem}" for problem in suite.problems]
     if not any(suite.passed + suite.failed for suite in suites):
         failed.append("no test ran")
@@ -231,6 +298,10 @@ def main():
                 print(args.profile, name, 0, 1, 0, "-", file=table)
             if crash:
                 print(args.profile, "(kernel)", 0, 1, 0, "-", file=table)
+            for suite, name, reason in excused:
+                print("#skip", args.profile, suite, f"{name}: {reason}", file=table)
+            for line in crash + failed:
+                print("#wrong", args.profile, line, file=table)
     return EX_CRASH if crash else EX_TESTS if failed else EX_OK
 
 

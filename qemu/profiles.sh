@@ -37,6 +37,9 @@ profile inline-helpers own    base inline-helpers  -- "RUST_INLINE_HELPERS, KUni
 # The profiles that `make test` runs when none is named.
 DEFAULT_PROFILES="stock stock-rt lockdep kasan-rt"
 
+# The profiles that run only the suites whose line in qemu/suites names them.
+SHORT_PROFILES="up tiny"
+
 # need_profile NAME: stops when there is no such profile.
 need_profile() {
 	[ -n "${PROFILE_KIND[$1]:-}" ] || die "no profile '$1'; there are: ${PROFILES[*]}"
@@ -57,5 +60,15 @@ profile_memory() {
 profile_append() {
 	case ${PROFILE_KIND[$1]} in
 	debian) echo slab_debug=FZPU ;;
+	esac
+}
+
+# profile_alive NAME: the checks of the kernel's that have to work when the tests are
+# over; the guest's alive.sh says which do.
+profile_alive() {
+	case $1 in
+	lockdep*) echo lockdep ;;
+	kasan*) echo kmemleak ;;
+	*) [ "${PROFILE_KIND[$1]}" != debian ] || echo poison ;;
 	esac
 }

@@ -78,7 +78,40 @@ an_unexplained_status_is_in_the_table() {
 	[ "$(grep -c . "$WORK/table")" = 3 ] && grep -qx 'stock (harness) 0 1 0 -' "$WORK/table"
 }
 
-mapfile -t cases < <(sed -n 's/^\([a-z_]*\)() {$/\1/p' "$0" | grep -v '^script$' | grep "^${1:-}")
+# misspelt VERB VAR=VALUE...: it must end at once, with the status of the environment.
+misspelt() {
+	local verb=$1
+	shift
+	env "$@" "$QEMU_DIR/$verb.sh" >"$WORK/out" 2>&1 && return 1
+	[ $? = "$EX_ENV" ] && [ "$(grep -c . "$WORK/out")" = 1 ]
+}
+
+a_suite_that_there_is_not() {
+	misspelt test SUITE=quiesce_typo && says quiesce_typo
+}
+
+a_suite_that_does_not_run_in_the_profile() {
+	misspelt test SUITE=quiesce_faults PROFILE=stock && says stock
+}
+
+a_profile_that_there_is_not() {
+	misspelt test PROFILE=typo && misspelt torture PROFILE=typo && misspelt run PROFILE=typo CMD=true
+}
+
+a_part_that_there_is_not() {
+	misspelt torture PART=typo && misspelt torture PART=faults PROFILE=stock
+}
+
+make_passes_a_command_as_it_is() {
+	local command="echo 'one' \"two\" \$(uname) \$HOME \$\$ \\n # end"
+	mkdir "$WORK/qemu"
+	printf '#!/bin/sh\nprintf "%%s" "$CMD" >%s/got\n' "$WORK" >"$WORK/qemu/run.sh"
+	chmod 755 "$WORK/qemu/run.sh"
+	make -s -C "$WORK" -f "$TOP/Makefile" run CMD="$command" >"$WORK/out" 2>&1 &&
+		[ "$(cat "$WORK/got")" = "$command" ]
+}
+
+mapfile -t cases < <(sed -n 's/^\([a-z_]*\)() {$/\1/p' "$0" | grep -v '^script$\|^misspelt$' | grep "^${1:-}")
 [ ${#cases[@]} != 0 ] || die "no case is called ${1:-}*"
 echo "KTAP version 1"
 echo "1..${#cases[@]}"
