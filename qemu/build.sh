@@ -41,11 +41,17 @@ build_stale() {
 	in_root "$ROOT" make -C "$dir" KDIR="$KERNEL/build" QUIESCE="$crate"
 }
 
+# check_relocs: what the modules export and refer to has to be there once they are loaded.
+check_relocs() {
+	(cd "$OUT" && sed 's/o$/ko/' modules.order | in_root "$ROOT" xargs python3 "$QEMU_DIR/relocs.py")
+}
+
 build() {
 	mkdir -p "$OUT"
 	# What shows samples alone can do without the suites, which take a while.
 	[[ " ${folders[*]} " != " samples " ]] || kunit=hooks
 	in_root "$ROOT" make -C "$TOP" modules KDIR="$KERNEL/build" MO="$OUT" W=e QUIESCE_KUNIT="${kunit:-suites}"
+	check_relocs
 	build_external
 	[[ " ${folders[*]} " != *" qemu/tests "* ]] || build_stale
 	build_torture
@@ -60,4 +66,5 @@ build() {
 	done
 }
 
+need_space "$BUILD" 500 "the build"
 step "Building quiesce for profile $profile" build
