@@ -28,7 +28,8 @@ try_bootstrap() {
 	local root=$1 suite=$2 packages=$3 hook=$4
 	shift 4
 	local opts=(--variant=apt --architectures=amd64 --components=main --include="$packages"
-		--aptopt='Acquire::Retries "3"' --aptopt='APT::Install-Recommends "false"'
+		--aptopt='Acquire::Retries "3"' --aptopt='Acquire::http::Timeout "10"' --aptopt='Acquire::https::Timeout "10"'
+		--aptopt='APT::Install-Recommends "false"'
 		--dpkgopt=path-exclude=/usr/share/doc/* --dpkgopt=path-exclude=/usr/share/locale/*
 		--customize-hook="$hook" "$@")
 	mkdir -p "$CACHE/logs"
@@ -104,6 +105,7 @@ if [ "${BASH_SOURCE[0]}" = "$0" ]; then
 	ROOT=$CACHE/root-$(key "$PACKAGES" "$HOOK" "$KERNELS")
 	if [ ! -e "$ROOT/.done" ]; then
 		need_host
+		need_space "$CACHE" 5000 "the build root"
 		once "$ROOT" step "Making the build root (Debian trixie; 3 GB, about 2 minutes)" make_root ||
 			die "the build root could not be made"
 		say "        kernel version taken: $(cat "$ROOT/srv/version")"

@@ -29,6 +29,7 @@ build_debs() {
 	version=$(sed -n '1s/.*(\(.*\)).*/\1/p' "$TOP/src/packaging/debian/changelog")
 	rm -rf "$dir"
 	mkdir -p "$dir/quiesce-$version"
+	# shellcheck disable=SC2016 # for the inner shell
 	git -c safe.directory="$TOP" -C "$TOP" ls-files -z --cached --others --exclude-standard -- Kbuild LICENSE src |
 		(cd "$TOP" && xargs -0 -I{} sh -c '[ ! -e "$1" ] || printf "%s\n" "$1"' - {}) |
 		tar -C "$TOP" -c -T - | tar -C "$dir/quiesce-$version" -x

@@ -70,6 +70,7 @@ dkms_has() { chroot_tree dkms status -m quiesce -k "$1" | grep ': installed'; }
 # A program of the user's, and a module of theirs that uses the installed crate.
 build_user() {
 	cp "$TOP/samples/meet.c" "$TREE/root/"
+	# shellcheck disable=SC2016 # for the inner shell
 	chroot_tree sh -c 'cd /root && gcc -O2 -o meet meet.c $(pkg-config --cflags --libs quiesce)'
 }
 
@@ -158,6 +159,7 @@ refuses_other_rustc() {
 
 mkdir -p "$DIR"
 [ -n "$(ls "$BUILD"/deb/quiesce-dkms_*.deb 2>/dev/null)" ] || "$QEMU_DIR/deb.sh" >&2
+# shellcheck disable=SC2016 # for the inner shell
 step "Copying the system" sh -c 'rm -rf "$2" && cp -a --reflink=auto "$1" "$2" && rm -f "$2/.done"' - "$SYSTEM" "$TREE"
 step "apt update, in it" chroot_tree apt-get update || die "the archive cannot be reached"
 echo "KTAP version 1"

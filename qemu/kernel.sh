@@ -76,6 +76,7 @@ own)
 	;;
 esac
 if [ ! -e "$kernel/.done" ]; then
+	need_space "$CACHE" 1000 "the kernel of profile $profile"
 	(
 		# One kernel build at a time: two would only take turns.
 		flock 8

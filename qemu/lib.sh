@@ -10,7 +10,7 @@ shopt -s inherit_errexit
 
 # An ordinary user's PATH has no chroot, and cron's no HOME.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
-: "${HOME:=$(cd ~ && pwd)}"
+: "${HOME:=$(getent passwd "$(id -u)" | cut -d: -f6)}"
 
 # Exit codes, the same in every script and in the judge.
 # shellcheck disable=SC2034 # all of these are for the scripts that source this
@@ -88,9 +88,34 @@ step() {
 		printf ' done, %d s\n' $(($(date +%s) - begin)) >&2
 		return 0
 	fi
-	printf ' FAILED after %d s; the end of %s:\n' $(($(date +%s) - begin)) "$log" >&2
-	tail -n 40 "$log" >&2
+	printf ' FAILED after %d s; ' $(($(date +%s) - begin)) >&2
+	explain "$log" || {
+		printf 'the end of %s:\n' "$log"
+		tail -n 40 "$log"
+	} >&2
 	return $rc
+}
+
+# explain LOG: one line for what this machine lacks, if that is why a step failed.
+explain() {
+	local line
+	if line=$(grep -m 1 'No space left on device' "$1"); then
+		say "the disk is full: $line"
+	elif line=$(grep -m 1 'Temporary failure resolving\|Could not resolve\|Could not connect\|Unable to connect\|Connection timed out\|Connection refused\|Network is unreachable' "$1"); then
+		say "the archive cannot be reached: $line"
+	else
+		return 1
+	fi
+	say "        (all of it is in $1)"
+}
+
+# need_space DIR MB WHAT: stops before it begins if DIR has no room for it.
+need_space() {
+	local dir=$1 free
+	mkdir -p "$dir" 2>/dev/null || true
+	[ -w "$dir" ] || die "cannot write to $dir (XDG_CACHE_HOME= names another place for the cache)"
+	free=$(df -Pm "$dir" | awk 'NR == 2 { print $4 }')
+	[ "$free" -ge "$2" ] || die "$3 needs $2 MB in $dir, and $free MB are free there"
 }
 
 # key FILE|STRING...: a short hash of files' contents and of plain strings.

@@ -95,7 +95,7 @@ a_suite_that_does_not_run_in_the_profile() {
 }
 
 a_profile_that_there_is_not() {
-	misspelt test PROFILE=typo && misspelt torture PROFILE=typo && misspelt run PROFILE=typo CMD=true
+	misspelt test PROFILE=typo && misspelt torture PROFILE=typo
 }
 
 a_part_that_there_is_not() {
@@ -105,13 +105,108 @@ a_part_that_there_is_not() {
 make_passes_a_command_as_it_is() {
 	local command="echo 'one' \"two\" \$(uname) \$HOME \$\$ \\n # end"
 	mkdir "$WORK/qemu"
+	# shellcheck disable=SC2016 # for the script
 	printf '#!/bin/sh\nprintf "%%s" "$CMD" >%s/got\n' "$WORK" >"$WORK/qemu/run.sh"
 	chmod 755 "$WORK/qemu/run.sh"
 	make -s -C "$WORK" -f "$TOP/Makefile" run CMD="$command" >"$WORK/out" 2>&1 &&
 		[ "$(cat "$WORK/got")" = "$command" ]
 }
 
-mapfile -t cases < <(sed -n 's/^\([a-z_]*\)() {$/\1/p' "$0" | grep -v '^script$\|^misspelt$' | grep "^${1:-}")
+# ordinary SCRIPT: runs it after the harness's library as a user without privileges, in
+# a copy of the harness that this user can read, with the PATH that Debian gives to users.
+ordinary() {
+	local as=()
+	chmod 755 "$WORK"
+	mkdir "$WORK/top" "$WORK/home"
+	cp -r "$QEMU_DIR" "$WORK/top/"
+	chmod -R a+rX "$WORK/top"
+	chmod 777 "$WORK/top" "$WORK/home"
+	[ "$(id -u)" != 0 ] || as=(setpriv --reuid 65534 --regid 65534 --clear-groups)
+	"${as[@]}" env -i PATH=/usr/local/bin:/usr/bin:/bin HOME="$WORK/home" \
+		bash -c ". '$WORK/top/qemu/lib.sh'; cd '$WORK/top'; $1" "$0" >"$WORK/out" 2>&1
+}
+
+an_ordinary_user_has_the_programs() {
+	# It may be that this machine lacks a package: then one line says what to install.
+	ordinary 'need_host; command -v chroot unshare' || says "run  sudo apt-get install"
+}
+
+an_ordinary_user_gets_into_a_root() {
+	# Without subordinate ids, which this user has none of: only one id is mapped.
+	# shellcheck disable=SC2016 # for the script
+	ordinary 'ns() { unshare --mount --propagation private --map-root-user -- "$@"; }
+		mkdir -p "$CACHE"; in_root / sh -c "echo I am \$(id -u) in \$(pwd)"' &&
+		says "I am 0 in $WORK/top"
+}
+
+a_failing_step_into_a_root_is_noticed() {
+	# shellcheck disable=SC2016 # for the script
+	ordinary 'ns() { unshare --mount --propagation private --map-root-user -- "$@"; }
+		step "Preparing it" in_root /nowhere true || exit 7' && return 1
+	[ $? = 7 ] && says "FAILED after"
+}
+
+a_user_without_a_home() {
+	env -i PATH=/usr/local/bin:/usr/bin:/bin bash -c ". '$QEMU_DIR/lib.sh'; echo \$HOME; [ -n \"\$HOME\" ]" >"$WORK/out" 2>&1
+}
+
+a_path_with_a_space() {
+	mkdir "$WORK/a b"
+	cp -r "$QEMU_DIR" "$WORK/a b/"
+	"$WORK/a b/qemu/demo.sh" >"$WORK/out" 2>&1 && return 1
+	[ $? = "$EX_ENV" ] && [ "$(grep -c . "$WORK/out")" = 1 ] && says "has a space"
+}
+
+# small COMMAND...: runs it with $WORK/small on a disk of ten megabytes.
+small() {
+	mkdir -p "$WORK/small"
+	# shellcheck disable=SC2016 # for the inner shell
+	ns sh -c 'mount -t tmpfs -o size=10m tmpfs "$0" && exec "$@"' "$WORK/small" "$@" >"$WORK/out" 2>&1
+}
+
+a_disk_that_is_too_small() {
+	small env XDG_CACHE_HOME="$WORK/small" "$QEMU_DIR/buildroot.sh" && return 1
+	[ $? = "$EX_ENV" ] && [ "$(grep -c . "$WORK/out")" = 1 ] && says "MB are free there"
+}
+
+a_disk_that_fills() {
+	small bash -c ". '$QEMU_DIR/lib.sh'; BUILD=$WORK/build
+		step 'Filling it' dd if=/dev/zero of=$WORK/small/big bs=1M count=20 || exit 7" && return 1
+	[ $? = 7 ] && says "the disk is full"
+}
+
+a_cache_that_cannot_be_written() {
+	ordinary "XDG_CACHE_HOME=/proc/no $WORK/top/qemu/buildroot.sh" && return 1
+	[ $? = "$EX_ENV" ] && { says "cannot write to /proc/no" || says "run  sudo apt-get install"; }
+}
+
+an_archive_that_cannot_be_reached() {
+	# A network with nothing in it.
+	ns unshare --net env XDG_CACHE_HOME="$WORK/cache" bash -c ". '$QEMU_DIR/buildroot.sh'; BUILD=$WORK/build
+		need_space() { :; }; once \"\$CACHE/root\" step 'Making the root' make_root || die 'not made'" "$0" >"$WORK/out" 2>&1 && return 1
+	[ $? = "$EX_ENV" ] && says "the archive cannot be reached" && [ "$(grep -c . "$WORK/out")" -le 4 ]
+}
+
+# module TEXT: compiles TEXT as the kernel's modules are and says what relocs.py says.
+module() {
+	ROOT=$("$QEMU_DIR/buildroot.sh")
+	printf '%s\n' "$1" >"$BUILD/selftest.c"
+	in_root "$ROOT" gcc -c -o "$BUILD/selftest.o" "$BUILD/selftest.c" &&
+		in_root "$ROOT" python3 "$QEMU_DIR/relocs.py" "$BUILD/selftest.o" >"$WORK/out" 2>&1
+}
+
+MODINFO='__attribute__((section(".modinfo"))) const char info[] = "license=GPL";'
+
+an_export_of_what_is_dropped() {
+	module "$MODINFO __attribute__((section(\"__ksymtab\"))) const void *const entry = info;" && return 1
+	says "__ksymtab refers to info in .modinfo"
+}
+
+an_export_of_what_is_kept() {
+	module "$MODINFO int kept; __attribute__((section(\"__ksymtab\"))) const void *const entry = &kept;"
+}
+
+mapfile -t cases < <(sed -n 's/^\([a-z_]*\)() {$/\1/p' "$0" | grep -v '^script$\|^misspelt$\|^ordinary$\|^small$\|^module$' | grep "^${1:-}")
 [ ${#cases[@]} != 0 ] || die "no case is called ${1:-}*"
 echo "KTAP version 1"
 echo "1..${#cases[@]}"
