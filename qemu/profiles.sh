@@ -37,7 +37,7 @@ profile inline-helpers own    base inline-helpers  -- "RUST_INLINE_HELPERS, KUni
 # The profiles that `make test` runs when none is named.
 DEFAULT_PROFILES="stock stock-rt lockdep kasan-rt"
 
-# The profiles that run only the suites whose line in qemu/suites names them.
+# The profiles that run the kunit suites only, and what else qemu/suites names them for.
 SHORT_PROFILES="up tiny"
 
 # need_profile NAME: stops when there is no such profile.

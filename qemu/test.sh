@@ -19,14 +19,14 @@ mkdir -p "$BUILD"
 wanted() { [[ $1 == "$SUITE"* ]]; }
 
 # listed KIND: the lines of qemu/suites of that kind that hold for the profile, without
-# kind and profiles. 'all' is all but the profiles that run only what names them.
+# kind and profiles. In a short profile 'all' is about kunit suites only.
 listed() {
 	local kind=$1 k profiles rest
 	while read -r k profiles rest; do
 		[ "$k" = "$kind" ] || continue
 		case ,$profiles, in
 		*",$profile,"*) ;;
-		*,all,*) [[ " $SHORT_PROFILES " != *" $profile "* ]] || continue ;;
+		*,all,*) [ "$kind" = kunit ] || [[ " $SHORT_PROFILES " != *" $profile "* ]] || continue ;;
 		*) continue ;;
 		esac
 		printf '%s\n' "$rest"
