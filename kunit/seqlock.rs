@@ -2,6 +2,7 @@
 
 //! Suites of `quiesce::seqlock`.
 
+mod auto_traits;
 mod broken;
 mod c;
 mod compat;
