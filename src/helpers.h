@@ -67,6 +67,7 @@ void quiesce_helper_seqcount_write_end(seqcount_t *s);
 
 void quiesce_helper_preempt_disable(void);
 void quiesce_helper_preempt_enable(void);
+void quiesce_helper_preempt_schedule(void);
 unsigned long quiesce_helper_irq_save(void);
 void quiesce_helper_irq_restore(unsigned long flags);
 bool quiesce_helper_bh_disable(void);

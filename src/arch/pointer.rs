@@ -31,6 +31,33 @@ pub(crate) fn load_pointer<T>(ptr: &Atomic<*mut T>) -> *mut T {
     ptr.load(kernel::sync::atomic::Relaxed)
 }
 
+/// Whether the pointer `$base.$field` is `$value`; for comparing alone, so that one relaxed load is
+/// enough. A macro, because the field's place is a part of the instruction.
+macro_rules! pointer_is {
+    ($base:expr, $t:ty, $field:ident, $value:expr) => {{
+        let (base, value): (&$t, *const _) = ($base, $value);
+        'compare: {
+            #[cfg(quiesce_asm)]
+            // SAFETY: The field is valid for reads, aligned as an atomic is, and nothing is written.
+            unsafe {
+                core::arch::asm!(
+                    "cmp qword ptr [{base} + {offset}], {value}",
+                    "jne {other}",
+                    base = in(reg) base,
+                    offset = const core::mem::offset_of!($t, $field),
+                    value = in(reg) value,
+                    other = label { break 'compare false },
+                    options(nostack, readonly),
+                );
+                break 'compare true;
+            }
+            #[cfg(not(quiesce_asm))]
+            core::ptr::eq(base.$field.load(kernel::sync::atomic::Relaxed), value)
+        }
+    }};
+}
+pub(crate) use pointer_is;
+
 /// Replaces a pointer and returns the former one; a full barrier, as `xchg()`.
 #[inline(always)]
 pub(crate) fn swap_pointer(ptr: &Atomic<*mut c_void>, new: *mut c_void) -> *mut c_void {

@@ -63,6 +63,15 @@ void quiesce_helper_preempt_enable(void)
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_preempt_enable);
 
+/* What preempt_enable() calls when the count became zero. */
+void quiesce_helper_preempt_schedule(void)
+{
+#ifdef CONFIG_PREEMPTION
+	__preempt_schedule();
+#endif
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_preempt_schedule);
+
 unsigned long quiesce_helper_irq_save(void)
 {
 	unsigned long flags;

@@ -29,7 +29,10 @@ use kernel::{
     types::NotThreadSafe, //
 };
 
-use crate::bindings as helpers;
+use crate::{
+    arch::preempt,
+    bindings as helpers, //
+};
 
 use super::{
     spinlock::{
@@ -243,8 +246,11 @@ pub(super) fn exclusively<C: Context, R>(f: impl FnOnce() -> R) -> R {
         unsafe { helpers::quiesce_helper_irq_restore(flags) };
         ret
     } else {
-        let _preempt = preempt_disable();
-        f()
+        preempt::disable();
+        let ret = f();
+        // SAFETY: It was disabled above.
+        unsafe { preempt::enable() };
+        ret
     }
 }
 

@@ -50,7 +50,7 @@ use super::{
     Preempt,
     SeqData, //
 };
-use crate::arch::pointer::load_pointer;
+use crate::arch::pointer::pointer_is;
 
 /// A value that is read without a lock and written under a lock of the caller's, whatever that is.
 ///
@@ -220,7 +220,7 @@ impl<T: SeqData, L, C: Context> SeqCount<T, L, C> {
 
     #[inline(always)]
     fn check(&self, owner: *const L) -> Result {
-        if ptr::eq(owner, load_pointer(&self.owner)) {
+        if pointer_is!(self, Self, owner, owner) {
             Ok(())
         } else {
             Err(EINVAL)
