@@ -77,6 +77,23 @@ struct locked {
 	struct payload data;
 };
 
+struct address {
+	u8 bytes[16];
+	u64 scope;
+};
+
+struct locked_address {
+	seqlock_t lock;
+	struct address data;
+};
+
+/* Beside a mutex, so that a write section disables preemption. */
+struct counted {
+	seqcount_mutex_t seqcount;
+	struct payload data;
+	void *owner;
+};
+
 struct node {
 	struct rcu_head rcu;
 	u64 a[3];
@@ -87,6 +104,11 @@ void size_peer_seqlock_write(struct locked *l, struct payload *in);
 void size_peer_seqlock_write_bh(struct locked *l, struct payload *in);
 void size_peer_seqlock_write_irq(struct locked *l, struct payload *in);
 void size_peer_seqlock_write_irqsave(struct locked *l, struct payload *in);
+void size_peer_seqlock_field(struct locked_address *l, u8 *out);
+void size_peer_seqlock_set_field(struct locked_address *l, u8 *in);
+void size_peer_seqcount_read(struct counted *c, struct payload *out);
+int size_peer_seqcount_store(struct counted *c, struct payload *in, void *owner);
+int size_peer_seqcount_store_irq(struct counted *c, struct payload *in, void *owner);
 atomic_long_t *size_peer_rundown_acquire(atomic_long_t *w);
 void size_peer_rundown_release(atomic_long_t *w);
 struct percpu_ref *size_peer_rundown_percpu_acquire(struct percpu_ref *ref);

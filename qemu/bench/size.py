@@ -22,12 +22,18 @@ import sys
 # Path -> what has to be on it, one after the other.
 LOCKED = r"^lock|^xchg"
 PERCPU = r"%gs:"
+SEQUENCE = r"^(inc|add)l (?!.*%gs)"
 PATHS = {
     "seqlock_read": [],
     "seqlock_write": [],
     "seqlock_write_bh": [],
     "seqlock_write_irq": [],
     "seqlock_write_irqsave": [],
+    "seqlock_field": [],
+    "seqlock_set_field": [],
+    "seqcount_read": [],
+    "seqcount_store": [SEQUENCE],
+    "seqcount_store_irq": [SEQUENCE],
     "rundown_acquire": [LOCKED],
     "rundown_release": [LOCKED],
     "rundown_percpu_acquire": [PERCPU],
@@ -156,6 +162,33 @@ def count(functions, name, via):
     }
 
 
+# A frame has room for this many bytes and for two of the values that are passed by value.
+FRAME = 512
+
+
+def frame(insns):
+    """The bytes of stack that a function takes beside its return address, at most."""
+    size = 0
+    for insn in insns:
+        m = re.match(r"\$(-?0x[0-9a-f]+|-?\d+), %rsp\b", insn.args)
+        down = {"sub": 1, "add": -1}.get(insn.op.rstrip("q"), 0)
+        if m and down * int(m.group(1), 0) > 0:
+            size += abs(int(m.group(1), 0))
+        size += 8 * insn.op.startswith("push")
+    return size
+
+
+def frames(functions):
+    """Function -> its frame and the largest that it may have, of those over that or named stack_N_*."""
+    out = {}
+    for name, insns in functions.items():
+        m = re.match(r"stack_(\d+)_", name)
+        most = FRAME + 2 * int(m.group(1)) if m else FRAME
+        if m or frame(insns) > most:
+            out[name] = {"bytes": frame(insns), "most": most}
+    return out
+
+
 def symbols(path):
     """(size, type, mangled name) of an object's functions."""
     out = []
@@ -229,6 +262,7 @@ def measure(folder):
             for path, via in PATHS.items()
         },
         "sizes": sizes(objects(folder)),
+        "frames": frames({**disassemble(crate), **{n: f for n, f in functions.items() if n.startswith("stack_")}}),
         "text": text_by_part(crate),
         "module": sections(os.path.join(folder, "quiesce.o")),
         "longest": longest_symbol(crate)[0],
@@ -243,11 +277,11 @@ def cell(one):
 
 
 def table(kernels):
-    """What the terminal shows."""
+    """What the terminal shows; the number of functions whose frames are too large."""
     names = list(kernels)
     print("Instructions of the fast path, ours / C; '+2c': two of them are calls")
     print(f"{'path':26}" + "".join(f"{n:>22}" for n in names) + "  verdict")
-    missed = 0
+    missed = deep = 0
     for path in PATHS:
         line, verdict = f"{path:26}", ""
         for n in names:
@@ -266,13 +300,26 @@ def table(kernels):
             one = kernels[n]["sizes"].get(what, {})
             line += f"{str(one.get('ours', '-')) + ' / ' + str(one.get('peer', '-')):>22}"
         print(line)
+    rows = sorted({what for n in names for what in kernels[n]["frames"]})
+    readable = subprocess.run(["llvm-cxxfilt"], input="\n".join(rows), check=True, stdout=subprocess.PIPE,
+                              text=True).stdout.splitlines()
+    print(f"\n{'bytes of stack / at most':60}" + "".join(f"{n:>14}" for n in names))
+    for what, name in zip(rows, readable):
+        name = re.sub(r"\[[0-9a-f]{16}\]", "", name)[-60:]
+        line, over = f"{name:60}", False
+        for n in names:
+            one = kernels[n]["frames"].get(what)
+            line += f"{str(one['bytes']) + ' / ' + str(one['most']) if one else '-':>14}"
+            over |= bool(one) and one["bytes"] > one["most"]
+        deep += over
+        print(line + ("  TOO LARGE" if over else ""))
     print(f"\n{'bytes of .text':26}" + "".join(f"{n:>22}" for n in names))
     for part in ("rundown", "seqlock", "rcu", "barrier", "device", "arch", "rest"):
         print(f"{part:26}" + "".join(f"{kernels[n]['text'].get(part, 0):>22}" for n in names))
     for kind in ("text", "init", "rodata", "data", "bss"):
         print(f"{'quiesce.ko ' + kind:26}" + "".join(f"{kernels[n]['module'].get(kind, 0):>22}" for n in names))
     print(f"{'longest symbol':26}" + "".join(f"{kernels[n]['longest']:>22}" for n in names))
-    return missed
+    return deep
 
 
 def main():
@@ -294,8 +341,7 @@ def main():
     if args.out:
         with open(args.out, "w", encoding="utf-8") as f:
             json.dump(kernels, f, indent=1)
-    table(kernels)
-    return 0
+    return 1 if table(kernels) else 0
 
 
 if __name__ == "__main__":

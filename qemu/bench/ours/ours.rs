@@ -25,6 +25,7 @@ use quiesce::{
 mod rcu;
 mod rundown;
 mod seqlock;
+mod stack;
 
 fn init() -> Result {
     rundown::init()?;

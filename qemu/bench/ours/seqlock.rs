@@ -3,11 +3,14 @@
 //! Sequence locks.
 
 use core::hint::black_box;
+use kernel::error::Result;
 use quiesce::{
+    seq_field,
     seqlock::{
         Bh,
         Irq,
         Preempt,
+        SeqCount,
         SeqLock, //
     },
     seqlock_static, //
@@ -27,6 +30,48 @@ seqlock_static! {
 #[inline(never)]
 fn size_ours_seqlock_read(lock: &SeqLock<Payload, Preempt>, out: &mut Payload) {
     *out = lock.read();
+}
+
+/// As the peer's `struct address`.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Address {
+    bytes: [u8; 16],
+    scope: u64,
+}
+
+#[no_mangle]
+fn size_ours_seqlock_field(lock: &SeqLock<Address>, out: &mut [u8; 16]) {
+    *out = lock.read_field(seq_field!(Address, bytes));
+}
+
+#[no_mangle]
+fn size_ours_seqlock_set_field(lock: &SeqLock<Address>, value: &[u8; 16]) {
+    let mut guard = lock.write();
+    guard.set_field(seq_field!(Address, bytes), *value);
+}
+
+#[no_mangle]
+fn size_ours_seqcount_read(count: &SeqCount<Payload, u64>, out: &mut Payload) {
+    *out = count.read();
+}
+
+#[no_mangle]
+fn size_ours_seqcount_store(
+    count: &SeqCount<Payload, u64>,
+    value: &Payload,
+    owner: &mut u64,
+) -> Result {
+    count.store(owner, *value)
+}
+
+#[no_mangle]
+fn size_ours_seqcount_store_irq(
+    count: &SeqCount<Payload, u64, Irq>,
+    value: &Payload,
+    owner: &mut u64,
+) -> Result {
+    count.store(owner, *value)
 }
 
 #[no_mangle]

@@ -47,6 +47,58 @@ u64 bench_peer_seqlock_read_excl(u64 n, unsigned int arg)
 	return 0;
 }
 
+void size_peer_seqlock_field(struct locked_address *l, u8 *out)
+{
+	unsigned int seq;
+
+	do {
+		seq = read_seqbegin(&l->lock);
+		memcpy(out, l->data.bytes, sizeof(l->data.bytes));
+	} while (read_seqretry(&l->lock, seq));
+}
+
+void size_peer_seqlock_set_field(struct locked_address *l, u8 *in)
+{
+	write_seqlock(&l->lock);
+	memcpy(l->data.bytes, in, sizeof(l->data.bytes));
+	write_sequnlock(&l->lock);
+}
+
+void size_peer_seqcount_read(struct counted *c, struct payload *out)
+{
+	unsigned int seq;
+
+	do {
+		seq = read_seqcount_begin(&c->seqcount);
+		*out = c->data;
+	} while (read_seqcount_retry(&c->seqcount, seq));
+}
+
+/* With the check of the lock that ours makes. */
+int size_peer_seqcount_store(struct counted *c, struct payload *in, void *owner)
+{
+	if (c->owner != owner)
+		return -EINVAL;
+	write_seqcount_begin(&c->seqcount);
+	c->data = *in;
+	write_seqcount_end(&c->seqcount);
+	return 0;
+}
+
+int size_peer_seqcount_store_irq(struct counted *c, struct payload *in, void *owner)
+{
+	unsigned long flags;
+
+	if (c->owner != owner)
+		return -EINVAL;
+	local_irq_save(flags);
+	raw_write_seqcount_begin(&c->seqcount.seqcount);
+	c->data = *in;
+	raw_write_seqcount_end(&c->seqcount.seqcount);
+	local_irq_restore(flags);
+	return 0;
+}
+
 #define WRITES(name, lock_fn, unlock_fn)				\
 void size_peer_##name(struct locked *l, struct payload *in)		\
 {									\
