@@ -14,3 +14,4 @@ mod read;
 mod seqcount;
 mod statics;
 mod stress;
+mod tear;
