@@ -36,22 +36,28 @@ type Writer<'a> = Held<'a, bindings::raw_spinlock_t, Irq>;
 
 /// A value that can be read while it is written, even by what interrupts the writer.
 ///
-/// The writer stores to one copy while the counter sends readers to the other, and then the other
-/// way round. So a reader never waits for a writer, and an NMI that interrupts one reads the old
-/// value. It copies again only if a whole store came in between.
+/// The counter sends readers to one copy while a writer stores to the other, and then the other way
+/// round. So a reader never waits for a writer, and an NMI that interrupts a writer reads the old
+/// value. A reader copies again only if a whole store interfered.
 ///
-/// Writers exclude each other by a spin lock that is held, with interrupts disabled, for the two
-/// stores only; no guard, so nothing to leak.
+/// Writers exclude each other by a spin lock, which is held with interrupts disabled for the two
+/// stores. There is no guard, and so none to leak.
 ///
 /// # Context
 ///
-/// [`Latch::read`]: any, NMI too, also on PREEMPT_RT. [`Latch::store`]: any but NMI, also on
+/// [`Latch::read`]: any, including NMI and PREEMPT_RT. [`Latch::store`]: any but NMI, including
 /// PREEMPT_RT.
+///
+/// # Memory ordering
+///
+/// A read that returns a value saw all stores that its writer made before. As for
+/// [`SeqLock`](super::SeqLock), a read begins with an acquire operation, and a store ends with a
+/// release operation.
 ///
 /// # Invariants
 ///
-/// `lock` is initialised; its counter's lowest bit names the copy that is not being stored to. Only
-/// who holds the lock stores, and changes the counter.
+/// `lock` is initialised; the lowest bit of its counter names the copy that is not being stored to.
+/// Only the holder of the lock stores and changes the counter.
 ///
 /// # Examples
 ///
@@ -75,7 +81,7 @@ pub struct Latch<T: SeqData> {
 // SAFETY: The value is `Send`, and the lock belongs to no task while it is not held.
 unsafe impl<T: SeqData> Send for Latch<T> {}
 
-// SAFETY: As above; readers get copies of the value.
+// SAFETY: Readers get copies of the value, which is `Send`, and nobody gets a reference to it.
 unsafe impl<T: SeqData> Sync for Latch<T> {}
 
 impl<T: SeqData> Latch<T> {
