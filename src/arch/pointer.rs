@@ -33,11 +33,11 @@ pub(crate) fn load_pointer<T>(ptr: &Atomic<*mut T>) -> *mut T {
 
 /// Whether the pointer `$base.$field` is `$value`; for comparing alone, so that one relaxed load is
 /// enough. A macro, because the field's place is a part of the instruction.
+#[cfg(quiesce_asm)]
 macro_rules! pointer_is {
     ($base:expr, $t:ty, $field:ident, $value:expr) => {{
         let (base, value): (&$t, *const _) = ($base, $value);
         'compare: {
-            #[cfg(quiesce_asm)]
             // SAFETY: The field is valid for reads, aligned as an atomic is, and nothing is written.
             unsafe {
                 core::arch::asm!(
@@ -49,13 +49,22 @@ macro_rules! pointer_is {
                     other = label { break 'compare false },
                     options(nostack, readonly),
                 );
-                break 'compare true;
             }
-            #[cfg(not(quiesce_asm))]
-            core::ptr::eq(base.$field.load(kernel::sync::atomic::Relaxed), value)
+            true
         }
     }};
 }
+
+/// Whether the pointer `$base.$field` is `$value`; for comparing alone, so that one relaxed load is
+/// enough.
+#[cfg(not(quiesce_asm))]
+macro_rules! pointer_is {
+    ($base:expr, $t:ty, $field:ident, $value:expr) => {{
+        let (base, value): (&$t, *const _) = ($base, $value);
+        core::ptr::eq(base.$field.load(kernel::sync::atomic::Relaxed), value)
+    }};
+}
+
 pub(crate) use pointer_is;
 
 /// Replaces a pointer and returns the former one; a full barrier, as `xchg()`.
