@@ -3,12 +3,12 @@
 //! Process barriers, without files or user pointers.
 //!
 //! [`pair::Pair`] and [`group::Group`] are plain state machines: they take no lock, wake nobody
-//! and never sleep. [`queue::Queue`] puts a lock and a wait queue round one of them, and
-//! `/dev/quiesce` puts descriptors in front. What each operation means is told once, in
-//! `uapi/quiesce.h`; the errors here are those that it lists.
+//! and never sleep. [`queue::Queue`] adds a lock and wait queues, and wakes whomever a change of
+//! the state concerns; `/dev/quiesce` adds descriptors. `uapi/quiesce.h` defines each operation;
+//! the errors here are those that it lists.
 //!
-//! A state machine's operations that return `bool` say whether others may now have something to
-//! look at, so that the caller wakes them.
+//! Where an operation has a result that user space has to be given, a `preview_*()` method returns
+//! it without changing anything, so that the device can write it first.
 //!
 //! The pair's semantics are those of systemd's `Barrier`. In the group, tickets come from C++'s
 //! `std::barrier`, joining and leaving from Java's `Phaser`, breaking from its `CyclicBarrier`,

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `/dev/quiesce`: commands decoded, structs copied, and the state machines of
-//! [`crate::barrier`] called.
+//! `/dev/quiesce`: decodes commands, copies structs, and calls the state machines of
+//! [`crate::barrier`].
 //!
-//! What the commands do is told in `uapi/quiesce.h`. An open file of the device is a [`Control`];
-//! it makes barriers, whose parties are files of their own. No operation here looks a descriptor
-//! up, so none can do so where there is no table of them, as in `release`.
+//! `uapi/quiesce.h` defines the commands. An open file of the device is a [`Control`]; it makes
+//! barriers, whose parties are files of their own. No operation here takes a descriptor, so each
+//! works in a task without a table of them, as `release` may have to.
 
 mod args;
 mod exit;
@@ -52,10 +52,10 @@ struct Private {
     _charge: Charge,
 }
 
-/// The right to be one of the barriers of a [`Control`].
-struct Slot(Arc<Control>);
+/// Accounts one barrier against the limit of a [`Control`], `QUIESCE_MAX_OBJECTS`.
+struct BarrierQuota(Arc<Control>);
 
-impl Slot {
+impl BarrierQuota {
     /// # Errors
     ///
     /// `EDQUOT` if there are too many.
@@ -71,7 +71,7 @@ impl Slot {
     }
 }
 
-impl Drop for Slot {
+impl Drop for BarrierQuota {
     fn drop(&mut self) {
         self.0.objects.fetch_sub(1, Relaxed);
     }
@@ -136,7 +136,7 @@ impl Control {
     unsafe extern "C" fn ioctl(file: *mut bindings::file, cmd: c_uint, arg: c_ulong) -> c_long {
         // SAFETY: `open` put it there, and the VFS holds the file during the call.
         let control = unsafe { &KBox::<Private>::borrow((*file).private_data).control };
-        let ret = Command::new(cmd, arg).and_then(|command| match command.nr() {
+        let ret = Command::new(cmd, arg, 0).and_then(|command| match command.nr() {
             uapi::QUIESCE_NR_FEATURES => features(&command),
             uapi::QUIESCE_NR_PAIR => pair::create(control, &command),
             uapi::QUIESCE_NR_GROUP => group::create(control, &command),

@@ -145,6 +145,8 @@ struct file *quiesce_helper_anon_file(const char *name, const struct file_operat
 				      void *private_data);
 int quiesce_helper_copy_in(void *dst, size_t size, unsigned long src, size_t user_size);
 int quiesce_helper_copy_out(unsigned long dst, size_t user_size, const void *src, size_t size);
+int quiesce_helper_put(unsigned long dst, const void *src, size_t size);
+int quiesce_helper_fault_in(unsigned long dst, size_t size);
 void quiesce_helper_trace_place(u64 id, u32 party, u64 count, u64 ticket);
 void quiesce_helper_trace_wait_begin(u64 id, u32 party, u32 kind, u64 ticket);
 void quiesce_helper_trace_wait_end(u64 id, u32 party, int ret);

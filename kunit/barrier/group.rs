@@ -3,12 +3,29 @@
 //! The group's state machine.
 
 use super::random::Random;
-use kernel::prelude::*;
+use kernel::{
+    bindings::{
+        POLLERR,
+        POLLHUP,
+        POLLIN,
+        POLLOUT,
+        POLLPRI,
+        POLLRDNORM,
+        POLLWRNORM, //
+    },
+    prelude::*, //
+};
 use quiesce::barrier::{
     group::{
         Group,
+        NewSeat,
         Outcome,
+        Refusal,
         Seat, //
+    },
+    queue::{
+        Machine,
+        Wakes, //
     },
     End,
     Pid,
@@ -19,9 +36,13 @@ fn end(why: Why) -> End {
     End { why, pid: None }
 }
 
+fn nearly_join(group: &mut Group) -> Result<Seat> {
+    group.join(NewSeat::new()?, Pid::current(), false)
+}
+
 fn join(group: &mut Group) -> Result<Seat> {
-    let seat = group.join(Pid::current(), false)?;
-    group.confirm(seat);
+    let seat = nearly_join(group)?;
+    group.confirm(&seat);
     Ok(seat)
 }
 
@@ -35,10 +56,21 @@ fn full(n: u32, shrink: bool) -> Result<(Group, KVec<Seat>)> {
     Ok((group, seats))
 }
 
-/// What a wait for `ticket` would be told.
-fn told(group: &mut Group, seat: Seat, ticket: u64) -> Option<Result<(bool, u32)>> {
-    let outcome = group.poll(seat, ticket)?;
-    Some(outcome.map(|Outcome { leader, index }| (leader, index)))
+/// What a wait for `ticket` would return.
+fn outcome(group: &Group, seat: &Seat, ticket: u64) -> Option<Result<(bool, u32)>> {
+    Some(match group.outcome(seat, ticket)? {
+        Ok(Outcome { leader, index }) => Ok((leader, index)),
+        Err(Refusal { error, .. }) => Err(error),
+    })
+}
+
+/// Why the phase of `ticket` was broken.
+fn cause(group: &Group, seat: &Seat, ticket: u64) -> Option<Why> {
+    group
+        .outcome(seat, ticket)?
+        .err()?
+        .cause
+        .map(|cause| cause.end.why)
 }
 
 /// What the model knows of one party.
@@ -174,16 +206,16 @@ fn differ(seed: u64, steps: u32, shrink: bool, mistaken: bool) -> Result<Option<
             .parties
             .get(at)
             .filter(|party| !party.left && !party.ended)
-            .map(|party| (party.seat, party.arrived));
+            .map(|party| (party.seat.clone(), party.arrived));
         match (random.below(16), live) {
-            (0..=2, _) => match group.join(Pid::current(), false) {
+            (0..=2, _) => match nearly_join(&mut group) {
                 Ok(seat) if random.below(4) == 0 => {
                     // As if no descriptor had been left.
-                    group.unjoin(seat);
+                    group.unjoin(&seat);
                     model.settle();
                 }
                 Ok(seat) => {
-                    group.confirm(seat);
+                    group.confirm(&seat);
                     model.join(seat)?;
                 }
                 Err(e) => {
@@ -194,13 +226,13 @@ fn differ(seed: u64, steps: u32, shrink: bool, mistaken: bool) -> Result<Option<
                 }
             },
             (3, Some((seat, _))) => {
-                if group.leave(seat).is_err() {
+                if group.leave(&seat).is_err() {
                     return Ok(Some(step));
                 }
                 model.leave(at);
             }
             (4, Some((seat, _))) => {
-                group.end(seat, Some(end(Why::Exit(0))));
+                group.end(&seat, end(Why::Exit(0)));
                 model.end(at);
             }
             (5, _) if random.below(3) == 0 => {
@@ -209,7 +241,7 @@ fn differ(seed: u64, steps: u32, shrink: bool, mistaken: bool) -> Result<Option<
             }
             (n, Some((seat, arrived))) => {
                 let drop = n == 15;
-                let result = group.arrive(seat, drop);
+                let result = group.arrive(&seat, drop);
                 if result.is_ok() == (arrived || model.broken) {
                     return Ok(Some(step));
                 }
@@ -277,15 +309,15 @@ mod tests {
         for phase in 1..4u64 {
             for n in 0..3 {
                 let at = (n + phase as usize) % 3;
-                let arrival = group.arrive(seats[at], false)?;
+                let arrival = group.arrive(&seats[at], false)?;
                 assert_eq!(arrival.ticket, phase);
                 assert_eq!(arrival.index, n as u32);
                 assert_eq!(arrival.done, n == 2);
             }
             for n in 0..3 {
                 let at = (n + phase as usize) % 3;
-                let told = told(&mut group, seats[at], phase);
-                assert_eq!(told, Some(Ok((n == 2, n as u32))));
+                let result = outcome(&group, &seats[at], phase);
+                assert_eq!(result, Some(Ok((n == 2, n as u32))));
             }
         }
         Ok(())
@@ -295,32 +327,32 @@ mod tests {
     fn one_of_the_living_leads_when_the_last_seat_goes() -> Result {
         let (mut group, seats) = full(4, true)?;
         for n in [2, 0, 1] {
-            group.arrive(seats[n], false)?;
+            group.arrive(&seats[n], false)?;
         }
         // The last that arrived is dead when the phase ends.
-        assert!(group.end(seats[1], Some(end(Why::Signal(9)))));
-        assert!(group.end(seats[3], Some(end(Why::Signal(9)))));
+        assert!(group.end(&seats[1], end(Why::Signal(9))));
+        assert!(group.end(&seats[3], end(Why::Signal(9))));
         assert_eq!(group.phase(), 2);
         assert_eq!(group.parties(), 2);
-        assert_eq!(told(&mut group, seats[0], 1), Some(Ok((true, 1))));
-        assert_eq!(told(&mut group, seats[2], 1), Some(Ok((false, 0))));
+        assert_eq!(outcome(&group, &seats[0], 1), Some(Ok((true, 1))));
+        assert_eq!(outcome(&group, &seats[2], 1), Some(Ok((false, 0))));
         Ok(())
     }
 
     #[test]
     fn the_dead_count_where_they_arrived() -> Result {
         let (mut group, seats) = full(2, false)?;
-        group.arrive(seats[0], false)?;
-        assert!(group.end(seats[0], Some(end(Why::Exit(1)))));
+        group.arrive(&seats[0], false)?;
+        assert!(group.end(&seats[0], end(Why::Exit(1))));
         assert!(group.broken().is_none());
-        let arrival = group.arrive(seats[1], false)?;
+        let arrival = group.arrive(&seats[1], false)?;
         assert!(arrival.done);
         // The phase is over, and the next cannot be.
-        assert_eq!(told(&mut group, seats[1], 1), Some(Ok((true, 1))));
+        assert_eq!(outcome(&group, &seats[1], 1), Some(Ok((true, 1))));
         let cause = group.broken().cloned().ok_or(EINVAL)?;
         assert_eq!(cause.party, Some(0));
         assert_eq!(cause.end.why, Why::Exit(1));
-        assert_eq!(group.arrive(seats[1], false), Err(EOWNERDEAD));
+        assert_eq!(group.arrive(&seats[1], false), Err(EOWNERDEAD));
         assert!(group.late().contains(0) && group.late().contains(1));
         Ok(())
     }
@@ -328,14 +360,14 @@ mod tests {
     #[test]
     fn the_first_break_counts() -> Result {
         let (mut group, seats) = full(3, false)?;
-        group.arrive(seats[0], false)?;
-        assert_eq!(group.abort(Some(seats[1]), end(Why::Abort(42))), Ok(true));
+        group.arrive(&seats[0], false)?;
+        assert_eq!(group.abort(Some(&seats[1]), end(Why::Abort(42))), Ok(true));
         assert_eq!(group.abort(None, end(Why::Abort(43))), Ok(false));
-        assert!(!group.timeout(seats[0]));
-        assert!(group.end(seats[2], None));
+        assert!(!group.timeout(&seats[0]));
+        assert!(group.release(&seats[2]));
         let cause = group.broken().cloned().ok_or(EINVAL)?;
         assert_eq!((cause.party, cause.end.why), (Some(1), Why::Abort(42)));
-        assert_eq!(told(&mut group, seats[0], 1), Some(Err(ECONNABORTED)));
+        assert_eq!(outcome(&group, &seats[0], 1), Some(Err(ECONNABORTED)));
         assert_eq!(join(&mut group).err(), Some(ECONNABORTED));
         Ok(())
     }
@@ -343,22 +375,27 @@ mod tests {
     #[test]
     fn reset_opens_the_seats_of_the_dead() -> Result {
         let (mut group, seats) = full(2, false)?;
-        group.arrive(seats[0], false)?;
-        assert!(group.end(seats[1], Some(end(Why::Close))));
+        group.arrive(&seats[0], false)?;
+        assert!(group.end(&seats[1], end(Why::Close)));
         assert_eq!(group.reset(), 2);
         assert_eq!(group.open(), 1);
         assert!(group.broken().is_none());
-        assert_eq!(told(&mut group, seats[0], 1), Some(Err(ECANCELED)));
-        // Who sits there now is another.
+        assert_eq!(outcome(&group, &seats[0], 1), Some(Err(EOWNERDEAD)));
+        assert_eq!(cause(&group, &seats[0], 1), Some(Why::Close));
+        // The seat is another party's now.
         let new = join(&mut group)?;
         assert_eq!(new.party(), seats[1].party());
-        assert_eq!(group.arrive(seats[1], false), Err(ENOTCONN));
-        assert!(!group.end(seats[1], None));
-        group.arrive(seats[0], false)?;
-        assert!(group.arrive(new, false)?.done);
+        assert_eq!(group.arrive(&seats[1], false), Err(ENOTCONN));
+        assert!(!group.release(&seats[1]));
+        group.arrive(&seats[0], false)?;
+        assert!(group.arrive(&new, false)?.done);
         assert_eq!(group.reset(), 4);
-        assert_eq!(told(&mut group, seats[0], 1), Some(Err(ESTALE)));
-        assert_eq!(told(&mut group, seats[0], 3), Some(Err(ECANCELED)));
+        // That phase had ended before.
+        assert_eq!(outcome(&group, &seats[0], 2), Some(Ok((false, 0))));
+        assert_eq!(outcome(&group, &new, 2), Some(Ok((true, 1))));
+        // These had no part in it.
+        assert_eq!(outcome(&group, &new, 1), Some(Err(ESTALE)));
+        assert_eq!(outcome(&group, &new, 3), Some(Err(ECANCELED)));
         Ok(())
     }
 
@@ -366,13 +403,13 @@ mod tests {
     fn tickets_are_checked() -> Result {
         let (mut group, seats) = full(2, false)?;
         for ticket in [0, 1, 2, u64::MAX] {
-            assert_eq!(told(&mut group, seats[0], ticket), Some(Err(EINVAL)));
+            assert_eq!(outcome(&group, &seats[0], ticket), Some(Err(EINVAL)));
         }
-        group.arrive(seats[0], false)?;
-        assert_eq!(group.arrive(seats[0], false), Err(EALREADY));
-        assert_eq!(told(&mut group, seats[0], 1), None);
-        assert_eq!(told(&mut group, seats[1], 1), Some(Err(EINVAL)));
-        assert_eq!(told(&mut group, seats[0], 2), Some(Err(EINVAL)));
+        group.arrive(&seats[0], false)?;
+        assert_eq!(group.arrive(&seats[0], false), Err(EALREADY));
+        assert_eq!(outcome(&group, &seats[0], 1), None);
+        assert_eq!(outcome(&group, &seats[1], 1), Some(Err(EINVAL)));
+        assert_eq!(outcome(&group, &seats[0], 2), Some(Err(EINVAL)));
         Ok(())
     }
 
@@ -381,12 +418,12 @@ mod tests {
         for shrink in [false, true] {
             let mut group = Group::new(3, 3, shrink)?;
             let seat = join(&mut group)?;
-            let arrival = group.arrive(seat, false)?;
-            assert!(group.close(None));
-            assert!(!group.close(None));
-            let told = told(&mut group, seat, arrival.ticket);
+            let arrival = group.arrive(&seat, false)?;
+            assert!(group.close().is_some());
+            assert!(group.close().is_none());
+            let result = outcome(&group, &seat, arrival.ticket);
             assert_eq!(
-                told,
+                result,
                 Some(if shrink {
                     Ok((true, 0))
                 } else {
@@ -400,13 +437,13 @@ mod tests {
     #[test]
     fn dropping_lowers_the_next_phase() -> Result {
         let (mut group, seats) = full(3, false)?;
-        assert!(!group.arrive(seats[0], true)?.done);
-        assert_eq!(group.arrive(seats[0], false), Err(ENOTCONN));
-        group.arrive(seats[1], false)?;
+        assert!(!group.arrive(&seats[0], true)?.done);
+        assert_eq!(group.arrive(&seats[0], false), Err(ENOTCONN));
+        group.arrive(&seats[1], false)?;
         assert_eq!(group.parties(), 3);
-        assert!(group.arrive(seats[2], false)?.done);
+        assert!(group.arrive(&seats[2], false)?.done);
         assert_eq!(group.parties(), 2);
-        assert!(!group.end(seats[0], None));
+        assert!(!group.release(&seats[0]));
         assert!(group.broken().is_none());
         Ok(())
     }
@@ -415,15 +452,161 @@ mod tests {
     fn an_unfinished_join_leaves_no_trace() -> Result {
         let mut group = Group::new(1, 2, false)?;
         let first = join(&mut group)?;
-        group.arrive(first, false)?;
+        group.arrive(&first, false)?;
         // That ended phase 1: in phase 2, the first arrives and a second only nearly joins.
-        let second = group.join(Pid::current(), false)?;
-        assert!(!group.arrive(first, false)?.done);
-        assert_eq!(group.unjoin(second), Some(true));
+        let second = nearly_join(&mut group)?;
+        assert!(!group.arrive(&first, false)?.done);
+        assert!(group.unjoin(&second));
         assert_eq!(group.phase(), 3);
         assert_eq!(group.parties(), 1);
-        assert_eq!(group.member(1).err(), Some(ESRCH));
-        assert_eq!(group.unjoin(first), None);
+        assert_eq!(group.party(1).err(), Some(ESRCH));
+        assert!(!group.unjoin(&first));
+        // Nor does it take away what is known of the last one that had the seat.
+        let third = join(&mut group)?;
+        group.arrive(&third, false)?;
+        group.leave(&third)?;
+        group.arrive(&first, false)?;
+        assert_eq!(group.party(1).map(|party| party.last).ok(), Some(3));
+        let fourth = nearly_join(&mut group)?;
+        assert_eq!(group.party(1).map(|party| party.last).ok(), Some(0));
+        assert!(group.unjoin(&fourth));
+        assert_eq!(group.party(1).map(|party| party.last).ok(), Some(3));
+        Ok(())
+    }
+
+    /// The outcome of a phase is its parties' own: whatever happens afterwards leaves it alone.
+    #[test]
+    fn outcomes_stay() -> Result {
+        for shrink in [false, true] {
+            let (mut group, seats) = full(3, shrink)?;
+            for seat in &seats {
+                group.arrive(seat, false)?;
+            }
+            group.reset();
+            group.leave(&seats[0])?;
+            assert!(group.end(&seats[1], end(Why::Exit(1))));
+            group.reset();
+            // Others take their seats.
+            let _new = [join(&mut group)?, join(&mut group)?];
+            for (n, seat) in seats.iter().enumerate() {
+                let expected = Some(Ok((n == 2, n as u32)));
+                assert_eq!(outcome(&group, seat, 1), expected);
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_reset_leaves_the_cause_to_those_who_waited() -> Result {
+        let (mut group, seats) = full(3, false)?;
+        group.arrive(&seats[0], false)?;
+        group.arrive(&seats[1], false)?;
+        group.abort(Some(&seats[2]), end(Why::Abort(7)))?;
+        // Who leaves the broken group has arrived all the same.
+        group.leave(&seats[1])?;
+        group.reset();
+        for seat in &seats[..2] {
+            assert_eq!(outcome(&group, seat, 1), Some(Err(ECONNABORTED)));
+            assert_eq!(cause(&group, seat, 1), Some(Why::Abort(7)));
+        }
+        // Who did not come to have that ticket learns of the reset.
+        assert_eq!(outcome(&group, &seats[2], 1), Some(Err(ECANCELED)));
+        group.arrive(&seats[0], false)?;
+        group.reset();
+        assert_eq!(outcome(&group, &seats[0], 2), Some(Err(ECANCELED)));
+        assert_eq!(cause(&group, &seats[0], 2), None);
+        Ok(())
+    }
+
+    #[test]
+    fn so_many_outcomes_are_known() -> Result {
+        let mut group = Group::new(1, 1, false)?;
+        let seat = join(&mut group)?;
+        for _ in 0..5 {
+            group.arrive(&seat, false)?;
+        }
+        for ticket in 2..6 {
+            assert_eq!(outcome(&group, &seat, ticket), Some(Ok((true, 0))));
+        }
+        // Not a reset phase, so it ended well; who led it is forgotten.
+        assert_eq!(outcome(&group, &seat, 1), Some(Ok((false, 0))));
+        group.reset();
+        assert_eq!(outcome(&group, &seat, 2), Some(Ok((true, 0))));
+        assert_eq!(outcome(&group, &seat, 1), Some(Err(ESTALE)));
+        Ok(())
+    }
+
+    #[test]
+    fn the_ticket_of_who_drops_can_be_waited_for() -> Result {
+        let (mut group, seats) = full(2, false)?;
+        group.arrive(&seats[0], true)?;
+        assert_eq!(outcome(&group, &seats[0], 1), None);
+        assert_eq!(outcome(&group, &seats[0], 2), Some(Err(ENOTCONN)));
+        assert_eq!(group.poll(&seats[0]), POLLHUP);
+        group.arrive(&seats[1], false)?;
+        assert_eq!(outcome(&group, &seats[0], 1), Some(Ok((false, 0))));
+        assert_eq!(group.poll(&seats[0]), POLLIN | POLLRDNORM | POLLHUP);
+        group.report(&seats[0], 1);
+        assert_eq!(group.poll(&seats[0]), POLLHUP);
+        Ok(())
+    }
+
+    #[test]
+    fn a_wait_that_arrived_is_resumed_once() -> Result {
+        let (mut group, seats) = full(2, false)?;
+        group.arrive(&seats[0], false)?;
+        assert_eq!(group.resume(&seats[0], 1), Err(EINVAL));
+        group.suspend(&seats[0], 1);
+        assert_eq!(group.resume(&seats[1], 1), Err(EINVAL));
+        assert_eq!(group.resume(&seats[0], 1), Ok(()));
+        assert_eq!(group.resume(&seats[0], 1), Err(EINVAL));
+        Ok(())
+    }
+
+    /// A party of one group has no seat in another.
+    #[test]
+    fn parties_are_of_one_group() -> Result {
+        let (_group, seats) = full(1, false)?;
+        let (mut other, _theirs) = full(1, false)?;
+        assert_eq!(other.arrive(&seats[0], false), Err(ENOTCONN));
+        assert_eq!(other.leave(&seats[0]), Err(ENOTCONN));
+        assert_eq!(outcome(&other, &seats[0], 1), Some(Err(ENOTCONN)));
+        assert!(!other.release(&seats[0]));
+        Ok(())
+    }
+
+    /// What io_uring returns of a key is true of every party that polls.
+    #[test]
+    fn pollers_are_woken_by_key() -> Result {
+        const IN: u32 = POLLIN | POLLRDNORM;
+        const OUT: u32 = POLLOUT | POLLWRNORM;
+        let (mut group, seats) = full(3, false)?;
+        let mut seen = group.seen();
+        group.arrive(&seats[0], false)?;
+        assert_eq!(group.wakes(&seen), Wakes::default());
+        group.arrive(&seats[1], false)?;
+        group.arrive(&seats[2], false)?;
+        let ended = group.wakes(&seen);
+        assert_eq!(ended.pollers, [Some(IN | OUT), Some(IN)]);
+        assert!(ended.waiters);
+        seen = group.seen();
+        // Not all have arrived, so not all have news.
+        group.arrive(&seats[0], false)?;
+        group.reset();
+        assert_eq!(group.wakes(&seen).pollers, [Some(0), Some(IN)]);
+        seen = group.seen();
+        group.leave(&seats[0])?;
+        assert_eq!(group.wakes(&seen).pollers, [Some(0), None]);
+        seen = group.seen();
+        // With one that has left, a phase's end is not the same for all.
+        group.arrive(&seats[1], false)?;
+        group.arrive(&seats[2], false)?;
+        assert_eq!(group.wakes(&seen).pollers, [Some(0), Some(IN)]);
+        group.release(&seats[0]);
+        seen = group.seen();
+        group.abort(None, end(Why::Abort(0)))?;
+        let broken = Some(POLLPRI | POLLERR);
+        assert_eq!(group.wakes(&seen).pollers, [broken, broken]);
         Ok(())
     }
 }

@@ -6,7 +6,17 @@ use super::{
     model::Model,
     random::Random, //
 };
-use kernel::prelude::*;
+use kernel::{
+    bindings::{
+        POLLHUP,
+        POLLIN,
+        POLLOUT,
+        POLLRDHUP,
+        POLLRDNORM,
+        POLLWRNORM, //
+    },
+    prelude::*, //
+};
 use quiesce::barrier::{
     pair::{
         Goal,
@@ -37,7 +47,7 @@ fn look(pair: &mut Pair, side: Side, goal: Goal) -> Option<Result> {
 fn agree(pair: &mut Pair, model: &mut Model, me: usize, operation: u32) -> bool {
     let side = SIDES[me];
     let same = match operation {
-        0 => pair.place(side, 1).is_ok() == model.place(me),
+        0 => pair.arrive(side, 1).is_ok() == model.place(me),
         1 => {
             model.abort(me);
             pair.abort(side, end(Why::Abort(0))).is_ok()
@@ -135,22 +145,22 @@ mod tests {
     #[test]
     fn abort_supersedes_and_exit_queues() {
         let mut pair = Pair::new(None);
-        let placed = [pair.place(Side::One, 2), pair.place(Side::Zero, 1)];
+        let placed = [pair.arrive(Side::One, 2), pair.arrive(Side::Zero, 1)];
         let aborted = pair.abort(Side::One, end(Why::Abort(7)));
-        let lazy = pair.place(Side::Zero, 1);
+        let lazy = pair.arrive(Side::Zero, 1);
         let next = look(&mut pair, Side::Zero, Goal::Next);
-        let after = pair.place(Side::Zero, 1);
+        let after = pair.arrive(Side::Zero, 1);
         assert_eq!(placed, [Ok(2), Ok(1)]);
         assert_eq!(aborted, Ok(true));
         assert_eq!(lazy, Ok(2));
         assert_eq!(next, Some(Err(ECONNABORTED)));
         assert_eq!(after, Err(ECONNABORTED));
-        assert!(!pair.events(Side::Zero).unread);
+        assert_eq!(pair.poll(Side::Zero) & POLLIN, 0);
         assert_eq!(pair.balance(Side::Zero), 2);
-        assert!(pair.member(Side::One).end.why == Why::Abort(7));
+        assert!(pair.party(Side::One).end.why == Why::Abort(7));
 
         let mut pair = Pair::new(None);
-        let placed = pair.place(Side::One, 2);
+        let placed = pair.arrive(Side::One, 2);
         let ended = pair.end(Side::One, Some(end(Why::Signal(9))));
         let next = look(&mut pair, Side::Zero, Goal::Next);
         let again = look(&mut pair, Side::Zero, Goal::Next);
@@ -158,7 +168,7 @@ mod tests {
         assert!(ended);
         assert_eq!(next, Some(Ok(())));
         assert_eq!(again, Some(Err(EOWNERDEAD)));
-        assert!(pair.member(Side::One).end.why == Why::Signal(9));
+        assert!(pair.party(Side::One).end.why == Why::Signal(9));
     }
 
     #[test]
@@ -168,13 +178,13 @@ mod tests {
         let second = pair.end(Side::Zero, Some(end(Why::Close)));
         assert!(first);
         assert!(!second);
-        assert_eq!(pair.place(Side::Zero, 1), Err(ENOTCONN));
+        assert_eq!(pair.arrive(Side::Zero, 1), Err(ENOTCONN));
         assert_eq!(pair.abort(Side::Zero, end(Why::Abort(0))), Err(ENOTCONN));
         for goal in GOALS {
             let result = look(&mut pair, Side::Zero, goal);
             assert_eq!(result, Some(Err(ENOTCONN)));
         }
-        assert!(pair.member(Side::Zero).end.why == Why::Exit(3));
+        assert!(pair.party(Side::Zero).end.why == Why::Exit(3));
     }
 
     #[test]
@@ -182,15 +192,15 @@ mod tests {
         let mut pair = Pair::new(None);
         pair.closing(Side::Zero, end(Why::Exit(1)));
         pair.closing(Side::Zero, end(Why::Exec));
-        let before = pair.member(Side::Zero).end.why;
+        let before = pair.party(Side::Zero).end.why;
         pair.end(Side::Zero, None);
         pair.closing(Side::Zero, end(Why::Close));
         assert_eq!(before, Why::Nothing);
-        assert_eq!(pair.member(Side::Zero).end.why, Why::Exec);
+        assert_eq!(pair.party(Side::Zero).end.why, Why::Exec);
 
         let mut pair = Pair::new(None);
         pair.end(Side::Zero, None);
-        assert_eq!(pair.member(Side::Zero).end.why, Why::Close);
+        assert_eq!(pair.party(Side::Zero).end.why, Why::Close);
 
         // What was aborted before stays aborted.
         let mut pair = Pair::new(None);
@@ -198,7 +208,7 @@ mod tests {
         pair.closing(Side::Zero, end(Why::Close));
         pair.end(Side::Zero, None);
         assert_eq!(aborted, Ok(true));
-        assert_eq!(pair.member(Side::Zero).end.why, Why::Abort(5));
+        assert_eq!(pair.party(Side::Zero).end.why, Why::Abort(5));
         let next = look(&mut pair, Side::One, Goal::Next);
         assert_eq!(next, Some(Err(ECONNABORTED)));
     }
@@ -207,15 +217,15 @@ mod tests {
     fn counts_stop_at_their_edge() {
         const MAX: u64 = i64::MAX as u64;
         let mut pair = Pair::new(None);
-        assert_eq!(pair.place(Side::Zero, MAX), Ok(MAX));
-        assert_eq!(pair.place(Side::Zero, 1), Err(EOVERFLOW));
-        assert_eq!(pair.place(Side::Zero, u64::MAX), Err(EOVERFLOW));
+        assert_eq!(pair.arrive(Side::Zero, MAX), Ok(MAX));
+        assert_eq!(pair.arrive(Side::Zero, 1), Err(EOVERFLOW));
+        assert_eq!(pair.arrive(Side::Zero, u64::MAX), Err(EOVERFLOW));
         assert_eq!(pair.balance(Side::Zero), i64::MAX);
         assert_eq!(pair.unread(Side::One), MAX);
         let next = look(&mut pair, Side::One, Goal::Next);
         assert_eq!(next, Some(Ok(())));
         assert_eq!(pair.balance(Side::One), -i64::MAX);
-        assert_eq!(pair.place(Side::One, MAX), Ok(MAX));
+        assert_eq!(pair.arrive(Side::One, MAX), Ok(MAX));
         assert_eq!(pair.balance(Side::One), 0);
         let sync = look(&mut pair, Side::Zero, Goal::Sync);
         assert_eq!(sync, Some(Ok(())));
@@ -224,16 +234,61 @@ mod tests {
 
     #[test]
     fn poll_shows_levels() {
+        const IN: u32 = POLLIN | POLLRDNORM;
+        const OUT: u32 = POLLOUT | POLLWRNORM;
         let mut pair = Pair::new(None);
-        let quiet = pair.events(Side::Zero);
-        assert!(!quiet.unread && quiet.placeable && !quiet.aborted && !quiet.ended);
-        assert!(pair.place(Side::One, 1).is_ok());
+        assert_eq!(pair.poll(Side::Zero), OUT);
+        assert!(pair.arrive(Side::One, 1).is_ok());
         assert!(pair.end(Side::One, None));
-        let before = pair.events(Side::Zero);
-        assert!(before.unread && before.placeable && !before.aborted && before.ended);
+        assert_eq!(pair.poll(Side::Zero), IN | OUT | POLLRDHUP);
         assert_eq!(look(&mut pair, Side::Zero, Goal::Next), Some(Ok(())));
-        let after = pair.events(Side::Zero);
-        assert!(!after.unread && after.placeable && after.ended);
-        assert!(!after.gone && pair.events(Side::One).gone);
+        assert_eq!(pair.poll(Side::Zero), OUT | POLLRDHUP | POLLHUP);
+        assert_eq!(pair.poll(Side::One) & (POLLHUP | OUT), POLLHUP);
+    }
+
+    #[test]
+    fn poll_promises_nothing_that_a_wait_refuses() {
+        // Aborted by this side, by the other, or ended: what is unread cannot be read.
+        for case in 0..3 {
+            let mut pair = Pair::new(None);
+            assert!(pair.arrive(Side::One, 1).is_ok());
+            assert_ne!(pair.poll(Side::Zero) & POLLIN, 0);
+            match case {
+                0 => assert!(pair.abort(Side::Zero, end(Why::Abort(0))).is_ok()),
+                1 => assert!(pair.abort(Side::One, end(Why::Abort(0))).is_ok()),
+                _ => assert!(pair.end(Side::Zero, None)),
+            }
+            assert_eq!(pair.poll(Side::Zero) & POLLIN, 0);
+            let next = look(&mut pair, Side::Zero, Goal::Next);
+            assert!(matches!(next, Some(Err(_))));
+        }
+    }
+
+    #[test]
+    fn a_wait_that_arrived_is_resumed_once() {
+        let mut pair = Pair::new(None);
+        assert_eq!(pair.resume(Side::Zero, 1), Err(EINVAL));
+        assert_eq!(pair.arrive(Side::Zero, 1), Ok(1));
+        assert_eq!(pair.resume(Side::Zero, 1), Err(EINVAL));
+        pair.suspend(Side::Zero);
+        assert_eq!(pair.resume(Side::Zero, 2), Err(EINVAL));
+        assert_eq!(pair.resume(Side::One, 1), Err(EINVAL));
+        assert_eq!(pair.resume(Side::Zero, 1), Ok(()));
+        assert_eq!(pair.resume(Side::Zero, 1), Err(EINVAL));
+    }
+
+    #[test]
+    fn previews_change_nothing() {
+        let mut pair = Pair::new(None);
+        assert_eq!(pair.preview_arrive(Side::One, 2), Ok(2));
+        assert_eq!(pair.unread(Side::Zero), 0);
+        assert_eq!(pair.arrive(Side::One, 2), Ok(2));
+        let wait = pair.begin(Side::Zero, Goal::Next);
+        assert_eq!(pair.preview_step(Side::Zero, &wait).result, Some(Ok(())));
+        assert_eq!(pair.unread(Side::Zero), 2);
+        assert!(pair.preview_abort(Side::One).is_ok());
+        assert!(pair.end_of(Side::One).is_none());
+        pair.undo_arrive(Side::One, 2);
+        assert_eq!(pair.unread(Side::Zero), 0);
     }
 }

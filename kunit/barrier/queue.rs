@@ -6,8 +6,11 @@ use crate::support::{
     spawn,
     Thread, //
 };
-use core::marker::PhantomData;
 use kernel::{
+    bindings::{
+        POLLIN,
+        POLLRDNORM, //
+    },
     c_str,
     prelude::*,
     static_lock_class,
@@ -21,68 +24,86 @@ use quiesce::barrier::{
     pair::{
         Goal,
         Pair,
+        Seen,
         Side, //
     },
     queue::{
         Deadline,
         Guard,
-        Queue, //
+        Machine,
+        Queue,
+        Wakes, //
     }, //
 };
 
-/// How a side tells the other that it has placed.
-trait Wake: Send + 'static {
-    fn wake(pair: &mut Guard<'_, Pair>);
+/// A machine around a pair.
+trait Holds: Machine + Send + 'static {
+    fn new() -> Self;
+    fn pair(&mut self) -> &mut Pair;
 }
 
-/// As the device does.
-struct Proper;
+impl Holds for Pair {
+    fn new() -> Self {
+        Pair::new(None)
+    }
 
-impl Wake for Proper {
-    fn wake(pair: &mut Guard<'_, Pair>) {
-        pair.wake();
+    fn pair(&mut self) -> &mut Pair {
+        self
     }
 }
 
-/// Not at all; a deadline must notice it.
-struct Forgotten;
+/// A pair that wakes nobody; a deadline must notice it.
+struct Forgotten(Pair);
 
-impl Wake for Forgotten {
-    fn wake(_pair: &mut Guard<'_, Pair>) {}
+impl Machine for Forgotten {
+    type Seen = Seen;
+
+    fn seen(&self) -> Seen {
+        self.0.seen()
+    }
+
+    fn wakes(&self, _before: &Seen) -> Wakes {
+        Wakes::default()
+    }
+}
+
+impl Holds for Forgotten {
+    fn new() -> Self {
+        Self(Pair::new(None))
+    }
+
+    fn pair(&mut self) -> &mut Pair {
+        &mut self.0
+    }
 }
 
 fn in_ms(ms: i64) -> Deadline {
     Deadline::Monotonic(Monotonic::ktime_get() + ms * 1_000_000)
 }
 
-fn queue() -> Result<Arc<Queue<Pair>>> {
+fn queue<M: Holds>() -> Result<Arc<Queue<M>>> {
     Arc::pin_init(
-        Queue::new(
-            Pair::new(None),
-            c_str!("quiesce_kunit_pair"),
-            static_lock_class!(),
-        ),
+        Queue::new(M::new(), c_str!("quiesce_kunit_pair"), static_lock_class!()),
         GFP_KERNEL,
     )
 }
 
-fn sync(pair: &mut Guard<'_, Pair>, side: Side, goal: Goal, deadline: Deadline) -> Result {
-    let wait = pair.begin(side, goal);
+fn sync<M: Holds>(pair: &mut Guard<'_, M>, side: Side, goal: Goal, deadline: Deadline) -> Result {
+    let wait = pair.pair().begin(side, goal);
     pair.wait(
         deadline,
-        |pair| pair.step(side, &wait),
-        |pair, asleep| pair.asleep(side, asleep),
+        |pair| pair.pair().step(side, &wait),
+        |pair, asleep| pair.pair().asleep(side, asleep),
     )?
 }
 
 /// Meets the other side `rounds` times; returns how often that worked.
-fn rounds<W: Wake>(queue: &Queue<Pair>, side: Side, rounds: u32, ms: i64) -> u32 {
+fn rounds<M: Holds>(queue: &Queue<M>, side: Side, rounds: u32, ms: i64) -> u32 {
     for round in 0..rounds {
         let mut pair = queue.lock();
-        if pair.place(side, 1).is_err() {
+        if pair.pair().arrive(side, 1).is_err() {
             return round;
         }
-        W::wake(&mut pair);
         if sync(&mut pair, side, Goal::Sync, in_ms(ms)).is_err() {
             return round;
         }
@@ -91,19 +112,15 @@ fn rounds<W: Wake>(queue: &Queue<Pair>, side: Side, rounds: u32, ms: i64) -> u32
 }
 
 /// Two threads meet; returns how often.
-struct Meeting<W: Wake>(PhantomData<W>);
-
-impl<W: Wake> Meeting<W> {
-    fn run(n: u32, ms: i64) -> Result<u32> {
-        let queue = queue()?;
-        let theirs = queue.clone();
-        let thread: Thread = spawn(c_str!("quiesce_meeting"), move || {
-            rounds::<W>(&theirs, Side::One, n, ms);
-        })?;
-        let met = rounds::<W>(&queue, Side::Zero, n, ms);
-        drop(thread);
-        Ok(met)
-    }
+fn meet<M: Holds>(n: u32, ms: i64) -> Result<u32> {
+    let queue = queue::<M>()?;
+    let theirs = queue.clone();
+    let thread: Thread = spawn(c_str!("quiesce_meeting"), move || {
+        rounds(&theirs, Side::One, n, ms);
+    })?;
+    let met = rounds(&queue, Side::Zero, n, ms);
+    drop(thread);
+    Ok(met)
 }
 
 #[kunit_tests(quiesce_barrier_queue)]
@@ -112,19 +129,19 @@ mod tests {
 
     #[test]
     fn two_threads_meet() -> Result {
-        assert_eq!(Meeting::<Proper>::run(300, 60_000)?, 300);
+        assert_eq!(meet::<Pair>(300, 60_000)?, 300);
         Ok(())
     }
 
     #[test]
     fn a_forgotten_wake_up_is_noticed() -> Result {
-        assert!(Meeting::<Forgotten>::run(300, 50)? < 300);
+        assert!(meet::<Forgotten>(300, 50)? < 300);
         Ok(())
     }
 
     #[test]
     fn deadlines_pass() -> Result {
-        let queue = queue()?;
+        let queue = queue::<Pair>()?;
         let before = Monotonic::ktime_get();
         let mut pair = queue.lock();
         let now = sync(&mut pair, Side::Zero, Goal::Next, Deadline::Now);
@@ -143,10 +160,52 @@ mod tests {
     }
 
     #[test]
-    fn a_result_comes_before_the_deadline() -> Result {
-        let queue = queue()?;
+    fn a_nonblocking_wait_does_not_sleep() -> Result {
+        let queue = queue::<Pair>()?;
         let mut pair = queue.lock();
-        let placed = pair.place(Side::One, 1);
+        let empty = sync(&mut pair, Side::Zero, Goal::Next, Deadline::Nonblocking);
+        let arrived = pair.arrive(Side::One, 1);
+        let next = sync(&mut pair, Side::Zero, Goal::Next, Deadline::Nonblocking);
+        drop(pair);
+        assert_eq!(empty, Err(EAGAIN));
+        assert_eq!(arrived, Ok(1));
+        assert_eq!(next, Ok(()));
+        Ok(())
+    }
+
+    /// The keys of pollers: what turned on, for the side whose it is, and each arrival.
+    #[test]
+    fn pollers_are_woken_by_key() {
+        const IN: u32 = POLLIN | POLLRDNORM;
+        let mut pair = Pair::new(None);
+        let seen = pair.seen();
+        let none = pair.wakes(&seen);
+        assert_eq!(none, Wakes::default());
+        let mut edges = [None; 2];
+        for edge in &mut edges {
+            let seen = pair.seen();
+            let arrived = pair.arrive(Side::One, 1);
+            assert!(arrived.is_ok());
+            *edge = Some(pair.wakes(&seen));
+        }
+        let expected = Wakes {
+            waiters: true,
+            pollers: [Some(IN), None],
+        };
+        assert_eq!(edges, [Some(expected); 2]);
+        // Reading turns a level off, and wakes nobody.
+        let seen = pair.seen();
+        let wait = pair.begin(Side::Zero, Goal::Next);
+        let read = pair.step(Side::Zero, &wait);
+        assert_eq!(read, Some(Ok(())));
+        assert_eq!(pair.wakes(&seen), Wakes::default());
+    }
+
+    #[test]
+    fn a_result_comes_before_the_deadline() -> Result {
+        let queue = queue::<Pair>()?;
+        let mut pair = queue.lock();
+        let placed = pair.arrive(Side::One, 1);
         let next = sync(&mut pair, Side::Zero, Goal::Next, Deadline::Now);
         drop(pair);
         assert_eq!(placed, Ok(1));
@@ -156,7 +215,7 @@ mod tests {
 
     #[test]
     fn who_sleeps_is_counted() -> Result {
-        let queue = queue()?;
+        let queue = queue::<Pair>()?;
         let theirs = queue.clone();
         let thread = spawn(c_str!("quiesce_sleeper"), move || {
             let mut pair = theirs.lock();
@@ -165,12 +224,11 @@ mod tests {
         let mut seen = false;
         let end = Monotonic::ktime_get() + 60_000_000_000;
         while !seen && Monotonic::ktime_get() < end {
-            seen = queue.lock().member(Side::One).waiting == 1;
+            seen = queue.lock().party(Side::One).waiting == 1;
             crate::support::msleep(1);
         }
         let mut pair = queue.lock();
-        let placed = pair.place(Side::Zero, 1);
-        Proper::wake(&mut pair);
+        let placed = pair.arrive(Side::Zero, 1);
         drop(pair);
         thread.join();
         assert!(seen);

@@ -3,43 +3,55 @@
 //! N parties that arrive in phases.
 
 mod ends;
+mod seat;
 mod view;
 
-pub use self::view::{
-    Events,
-    Member, //
+pub use self::{
+    seat::{
+        NewSeat,
+        Seat, //
+    },
+    view::PartyInfo, //
 };
 
+use self::seat::{
+    Arrived,
+    Failure,
+    SeatState, //
+};
 use super::{
     cause::{
         Cause,
         End,
         Pid, //
     },
+    queue::{
+        Machine,
+        Wakes, //
+    },
     set::Set,
 };
 use kernel::{
+    bindings::{
+        POLLERR,
+        POLLHUP,
+        POLLIN,
+        POLLOUT,
+        POLLPRI,
+        POLLRDNORM,
+        POLLWRNORM, //
+    },
     prelude::*,
-    sync::aref::ARef, //
+    sync::{
+        aref::ARef,
+        atomic::{
+            Atomic,
+            Relaxed, //
+        }, //
+    }, //
 };
 
-/// A party of a group: the number of its seat, and which of those who sat there it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seat {
-    number: u32,
-    /// Joining made the seat.
-    added: bool,
-    tenancy: u64,
-}
-
-impl Seat {
-    /// The number of the party.
-    pub const fn party(self) -> u32 {
-        self.number
-    }
-}
-
-/// What an arrival is told.
+/// The result of an arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrival {
     /// The phase.
@@ -50,41 +62,36 @@ pub struct Arrival {
     pub done: bool,
 }
 
-/// What a wait is told when its phase is over.
+/// The result of a wait whose phase ended well.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
     /// This party leads that phase.
     pub leader: bool,
-    /// How many arrived before it, if that was its last arrival.
+    /// How many arrived before it, if the ticket is one of its last arrivals.
     pub index: u32,
 }
 
-/// What is known of the party of one seat, or of the last one that had it.
-#[derive(Default)]
-struct Place {
-    /// Which party it is; 0 is none.
-    tenancy: u64,
-    /// The phase of its last arrival.
-    last: u64,
-    /// How many arrived before it in that phase.
-    index: u32,
-    /// The last phase that it led.
-    led: u64,
-    /// The last phase whose end a wait has told it.
-    told: u64,
-    waiting: u32,
-    confirmed: bool,
-    left: bool,
-    ended: bool,
-    bound: bool,
-    /// How it ended; before that, who closed a copy of its descriptor last.
-    end: End,
-    owner: Option<ARef<Pid>>,
+/// The result of a wait whose phase did not end well, or of a call that was refused.
+#[derive(Clone, Copy)]
+pub struct Refusal<'a> {
+    /// The error.
+    pub error: Error,
+    /// Why the ticket's phase was broken, if it was.
+    pub cause: Option<&'a Cause>,
 }
 
-impl Place {
-    fn gone(&self) -> bool {
-        self.left || self.ended
+impl From<Error> for Refusal<'_> {
+    fn from(error: Error) -> Self {
+        Self { error, cause: None }
+    }
+}
+
+impl<'a> From<&'a Cause> for Refusal<'a> {
+    fn from(cause: &'a Cause) -> Self {
+        Self {
+            error: cause.end.why.error(),
+            cause: Some(cause),
+        }
     }
 }
 
@@ -92,31 +99,40 @@ impl Place {
 ///
 /// # Invariants
 ///
+/// - `id` is no other group's.
 /// - `open` and `arrived` are disjoint subsets of `seats`; `leaving` is one of `arrived`, `dead`
 ///   one of `seats` without `open`.
 /// - `parties` and `count` are the sizes of `seats` and `arrived`.
 /// - While the group is not broken, `dead` is a subset of `arrived`, and `count` is 0 or less
 ///   than `parties`.
 /// - `void` is less than `phase`.
+/// - The tenant of a number in `arrived` arrived last in the current phase.
 pub struct Group {
-    places: KVVec<Place>,
+    id: u64,
+    /// The party that has each seat, or the last that had it.
+    tenants: KVVec<Option<Seat>>,
     seats: Set,
     open: Set,
     arrived: Set,
-    /// Parties that have left; their seats go with the phase.
+    /// Parties that have left; their seats are removed when the phase ends.
     leaving: Set,
     /// Parties that have ended and still count.
     dead: Set,
     parties: u32,
     count: u32,
     waiting: u32,
-    tenancies: u64,
+    /// Parties that have left or ended and whose descriptor is open.
+    hung_up: u32,
     /// The current phase, from 1.
     phase: u64,
     /// The last phase that a reset ended, or 0.
     void: u64,
+    /// The phase that the group's descriptor reported last.
+    reported: u64,
     shrink: bool,
     broken: Option<Cause>,
+    /// The process that closed a copy of the group's descriptor last.
+    closer: Option<ARef<Pid>>,
 }
 
 impl Group {
@@ -126,20 +142,24 @@ impl Group {
     ///
     /// `EINVAL` if there are more seats than `max`, or `max` is 0 or too large; `ENOMEM`.
     pub fn new(parties: u32, max: u32, shrink: bool) -> Result<Self> {
+        static NEXT: Atomic<u64> = Atomic::new(1);
+
         if max == 0 || parties > max || max as usize > Set::EMPTY.words().len() * 64 {
             return Err(EINVAL);
         }
-        let mut places = KVVec::with_capacity(max as usize, GFP_KERNEL_ACCOUNT)?;
+        let mut tenants = KVVec::with_capacity(max as usize, GFP_KERNEL_ACCOUNT)?;
         for _ in 0..max {
-            places.push(Place::default(), GFP_KERNEL_ACCOUNT)?;
+            tenants.push(None, GFP_KERNEL_ACCOUNT)?;
         }
         let mut seats = Set::EMPTY;
         for n in 0..parties {
             seats.insert(n);
         }
-        // INVARIANT: All seats are open, and nobody has arrived.
+        // INVARIANT: All seats are open, and nobody has arrived. At one group a nanosecond, the
+        // numbers last for 500 years.
         Ok(Self {
-            places,
+            id: NEXT.fetch_add(1, Relaxed),
+            tenants,
             seats,
             open: seats,
             arrived: Set::EMPTY,
@@ -148,50 +168,52 @@ impl Group {
             parties,
             count: 0,
             waiting: 0,
-            tenancies: 0,
+            hung_up: 0,
             phase: 1,
             void: 0,
+            reported: 1,
             shrink,
             broken: None,
+            closer: None,
         })
     }
 
-    /// The current phase.
+    /// Returns the current phase.
     pub fn phase(&self) -> u64 {
         self.phase
     }
 
-    /// Seats that there can be.
+    /// Returns how many seats there can be.
     pub fn capacity(&self) -> u32 {
-        self.places.len() as u32
+        self.tenants.len() as u32
     }
 
-    /// Seats in this phase.
+    /// Returns how many seats this phase has.
     pub fn parties(&self) -> u32 {
         self.parties
     }
 
-    /// How many have arrived in this phase.
+    /// Returns how many have arrived in this phase.
     pub fn arrived(&self) -> u32 {
         self.count
     }
 
-    /// How many seats nobody has.
+    /// Returns how many seats are open.
     pub fn open(&self) -> u32 {
         self.open.len()
     }
 
-    /// Tasks that sleep in a wait.
+    /// Returns how many tasks sleep in a wait.
     pub fn waiting(&self) -> u32 {
         self.waiting
     }
 
-    /// Those that have not arrived in this phase, or had not when the group broke.
+    /// Returns those that have not arrived in this phase, or had not when the group broke.
     pub fn late(&self) -> Set {
         self.seats.without(&self.arrived)
     }
 
-    /// Why the group is broken, if it is.
+    /// Returns why the group is broken, if it is.
     pub fn broken(&self) -> Option<&Cause> {
         self.broken.as_ref()
     }
@@ -206,20 +228,23 @@ impl Group {
         }
     }
 
-    /// What `seat` has, if it is still the party's.
-    fn place(&mut self, seat: Seat) -> Option<&mut Place> {
-        self.places
-            .get_mut(seat.number as usize)
-            .filter(|place| place.tenancy == seat.tenancy)
-    }
-
     /// # Errors
     ///
     /// `ENOTCONN` if the party has left or ended.
-    fn live(&mut self, seat: Seat) -> Result<&mut Place> {
-        self.place(seat)
-            .filter(|place| !place.gone())
-            .ok_or(ENOTCONN)
+    fn live<'a>(&'a self, seat: &'a Seat) -> Result<&'a SeatState> {
+        // A party of another group has no seat here, either.
+        match self.state(seat) {
+            Some(state) if !state.hung_up() => Ok(state),
+            _ => Err(ENOTCONN),
+        }
+    }
+
+    /// As [`Group::live`].
+    fn live_mut<'a>(&'a mut self, seat: &'a Seat) -> Result<&'a mut SeatState> {
+        match self.state_mut(seat) {
+            Some(state) if !state.hung_up() => Ok(state),
+            _ => Err(ENOTCONN),
+        }
     }
 
     /// Takes an open seat, or adds one, and returns it; `bound` if the party ends with `owner`.
@@ -227,14 +252,14 @@ impl Group {
     /// # Errors
     ///
     /// `ECONNABORTED` or `EOWNERDEAD` if the group is broken; `ENOSPC` if there is no seat.
-    pub fn join(&mut self, owner: ARef<Pid>, bound: bool) -> Result<Seat> {
+    pub fn join(&mut self, new: NewSeat, owner: ARef<Pid>, bound: bool) -> Result<Seat> {
         self.check()?;
         let number = match self.open.first() {
             Some(n) => n,
             None => self
                 .seats
                 .first_missing()
-                .filter(|&n| (n as usize) < self.places.len())
+                .filter(|&n| (n as usize) < self.tenants.len())
                 .ok_or(ENOSPC)?,
         };
         let added = !self.open.contains(number);
@@ -244,42 +269,43 @@ impl Group {
             self.seats.insert(number);
             self.parties = self.parties.wrapping_add(1);
         }
-        self.tenancies = self.tenancies.wrapping_add(1);
-        let seat = Seat {
-            number,
-            added,
-            tenancy: self.tenancies,
-        };
-        self.places[number as usize] = Place {
-            tenancy: seat.tenancy,
-            bound,
-            owner: Some(owner),
-            ..Place::default()
-        };
+        let former = self.tenants[number as usize].take();
+        let seat = new.take(self.id, number, added, former, owner, bound);
+        self.tenants[number as usize] = Some(seat.clone());
         Ok(seat)
     }
 
-    /// User space is about to have the party: what happens to it counts from now on.
-    pub fn confirm(&mut self, seat: Seat) {
-        if let Some(place) = self.place(seat) {
-            place.confirmed = true;
+    /// Notes that user space is about to have the party, so that its end counts from now on.
+    pub fn confirm(&mut self, seat: &Seat) {
+        if let Some(state) = self.state_mut(seat) {
+            state.confirmed = true;
+            state.former = None;
         }
     }
 
-    /// Undoes a join that was not confirmed. Returns `None` if it was, or else whether others
-    /// have something to look at.
-    pub fn unjoin(&mut self, seat: Seat) -> Option<bool> {
-        let place = self.place(seat).filter(|place| !place.confirmed)?;
-        *place = Place::default();
-        if seat.added {
-            self.vacate(seat.number);
-            return Some(self.settle());
+    /// Undoes a join that was not confirmed. Returns whether it was not.
+    pub fn unjoin(&mut self, seat: &Seat) -> bool {
+        let Some(state) = self.state_mut(seat).filter(|state| !state.confirmed) else {
+            return false;
+        };
+        if state.hung_up() {
+            // Its process has died since.
+            return true;
         }
-        self.open.insert(seat.number);
-        Some(false)
+        state.ended = true;
+        let (added, former) = (state.added, state.former.take());
+        let number = seat.party();
+        self.tenants[number as usize] = former;
+        if added {
+            self.vacate(number);
+            self.try_complete_phase();
+        } else {
+            self.open.insert(number);
+        }
+        true
     }
 
-    /// Takes the seat away.
+    /// Removes the seat.
     fn vacate(&mut self, number: u32) {
         // INVARIANT: It is in none of the sets any more, and the sizes follow.
         if self.seats.contains(number) {
@@ -303,32 +329,31 @@ impl Group {
         true
     }
 
-    /// Ends the phase if a seat that went was the last one missing.
-    fn settle(&mut self) -> bool {
+    /// Ends the phase if a seat that was removed was the last one missing.
+    fn try_complete_phase(&mut self) {
         if self.broken.is_some() || self.count == 0 || self.count < self.parties {
-            return false;
+            return;
         }
         // Nobody arrived last just now, so whoever arrived last of those that are left leads.
         let mut rest = self.arrived.without(&self.dead).without(&self.leaving);
         let mut leader = None;
         while let Some(n) = rest.pop() {
-            let index = self.places[n as usize].index;
+            let index = self.tenant(n).map_or(0, |state| state.newest().index);
             if leader.is_none_or(|(best, _)| index >= best) {
                 leader = Some((index, n));
             }
         }
         self.complete(leader.map(|(_, n)| n));
-        true
     }
 
     /// Ends the phase.
     fn complete(&mut self, leader: Option<u32>) {
-        if let Some(n) = leader {
-            self.places[n as usize].led = self.phase;
+        if let Some(state) = leader.and_then(|n| self.tenant_mut(n)) {
+            state.newest_mut().led = true;
         }
         self.phase = self.phase.wrapping_add(1);
-        // INVARIANT: Nobody has arrived, so nobody is leaving either; what is dead goes below,
-        // or the group is broken.
+        // INVARIANT: Nobody has arrived, so nobody is leaving either; what is dead is removed
+        // below, or the group is broken.
         self.arrived = Set::EMPTY;
         self.count = 0;
         while let Some(n) = self.leaving.pop() {
@@ -340,9 +365,27 @@ impl Group {
             }
         } else if let Some(n) = self.dead.first() {
             // It cannot arrive in the phase that begins.
-            let end = self.places[n as usize].end.clone();
-            self.break_by(Some(n), end);
+            let end = self.tenant(n).map(|state| state.end.clone());
+            self.break_by(Some(n), end.unwrap_or_default());
         }
+    }
+
+    /// Returns what [`Group::arrive`] would return, and changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Group::arrive`].
+    pub fn preview_arrive(&self, seat: &Seat) -> Result<Arrival> {
+        self.live(seat)?;
+        self.check()?;
+        if self.arrived.contains(seat.party()) {
+            return Err(EALREADY);
+        }
+        Ok(Arrival {
+            ticket: self.phase,
+            index: self.count,
+            done: self.count.wrapping_add(1) == self.parties,
+        })
     }
 
     /// Arrives in the current phase, and with `drop` leaves it as it ends.
@@ -351,68 +394,114 @@ impl Group {
     ///
     /// `ENOTCONN` if the party has left or ended; `ECONNABORTED` or `EOWNERDEAD` if the group is
     /// broken; `EALREADY` if it has arrived.
-    pub fn arrive(&mut self, seat: Seat, drop: bool) -> Result<Arrival> {
-        self.live(seat)?;
-        self.check()?;
-        if self.arrived.contains(seat.number) {
-            return Err(EALREADY);
-        }
-        let (ticket, index) = (self.phase, self.count);
-        let place = self.live(seat)?;
-        place.last = ticket;
-        place.index = index;
-        place.left = drop;
+    pub fn arrive(&mut self, seat: &Seat, drop: bool) -> Result<Arrival> {
+        let arrival = self.preview_arrive(seat)?;
+        let state = self.live_mut(seat)?;
+        state.push(Arrived::new(arrival.ticket, arrival.index));
+        state.left = drop;
         // INVARIANT: The seat is the party's, so it is one and not open. If all have arrived
         // the phase ends here.
-        self.arrived.insert(seat.number);
+        self.arrived.insert(seat.party());
         self.count = self.count.wrapping_add(1);
         if drop {
-            self.leaving.insert(seat.number);
+            self.leaving.insert(seat.party());
+            self.hung_up = self.hung_up.wrapping_add(1);
         }
-        let done = self.count == self.parties;
-        if done {
-            self.complete(Some(seat.number));
+        if arrival.done {
+            self.complete(Some(seat.party()));
         }
-        Ok(Arrival {
-            ticket,
-            index,
-            done,
-        })
+        Ok(arrival)
     }
 
-    /// Tells whether the phase of `ticket` is over.
+    /// Returns how the phase of `ticket` ended for the party, or `None` if it has not.
+    ///
+    /// The outcomes of a party's last arrivals are the party's own: neither a reset nor its end
+    /// takes them away.
     ///
     /// # Errors
     ///
-    /// `ENOTCONN` if the party has left or ended; `EINVAL` if that ticket does not exist yet, or
-    /// is for the current phase and the party has not arrived;
-    /// `ECONNABORTED` or `EOWNERDEAD` if the group broke in that phase; `ECANCELED` if a reset
-    /// ended it; `ESTALE` if that cannot be told any more.
-    pub fn poll(&mut self, seat: Seat, ticket: u64) -> Option<Result<Outcome>> {
-        let (phase, void, check) = (self.phase, self.void, self.check());
-        let place = match self.live(seat) {
-            Ok(place) => place,
-            Err(e) => return Some(Err(e)),
+    /// `ECONNABORTED` or `EOWNERDEAD`, with a cause, if the group broke in that phase; `ECANCELED`
+    /// if a reset ended it; `ENOTCONN` if the party has left or ended without that ticket, or has
+    /// ended and the phase goes on; `EINVAL` if that ticket does not exist yet, or is for the
+    /// current phase and the party has not arrived; `ESTALE` if the outcome is not known any more.
+    pub fn outcome<'a>(
+        &'a self,
+        seat: &'a Seat,
+        ticket: u64,
+    ) -> Option<core::result::Result<Outcome, Refusal<'a>>> {
+        let Some(state) = self.state(seat) else {
+            return Some(Err(ENOTCONN.into()));
         };
-        if ticket == 0 || ticket > phase || (ticket == phase && ticket != place.last) {
-            return Some(Err(EINVAL));
-        }
-        if ticket == phase {
-            return check.err().map(Err);
-        }
-        place.told = place.told.max(ticket);
-        Some(match ticket {
-            _ if ticket < void => Err(ESTALE),
-            _ if ticket == void => Err(ECANCELED),
-            _ => Ok(Outcome {
-                leader: place.led == ticket,
-                index: if place.last == ticket { place.index } else { 0 },
+        let Some(arrived) = state.find(ticket) else {
+            return Some(if state.hung_up() {
+                Err(ENOTCONN.into())
+            } else if ticket == 0 || ticket >= self.phase {
+                Err(EINVAL.into())
+            } else if ticket < self.void {
+                Err(ESTALE.into())
+            } else if ticket == self.void {
+                Err(ECANCELED.into())
+            } else {
+                Ok(Outcome::default())
+            });
+        };
+        Some(match (&arrived.failed, &self.broken) {
+            (Some(Failure::Broken(cause)), _) => Err(cause.into()),
+            (Some(Failure::Reset), _) => Err(ECANCELED.into()),
+            (None, _) if ticket < self.phase => Ok(Outcome {
+                leader: arrived.led,
+                index: arrived.index,
             }),
+            (None, Some(cause)) => Err(cause.into()),
+            (None, None) if state.ended => Err(ENOTCONN.into()),
+            (None, None) => return None,
         })
     }
 
-    /// Counts a task that goes to sleep in a wait of the party, or has woken.
-    pub fn asleep(&mut self, seat: Seat, asleep: bool) {
+    /// Notes that a wait has reported the outcome of `ticket`.
+    pub fn report(&mut self, seat: &Seat, ticket: u64) {
+        if let Some(arrived) = self
+            .state_mut(seat)
+            .and_then(|state| state.find_mut(ticket))
+        {
+            arrived.reported = true;
+        }
+    }
+
+    /// Notes that a wait that arrived with `ticket` has ended before the phase did.
+    pub fn suspend(&mut self, seat: &Seat, ticket: u64) {
+        if let Some(arrived) = self
+            .state_mut(seat)
+            .and_then(|state| state.find_mut(ticket))
+        {
+            arrived.suspended = true;
+        }
+    }
+
+    /// Resumes the wait that arrived with `ticket`.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if there is no such wait, or it was resumed already; `ESTALE` if the ticket is not
+    /// known any more; `ENOTCONN` if the party has left or ended and the ticket is unknown.
+    pub fn resume(&mut self, seat: &Seat, ticket: u64) -> Result {
+        let phase = self.phase;
+        let state = self.state_mut(seat).ok_or(ENOTCONN)?;
+        let hung_up = state.hung_up();
+        match state.find_mut(ticket) {
+            Some(arrived) if arrived.suspended => {
+                arrived.suspended = false;
+                Ok(())
+            }
+            Some(_) => Err(EINVAL),
+            None if hung_up => Err(ENOTCONN),
+            None if ticket < phase => Err(ESTALE),
+            None => Err(EINVAL),
+        }
+    }
+
+    /// Counts a task that starts to sleep in a wait of the party, or has woken.
+    pub fn asleep(&mut self, seat: &Seat, asleep: bool) {
         let count = |n: u32| {
             if asleep {
                 n.wrapping_add(1)
@@ -421,20 +510,81 @@ impl Group {
             }
         };
         self.waiting = count(self.waiting);
-        if let Some(place) = self.place(seat) {
-            place.waiting = count(place.waiting);
+        if let Some(state) = self.state_mut(seat) {
+            state.waiting = count(state.waiting);
         }
     }
 
-    /// Says whose the party is, and whether it ends with that process.
+    /// Sets the process that the party belongs to, and whether it ends with that process.
     ///
     /// # Errors
     ///
     /// `ENOTCONN` if the party has left or ended.
-    pub fn bind(&mut self, seat: Seat, owner: ARef<Pid>, bound: bool) -> Result {
-        let place = self.live(seat)?;
-        place.owner = Some(owner);
-        place.bound = bound;
+    pub fn bind(&mut self, seat: &Seat, owner: ARef<Pid>, bound: bool) -> Result {
+        let state = self.live_mut(seat)?;
+        state.owner = Some(owner);
+        state.bound = bound;
         Ok(())
+    }
+}
+
+/// What waits and `poll()` of all parties depend on.
+#[derive(Clone, Copy)]
+pub struct Seen {
+    phase: u64,
+    void: u64,
+    hung_up: u32,
+    broken: bool,
+    empty: bool,
+}
+
+/// Pollers number 0 are those of the parties, number 1 those of the group's descriptor.
+impl Machine for Group {
+    type Seen = Seen;
+
+    fn seen(&self) -> Seen {
+        Seen {
+            phase: self.phase,
+            void: self.void,
+            hung_up: self.hung_up,
+            broken: self.broken.is_some(),
+            empty: self.parties == 0,
+        }
+    }
+
+    fn wakes(&self, before: &Seen) -> Wakes {
+        let now = self.seen();
+        let phase = now.phase != before.phase;
+        let broken = now.broken && !before.broken;
+        let hung_up = now.hung_up > before.hung_up;
+        // What is true of one party alone is not for the others to return: these ask themselves. Of
+        // the last to arrive the end of the phase was news until its own wait reported it.
+        let unkeyed = hung_up || (phase && (now.void != before.void || now.hung_up != 0));
+        let (mut parties, mut group) = (0, 0);
+        if phase {
+            group |= POLLIN | POLLRDNORM;
+            parties |= POLLIN | POLLRDNORM;
+            if !now.broken {
+                parties |= POLLOUT | POLLWRNORM;
+            }
+        }
+        if broken {
+            group |= POLLPRI | POLLERR;
+            parties |= POLLPRI | POLLERR;
+        }
+        if now.empty && !before.empty {
+            group |= POLLHUP;
+        }
+        Wakes {
+            waiters: phase || broken || hung_up,
+            pollers: [
+                if unkeyed {
+                    Some(0)
+                } else {
+                    (parties != 0).then_some(parties)
+                },
+                (group != 0).then_some(group),
+            ],
+        }
     }
 }

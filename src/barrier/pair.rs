@@ -1,13 +1,29 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Two parties that place barriers and wait for those of the other side.
+//! Two parties, each of which arrives and waits for the arrivals of the other side.
 
-use super::cause::{
-    End,
-    Pid, //
+use super::{
+    cause::{
+        End,
+        Pid, //
+    },
+    queue::{
+        Machine,
+        Wakes, //
+    },
 };
 use core::mem;
 use kernel::{
+    bindings::{
+        POLLERR,
+        POLLHUP,
+        POLLIN,
+        POLLOUT,
+        POLLPRI,
+        POLLRDHUP,
+        POLLRDNORM,
+        POLLWRNORM, //
+    },
     prelude::*,
     sync::aref::ARef, //
 };
@@ -22,6 +38,9 @@ pub enum Side {
 }
 
 impl Side {
+    /// Both sides, by number.
+    pub const BOTH: [Self; 2] = [Self::Zero, Self::One];
+
     /// The number of the party.
     pub const fn party(self) -> u32 {
         self as u32
@@ -45,10 +64,10 @@ pub struct View {
     pub they: bool,
 }
 
-/// What a wait waits for.
+/// The condition of a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Goal {
-    /// One place or more of the other side was read since the wait began.
+    /// One arrival or more of the other side was read since the wait began.
     Next,
     /// As `Next`, or this side is not ahead.
     SyncNext,
@@ -62,19 +81,42 @@ pub enum Goal {
 #[derive(Clone, Copy, Debug)]
 pub struct Wait {
     goal: Goal,
-    /// What had been read when it began.
+    /// The number of arrivals that had been read when it began.
     read: u64,
+}
+
+/// What a wait does at this moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Arrivals of the other side that are read then, in all.
+    read: u64,
+    /// The view then.
+    pub view: View,
+    /// The result, if the wait is over.
+    pub result: Option<Result>,
+}
+
+impl Step {
+    /// A wait of `side` that does nothing at this moment.
+    pub fn unchanged(pair: &Pair, side: Side) -> Self {
+        let me = pair.side(side);
+        Self {
+            read: me.read,
+            view: me.view,
+            result: None,
+        }
+    }
 }
 
 /// # Invariants
 ///
-/// - `placed` is at most [`i64::MAX`], and `read` at most the other side's `placed`.
+/// - `arrivals` is at most [`i64::MAX`], and `read` at most the other side's `arrivals`.
 /// - Once true, `view.i`, `view.they`, `aborted` and `ended` stay true.
 #[derive(Default)]
-struct Party {
-    /// Places made in all.
-    placed: u64,
-    /// Places of the other side that were read, in all.
+struct SideState {
+    /// Arrivals in all.
+    arrivals: u64,
+    /// Arrivals of the other side that were read, in all.
     read: u64,
     view: View,
     aborted: bool,
@@ -82,6 +124,8 @@ struct Party {
     bound: bool,
     /// Tasks that sleep in a wait of this party.
     waiting: u32,
+    /// Waits that arrived, ended before their goal was reached, and may be resumed.
+    suspended: u64,
     /// How it ended or aborted; before that, who closed a copy of its descriptor last.
     end: End,
     owner: Option<ARef<Pid>>,
@@ -89,9 +133,9 @@ struct Party {
 
 /// The truth about one side, at once.
 #[derive(Clone)]
-pub struct Member {
-    /// Places made in all.
-    pub placed: u64,
+pub struct PartyInfo {
+    /// Arrivals in all.
+    pub arrivals: u64,
     /// It called abort.
     pub aborted: bool,
     /// Its descriptor is closed everywhere, or its process is dead.
@@ -108,86 +152,98 @@ pub struct Member {
 
 /// Two parties.
 pub struct Pair {
-    parties: [Party; 2],
+    sides: [SideState; 2],
 }
 
 impl Pair {
     /// Creates a pair whose parties both belong to `owner`.
     pub fn new(owner: Option<ARef<Pid>>) -> Self {
-        let party = |owner| Party {
+        let side = |owner| SideState {
             owner,
-            ..Party::default()
+            ..SideState::default()
         };
         Self {
-            parties: [party(owner.clone()), party(owner)],
+            sides: [side(owner.clone()), side(owner)],
         }
     }
 
-    fn me(&mut self, side: Side) -> &mut Party {
-        &mut self.parties[side as usize]
+    fn me(&mut self, side: Side) -> &mut SideState {
+        &mut self.sides[side as usize]
     }
 
-    /// What `side` knows.
+    fn side(&self, side: Side) -> &SideState {
+        &self.sides[side as usize]
+    }
+
+    /// Returns what `side` knows.
     pub fn view(&self, side: Side) -> View {
-        self.parties[side as usize].view
+        self.side(side).view
     }
 
-    /// Places made by `side`, less those that it read.
+    /// Returns the arrivals of `side`, less those that it read.
     pub fn balance(&self, side: Side) -> i64 {
-        let me = &self.parties[side as usize];
-        // Neither exceeds `i64::MAX`, by the type invariants of `Party`.
-        (me.placed as i64).wrapping_sub(me.read as i64)
+        self.balance_after(side, self.side(side).read)
     }
 
-    /// Places of the other side that `side` has not read.
+    /// Returns the balance of `side` once it has read `read` arrivals.
+    fn balance_after(&self, side: Side, read: u64) -> i64 {
+        // Neither exceeds `i64::MAX`, by the type invariants of `SideState`.
+        (self.side(side).arrivals as i64).wrapping_sub(read as i64)
+    }
+
+    /// Returns the balance of `side` after `step`.
+    pub fn balance_of(&self, side: Side, step: &Step) -> i64 {
+        self.balance_after(side, step.read)
+    }
+
+    /// Returns how many arrivals of the other side `side` has not read.
     pub fn unread(&self, side: Side) -> u64 {
-        let read = self.parties[side as usize].read;
-        self.parties[side.other() as usize]
-            .placed
-            .wrapping_sub(read)
+        self.side(side.other())
+            .arrivals
+            .wrapping_sub(self.side(side).read)
     }
 
-    /// Places made by `side` in all.
-    pub fn placed(&self, side: Side) -> u64 {
-        self.parties[side as usize].placed
+    /// Returns the number of arrivals of `side` in all.
+    pub fn arrivals(&self, side: Side) -> u64 {
+        self.side(side).arrivals
     }
 
-    /// Tasks that sleep in a wait.
+    /// Returns how many tasks sleep in a wait.
     pub fn waiting(&self) -> u32 {
-        self.parties[0]
-            .waiting
-            .wrapping_add(self.parties[1].waiting)
+        self.sides[0].waiting.wrapping_add(self.sides[1].waiting)
     }
 
-    /// The truth about `side`.
-    pub fn member(&self, side: Side) -> Member {
-        let me = &self.parties[side as usize];
-        Member {
-            placed: me.placed,
+    /// Returns the truth about `side`.
+    pub fn party(&self, side: Side) -> PartyInfo {
+        let me = self.side(side);
+        PartyInfo {
+            arrivals: me.arrivals,
             aborted: me.aborted,
             ended: me.ended,
             bound: me.bound,
             waiting: me.waiting,
             owner: me.owner.clone(),
-            end: if me.aborted || me.ended {
-                me.end.clone()
-            } else {
-                End::default()
-            },
+            end: self.end_of(side).cloned().unwrap_or_default(),
         }
     }
 
-    /// What an aborted view is told.
+    /// Returns how `side` ended or aborted, if it did.
+    pub fn end_of(&self, side: Side) -> Option<&End> {
+        let me = self.side(side);
+        (me.aborted || me.ended).then_some(&me.end)
+    }
+
+    /// The error of an aborted view.
     ///
     /// # Errors
     ///
     /// `ESHUTDOWN` if `side` aborted, else `ECONNABORTED` or `EOWNERDEAD` if the other side did
-    /// or has ended, as far as `side` knows.
-    fn check(&self, side: Side) -> Result {
-        match self.view(side) {
+    /// or has ended, as far as `view` says.
+    fn check(&self, side: Side, view: View) -> Result {
+        match view {
             View { i: true, .. } => Err(ESHUTDOWN),
             View { they: true, .. } => {
-                let other = &self.parties[side.other() as usize];
+                let other = self.side(side.other());
                 // An end that came after an abort does not replace it.
                 Err(if other.aborted {
                     ECONNABORTED
@@ -199,83 +255,135 @@ impl Pair {
         }
     }
 
-    /// Places `count` barriers and returns how many `side` has placed in all.
+    /// Returns what [`Pair::arrive`] would return, and changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Pair::arrive`].
+    pub fn preview_arrive(&self, side: Side, count: u64) -> Result<u64> {
+        let me = self.side(side);
+        if me.ended {
+            return Err(ENOTCONN);
+        }
+        self.check(side, me.view)?;
+        me.arrivals
+            .checked_add(count)
+            .filter(|&arrivals| arrivals <= i64::MAX as u64)
+            .ok_or(EOVERFLOW)
+    }
+
+    /// Arrives `count` times and returns how often `side` has arrived in all.
     ///
     /// # Errors
     ///
     /// `ENOTCONN` if `side` has ended; `ESHUTDOWN`, `ECONNABORTED`, `EOWNERDEAD` if its view is
     /// aborted; `EOVERFLOW` if the count would exceed [`i64::MAX`].
-    pub fn place(&mut self, side: Side, count: u64) -> Result<u64> {
-        if self.me(side).ended {
-            return Err(ENOTCONN);
-        }
-        self.check(side)?;
+    pub fn arrive(&mut self, side: Side, count: u64) -> Result<u64> {
+        let arrivals = self.preview_arrive(side, count)?;
+        // INVARIANT: Not more than `i64::MAX`.
+        self.me(side).arrivals = arrivals;
+        Ok(arrivals)
+    }
+
+    /// Takes back the last `count` arrivals, in the critical section that made them.
+    pub fn undo_arrive(&mut self, side: Side, count: u64) {
         let me = self.me(side);
-        // INVARIANT: Not more than `i64::MAX`, or nothing is changed.
-        me.placed = me
-            .placed
-            .checked_add(count)
-            .filter(|&placed| placed <= i64::MAX as u64)
-            .ok_or(EOVERFLOW)?;
-        Ok(me.placed)
+        // INVARIANT: The other side has read none of them, as the lock was held.
+        me.arrivals = me.arrivals.wrapping_sub(count);
     }
 
     /// Begins a wait; [`Pair::step`] continues it.
     pub fn begin(&self, side: Side, goal: Goal) -> Wait {
         Wait {
             goal,
-            read: self.parties[side as usize].read,
+            read: self.side(side).read,
         }
     }
 
-    /// Reads what there is and tells whether the wait is over.
+    /// Returns what [`Pair::step`] would do, and changes nothing.
+    pub fn preview_step(&self, side: Side, wait: &Wait) -> Step {
+        let (me, other) = (self.side(side), self.side(side.other()));
+        let (mut read, mut view) = (me.read, me.view);
+        let result = loop {
+            if me.ended {
+                break Some(Err(ENOTCONN));
+            }
+            let balance = self.balance_after(side, read);
+            let over = match wait.goal {
+                Goal::Abortion => view.they,
+                _ if view.i || view.they => true,
+                Goal::Next => read != wait.read,
+                Goal::SyncNext => read != wait.read || balance <= 0,
+                Goal::Sync => balance <= 0,
+            };
+            if over {
+                break Some(match wait.goal {
+                    Goal::Abortion if !view.i => Ok(()),
+                    _ => self.check(side, view),
+                });
+            }
+
+            if other.aborted {
+                // Supersedes what is unread, which nobody will read any more.
+                view.they = true;
+            } else if read != other.arrivals {
+                read = other.arrivals;
+            } else if other.ended {
+                // Queues behind what was unread.
+                view.they = true;
+            } else {
+                break None;
+            }
+        };
+        Step { read, view, result }
+    }
+
+    /// Does what [`Pair::preview_step`] returned in the same critical section.
+    pub fn apply(&mut self, side: Side, step: &Step) {
+        let me = self.me(side);
+        // INVARIANT: `step.read` is `read` or the other side's `arrivals`, and the view only
+        // advances.
+        me.read = step.read;
+        me.view = step.view;
+    }
+
+    /// Reads what there is, and returns the wait's result if the wait is over.
     ///
     /// # Errors
     ///
     /// `ENOTCONN` if `side` has ended; `ESHUTDOWN`, `ECONNABORTED`, `EOWNERDEAD` once its view is
     /// aborted. A wait for [`Goal::Abortion`] succeeds instead if only the other side aborted.
     pub fn step(&mut self, side: Side, wait: &Wait) -> Option<Result> {
-        let placed = self.placed(side.other());
-        let other = &self.parties[side.other() as usize];
-        let (aborted, ended) = (other.aborted, other.ended);
-
-        if self.me(side).ended {
-            return Some(Err(ENOTCONN));
-        }
-        loop {
-            let view = self.view(side);
-            let read = self.me(side).read;
-            let over = match wait.goal {
-                Goal::Abortion => view.they,
-                _ if view.i || view.they => true,
-                Goal::Next => read != wait.read,
-                Goal::SyncNext => read != wait.read || self.balance(side) <= 0,
-                Goal::Sync => self.balance(side) <= 0,
-            };
-            if over {
-                return Some(match wait.goal {
-                    Goal::Abortion if !view.i => Ok(()),
-                    _ => self.check(side),
-                });
-            }
-
-            let me = self.me(side);
-            if aborted {
-                // Supersedes what is unread, which nobody will read any more.
-                me.view.they = true;
-            } else if read != placed {
-                // INVARIANT: As much as the other side has placed.
-                me.read = placed;
-            } else if ended {
-                // Queues behind what was unread.
-                me.view.they = true;
-            } else {
-                return None;
-            }
-        }
+        let step = self.preview_step(side, wait);
+        self.apply(side, &step);
+        step.result
     }
 
-    /// Counts a task that goes to sleep in a wait of `side`, or has woken.
+    /// Notes that a wait that arrived has ended before its goal was reached.
+    pub fn suspend(&mut self, side: Side) {
+        let me = self.me(side);
+        me.suspended = me.suspended.saturating_add(1);
+    }
+
+    /// Resumes a wait that arrived with `ticket`.
+    ///
+    /// # Errors
+    ///
+    /// `ENOTCONN` if `side` has ended; `EINVAL` if all such waits were resumed already, or the
+    /// ticket was never returned.
+    pub fn resume(&mut self, side: Side, ticket: u64) -> Result {
+        let me = self.me(side);
+        if me.ended {
+            return Err(ENOTCONN);
+        }
+        if ticket > me.arrivals {
+            return Err(EINVAL);
+        }
+        me.suspended = me.suspended.checked_sub(1).ok_or(EINVAL)?;
+        Ok(())
+    }
+
+    /// Counts a task that starts to sleep in a wait of `side`, or has woken.
     pub fn asleep(&mut self, side: Side, asleep: bool) {
         let me = self.me(side);
         me.waiting = if asleep {
@@ -285,21 +393,32 @@ impl Pair {
         };
     }
 
+    /// Returns the view of `side` after an abort, and changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// `ENOTCONN` if `side` has ended.
+    pub fn preview_abort(&self, side: Side) -> Result<View> {
+        let me = self.side(side);
+        if me.ended {
+            return Err(ENOTCONN);
+        }
+        Ok(View { i: true, ..me.view })
+    }
+
     /// Aborts `side`; only its first abort counts. Returns whether it was that.
     ///
     /// # Errors
     ///
     /// `ENOTCONN` if `side` has ended.
     pub fn abort(&mut self, side: Side, end: End) -> Result<bool> {
+        let view = self.preview_abort(side)?;
         let me = self.me(side);
-        if me.ended {
-            return Err(ENOTCONN);
-        }
         if me.aborted {
             return Ok(false);
         }
         me.aborted = true;
-        me.view.i = true;
+        me.view = view;
         me.end = end;
         Ok(true)
     }
@@ -325,7 +444,7 @@ impl Pair {
         true
     }
 
-    /// Says whose `side` is, and whether it ends with that process.
+    /// Sets the process that `side` belongs to, and whether it ends with that process.
     ///
     /// # Errors
     ///
@@ -340,31 +459,73 @@ impl Pair {
         Ok(())
     }
 
-    /// The events of `poll()` for `side`.
-    pub fn events(&self, side: Side) -> Events {
-        let me = &self.parties[side as usize];
-        let other = &self.parties[side.other() as usize];
-        Events {
-            unread: self.unread(side) != 0 && !me.view.they,
-            placeable: !me.ended && me.view == View::default(),
-            aborted: other.aborted,
-            ended: other.ended,
-            gone: me.ended,
+    /// Whether a wait for [`Goal::Next`] would read arrivals and succeed.
+    fn readable(&self, side: Side) -> bool {
+        let me = self.side(side);
+        self.unread(side) != 0
+            && !me.ended
+            && me.view == View::default()
+            && !self.side(side.other()).aborted
+    }
+
+    /// Returns the events of `poll()` for `side`.
+    pub fn poll(&self, side: Side) -> u32 {
+        let (me, other) = (self.side(side), self.side(side.other()));
+        let readable = self.readable(side);
+        let mut mask = 0;
+        if readable {
+            mask |= POLLIN | POLLRDNORM;
         }
+        if self.preview_arrive(side, 1).is_ok() {
+            mask |= POLLOUT | POLLWRNORM;
+        }
+        if other.aborted {
+            mask |= POLLPRI | POLLERR;
+        }
+        if other.ended {
+            mask |= POLLRDHUP;
+        }
+        if me.ended || (other.ended && !readable) {
+            mask |= POLLHUP;
+        }
+        mask
     }
 }
 
-/// What [`Pair::events`] sees.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Events {
-    /// Places of the other side are unread, and can be read.
-    pub unread: bool,
-    /// A place would succeed.
-    pub placeable: bool,
-    /// The other side called abort.
-    pub aborted: bool,
-    /// The other side has ended.
-    pub ended: bool,
-    /// This side has, with its process.
-    pub gone: bool,
+/// What waits and `poll()` of both sides depend on.
+#[derive(Clone, Copy)]
+pub struct Seen {
+    arrivals: [u64; 2],
+    over: [bool; 4],
+    poll: [u32; 2],
+}
+
+impl Machine for Pair {
+    type Seen = Seen;
+
+    fn seen(&self) -> Seen {
+        let [a, b] = &self.sides;
+        Seen {
+            arrivals: [a.arrivals, b.arrivals],
+            over: [a.aborted, a.ended, b.aborted, b.ended],
+            poll: Side::BOTH.map(|side| self.poll(side)),
+        }
+    }
+
+    fn wakes(&self, before: &Seen) -> Wakes {
+        let now = self.seen();
+        let pollers = Side::BOTH.map(|side| {
+            let (n, other) = (side as usize, side.other() as usize);
+            let mut events = now.poll[n] & !before.poll[n];
+            if now.arrivals[other] != before.arrivals[other] {
+                // Each arrival is an edge.
+                events |= now.poll[n] & (POLLIN | POLLRDNORM);
+            }
+            (events != 0).then_some(events)
+        });
+        Wakes {
+            waiters: now.arrivals != before.arrivals || now.over != before.over,
+            pollers,
+        }
+    }
 }

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A lock and a wait queue in one: the state of a barrier and those who wait for it.
+//! The state of a barrier, its lock, and the queues of those who wait for it.
 //!
-//! As in `eventfd`, the wait queue's own lock protects the state, so that changing the state and
-//! waking cost one lock, and nobody can miss a change between looking and sleeping.
+//! As in `eventfd`, the lock of the wait queue also protects the state, so that changing the state
+//! and waking the waiters take one lock, and no waiter misses a change between its check and its
+//! sleep. Pollers have two queues of their own, so that a wake-up can carry the events that turned
+//! on: `poll()` and `epoll` filter by them, and `io_uring` returns them to its caller.
 //!
 //! C header: [`include/linux/wait.h`](srctree/include/linux/wait.h)
 
@@ -24,6 +26,7 @@ use core::{
 use kernel::{
     error::to_result,
     prelude::*,
+    static_lock_class,
     sync::LockClassKey,
     types::{
         NotThreadSafe,
@@ -31,11 +34,38 @@ use kernel::{
     }, //
 };
 
+/// A state machine behind the lock of a [`Queue`].
+///
+/// The machine wakes nobody. The queue compares the state before and after each critical section,
+/// so that no operation can forget a wake-up.
+pub trait Machine {
+    /// The part of the state that waiters and pollers depend on.
+    type Seen: Copy;
+
+    /// Returns that part of the state.
+    fn seen(&self) -> Self::Seen;
+
+    /// Returns whom the changes since `before` concern.
+    fn wakes(&self, before: &Self::Seen) -> Wakes;
+}
+
+/// Who has to be woken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wakes {
+    /// The tasks that sleep in a wait.
+    pub waiters: bool,
+    /// The pollers of each queue that poll for one of these events. `Some(0)` wakes all of them,
+    /// and leaves it to them to ask for their events.
+    pub pollers: [Option<u32>; 2],
+}
+
 /// When a wait ends at the latest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deadline {
-    /// Only look.
+    /// The wait does not sleep, and fails with `ETIMEDOUT`.
     Now,
+    /// The wait does not sleep, and fails with `EAGAIN`.
+    Nonblocking,
     /// Nanoseconds of `CLOCK_MONOTONIC`.
     Monotonic(i64),
     /// Nanoseconds of `CLOCK_REALTIME`.
@@ -53,12 +83,14 @@ pub enum Deadline {
 ///
 /// # Invariants
 ///
-/// `head` is initialised; `data` and `spin` are accessed, and `changes` is written, only while
-/// `head.lock` is held.
+/// `head` and both of `pollers` are initialised; `data` and `spin` are accessed, and `changes` is
+/// written, only while `head.lock` is held.
 #[pin_data]
 pub struct Queue<T> {
     #[pin]
     head: Opaque<kernel::bindings::wait_queue_head>,
+    #[pin]
+    pollers: [Opaque<kernel::bindings::wait_queue_head>; 2],
     /// Counts the wake-ups, for who looks without the lock.
     changes: UnsafeCell<u32>,
     spin: UnsafeCell<Spin>,
@@ -67,10 +99,11 @@ pub struct Queue<T> {
 
 // SAFETY: The wait queue can be used on any task, and the lock passes the rest from one to another.
 unsafe impl<T: Send> Send for Queue<T> {}
-// SAFETY: As above; with a shared `Queue` only the holder of the lock reaches `T`.
+// SAFETY: The wait queues can be used on any task at any time, and with a shared `Queue` only the
+// holder of the lock reaches `T`.
 unsafe impl<T: Send> Sync for Queue<T> {}
 
-impl<T> Queue<T> {
+impl<T: Machine> Queue<T> {
     /// Creates a queue with its own lock class.
     pub fn new(
         data: T,
@@ -85,6 +118,16 @@ impl<T> Queue<T> {
                     kernel::bindings::__init_waitqueue_head(head, name.as_char_ptr(), key.as_ptr())
                 }
             }),
+            pollers <- pin_init::pin_init_array_from_fn(|_| Opaque::ffi_init(|head| {
+                // SAFETY: `head` is writable and pinned, the name and the key are static.
+                unsafe {
+                    kernel::bindings::__init_waitqueue_head(
+                        head,
+                        c"quiesce_pollers".as_char_ptr(),
+                        static_lock_class!().as_ptr(),
+                    )
+                }
+            })),
             changes: UnsafeCell::new(0),
             spin: UnsafeCell::new(Spin::new()),
             data: UnsafeCell::new(data),
@@ -95,43 +138,58 @@ impl<T> Queue<T> {
     pub fn lock(&self) -> Guard<'_, T> {
         // SAFETY: By the type invariants `head` is initialised.
         let flags = unsafe { bindings::quiesce_helper_queue_lock(self.head.get()) };
+        // SAFETY: The lock was just taken, so nobody else has a reference.
+        let before = unsafe { &*self.data.get() }.seen();
         // INVARIANT: The lock was just taken.
         Guard {
             queue: self,
             flags,
+            before,
             _not_send: NotThreadSafe,
         }
     }
 
-    /// The wait queue, for `poll_wait()`.
-    pub fn head(&self) -> *mut kernel::bindings::wait_queue_head {
-        self.head.get()
+    /// Returns the wait queue of pollers number `which`, 0 or 1, for `poll_wait()`.
+    pub fn pollers(&self, which: usize) -> *mut kernel::bindings::wait_queue_head {
+        self.pollers[which].get()
+    }
+
+    /// Wakes the pollers of queue `which` that poll for one of `events`; see [`Wakes::pollers`].
+    ///
+    /// Process context, without the lock.
+    fn wake_pollers(&self, which: usize, events: u32) {
+        let head = self.pollers(which);
+        // SAFETY: By the type invariants `head` is initialised.
+        unsafe {
+            let mut flags = bindings::quiesce_helper_queue_lock(head);
+            bindings::quiesce_helper_queue_wake(head, &mut flags, events);
+            bindings::quiesce_helper_queue_unlock(head, flags);
+        }
     }
 }
 
-/// The lock of a [`Queue`], held.
+/// The lock of a [`Queue`], held. Dropped, it wakes those whom the changes concern.
 ///
-/// If it is leaked the lock stays taken and whoever wants it spins forever.
+/// A leaked guard leaves the lock taken: the next to take it spins without end.
 ///
 /// # Invariants
 ///
 /// The lock is held by this task, with interrupt flags `flags` saved.
 #[must_use = "the lock is released when this is dropped"]
-pub struct Guard<'a, T> {
+pub struct Guard<'a, T: Machine> {
     queue: &'a Queue<T>,
     flags: usize,
+    /// The state when the lock was taken, or when waiters and pollers were last woken.
+    before: T::Seen,
     _not_send: NotThreadSafe,
 }
 
-impl<T> Guard<'_, T> {
-    /// Wakes all who sleep on the queue, and has all who poll it ask again.
-    ///
-    /// Process context. If there are many, the lock is released and taken again between them, so
-    /// the state may have changed on return.
-    ///
-    /// No events go with it: parties share the queue, and what one can do now is not what another
-    /// can, while io_uring takes such events for the answer.
-    pub fn wake(&mut self) {
+impl<T: Machine> Guard<'_, T> {
+    /// Wakes the waiters if `wakes` says so. May release the lock and take it again.
+    fn wake_waiters(&mut self, wakes: &Wakes) {
+        if !wakes.waiters {
+            return;
+        }
         // SAFETY: By the type invariants the lock is held, so nobody else writes it; who reads it
         // without the lock does so by READ_ONCE().
         unsafe { seq::increment_u32(self.queue.changes.get()) };
@@ -141,6 +199,51 @@ impl<T> Guard<'_, T> {
         unsafe { bindings::quiesce_helper_queue_wake(self.queue.head.get(), &mut self.flags, 0) }
     }
 
+    /// Leaves of `wakes` only the pollers that there are.
+    ///
+    /// A poller that queues itself later than this asks for its events, under the lock, later than
+    /// this too, and finds them.
+    fn present(&self, wakes: &Wakes) -> [Option<u32>; 2] {
+        let mut pollers = wakes.pollers;
+        for (which, events) in pollers.iter_mut().enumerate() {
+            // SAFETY: The head is initialised by the type invariants of `Queue`; its first pointer
+            // is only compared, and read at once as by READ_ONCE().
+            let empty = unsafe {
+                let list = &raw mut (*self.queue.pollers(which)).head;
+                ptr::read_volatile(&raw const (*list).next) == list
+            };
+            if empty {
+                *events = None;
+            }
+        }
+        pollers
+    }
+
+    /// Wakes those whom the changes so far concern. Returns whether there were any: the lock may
+    /// then have been released in between.
+    fn publish(&mut self) -> bool {
+        let wakes = self.wakes(&self.before);
+        if wakes == Wakes::default() {
+            return false;
+        }
+        let pollers = self.present(&wakes);
+        self.wake_waiters(&wakes);
+        if pollers != [None; 2] {
+            // SAFETY: By the type invariants the lock is held with `flags`.
+            unsafe { bindings::quiesce_helper_queue_unlock(self.queue.head.get(), self.flags) };
+            for (which, events) in pollers.into_iter().enumerate() {
+                if let Some(events) = events {
+                    self.queue.wake_pollers(which, events);
+                }
+            }
+            // INVARIANT: The lock is taken again.
+            // SAFETY: By the type invariants `head` is initialised.
+            self.flags = unsafe { bindings::quiesce_helper_queue_lock(self.queue.head.get()) };
+        }
+        self.before = self.seen();
+        true
+    }
+
     /// Waits, with the lock released, until `ready` returns something.
     ///
     /// `ready` is called with the lock held, at the start and after every wake-up, and once more
@@ -148,12 +251,16 @@ impl<T> Guard<'_, T> {
     /// is called before and after each sleep, with `true` and `false`. The lock is held on
     /// return.
     ///
+    /// With [`Deadline::Now`] and [`Deadline::Nonblocking`] `ready` is called once, and the lock is
+    /// not released.
+    ///
     /// Process context; the caller holds no other lock. The wait is interruptible. Before it sleeps
-    /// it looks for a while, if nothing else wants the CPU: see [`spin`](super::spin).
+    /// it busy-polls for a while, if nothing else wants the CPU: see [`spin`](super::spin).
     ///
     /// # Errors
     ///
-    /// `ETIMEDOUT` when the deadline has passed, `ERESTARTSYS` when a signal is pending.
+    /// `ETIMEDOUT` when the deadline has passed, `EAGAIN` if the wait may not block, `ERESTARTSYS`
+    /// when a signal is pending.
     pub fn wait<R>(
         &mut self,
         deadline: Deadline,
@@ -164,19 +271,31 @@ impl<T> Guard<'_, T> {
             if let Some(ret) = ready(self) {
                 return Ok(ret);
             }
+            // What does not sleep is one critical section.
+            match deadline {
+                Deadline::Now => return Err(ETIMEDOUT),
+                Deadline::Nonblocking => return Err(EAGAIN),
+                _ => (),
+            }
+            if self.publish() {
+                continue;
+            }
             asleep(self, true);
             let slept = self.sleep(deadline);
             asleep(self, false);
+            // Whoever changed the state during the sleep has woken others for it.
+            self.before = self.seen();
             if let Err(e) = slept {
                 return ready(self).ok_or(e);
             }
         }
     }
 
-    /// Waits for a wake-up, looking or asleep, but not longer than until `deadline`.
+    /// Waits for a wake-up, by busy-polling or asleep, until `deadline` at the latest.
     fn sleep(&mut self, deadline: Deadline) -> Result {
         let (mut ns, clock) = match deadline {
             Deadline::Now => return Err(ETIMEDOUT),
+            Deadline::Nonblocking => return Err(EAGAIN),
             Deadline::Monotonic(ns) => (ns, kernel::bindings::CLOCK_MONOTONIC),
             Deadline::Realtime(ns) => (ns, kernel::bindings::CLOCK_REALTIME),
             Deadline::Boottime(ns) => (ns, kernel::bindings::CLOCK_BOOTTIME),
@@ -194,8 +313,8 @@ impl<T> Guard<'_, T> {
         let limit = unsafe { bindings::quiesce_helper_spin_limit(until, clock) };
         if limit == 0 {
             // INVARIANT: The helper returns with the lock held again and `flags` saved anew.
-            // SAFETY: By the type invariants the lock is held with `flags`, and `until` is as
-            // above.
+            // SAFETY: By the type invariants the lock is held with `flags`, and `until` is null or
+            // points to `ns`.
             return to_result(unsafe {
                 bindings::quiesce_helper_queue_sleep(head, &mut self.flags, until, clock)
             });
@@ -206,7 +325,7 @@ impl<T> Guard<'_, T> {
         // SAFETY: By the type invariants the lock is held.
         let time = unsafe { *self.queue.spin.get() }.time(limit);
         if time != 0 {
-            // INVARIANT: As above.
+            // INVARIANT: The helper returns with the lock held again and `flags` saved anew.
             // SAFETY: By the type invariants the lock is held with `flags`. `changes` is written
             // with the lock held, and by WRITE_ONCE().
             let changed = unsafe {
@@ -221,8 +340,9 @@ impl<T> Guard<'_, T> {
                 return Ok(());
             }
         }
-        // INVARIANT: As above.
-        // SAFETY: As above.
+        // INVARIANT: The helper returns with the lock held again and `flags` saved anew.
+        // SAFETY: By the type invariants the lock is held with `flags`, and `until` is null or
+        // points to `ns`.
         let slept = to_result(unsafe {
             bindings::quiesce_helper_queue_sleep(head, &mut self.flags, until, clock)
         });
@@ -235,7 +355,7 @@ impl<T> Guard<'_, T> {
     }
 }
 
-impl<T> Deref for Guard<'_, T> {
+impl<T: Machine> Deref for Guard<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -244,16 +364,25 @@ impl<T> Deref for Guard<'_, T> {
     }
 }
 
-impl<T> DerefMut for Guard<'_, T> {
+impl<T: Machine> DerefMut for Guard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: As above, and this borrows the guard exclusively.
+        // SAFETY: By the type invariants the lock is held, so nobody else has a reference, and this
+        // borrows the guard exclusively.
         unsafe { &mut *self.queue.data.get() }
     }
 }
 
-impl<T> Drop for Guard<'_, T> {
+impl<T: Machine> Drop for Guard<'_, T> {
     fn drop(&mut self) {
+        let wakes = self.wakes(&self.before);
+        let pollers = self.present(&wakes);
+        self.wake_waiters(&wakes);
         // SAFETY: By the type invariants the lock is held with `flags`, and the guard is gone.
-        unsafe { bindings::quiesce_helper_queue_unlock(self.queue.head.get(), self.flags) }
+        unsafe { bindings::quiesce_helper_queue_unlock(self.queue.head.get(), self.flags) };
+        for (which, events) in pollers.into_iter().enumerate() {
+            if let Some(events) = events {
+                self.queue.wake_pollers(which, events);
+            }
+        }
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Commands and their structs, between user space and here.
+//! Commands and their structs, between user space and the kernel.
 
 use crate::{
     barrier::{
@@ -22,6 +22,7 @@ use core::{
 use kernel::{
     error::to_result,
     ioctl::{
+        _IOC_DIR,
         _IOC_NR,
         _IOC_SIZE,
         _IOC_TYPE, //
@@ -61,22 +62,35 @@ impl_args! {
     quiesce_reset: 16,
 }
 
-/// A command as it came in.
+/// A command as user space gave it.
 pub(super) struct Command {
     nr: u32,
     size: usize,
     arg: usize,
+    nonblocking: bool,
 }
 
 impl Command {
-    pub(super) fn new(cmd: u32, arg: usize) -> Result<Self> {
-        if _IOC_TYPE(cmd) != uapi::QUIESCE_IOC_MAGIC {
+    /// Decodes a command on a file with `f_flags` of `flags`.
+    ///
+    /// # Errors
+    ///
+    /// `ENOTTY` for another driver's command, and for a direction that the command does not have.
+    pub(super) fn new(cmd: u32, arg: usize, flags: u32) -> Result<Self> {
+        let nr = _IOC_NR(cmd);
+        let direction = match nr {
+            uapi::QUIESCE_NR_BIND => kernel::uapi::_IOC_WRITE,
+            uapi::QUIESCE_NR_LEAVE => kernel::uapi::_IOC_NONE,
+            _ => kernel::uapi::_IOC_READ | kernel::uapi::_IOC_WRITE,
+        };
+        if _IOC_TYPE(cmd) != uapi::QUIESCE_IOC_MAGIC || _IOC_DIR(cmd) != direction {
             return Err(ENOTTY);
         }
         Ok(Self {
-            nr: _IOC_NR(cmd),
+            nr,
             size: _IOC_SIZE(cmd),
             arg,
+            nonblocking: flags & kernel::fs::file::flags::O_NONBLOCK != 0,
         })
     }
 
@@ -124,9 +138,54 @@ impl Command {
         })
     }
 
-    /// Writes one member of the struct, at `offset`.
-    pub(super) fn write_u64(&self, offset: usize, value: u64) -> Result {
-        write_words(self.arg.wrapping_add(offset), &[value])
+    /// Writes the struct back with a lock held, without faulting memory in.
+    ///
+    /// # Errors
+    ///
+    /// `EFAULT`; [`Command::retry`] then faults the memory in and tries again.
+    pub(super) fn put<T: Args>(&self, args: &T) -> Result {
+        // SAFETY: `args` is readable and has no padding, as `T: Args`.
+        to_result(unsafe {
+            bindings::quiesce_helper_put(self.arg, ptr::from_ref(args).cast(), size_of::<T>())
+        })
+    }
+
+    /// Calls `act` until it returns something else than `EFAULT`, and makes the memory of a `T`
+    /// writable in between.
+    ///
+    /// `act` takes a lock, uses [`Command::put`], and changes nothing before that has succeeded,
+    /// as futex operations do.
+    ///
+    /// # Errors
+    ///
+    /// `EFAULT` if the memory cannot be written; what `act` returns.
+    pub(super) fn retry<T: Args, R>(&self, mut act: impl FnMut() -> Result<R>) -> Result<R> {
+        /// A caller who unmaps the memory all the time delays nobody else.
+        const TRIES: u32 = 64;
+
+        for _ in 0..TRIES {
+            match act() {
+                Err(EFAULT) => (),
+                result => return result,
+            }
+            // SAFETY: The helper accesses user memory only.
+            to_result(unsafe { bindings::quiesce_helper_fault_in(self.arg, size_of::<T>()) })?;
+        }
+        Err(EFAULT)
+    }
+
+    /// The deadline of a wait, of the calling task's clock.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if `flags` names two clocks.
+    pub(super) fn deadline(&self, ns: u64, flags: u32) -> Result<Deadline> {
+        let deadline = deadline(ns, flags)?;
+        Ok(if self.nonblocking {
+            Deadline::Nonblocking
+        } else {
+            deadline
+        })
     }
 }
 
@@ -154,7 +213,7 @@ pub(super) fn check_flags(flags: u32, known: u32) -> Result {
 /// # Errors
 ///
 /// `EINVAL` if `flags` names two clocks.
-pub(super) fn deadline(ns: u64, flags: u32) -> Result<Deadline> {
+fn deadline(ns: u64, flags: u32) -> Result<Deadline> {
     let clocks = uapi::QUIESCE_WAIT_REALTIME | uapi::QUIESCE_WAIT_BOOTTIME;
     if flags & clocks == clocks {
         return Err(EINVAL);
@@ -188,7 +247,8 @@ pub(super) fn writes_out(result: &Result) -> bool {
             EOWNERDEAD,
             ESHUTDOWN,
             ECANCELED,
-            ETIMEDOUT, //
+            ETIMEDOUT,
+            EAGAIN, //
         ]
         .contains(e),
     }

@@ -59,7 +59,7 @@ pub(super) trait ExitListener:
     WorkItem<Pointer = Arc<Self>> + HasWork<Self> + Send + Sync + Sized + 'static
 {
     /// What names a party.
-    type Party: Copy + Send + Sync;
+    type Party: Clone + Send + Sync;
 
     /// The exits that the barrier has not handled.
     fn exits(&self) -> &Exits<Self::Party>;
@@ -87,7 +87,7 @@ unsafe impl<P: Send> Send for Exits<P> {}
 // SAFETY: The list is changed atomically, and what is on it moves to whoever takes it.
 unsafe impl<P: Send> Sync for Exits<P> {}
 
-impl<P: Copy> Exits<P> {
+impl<P: Clone> Exits<P> {
     pub(super) fn new() -> Self {
         // INVARIANT: The list is empty.
         Self(Atomic::new(ptr::null_mut()), PhantomData)
@@ -105,7 +105,8 @@ impl<P: Copy> Exits<P> {
         while !exit.is_null() {
             // SAFETY: By the type invariants; `Watch` keeps it until it has called
             // `handle_exits()`, which excludes this call.
-            let (next, party, end) = unsafe { ((*exit).next, (*exit).party, (*exit).end.clone()) };
+            let (next, party, end) =
+                unsafe { ((*exit).next, (*exit).party.clone(), (*exit).end.clone()) };
             f(party, end);
             exit = next;
         }

@@ -92,7 +92,10 @@ impl<E: Endpoint> Operations<E> {
     unsafe extern "C" fn ioctl(file: *mut bindings::file, cmd: c_uint, arg: c_ulong) -> c_long {
         // SAFETY: The VFS holds the file during the call.
         let endpoint = unsafe { Self::endpoint(file) };
-        match Command::new(cmd, arg).and_then(|command| endpoint.ioctl(&command)) {
+        // SAFETY: The VFS holds the file during the call. Another task may change the flags at any
+        // time, so they are read once, as by READ_ONCE().
+        let flags = unsafe { (&raw const (*file).f_flags).read_volatile() };
+        match Command::new(cmd, arg, flags).and_then(|command| endpoint.ioctl(&command)) {
             Ok(ret) => ret as c_long,
             Err(e) => e.to_errno() as c_long,
         }

@@ -1,36 +1,38 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A group's own descriptor.
+//! The group, in terms of the interface's structs, and its own descriptor.
 
 use super::{
     args::{
         self,
         Command, //
     },
-    exit::{
-        ExitListener,
-        Exits, //
-    },
+    exit::Watch,
     file::{
         Endpoint,
         NewFile, //
     },
-    party,
+    party::{
+        Barrier,
+        Kind,
+        Party,
+        PartyFile,
+        Waiting, //
+    },
     trace,
-    Control,
-    Slot, //
+    BarrierQuota,
+    Control, //
 };
 use crate::{
     barrier::{
         group::{
             Group,
-            Member,
+            NewSeat,
+            PartyInfo,
             Seat, //
         },
-        queue::{
-            Guard,
-            Queue, //
-        },
+        set::Set,
+        Cause,
         End,
         Pid,
         Why, //
@@ -47,105 +49,11 @@ use kernel::{
     sync::{
         aref::ARef,
         Arc, //
-    },
-    workqueue::{
-        impl_has_work,
-        new_work,
-        Work,
-        WorkItem, //
     }, //
 };
 
-/// A group, and what its own descriptor has seen.
-pub(super) struct State {
-    pub(super) group: Group,
-    /// The phase that the group's descriptor was told last.
-    told: u64,
-    /// Who closed a copy of the group's descriptor last.
-    closer: Option<ARef<Pid>>,
-}
-
-#[pin_data]
-pub(super) struct Barrier {
-    id: u64,
-    #[pin]
-    pub(super) queue: Queue<State>,
-    exits: Exits<Seat>,
-    #[pin]
-    work: Work<Self>,
-    _slot: Slot,
-}
-
-impl_has_work! {
-    impl HasWork<Self> for Barrier { self.work }
-}
-
-impl WorkItem for Barrier {
-    type Pointer = Arc<Self>;
-
-    fn run(this: Arc<Self>) {
-        this.handle_exits();
-    }
-}
-
-impl ExitListener for Barrier {
-    type Party = Seat;
-
-    fn exits(&self) -> &Exits<Seat> {
-        &self.exits
-    }
-
-    fn handle_exits(&self) {
-        drop(self.lock());
-    }
-}
-
-impl Barrier {
-    /// Takes the lock, and ends the parties whose processes have exited.
-    pub(super) fn lock(&self) -> Guard<'_, State> {
-        let mut lock = self.queue.lock();
-        if self.exits.is_empty() {
-            return lock;
-        }
-        let mut ended = false;
-        self.exits.take(|party, end| {
-            if lock.group.end(party, Some(end.clone())) {
-                ended = true;
-                trace::death(self.id, party.party(), &end);
-            }
-        });
-        if ended {
-            lock.wake();
-        }
-        lock
-    }
-}
-
-/// The file of a group.
-struct GroupFile {
-    barrier: Arc<Barrier>,
-}
-
-impl Drop for GroupFile {
-    fn drop(&mut self) {
-        let mut lock = self.barrier.lock();
-        let closer = End::released(&End {
-            why: Why::Close,
-            pid: lock.closer.take(),
-        })
-        .pid;
-        if !lock.group.close(closer.clone()) {
-            return;
-        }
-        lock.wake();
-        drop(lock);
-        let end = End {
-            why: Why::Unclaimed,
-            pid: closer,
-        };
-        trace::death(self.barrier.id, uapi::QUIESCE_NOBODY, &end);
-    }
-}
+/// The pollers of a group's descriptor; those of parties are number 0.
+const GROUP_POLLERS: usize = 1;
 
 /// GROUP.
 pub(super) fn create(control: &Arc<Control>, command: &Command) -> Result {
@@ -158,26 +66,13 @@ pub(super) fn create(control: &Arc<Control>, command: &Command) -> Result {
         0 => args.parties,
         max => max,
     };
-    let right = Slot::new(control)?;
-    let state = State {
-        group: Group::new(
-            args.parties,
-            max,
-            args.flags & uapi::QUIESCE_GROUP_SHRINK != 0,
-        )?,
-        told: 1,
-        closer: None,
-    };
-    let barrier = Arc::pin_init(
-        pin_init!(Barrier {
-            id: super::next_id(),
-            queue <- Queue::new(state, c_str!("quiesce_group"), static_lock_class!()),
-            exits: Exits::new(),
-            work <- new_work!("quiesce_group"),
-            _slot: right,
-        }),
-        GFP_KERNEL_ACCOUNT,
+    let quota = BarrierQuota::new(control)?;
+    let group = Group::new(
+        args.parties,
+        max,
+        args.flags & uapi::QUIESCE_GROUP_SHRINK != 0,
     )?;
+    let barrier = Barrier::new(group, quota, c_str!("quiesce_group"), static_lock_class!())?;
     let file = NewFile::new(
         args.flags & uapi::QUIESCE_FD_INHERIT != 0,
         try_init!(GroupFile { barrier }),
@@ -188,95 +83,324 @@ pub(super) fn create(control: &Arc<Control>, command: &Command) -> Result {
     Ok(())
 }
 
-/// The state bits of `member`.
-pub(super) fn state(member: &Member) -> u32 {
+/// JOIN.
+fn join(barrier: &Arc<Barrier<Group>>, command: &Command) -> Result {
+    let mut args: uapi::quiesce_join = command.read()?;
+    args::check_flags(
+        args.flags,
+        uapi::QUIESCE_FD_INHERIT | uapi::QUIESCE_BIND_PROCESS,
+    )?;
+    if args.reserved != 0 {
+        return Err(EINVAL);
+    }
+    let bound = args.flags & uapi::QUIESCE_BIND_PROCESS != 0;
+    let (new, owner) = (NewSeat::new()?, Pid::current());
+    let mut group = barrier.lock();
+    let seat = group.join(new, owner, bound)?;
+    args.party = seat.party();
+    args.phase = group.phase();
+    drop(group);
+
+    let party = Party {
+        barrier: barrier.clone(),
+        seat: seat.clone(),
+    };
+    let _undo = Unconfirmed(party.clone());
+    let watch = if bound {
+        Some(Watch::current(barrier.clone(), seat.clone())?)
+    } else {
+        None
+    };
+    let file = NewFile::new(
+        args.flags & uapi::QUIESCE_FD_INHERIT != 0,
+        PartyFile::new(party, watch),
+    )?;
+    args.fd = file.fd();
+    command.write(&args)?;
+    barrier.lock().confirm(&seat);
+    file.install();
+    Ok(())
+}
+
+/// A party that user space does not have yet; dropped before it has, the join is undone.
+struct Unconfirmed(Party<Group>);
+
+impl Drop for Unconfirmed {
+    fn drop(&mut self) {
+        self.0.barrier.lock().unjoin(&self.0.seat);
+    }
+}
+
+/// The state bits of `party`.
+fn state(party: &PartyInfo) -> u32 {
     [
-        (member.open, uapi::QUIESCE_STATE_OPEN),
-        (member.arrived, uapi::QUIESCE_STATE_ARRIVED),
-        (member.left, uapi::QUIESCE_STATE_LEFT),
-        (member.ended, uapi::QUIESCE_STATE_ENDED),
-        (member.bound, uapi::QUIESCE_STATE_BOUND),
+        (party.open, uapi::QUIESCE_STATE_OPEN),
+        (party.arrived, uapi::QUIESCE_STATE_ARRIVED),
+        (party.left, uapi::QUIESCE_STATE_LEFT),
+        (party.ended, uapi::QUIESCE_STATE_ENDED),
+        (party.bound, uapi::QUIESCE_STATE_BOUND),
     ]
     .iter()
     .fold(0, |bits, &(set, bit)| if set { bits | bit } else { bits })
 }
 
-impl Barrier {
-    pub(super) fn id(&self) -> u64 {
-        self.id
+/// QUIESCE_RESULT_* of a phase that is over.
+fn result(leader: bool) -> u32 {
+    if leader {
+        uapi::QUIESCE_RESULT_DONE | uapi::QUIESCE_RESULT_LEADER
+    } else {
+        uapi::QUIESCE_RESULT_DONE
+    }
+}
+
+fn cause(cause: Option<&Cause>) -> uapi::quiesce_cause {
+    cause.map_or_else(Default::default, args::cause)
+}
+
+impl Group {
+    /// Why the group is broken, if that is what `error` says.
+    fn cause_of(&self, error: Error) -> uapi::quiesce_cause {
+        cause(
+            self.broken()
+                .filter(|_| matches!(error, ECONNABORTED | EOWNERDEAD)),
+        )
+    }
+}
+
+/// Fills in what a wait writes, but for the ticket.
+fn fill(args: &mut uapi::quiesce_wait, result: u32, index: u32, cause: uapi::quiesce_cause) {
+    args.balance = 0;
+    args.view = 0;
+    args.result = result;
+    args.index = index;
+    args.cause = cause;
+}
+
+impl Kind for Group {
+    type Seat = Seat;
+    type Goal = ();
+
+    const NAME: &'static CStr = c_str!("[quiesce_party]");
+    const ARRIVE_FLAGS: u32 = uapi::QUIESCE_ARRIVE_DROP;
+    const WAIT_FLAGS: u32 = uapi::QUIESCE_WAIT_BREAK;
+
+    fn number(seat: &Seat) -> u32 {
+        seat.party()
     }
 
-    /// STATUS, of a party or of the group's descriptor.
-    pub(super) fn status(&self, command: &Command, party: Option<(u32, Member)>) -> Result {
-        let mut args: uapi::quiesce_status = command.read()?;
-        args::check_flags(args.flags, 0)?;
-        let room = args.late_words as usize;
-        let mut lock = self.lock();
-        let group = &lock.group;
-        let late = group.late();
-        let cause = group.broken().cloned();
-        let broken = if cause.is_some() {
-            uapi::QUIESCE_STATE_BROKEN
-        } else {
-            0
+    fn pollers(_seat: &Seat) -> usize {
+        0
+    }
+
+    fn is_count(count: u64) -> bool {
+        count == 1
+    }
+
+    fn goal(args: &uapi::quiesce_wait, arrives: bool) -> Result {
+        if args.kind != uapi::QUIESCE_WAIT_PHASE || args.count != u64::from(arrives) {
+            return Err(EINVAL);
+        }
+        Ok(())
+    }
+
+    fn preview_arrive(&self, seat: &Seat, args: &mut uapi::quiesce_arrive) -> Result {
+        let arrival = Group::preview_arrive(self, seat);
+        *args = uapi::quiesce_arrive {
+            flags: args.flags,
+            count: args.count,
+            ..Default::default()
         };
-        args = uapi::quiesce_status {
-            flags: 0,
-            kind: uapi::QUIESCE_KIND_GROUP,
-            party: uapi::QUIESCE_NOBODY,
-            view: 0,
-            state: broken,
-            parties: group.parties(),
-            arrived: group.arrived(),
-            open: group.open(),
-            waiting: group.waiting(),
-            late_words: group.capacity().div_ceil(64),
-            late: args.late,
-            phase: group.phase(),
-            balance: 0,
-            unread: 0,
-            sent: 0,
-            cause: Default::default(),
-        };
-        match party {
-            Some((number, member)) => {
-                args.kind = uapi::QUIESCE_KIND_PARTY;
-                args.party = number;
-                args.state |= state(&member);
+        match arrival {
+            Ok(arrival) => {
+                args.ticket = arrival.ticket;
+                args.index = arrival.index;
+                args.result = if arrival.done { result(true) } else { 0 };
+                Ok(())
             }
-            None => lock.told = args.phase,
+            Err(e) => {
+                args.cause = self.cause_of(e);
+                Err(e)
+            }
         }
-        drop(lock);
-        args.cause = args::cause(&cause.unwrap_or_default());
-        if args.late != 0 {
-            let words = room.min(args.late_words as usize);
-            args::write_words(args.late as usize, &late.words()[..words])?;
-        }
-        command.write(&args)
     }
 
-    /// MEMBER.
-    pub(super) fn member(&self, command: &Command) -> Result {
-        let mut args: uapi::quiesce_member = command.read()?;
-        let member = self.lock().group.member(args.party)?;
-        args.state = state(&member);
-        args.pid = args::pid_number(&member.owner);
-        args.waiting = member.waiting;
-        args.count = member.last;
-        args.cause = args::end(Some(args.party), &member.end);
-        command.write(&args)
+    fn arrive(&mut self, seat: &Seat, args: &uapi::quiesce_arrive) {
+        // Succeeds, as it was previewed under this lock.
+        let _ = Group::arrive(self, seat, args.flags & uapi::QUIESCE_ARRIVE_DROP != 0);
     }
 
-    /// What party and group show of the group.
-    pub(super) fn show(&self, m: &SeqFile) {
-        let lock = self.lock();
-        let group = &lock.group;
+    fn resume(&mut self, seat: &Seat, ticket: u64) -> Result {
+        Group::resume(self, seat, ticket)
+    }
+
+    fn suspend(&mut self, seat: &Seat, ticket: u64) {
+        Group::suspend(self, seat, ticket);
+    }
+
+    fn try_wait(
+        &mut self,
+        seat: &Seat,
+        wait: &mut Waiting<()>,
+        args: &mut uapi::quiesce_wait,
+        put: impl FnOnce(&uapi::quiesce_wait) -> Result,
+    ) -> Result<Option<Result>> {
+        if wait.arrives {
+            let over = match Group::preview_arrive(self, seat) {
+                Ok(arrival) => {
+                    wait.ticket = arrival.ticket;
+                    if arrival.done {
+                        args.ticket = 0;
+                        fill(args, result(true), arrival.index, Default::default());
+                    } else {
+                        args.ticket = arrival.ticket;
+                        fill(args, 0, 0, Default::default());
+                    }
+                    arrival.done.then_some(Ok(()))
+                }
+                Err(e) => {
+                    fill(args, 0, 0, self.cause_of(e));
+                    Some(Err(e))
+                }
+            };
+            if over.as_ref().is_none_or(args::writes_out) {
+                put(args)?;
+            }
+            if !matches!(over, Some(Err(_))) {
+                // Succeeds, as it was previewed under this lock.
+                let _ = Group::arrive(self, seat, false);
+                wait.arrives = false;
+                wait.first = false;
+            }
+            if over.is_some() {
+                self.report(seat, wait.ticket);
+            }
+            return Ok(over);
+        }
+
+        let over = match self.outcome(seat, wait.ticket) {
+            None => None,
+            Some(Ok(outcome)) => {
+                args.ticket = 0;
+                let index = outcome.index;
+                fill(args, result(outcome.leader), index, Default::default());
+                Some(Ok(()))
+            }
+            Some(Err(refusal)) => {
+                args.ticket = 0;
+                fill(args, 0, 0, cause(refusal.cause));
+                Some(Err(refusal.error))
+            }
+        };
+        match &over {
+            None if wait.first => {
+                args.ticket = wait.ticket;
+                fill(args, 0, 0, Default::default());
+                put(args)?;
+            }
+            Some(result) if args::writes_out(result) => {
+                put(args)?;
+                self.report(seat, wait.ticket);
+            }
+            _ => (),
+        }
+        wait.first = false;
+        Ok(over)
+    }
+
+    fn fill_pending(&self, _seat: &Seat, args: &mut uapi::quiesce_wait) {
+        fill(args, 0, 0, Default::default());
+    }
+
+    fn expire(&mut self, seat: &Seat, flags: u32) {
+        if flags & uapi::QUIESCE_WAIT_BREAK != 0 {
+            self.timeout(seat);
+        }
+    }
+
+    fn asleep(&mut self, seat: &Seat, asleep: bool) {
+        Group::asleep(self, seat, asleep);
+    }
+
+    fn preview_abort(&self, seat: &Seat) -> Result<u32> {
+        Group::preview_abort(self, Some(seat)).map(|()| 0)
+    }
+
+    fn abort(&mut self, seat: &Seat, end: End) -> bool {
+        Group::abort(self, Some(seat), end) == Ok(true)
+    }
+
+    fn leave(&mut self, seat: &Seat) -> Result {
+        Group::leave(self, seat)
+    }
+
+    fn bind(&mut self, seat: &Seat, owner: ARef<Pid>, bound: bool) -> Result {
+        Group::bind(self, seat, owner, bound)
+    }
+
+    fn closing(&mut self, seat: &Seat, end: End) {
+        Group::closing(self, seat, end);
+    }
+
+    fn end(&mut self, seat: &Seat, end: End) -> Option<End> {
+        Group::end(self, seat, end).then(|| self.own(seat).end)
+    }
+
+    fn release(&mut self, seat: &Seat) -> Option<End> {
+        if self.unjoin(seat) {
+            return None;
+        }
+        Group::release(self, seat).then(|| self.own(seat).end)
+    }
+
+    fn poll(&self, seat: &Seat) -> u32 {
+        Group::poll(self, seat)
+    }
+
+    fn status(&self, seat: Option<&Seat>, args: &mut uapi::quiesce_status) -> Set {
+        if self.broken().is_some() {
+            args.state = uapi::QUIESCE_STATE_BROKEN;
+        }
+        match seat {
+            Some(seat) => {
+                args.kind = uapi::QUIESCE_KIND_PARTY;
+                args.party = seat.party();
+                args.state |= state(&self.own(seat));
+            }
+            None => {
+                args.kind = uapi::QUIESCE_KIND_GROUP;
+                args.party = uapi::QUIESCE_NOBODY;
+            }
+        }
+        args.parties = self.parties();
+        args.arrived = self.arrived();
+        args.open = self.open();
+        args.waiting = self.waiting();
+        args.late_words = self.capacity().div_ceil(64);
+        args.phase = self.phase();
+        args.cause = cause(self.broken());
+        self.late()
+    }
+
+    fn member(&self, args: &mut uapi::quiesce_member) -> Result<(Option<ARef<Pid>>, End)> {
+        let party = self.party(args.party)?;
+        args.state = state(&party);
+        args.waiting = party.waiting;
+        args.count = party.last;
+        Ok((party.owner, party.end))
+    }
+
+    fn show(barrier: &Barrier<Self>, seat: Option<&Seat>, m: &SeqFile) {
+        let group = barrier.lock();
         let (phase, parties, arrived) = (group.phase(), group.parties(), group.arrived());
         let (open, waiting, mut late) = (group.open(), group.waiting(), group.late());
-        let cause = group.broken().cloned().unwrap_or_default();
-        drop(lock);
-        let broken = args::cause(&cause);
-        seq_print!(m, "quiesce:\tgroup {}\n", self.id);
+        let broken = group.broken().cloned().unwrap_or_default();
+        drop(group);
+        let (cause, status, code) = args::why(broken.end.why);
+        let by = match broken.end.why {
+            Why::Nothing => 0,
+            _ => broken.party.unwrap_or(uapi::QUIESCE_NOBODY) as i32,
+        };
+        seq_print!(m, "quiesce:\tgroup {}\n", barrier.id);
         seq_print!(m, "phase:\t{}\n", phase);
         seq_print!(m, "parties:\t{}\n", parties);
         seq_print!(m, "arrived:\t{}\n", arrived);
@@ -285,19 +409,45 @@ impl Barrier {
         seq_print!(
             m,
             "broken:\tcause {} by {} pid {} status {} code {}\n",
-            broken.cause,
-            broken.party as i32,
-            args::pid_in_proc(m, &cause.end.pid),
-            broken.status,
-            broken.code
+            cause,
+            by,
+            args::pid_in_proc(m, &broken.end.pid),
+            status,
+            code
         );
         seq_print!(m, "late:\t");
         while let Some(n) = late.pop() {
-            let member = self.lock().group.member(n);
-            let owner = member.map_or(None, |member| member.owner);
+            let party = barrier.lock().party(n);
+            let owner = party.map_or(None, |party| party.owner);
             seq_print!(m, "{}:{} ", n, args::pid_in_proc(m, &owner));
         }
         seq_print!(m, "\n");
+        if let Some(seat) = seat {
+            let party = barrier.lock().own(seat);
+            seq_print!(
+                m,
+                "party:\t{} pid {} state {:#x} last {} waiting {}\n",
+                seat.party(),
+                args::pid_in_proc(m, &party.owner),
+                state(&party),
+                party.last,
+                party.waiting
+            );
+        }
+    }
+}
+
+/// The file of a group.
+struct GroupFile {
+    barrier: Arc<Barrier<Group>>,
+}
+
+impl Drop for GroupFile {
+    fn drop(&mut self) {
+        let ended = self.barrier.lock().close();
+        if let Some(end) = ended {
+            trace::death(self.barrier.id, uapi::QUIESCE_NOBODY, &end);
+        }
     }
 }
 
@@ -305,18 +455,17 @@ impl GroupFile {
     fn abort(&self, command: &Command) -> Result {
         let mut args: uapi::quiesce_abort = command.read()?;
         args::check_flags(args.flags, 0)?;
-        let end = End::new(Why::Abort(args.code));
-        let mut lock = self.barrier.lock();
-        let first = lock.group.abort(None, end)?;
-        if first {
-            lock.wake();
-        }
-        drop(lock);
+        args.view = 0;
+        let first = self
+            .barrier
+            .update::<uapi::quiesce_abort, _>(command, |group| {
+                command.put(&args)?;
+                group.abort(None, End::new(Why::Abort(args.code)))
+            })?;
         if first {
             trace::abort(self.barrier.id, uapi::QUIESCE_NOBODY, args.code);
         }
-        args.view = 0;
-        command.write(&args)
+        Ok(())
     }
 
     fn reset(&self, command: &Command) -> Result {
@@ -325,11 +474,19 @@ impl GroupFile {
         if args.reserved != 0 {
             return Err(EINVAL);
         }
-        let mut lock = self.barrier.lock();
-        args.phase = lock.group.reset();
-        lock.wake();
-        drop(lock);
-        command.write(&args)
+        self.barrier
+            .update::<uapi::quiesce_reset, _>(command, |group| {
+                args.phase = group.preview_reset();
+                command.put(&args)?;
+                group.reset();
+                Ok(())
+            })
+    }
+
+    fn status(&self, command: &Command) -> Result {
+        let status = self.barrier.status(command, None)?;
+        self.barrier.lock().report_phase(status.phase);
+        Ok(())
     }
 }
 
@@ -338,10 +495,10 @@ impl Endpoint for GroupFile {
 
     fn ioctl(&self, command: &Command) -> Result<isize> {
         match command.nr() {
-            uapi::QUIESCE_NR_JOIN => party::join(&self.barrier, command),
+            uapi::QUIESCE_NR_JOIN => join(&self.barrier, command),
             uapi::QUIESCE_NR_ABORT => self.abort(command),
             uapi::QUIESCE_NR_RESET => self.reset(command),
-            uapi::QUIESCE_NR_STATUS => self.barrier.status(command, None),
+            uapi::QUIESCE_NR_STATUS => self.status(command),
             uapi::QUIESCE_NR_MEMBER => self.barrier.member(command),
             _ => Err(ENOTTY),
         }
@@ -349,30 +506,19 @@ impl Endpoint for GroupFile {
     }
 
     fn queue(&self) -> *mut bindings::wait_queue_head {
-        self.barrier.queue.head()
+        self.barrier.pollers(GROUP_POLLERS)
     }
 
     fn events(&self) -> u32 {
-        let lock = self.barrier.lock();
-        let mut mask = 0;
-        if lock.told < lock.group.phase() {
-            mask |= bindings::POLLIN | bindings::POLLRDNORM;
-        }
-        if lock.group.broken().is_some() {
-            mask |= bindings::POLLPRI | bindings::POLLERR;
-        }
-        if lock.group.parties() == 0 {
-            mask |= bindings::POLLHUP;
-        }
-        mask
+        self.barrier.lock().poll_group()
     }
 
     fn closing(&self) {
-        let pid = Some(Pid::current());
-        self.barrier.lock().closer = pid;
+        let pid = Pid::current();
+        self.barrier.lock().closing_group(pid);
     }
 
     fn show(&self, m: &SeqFile) {
-        self.barrier.show(m);
+        Group::show(&self.barrier, None, m);
     }
 }

@@ -1,61 +1,49 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Parties of a pair.
+//! The pair, in terms of the interface's structs.
 
 use super::{
     args::{
         self,
         Command, //
     },
-    exit::{
-        Binding,
-        ExitListener,
-        Exits, //
+    file::NewFile,
+    party::{
+        Barrier,
+        Kind,
+        Party,
+        PartyFile,
+        Waiting, //
     },
-    file::{
-        Endpoint,
-        NewFile, //
-    },
-    trace,
-    Control,
-    Slot, //
+    BarrierQuota,
+    Control, //
 };
 use crate::{
     barrier::{
         pair::{
             Goal,
-            Member,
             Pair,
+            PartyInfo,
             Side,
-            View, //
+            Step,
+            View,
+            Wait, //
         },
-        queue::{
-            Guard,
-            Queue, //
-        },
+        set::Set,
         End,
-        Pid,
-        Why, //
+        Pid, //
     },
     bindings::uapi, //
 };
-use core::{
-    mem::offset_of,
-    pin::Pin, //
-};
 use kernel::{
-    bindings,
     c_str,
     prelude::*,
     seq_file::SeqFile,
     seq_print,
     static_lock_class,
-    sync::Arc,
-    workqueue::{
-        impl_has_work,
-        new_work,
-        Work,
-        WorkItem, //
+    sync::{
+        aref::ARef,
+        Arc, //
     }, //
 };
 
@@ -64,79 +52,10 @@ use kernel::{
 #[cfg(not(any(CONFIG_DEBUG_SPINLOCK, CONFIG_DEBUG_LOCK_ALLOC)))]
 const _: () = {
     use core::mem::size_of;
-    assert!(size_of::<usize>() + size_of::<Barrier>() + 2 * size_of::<PartyFile>() <= 512);
+    assert!(
+        size_of::<usize>() + size_of::<Barrier<Pair>>() + 2 * size_of::<PartyFile<Pair>>() <= 512
+    );
 };
-
-#[pin_data]
-struct Barrier {
-    id: u64,
-    #[pin]
-    queue: Queue<Pair>,
-    exits: Exits<Side>,
-    #[pin]
-    work: Work<Self>,
-    _slot: Slot,
-}
-
-impl_has_work! {
-    impl HasWork<Self> for Barrier { self.work }
-}
-
-impl WorkItem for Barrier {
-    type Pointer = Arc<Self>;
-
-    fn run(this: Arc<Self>) {
-        this.handle_exits();
-    }
-}
-
-impl ExitListener for Barrier {
-    type Party = Side;
-
-    fn exits(&self) -> &Exits<Side> {
-        &self.exits
-    }
-
-    fn handle_exits(&self) {
-        drop(self.lock());
-    }
-}
-
-impl Barrier {
-    /// Takes the lock, and ends the parties whose processes have exited.
-    pub(super) fn lock(&self) -> Guard<'_, Pair> {
-        let mut lock = self.queue.lock();
-        if self.exits.is_empty() {
-            return lock;
-        }
-        let mut ended = false;
-        self.exits.take(|party, end| {
-            if lock.end(party, Some(end.clone())) {
-                ended = true;
-                trace::death(self.id, party.party(), &end);
-            }
-        });
-        if ended {
-            lock.wake();
-        }
-        lock
-    }
-}
-
-/// One side of a barrier.
-#[derive(Clone)]
-struct Party {
-    barrier: Arc<Barrier>,
-    side: Side,
-}
-
-/// The file of a party.
-#[pin_data(PinnedDrop)]
-struct PartyFile {
-    party: Party,
-    #[pin]
-    binding: Binding<Barrier>,
-}
 
 /// PAIR.
 pub(super) fn create(control: &Arc<Control>, command: &Command) -> Result {
@@ -145,32 +64,20 @@ pub(super) fn create(control: &Arc<Control>, command: &Command) -> Result {
     if args.reserved != 0 {
         return Err(EINVAL);
     }
-    let right = Slot::new(control)?;
-    let barrier = Arc::pin_init(
-        pin_init!(Barrier {
-            id: super::next_id(),
-            queue <- Queue::new(
-                Pair::new(Some(Pid::current())),
-                c_str!("quiesce_pair"),
-                static_lock_class!(),
-            ),
-            exits: Exits::new(),
-            work <- new_work!("quiesce_pair"),
-            _slot: right,
-        }),
-        GFP_KERNEL_ACCOUNT,
+    let barrier = Barrier::new(
+        Pair::new(Some(Pid::current())),
+        BarrierQuota::new(control)?,
+        c_str!("quiesce_pair"),
+        static_lock_class!(),
     )?;
-    let file = |side| {
+    let file = |seat| {
         let party = Party {
             barrier: barrier.clone(),
-            side,
+            seat,
         };
         NewFile::new(
             args.flags & uapi::QUIESCE_FD_INHERIT != 0,
-            try_pin_init!(PartyFile {
-                party,
-                binding <- Binding::new(None),
-            }),
+            PartyFile::new(party, None),
         )
     };
     let files = [file(Side::Zero)?, file(Side::One)?];
@@ -192,79 +99,66 @@ fn view(view: View) -> u32 {
     i | they
 }
 
-fn state(member: &Member) -> u32 {
+fn state(party: &PartyInfo) -> u32 {
     [
-        (member.aborted, uapi::QUIESCE_STATE_ABORTED),
-        (member.ended, uapi::QUIESCE_STATE_ENDED),
-        (member.bound, uapi::QUIESCE_STATE_BOUND),
+        (party.aborted, uapi::QUIESCE_STATE_ABORTED),
+        (party.ended, uapi::QUIESCE_STATE_ENDED),
+        (party.bound, uapi::QUIESCE_STATE_BOUND),
     ]
     .iter()
     .fold(0, |bits, &(set, bit)| if set { bits | bit } else { bits })
 }
 
-impl Party {
-    fn id(&self) -> u64 {
-        self.barrier.id
-    }
-
-    fn number(&self) -> u32 {
-        self.side.party()
-    }
-
-    /// How the other side ended or aborted, if `result` tells of that.
-    fn cause(&self, tells: bool) -> uapi::quiesce_cause {
-        if !tells {
-            return uapi::quiesce_cause::default();
-        }
-        let other = self.side.other();
-        let member = self.barrier.lock().member(other);
-        args::end(Some(other.party()), &member.end)
-    }
-
-    fn end(&self, end: Option<End>) {
-        let mut pair = self.barrier.lock();
-        if pair.end(self.side, end) {
-            pair.wake();
-            let member = pair.member(self.side);
-            drop(pair);
-            trace::death(self.id(), self.number(), &member.end);
+impl Pair {
+    /// How the other side ended or aborted, if `reports` says that the call reports it.
+    fn cause(&self, side: Side, reports: bool) -> uapi::quiesce_cause {
+        match self.end_of(side.other()) {
+            Some(end) if reports => args::end(Some(side.other().party()), end),
+            _ => Default::default(),
         }
     }
 
-    fn arrive(&self, command: &Command) -> Result {
-        let mut args: uapi::quiesce_arrive = command.read()?;
-        args::check_flags(args.flags, 0)?;
-        if args.count == 0 {
+    /// Fills in what a wait writes after `step`.
+    fn fill(&self, side: Side, goal: Option<Goal>, step: &Step, args: &mut uapi::quiesce_wait) {
+        args.balance = self.balance_of(side, step);
+        args.view = view(step.view);
+        args.result = 0;
+        args.index = 0;
+        args.cause = self.cause(
+            side,
+            match step.result {
+                None => false,
+                Some(Ok(())) => goal == Some(Goal::Abortion),
+                Some(Err(e)) => e == ECONNABORTED || e == EOWNERDEAD,
+            },
+        );
+    }
+}
+
+impl Kind for Pair {
+    type Seat = Side;
+    type Goal = (Goal, Option<Wait>);
+
+    const NAME: &'static CStr = c_str!("[quiesce_pair]");
+    const ARRIVE_FLAGS: u32 = 0;
+    const WAIT_FLAGS: u32 = 0;
+
+    fn number(side: &Side) -> u32 {
+        side.party()
+    }
+
+    fn pollers(side: &Side) -> usize {
+        *side as usize
+    }
+
+    fn is_count(count: u64) -> bool {
+        count != 0
+    }
+
+    fn goal(args: &uapi::quiesce_wait, arrives: bool) -> Result<Self::Goal> {
+        if (args.count != 0) != arrives || (args.ticket != 0 && !arrives) {
             return Err(EINVAL);
         }
-        let mut pair = self.barrier.lock();
-        let placed = pair.place(self.side, args.count);
-        if placed.is_ok() {
-            pair.wake();
-        }
-        args.ticket = pair.placed(self.side);
-        args.balance = pair.balance(self.side);
-        args.view = view(pair.view(self.side));
-        drop(pair);
-
-        let result = placed.map(|ticket| {
-            trace::place(self.id(), self.number(), args.count, ticket);
-        });
-        if args::writes_out(&result) {
-            args.index = 0;
-            args.result = 0;
-            args.cause = self.cause(matches!(result, Err(ECONNABORTED | EOWNERDEAD)));
-            command.write(&args)?;
-        }
-        result
-    }
-
-    fn wait(&self, command: &Command, arrives: bool) -> Result {
-        let mut args: uapi::quiesce_wait = command.read()?;
-        args::check_flags(
-            args.flags,
-            uapi::QUIESCE_WAIT_REALTIME | uapi::QUIESCE_WAIT_BOOTTIME,
-        )?;
         let goal = match args.kind {
             uapi::QUIESCE_WAIT_NEXT => Goal::Next,
             uapi::QUIESCE_WAIT_SYNC_NEXT => Goal::SyncNext,
@@ -272,224 +166,178 @@ impl Party {
             uapi::QUIESCE_WAIT_ABORTION => Goal::Abortion,
             _ => return Err(EINVAL),
         };
-        if args.reserved != 0 || (args.count != 0) != arrives || (args.ticket != 0 && !arrives) {
-            return Err(EINVAL);
-        }
-        let deadline = args::deadline(args.deadline, args.flags)?;
-        let ticket_at = offset_of!(uapi::quiesce_wait, ticket);
-        let places = arrives && args.ticket == 0;
-        if places {
-            // Memory that cannot take the ticket must fail before anything is placed.
-            command.write_u64(ticket_at, 0)?;
-        }
+        Ok((goal, None))
+    }
 
-        let side = self.side;
-        let mut pair = self.barrier.lock();
-        let wait = pair.begin(side, goal);
-        if places {
-            match pair.place(side, args.count) {
-                Ok(ticket) => {
-                    args.ticket = ticket;
-                    pair.wake();
-                    trace::place(self.id(), self.number(), args.count, ticket);
+    fn preview_arrive(&self, &side: &Side, args: &mut uapi::quiesce_arrive) -> Result {
+        let arrival = Pair::preview_arrive(self, side, args.count);
+        args.ticket = *arrival.as_ref().unwrap_or(&self.arrivals(side));
+        let ahead = args.ticket.wrapping_sub(self.arrivals(side));
+        args.balance = self.balance(side).wrapping_add(ahead as i64);
+        args.view = view(self.view(side));
+        args.index = 0;
+        args.result = 0;
+        args.cause = self.cause(side, matches!(arrival, Err(ECONNABORTED | EOWNERDEAD)));
+        arrival.map(drop)
+    }
+
+    fn arrive(&mut self, &side: &Side, args: &uapi::quiesce_arrive) {
+        // Succeeds, as it was previewed under this lock.
+        let _ = Pair::arrive(self, side, args.count);
+    }
+
+    fn resume(&mut self, &side: &Side, ticket: u64) -> Result {
+        Pair::resume(self, side, ticket)
+    }
+
+    fn suspend(&mut self, &side: &Side, _ticket: u64) {
+        Pair::suspend(self, side);
+    }
+
+    fn try_wait(
+        &mut self,
+        &side: &Side,
+        wait: &mut Waiting<Self::Goal>,
+        args: &mut uapi::quiesce_wait,
+        put: impl FnOnce(&uapi::quiesce_wait) -> Result,
+    ) -> Result<Option<Result>> {
+        let (goal, begun) = wait.goal;
+        let begun = begun.unwrap_or_else(|| self.begin(side, goal));
+        let mut ticket = wait.ticket;
+        let mut arrived = 0;
+        if wait.arrives {
+            match Pair::arrive(self, side, args.count) {
+                Ok(arrivals) => {
+                    ticket = arrivals;
+                    arrived = args.count;
                 }
-                Err(e @ (EOVERFLOW | ENOTCONN)) => return Err(e),
-                // The view is aborted, and the wait tells how.
+                Err(e @ (EOVERFLOW | ENOTCONN)) => return Ok(Some(Err(e))),
+                // The view is aborted, and the wait returns how.
                 Err(_) => (),
             }
         }
-        trace::wait_begin(self.id(), self.number(), args.kind, args.ticket);
-        let result = pair
-            .wait(
-                deadline,
-                |pair| pair.step(side, &wait),
-                |pair, asleep| pair.asleep(side, asleep),
-            )
-            .and_then(|result| result);
-        args.balance = pair.balance(side);
-        args.view = view(pair.view(side));
-        drop(pair);
-
-        trace::wait_end(self.id(), self.number(), &result);
-        if places && result == Err(ERESTARTSYS) {
-            // The call starts over, or the caller calls again, and must not place again.
-            command.write_u64(ticket_at, args.ticket)?;
+        let step = self.preview_step(side, &begun);
+        if wait.first || step.result.is_some() {
+            self.fill(side, Some(goal), &step, args);
+            args.ticket = if step.result.is_some() { 0 } else { ticket };
+            if step.result.as_ref().is_none_or(args::writes_out) {
+                put(args).inspect_err(|_| self.undo_arrive(side, arrived))?;
+            }
         }
-        if args::writes_out(&result) {
-            args.result = 0;
-            args.index = 0;
-            args.cause = self.cause(match result {
-                Ok(()) => goal == Goal::Abortion,
-                Err(e) => e == ECONNABORTED || e == EOWNERDEAD,
-            });
-            command.write(&args)?;
-        }
-        result
+        self.apply(side, &step);
+        wait.goal = (goal, Some(begun));
+        wait.ticket = ticket;
+        wait.arrives = false;
+        wait.first = false;
+        Ok(step.result)
     }
 
-    fn abort(&self, command: &Command) -> Result {
-        let mut args: uapi::quiesce_abort = command.read()?;
-        args::check_flags(args.flags, 0)?;
-        let end = End::new(Why::Abort(args.code));
-        let mut pair = self.barrier.lock();
-        let first = pair.abort(self.side, end)?;
-        if first {
-            pair.wake();
-        }
-        args.view = view(pair.view(self.side));
-        drop(pair);
-        if first {
-            trace::abort(self.id(), self.number(), args.code);
-        }
-        command.write(&args)
+    fn fill_pending(&self, &side: &Side, args: &mut uapi::quiesce_wait) {
+        let step = Step::unchanged(self, side);
+        self.fill(side, None, &step, args);
     }
 
-    fn status(&self, command: &Command) -> Result {
-        let mut args: uapi::quiesce_status = command.read()?;
-        args::check_flags(args.flags, 0)?;
-        let room = args.late_words;
-        let pair = self.barrier.lock();
-        let (me, other) = (pair.member(self.side), pair.member(self.side.other()));
-        args = uapi::quiesce_status {
-            flags: 0,
-            kind: uapi::QUIESCE_KIND_PAIR,
-            party: self.number(),
-            view: view(pair.view(self.side)),
-            state: state(&me),
-            parties: 2,
-            arrived: 0,
-            open: 0,
-            waiting: pair.waiting(),
-            late_words: 1,
-            late: args.late,
-            phase: 0,
-            balance: pair.balance(self.side),
-            unread: pair.unread(self.side),
-            sent: pair.unread(self.side.other()),
-            cause: Default::default(),
+    fn expire(&mut self, _side: &Side, _flags: u32) {}
+
+    fn asleep(&mut self, &side: &Side, asleep: bool) {
+        Pair::asleep(self, side, asleep);
+    }
+
+    fn preview_abort(&self, &side: &Side) -> Result<u32> {
+        Pair::preview_abort(self, side).map(view)
+    }
+
+    fn abort(&mut self, &side: &Side, end: End) -> bool {
+        Pair::abort(self, side, end) == Ok(true)
+    }
+
+    fn leave(&mut self, _side: &Side) -> Result {
+        Err(ENOTTY)
+    }
+
+    fn bind(&mut self, &side: &Side, owner: ARef<Pid>, bound: bool) -> Result {
+        Pair::bind(self, side, owner, bound)
+    }
+
+    fn closing(&mut self, &side: &Side, end: End) {
+        Pair::closing(self, side, end);
+    }
+
+    fn end(&mut self, &side: &Side, end: End) -> Option<End> {
+        Pair::end(self, side, Some(end)).then(|| self.party(side).end)
+    }
+
+    fn release(&mut self, &side: &Side) -> Option<End> {
+        Pair::end(self, side, None).then(|| self.party(side).end)
+    }
+
+    fn poll(&self, &side: &Side) -> u32 {
+        Pair::poll(self, side)
+    }
+
+    fn status(&self, side: Option<&Side>, args: &mut uapi::quiesce_status) -> Set {
+        let mut late = Set::EMPTY;
+        let Some(&side) = side else {
+            return late;
         };
-        drop(pair);
-        args.cause = args::end(Some(self.side.other().party()), &other.end);
-        if args.late != 0 && room != 0 {
-            let late = match me.placed.cmp(&other.placed) {
-                core::cmp::Ordering::Less => 1 << self.number(),
-                core::cmp::Ordering::Equal => 0,
-                core::cmp::Ordering::Greater => 1 << self.side.other().party(),
-            };
-            args::write_words(args.late as usize, &[late])?;
+        let other = side.other();
+        args.kind = uapi::QUIESCE_KIND_PAIR;
+        args.party = side.party();
+        args.view = view(self.view(side));
+        args.state = state(&self.party(side));
+        args.parties = 2;
+        args.waiting = self.waiting();
+        args.late_words = 1;
+        args.balance = self.balance(side);
+        args.unread = self.unread(side);
+        args.sent = self.unread(other);
+        args.cause = self.cause(side, true);
+        for side in Side::BOTH {
+            if self.arrivals(side) < self.arrivals(side.other()) {
+                late.insert(side.party());
+            }
         }
-        command.write(&args)
+        late
     }
 
-    fn member(&self, command: &Command) -> Result {
-        let mut args: uapi::quiesce_member = command.read()?;
-        let side = match args.party {
-            0 => Side::Zero,
-            1 => Side::One,
-            _ => return Err(ESRCH),
+    fn member(&self, args: &mut uapi::quiesce_member) -> Result<(Option<ARef<Pid>>, End)> {
+        let side = *Side::BOTH.get(args.party as usize).ok_or(ESRCH)?;
+        let party = self.party(side);
+        args.state = state(&party);
+        args.waiting = party.waiting;
+        args.count = party.arrivals;
+        Ok((party.owner, party.end))
+    }
+
+    fn show(barrier: &Barrier<Self>, side: Option<&Side>, m: &SeqFile) {
+        let Some(&side) = side else {
+            return;
         };
-        let member = self.barrier.lock().member(side);
-        args.state = state(&member);
-        args.pid = args::pid_number(&member.owner);
-        args.waiting = member.waiting;
-        args.count = member.placed;
-        args.cause = args::end(Some(args.party), &member.end);
-        command.write(&args)
-    }
-}
-
-impl PartyFile {
-    fn bind(&self, command: &Command) -> Result {
-        let side = self.party.side;
-        let barrier = &self.party.barrier;
-        self.binding.bind(command, barrier, side, |owner, bound| {
-            barrier.lock().bind(side, owner, bound)
-        })
-    }
-}
-
-impl Endpoint for PartyFile {
-    const NAME: &'static CStr = c_str!("[quiesce_pair]");
-
-    fn ioctl(&self, command: &Command) -> Result<isize> {
-        match command.nr() {
-            uapi::QUIESCE_NR_ARRIVE => self.party.arrive(command),
-            uapi::QUIESCE_NR_WAIT => self.party.wait(command, false),
-            uapi::QUIESCE_NR_ARRIVE_WAIT => self.party.wait(command, true),
-            uapi::QUIESCE_NR_ABORT => self.party.abort(command),
-            uapi::QUIESCE_NR_BIND => self.bind(command),
-            uapi::QUIESCE_NR_STATUS => self.party.status(command),
-            uapi::QUIESCE_NR_MEMBER => self.party.member(command),
-            _ => Err(ENOTTY),
-        }
-        .map(|()| 0)
-    }
-
-    fn queue(&self) -> *mut bindings::wait_queue_head {
-        self.party.barrier.queue.head()
-    }
-
-    fn events(&self) -> u32 {
-        let events = self.party.barrier.lock().events(self.party.side);
-        let mut mask = 0;
-        if events.unread {
-            mask |= bindings::POLLIN | bindings::POLLRDNORM;
-        }
-        if events.placeable {
-            mask |= bindings::POLLOUT | bindings::POLLWRNORM;
-        }
-        if events.aborted {
-            mask |= bindings::POLLPRI | bindings::POLLERR;
-        }
-        if events.ended {
-            mask |= bindings::POLLRDHUP;
-        }
-        if events.gone || (events.ended && !events.unread) {
-            mask |= bindings::POLLHUP;
-        }
-        mask
-    }
-
-    fn closing(&self) {
-        let end = End::closing();
-        self.party.barrier.lock().closing(self.party.side, end);
-    }
-
-    fn show(&self, m: &SeqFile) {
-        let side = self.party.side;
-        let pair = self.party.barrier.lock();
+        let pair = barrier.lock();
         let view = view(pair.view(side));
         let (balance, unread) = (pair.balance(side), pair.unread(side));
-        let members = [pair.member(Side::Zero), pair.member(Side::One)];
+        let parties = Side::BOTH.map(|side| pair.party(side));
         drop(pair);
-        seq_print!(m, "quiesce:\tpair {}\n", self.party.id());
+        seq_print!(m, "quiesce:\tpair {}\n", barrier.id);
         seq_print!(m, "party:\t{}\n", side.party());
         seq_print!(m, "view:\t{}\n", view);
         seq_print!(m, "balance:\t{}\n", balance);
         seq_print!(m, "unread:\t{}\n", unread);
-        for (n, member) in members.iter().enumerate() {
-            let cause = args::end(Some(n as u32), &member.end);
+        for (n, party) in parties.iter().enumerate() {
+            let (cause, status, code) = args::why(party.end.why);
             seq_print!(
                 m,
                 "party-{}:\tpid {} state {:#x} placed {} waiting {} cause {} by {} status {} code {}\n",
                 n,
-                args::pid_in_proc(m, &member.owner),
-                state(member),
-                member.placed,
-                member.waiting,
-                cause.cause,
-                args::pid_in_proc(m, &member.end.pid),
-                cause.status,
-                cause.code
+                args::pid_in_proc(m, &party.owner),
+                state(party),
+                party.arrivals,
+                party.waiting,
+                cause,
+                args::pid_in_proc(m, &party.end.pid),
+                status,
+                code
             );
         }
-    }
-}
-
-#[pinned_drop]
-impl PinnedDrop for PartyFile {
-    fn drop(self: Pin<&mut Self>) {
-        self.binding.end();
-        self.party.end(None);
     }
 }

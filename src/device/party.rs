@@ -1,266 +1,425 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Parties of a group.
+//! Parties, of a pair and of a group alike.
 
 use super::{
     args::{
         self,
+        Args,
         Command, //
     },
     exit::{
         Binding,
+        ExitListener,
+        Exits,
         Watch, //
     },
-    file::{
-        Endpoint,
-        NewFile, //
-    },
-    group::{
-        self,
-        Barrier, //
-    },
-    trace, //
+    file::Endpoint,
+    trace,
+    BarrierQuota, //
 };
 use crate::{
     barrier::{
-        group::{
-            Group,
-            Outcome,
-            Seat, //
+        queue::{
+            Deadline,
+            Guard,
+            Machine,
+            Queue, //
         },
-        Cause,
+        set::Set,
         End,
         Pid,
         Why, //
     },
     bindings::uapi, //
 };
-use core::{
-    mem::offset_of,
-    pin::Pin, //
-};
+use core::pin::Pin;
 use kernel::{
     bindings,
-    c_str,
     prelude::*,
     seq_file::SeqFile,
-    seq_print,
-    sync::Arc, //
+    sync::{
+        aref::ARef,
+        Arc,
+        LockClassKey, //
+    },
+    workqueue::{
+        impl_has_work,
+        new_work,
+        Work,
+        WorkItem, //
+    }, //
 };
 
-/// One party of a group.
-#[derive(Clone)]
-struct Party {
-    barrier: Arc<Barrier>,
-    seat: Seat,
+/// A kind of barrier: its state machine, in terms of the interface's structs.
+///
+/// What user space is given is written before anything changes: such methods take a `put` that
+/// writes, and change nothing if it fails.
+pub(super) trait Kind: Machine + Send + Sized + 'static {
+    /// A party.
+    type Seat: Clone + Send + Sync + 'static;
+    /// The condition of a wait.
+    type Goal: Copy;
+
+    /// What `/proc/PID/fd` shows for a party.
+    const NAME: &'static CStr;
+    /// The flags of ARRIVE.
+    const ARRIVE_FLAGS: u32;
+    /// The flags of WAIT and ARRIVE_WAIT that are not every kind's.
+    const WAIT_FLAGS: u32;
+
+    /// The number of the party.
+    fn number(seat: &Self::Seat) -> u32;
+
+    /// Which queue of pollers is the party's.
+    fn pollers(seat: &Self::Seat) -> usize;
+
+    /// Whether ARRIVE can arrive so often at once.
+    fn is_count(count: u64) -> bool;
+
+    /// Decodes the condition of a wait.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL`.
+    fn goal(args: &uapi::quiesce_wait, arrives: bool) -> Result<Self::Goal>;
+
+    /// Fills in what ARRIVE writes, and returns its result.
+    ///
+    /// # Errors
+    ///
+    /// Those of ARRIVE.
+    fn preview_arrive(&self, seat: &Self::Seat, args: &mut uapi::quiesce_arrive) -> Result;
+
+    /// Arrives, as [`Kind::preview_arrive`] said.
+    fn arrive(&mut self, seat: &Self::Seat, args: &uapi::quiesce_arrive);
+
+    /// Takes up a wait that arrived with `ticket`.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL`, `ENOTCONN`, `ESTALE`.
+    fn resume(&mut self, seat: &Self::Seat, ticket: u64) -> Result;
+
+    /// The wait that arrived with `ticket` has ended before its goal was reached.
+    fn suspend(&mut self, seat: &Self::Seat, ticket: u64);
+
+    /// Arrives if that is still to be done, and returns the wait's result if it is over.
+    ///
+    /// # Errors
+    ///
+    /// Those of `put`; then nothing has changed.
+    fn try_wait(
+        &mut self,
+        seat: &Self::Seat,
+        wait: &mut Waiting<Self::Goal>,
+        args: &mut uapi::quiesce_wait,
+        put: impl FnOnce(&uapi::quiesce_wait) -> Result,
+    ) -> Result<Option<Result>>;
+
+    /// Fills in what a wait whose goal is not reached writes.
+    fn fill_pending(&self, seat: &Self::Seat, args: &mut uapi::quiesce_wait);
+
+    /// The deadline of a wait with these flags has passed.
+    fn expire(&mut self, seat: &Self::Seat, flags: u32);
+
+    /// Counts a task that starts to sleep in a wait, or has woken.
+    fn asleep(&mut self, seat: &Self::Seat, asleep: bool);
+
+    /// Returns the view that ABORT writes.
+    ///
+    /// # Errors
+    ///
+    /// `ENOTCONN`.
+    fn preview_abort(&self, seat: &Self::Seat) -> Result<u32>;
+
+    /// Aborts; returns whether that changed anything.
+    fn abort(&mut self, seat: &Self::Seat, end: End) -> bool;
+
+    /// LEAVE.
+    ///
+    /// # Errors
+    ///
+    /// `ENOTTY` where parties cannot leave; `ENOTCONN`.
+    fn leave(&mut self, seat: &Self::Seat) -> Result;
+
+    /// BIND.
+    ///
+    /// # Errors
+    ///
+    /// `ENOTCONN`.
+    fn bind(&mut self, seat: &Self::Seat, owner: ARef<Pid>, bound: bool) -> Result;
+
+    /// A copy of the party's descriptor is closed, as `end` says.
+    fn closing(&mut self, seat: &Self::Seat, end: End);
+
+    /// The process that the party ends with is dead. Returns how the party ended, if it did now.
+    fn end(&mut self, seat: &Self::Seat, end: End) -> Option<End>;
+
+    /// The last copy of the descriptor is closed. Returns how the party ended, if it did now.
+    fn release(&mut self, seat: &Self::Seat) -> Option<End>;
+
+    /// The events of `poll()`.
+    fn poll(&self, seat: &Self::Seat) -> u32;
+
+    /// Fills in STATUS, of a party or of the barrier's own descriptor; returns who is late.
+    fn status(&self, seat: Option<&Self::Seat>, args: &mut uapi::quiesce_status) -> Set;
+
+    /// Fills in MEMBER, but for what the reader's namespace decides, which is returned: the
+    /// process and how it ended.
+    ///
+    /// # Errors
+    ///
+    /// `ESRCH`.
+    fn member(&self, args: &mut uapi::quiesce_member) -> Result<(Option<ARef<Pid>>, End)>;
+
+    /// Fills in `/proc/PID/fdinfo`.
+    fn show(barrier: &Barrier<Self>, seat: Option<&Self::Seat>, m: &SeqFile);
 }
 
-/// The file of a party.
-#[pin_data(PinnedDrop)]
-struct PartyFile {
-    party: Party,
-    #[pin]
-    binding: Binding<Barrier>,
+/// A wait that has begun.
+pub(super) struct Waiting<G> {
+    pub(super) goal: G,
+    /// An arrival is still to be made.
+    pub(super) arrives: bool,
+    /// Nothing was written to user space yet.
+    pub(super) first: bool,
+    /// The ticket of the arrival, or that of the phase waited for.
+    pub(super) ticket: u64,
 }
 
-/// JOIN.
-pub(super) fn join(barrier: &Arc<Barrier>, command: &Command) -> Result {
-    let mut args: uapi::quiesce_join = command.read()?;
-    args::check_flags(
-        args.flags,
-        uapi::QUIESCE_FD_INHERIT | uapi::QUIESCE_BIND_PROCESS,
-    )?;
-    if args.reserved != 0 {
-        return Err(EINVAL);
+impl<G> Waiting<G> {
+    /// Whether the wait is one that arrives, and has.
+    fn arrived(&self, arrives: bool) -> bool {
+        arrives && !self.arrives && self.ticket != 0
     }
-    let bound = args.flags & uapi::QUIESCE_BIND_PROCESS != 0;
-    let owner = Pid::current();
-    let mut lock = barrier.lock();
-    let seat = lock.group.join(owner, bound)?;
-    args.party = seat.party();
-    args.phase = lock.group.phase();
-    drop(lock);
-
-    let party = Party {
-        barrier: barrier.clone(),
-        seat,
-    };
-    let _undo = Unconfirmed(party.clone());
-    let watch = if bound {
-        Some(Watch::current(barrier.clone(), seat)?)
-    } else {
-        None
-    };
-    let file = NewFile::new(
-        args.flags & uapi::QUIESCE_FD_INHERIT != 0,
-        try_pin_init!(PartyFile {
-            party,
-            binding <- Binding::new(watch),
-        }),
-    )?;
-    args.fd = file.fd();
-    command.write(&args)?;
-    barrier.lock().group.confirm(seat);
-    file.install();
-    Ok(())
 }
 
-/// A party that user space does not have yet; dropped before it has, the join is undone.
-struct Unconfirmed(Party);
+/// A barrier, which its files share.
+#[pin_data]
+pub(super) struct Barrier<K: Kind> {
+    pub(super) id: u64,
+    #[pin]
+    queue: Queue<K>,
+    exits: Exits<K::Seat>,
+    #[pin]
+    work: Work<Self>,
+    _quota: BarrierQuota,
+}
 
-impl Drop for Unconfirmed {
-    fn drop(&mut self) {
-        let mut lock = self.0.barrier.lock();
-        if lock.group.unjoin(self.0.seat) == Some(true) {
-            lock.wake();
+impl_has_work! {
+    impl{K: Kind} HasWork<Self> for Barrier<K> { self.work }
+}
+
+impl<K: Kind> WorkItem for Barrier<K> {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        this.handle_exits();
+    }
+}
+
+impl<K: Kind> ExitListener for Barrier<K> {
+    type Party = K::Seat;
+
+    fn exits(&self) -> &Exits<K::Seat> {
+        &self.exits
+    }
+
+    fn handle_exits(&self) {
+        drop(self.lock());
+    }
+}
+
+impl<K: Kind> Barrier<K> {
+    /// Makes a barrier of `machine`.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(super) fn new(
+        machine: K,
+        quota: BarrierQuota,
+        name: &'static CStr,
+        key: Pin<&'static LockClassKey>,
+    ) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                id: super::next_id(),
+                queue <- Queue::new(machine, name, key),
+                exits: Exits::new(),
+                work <- new_work!("quiesce_barrier"),
+                _quota: quota,
+            }),
+            GFP_KERNEL_ACCOUNT,
+        )
+    }
+
+    /// Takes the lock, and ends the parties whose processes have exited.
+    pub(super) fn lock(&self) -> Guard<'_, K> {
+        let mut barrier = self.queue.lock();
+        if !self.exits.is_empty() {
+            self.exits.take(|seat, end| {
+                if let Some(end) = barrier.end(&seat, end) {
+                    trace::death(self.id, K::number(&seat), &end);
+                }
+            });
+        }
+        barrier
+    }
+
+    /// Calls `act` with the lock held, and again if it could not write a `T` to user space; see
+    /// [`Command::retry`].
+    ///
+    /// # Errors
+    ///
+    /// `EFAULT`; what `act` returns.
+    pub(super) fn update<T: Args, R>(
+        &self,
+        command: &Command,
+        mut act: impl FnMut(&mut Guard<'_, K>) -> Result<R>,
+    ) -> Result<R> {
+        command.retry::<T, R>(|| act(&mut self.lock()))
+    }
+
+    /// Returns the wait queue of the pollers number `which`.
+    pub(super) fn pollers(&self, which: usize) -> *mut bindings::wait_queue_head {
+        self.queue.pollers(which)
+    }
+
+    /// STATUS, of a party or of the barrier's own descriptor. Returns what was written.
+    pub(super) fn status(
+        &self,
+        command: &Command,
+        seat: Option<&K::Seat>,
+    ) -> Result<uapi::quiesce_status> {
+        let mut args: uapi::quiesce_status = command.read()?;
+        args::check_flags(args.flags, 0)?;
+        let room = args.late_words as usize;
+        args = uapi::quiesce_status {
+            late: args.late,
+            ..Default::default()
+        };
+        let late = self.lock().status(seat, &mut args);
+        if args.late != 0 {
+            let words = room.min(args.late_words as usize);
+            args::write_words(args.late as usize, &late.words()[..words])?;
+        }
+        command.write(&args)?;
+        Ok(args)
+    }
+
+    /// MEMBER.
+    pub(super) fn member(&self, command: &Command) -> Result {
+        let mut args: uapi::quiesce_member = command.read()?;
+        let (owner, end) = self.lock().member(&mut args)?;
+        args.pid = args::pid_number(&owner);
+        args.cause = args::end(Some(args.party), &end);
+        command.write(&args)
+    }
+}
+
+/// A party of a barrier.
+pub(super) struct Party<K: Kind> {
+    pub(super) barrier: Arc<Barrier<K>>,
+    pub(super) seat: K::Seat,
+}
+
+impl<K: Kind> Clone for Party<K> {
+    fn clone(&self) -> Self {
+        Self {
+            barrier: self.barrier.clone(),
+            seat: self.seat.clone(),
         }
     }
 }
 
-/// Why the group is broken, if `result` tells of that: asked under the lock that gave `result`,
-/// for a reset mends the group.
-fn cause(group: &Group, result: &Result) -> Cause {
-    match result {
-        Err(ECONNABORTED | EOWNERDEAD) => group.broken().cloned().unwrap_or_default(),
-        _ => Cause::default(),
-    }
-}
-
-impl Party {
+impl<K: Kind> Party<K> {
     fn id(&self) -> u64 {
-        self.barrier.id()
+        self.barrier.id
     }
 
     fn number(&self) -> u32 {
-        self.seat.party()
-    }
-
-    fn end(&self, end: Option<End>) {
-        let mut lock = self.barrier.lock();
-        if lock.group.end(self.seat, end) {
-            lock.wake();
-            let member = lock.group.own(self.seat);
-            drop(lock);
-            trace::death(self.id(), self.number(), &member.end);
-        }
+        K::number(&self.seat)
     }
 
     fn arrive(&self, command: &Command) -> Result {
         let mut args: uapi::quiesce_arrive = command.read()?;
-        args::check_flags(args.flags, uapi::QUIESCE_ARRIVE_DROP)?;
-        if args.count != 1 {
+        args::check_flags(args.flags, K::ARRIVE_FLAGS)?;
+        if !K::is_count(args.count) {
             return Err(EINVAL);
         }
-        args = uapi::quiesce_arrive {
-            flags: args.flags,
-            count: args.count,
-            ..Default::default()
-        };
-        let mut lock = self.barrier.lock();
-        let drops = args.flags & uapi::QUIESCE_ARRIVE_DROP != 0;
-        let arrival = lock.group.arrive(self.seat, drops);
-        if let Ok(arrival) = &arrival {
-            args.ticket = arrival.ticket;
-            args.index = arrival.index;
-            if arrival.done {
-                args.result = uapi::QUIESCE_RESULT_DONE | uapi::QUIESCE_RESULT_LEADER;
-                lock.wake();
-            }
-            trace::place(self.id(), self.number(), 1, arrival.ticket);
-        }
-        let result = arrival.map(drop);
-        let cause = cause(&lock.group, &result);
-        drop(lock);
-
-        if args::writes_out(&result) {
-            args.cause = args::cause(&cause);
-            command.write(&args)?;
-        }
-        result
+        self.barrier
+            .update::<uapi::quiesce_arrive, _>(command, |barrier| {
+                let result = barrier.preview_arrive(&self.seat, &mut args);
+                if args::writes_out(&result) {
+                    command.put(&args)?;
+                }
+                result?;
+                barrier.arrive(&self.seat, &args);
+                trace::place(self.id(), self.number(), args.count, args.ticket);
+                Ok(())
+            })
     }
 
     fn wait(&self, command: &Command, arrives: bool) -> Result {
         let mut args: uapi::quiesce_wait = command.read()?;
         args::check_flags(
             args.flags,
-            uapi::QUIESCE_WAIT_REALTIME | uapi::QUIESCE_WAIT_BOOTTIME | uapi::QUIESCE_WAIT_BREAK,
+            uapi::QUIESCE_WAIT_REALTIME | uapi::QUIESCE_WAIT_BOOTTIME | K::WAIT_FLAGS,
         )?;
-        if args.kind != uapi::QUIESCE_WAIT_PHASE
-            || args.reserved != 0
-            || args.count != u64::from(arrives)
-        {
+        if args.reserved != 0 {
             return Err(EINVAL);
         }
-        let deadline = args::deadline(args.deadline, args.flags)?;
-        let ticket_at = offset_of!(uapi::quiesce_wait, ticket);
-        let places = arrives && args.ticket == 0;
-        if places {
-            // Memory that cannot take the ticket must fail before the party has arrived.
-            command.write_u64(ticket_at, 0)?;
+        let mut wait = Waiting {
+            goal: K::goal(&args, arrives)?,
+            arrives: arrives && args.ticket == 0,
+            first: true,
+            ticket: args.ticket,
+        };
+        let deadline = command.deadline(args.deadline, args.flags)?;
+        if arrives && !wait.arrives {
+            self.barrier.lock().resume(&self.seat, args.ticket)?;
         }
 
-        let seat = self.seat;
-        let mut lock = self.barrier.lock();
-        if places {
-            match lock.group.arrive(seat, false) {
-                Ok(arrival) => {
-                    args.ticket = arrival.ticket;
-                    if arrival.done {
-                        lock.wake();
-                    }
-                    trace::place(self.id(), self.number(), 1, arrival.ticket);
+        let result = self
+            .barrier
+            .update::<uapi::quiesce_wait, _>(command, |barrier| {
+                let waited = barrier.wait(
+                    deadline,
+                    |barrier| {
+                        let (arriving, first) = (wait.arrives, wait.first);
+                        let over = barrier
+                            .try_wait(&self.seat, &mut wait, &mut args, |args| command.put(args))
+                            .unwrap_or_else(|e| Some(Err(e)));
+                        if arriving && !wait.arrives && wait.ticket != 0 {
+                            trace::place(self.id(), self.number(), args.count, wait.ticket);
+                        }
+                        if first && !wait.first {
+                            trace::wait_begin(self.id(), self.number(), args.kind, wait.ticket);
+                        }
+                        over
+                    },
+                    |barrier, asleep| barrier.asleep(&self.seat, asleep),
+                );
+                // `try_wait` has written this already if the wait did not sleep.
+                if waited == Err(ETIMEDOUT) && deadline != Deadline::Now {
+                    args.ticket = wait.ticket;
+                    barrier.fill_pending(&self.seat, &mut args);
+                    command.put(&args)?;
                 }
-                Err(e) => {
-                    let cause = cause(&lock.group, &Err(e));
-                    drop(lock);
-                    return self.refuse(command, args, e, &cause);
+                if waited == Err(ETIMEDOUT) {
+                    barrier.expire(&self.seat, args.flags);
                 }
-            }
-        }
-        trace::wait_begin(self.id(), self.number(), args.kind, args.ticket);
-        let outcome = lock
-            .wait(
-                deadline,
-                |state| state.group.poll(seat, args.ticket),
-                |state, asleep| state.group.asleep(seat, asleep),
-            )
-            .and_then(|outcome| outcome);
-        if args.flags & uapi::QUIESCE_WAIT_BREAK != 0
-            && outcome == Err(ETIMEDOUT)
-            && lock.group.timeout(seat)
-        {
-            lock.wake();
-        }
-        let result = outcome.map(drop);
-        let cause = cause(&lock.group, &result);
-        drop(lock);
-
+                if wait.arrived(arrives) && waited.is_err() {
+                    barrier.suspend(&self.seat, wait.ticket);
+                }
+                waited.and_then(|result| result)
+            });
         trace::wait_end(self.id(), self.number(), &result);
-        if places && result == Err(ERESTARTSYS) {
-            // The call starts over, or the caller calls again, and must not arrive again.
-            command.write_u64(ticket_at, args.ticket)?;
-        }
-        if args::writes_out(&result) {
-            args.fill(outcome.unwrap_or_default(), result.is_ok());
-            args.cause = args::cause(&cause);
-            command.write(&args)?;
-        }
-        result
-    }
-
-    /// ARRIVE_WAIT of a party that may not arrive.
-    fn refuse(
-        &self,
-        command: &Command,
-        mut args: uapi::quiesce_wait,
-        e: Error,
-        cause: &Cause,
-    ) -> Result {
-        let result = Err(e);
-        if args::writes_out(&result) {
-            args.fill(Outcome::default(), false);
-            args.cause = args::cause(cause);
-            command.write(&args)?;
+        if result == Err(EFAULT) && wait.arrived(arrives) {
+            // The memory was taken away after the arrival, which stands.
+            self.barrier.lock().suspend(&self.seat, wait.ticket);
         }
         result
     }
@@ -268,134 +427,102 @@ impl Party {
     fn abort(&self, command: &Command) -> Result {
         let mut args: uapi::quiesce_abort = command.read()?;
         args::check_flags(args.flags, 0)?;
-        let end = End::new(Why::Abort(args.code));
-        let mut lock = self.barrier.lock();
-        let first = lock.group.abort(Some(self.seat), end)?;
-        if first {
-            lock.wake();
-        }
-        drop(lock);
+        let first = self
+            .barrier
+            .update::<uapi::quiesce_abort, _>(command, |barrier| {
+                args.view = barrier.preview_abort(&self.seat)?;
+                command.put(&args)?;
+                Ok(barrier.abort(&self.seat, End::new(Why::Abort(args.code))))
+            })?;
         if first {
             trace::abort(self.id(), self.number(), args.code);
         }
-        args.view = 0;
-        command.write(&args)
+        Ok(())
     }
 
     fn leave(&self, command: &Command) -> Result {
         command.read_nothing()?;
-        let mut lock = self.barrier.lock();
-        lock.group.leave(self.seat)?;
-        lock.wake();
-        Ok(())
+        self.barrier.lock().leave(&self.seat)
     }
 }
 
-impl uapi::quiesce_wait {
-    /// Fills in what a group's wait tells.
-    fn fill(&mut self, outcome: Outcome, done: bool) {
-        self.balance = 0;
-        self.view = 0;
-        self.index = outcome.index;
-        self.result = 0;
-        if done {
-            self.result |= uapi::QUIESCE_RESULT_DONE;
-        }
-        if outcome.leader {
-            self.result |= uapi::QUIESCE_RESULT_LEADER;
-        }
-    }
+/// The file of a party.
+#[pin_data(PinnedDrop)]
+pub(super) struct PartyFile<K: Kind> {
+    party: Party<K>,
+    #[pin]
+    binding: Binding<Barrier<K>>,
 }
 
-impl PartyFile {
-    fn bind(&self, command: &Command) -> Result {
-        let seat = self.party.seat;
-        let barrier = &self.party.barrier;
-        self.binding.bind(command, barrier, seat, |owner, bound| {
-            barrier.lock().group.bind(seat, owner, bound)
+impl<K: Kind> PartyFile<K> {
+    /// A party that ends with the process of `watch`, if there is one.
+    pub(super) fn new(
+        party: Party<K>,
+        watch: Option<Pin<KBox<Watch<Barrier<K>>>>>,
+    ) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            party,
+            binding <- Binding::new(watch),
         })
     }
 
-    fn status(&self, command: &Command) -> Result {
-        let member = self.party.barrier.lock().group.own(self.party.seat);
-        let party = (self.party.number(), member);
-        self.party.barrier.status(command, Some(party))
+    fn bind(&self, command: &Command) -> Result {
+        let Party { barrier, seat } = &self.party;
+        self.binding
+            .bind(command, barrier, seat.clone(), |owner, bound| {
+                barrier.lock().bind(seat, owner, bound)
+            })
     }
 }
 
-impl Endpoint for PartyFile {
-    const NAME: &'static CStr = c_str!("[quiesce_party]");
+impl<K: Kind> Endpoint for PartyFile<K> {
+    const NAME: &'static CStr = K::NAME;
 
     fn ioctl(&self, command: &Command) -> Result<isize> {
+        let party = &self.party;
         match command.nr() {
-            uapi::QUIESCE_NR_ARRIVE => self.party.arrive(command),
-            uapi::QUIESCE_NR_WAIT => self.party.wait(command, false),
-            uapi::QUIESCE_NR_ARRIVE_WAIT => self.party.wait(command, true),
-            uapi::QUIESCE_NR_ABORT => self.party.abort(command),
+            uapi::QUIESCE_NR_ARRIVE => party.arrive(command),
+            uapi::QUIESCE_NR_WAIT => party.wait(command, false),
+            uapi::QUIESCE_NR_ARRIVE_WAIT => party.wait(command, true),
+            uapi::QUIESCE_NR_ABORT => party.abort(command),
             uapi::QUIESCE_NR_BIND => self.bind(command),
-            uapi::QUIESCE_NR_STATUS => self.status(command),
-            uapi::QUIESCE_NR_MEMBER => self.party.barrier.member(command),
-            uapi::QUIESCE_NR_LEAVE => self.party.leave(command),
+            uapi::QUIESCE_NR_LEAVE => party.leave(command),
+            uapi::QUIESCE_NR_STATUS => party.barrier.status(command, Some(&party.seat)).map(drop),
+            uapi::QUIESCE_NR_MEMBER => party.barrier.member(command),
             _ => Err(ENOTTY),
         }
         .map(|()| 0)
     }
 
     fn queue(&self) -> *mut bindings::wait_queue_head {
-        self.party.barrier.queue.head()
+        let Party { barrier, seat } = &self.party;
+        barrier.pollers(K::pollers(seat))
     }
 
     fn events(&self) -> u32 {
-        let events = self.party.barrier.lock().group.events(self.party.seat);
-        let mut mask = 0;
-        if events.done {
-            mask |= bindings::POLLIN | bindings::POLLRDNORM;
-        }
-        if events.arrivable {
-            mask |= bindings::POLLOUT | bindings::POLLWRNORM;
-        }
-        if events.broken {
-            mask |= bindings::POLLPRI | bindings::POLLERR;
-        }
-        if events.gone {
-            mask |= bindings::POLLHUP;
-        }
-        mask
+        let Party { barrier, seat } = &self.party;
+        barrier.lock().poll(seat)
     }
 
     fn closing(&self) {
         let end = End::closing();
-        let mut lock = self.party.barrier.lock();
-        lock.group.closing(self.party.seat, end);
+        let Party { barrier, seat } = &self.party;
+        barrier.lock().closing(seat, end);
     }
 
     fn show(&self, m: &SeqFile) {
-        let member = self.party.barrier.lock().group.own(self.party.seat);
-        self.party.barrier.show(m);
-        seq_print!(
-            m,
-            "party:	{} pid {} state {:#x} last {} waiting {}\n",
-            self.party.number(),
-            args::pid_in_proc(m, &member.owner),
-            group::state(&member),
-            member.last,
-            member.waiting
-        );
+        K::show(&self.party.barrier, Some(&self.party.seat), m);
     }
 }
 
 #[pinned_drop]
-impl PinnedDrop for PartyFile {
+impl<K: Kind> PinnedDrop for PartyFile<K> {
     fn drop(self: Pin<&mut Self>) {
         self.binding.end();
-        let mut lock = self.party.barrier.lock();
-        match lock.group.unjoin(self.party.seat) {
-            None => {
-                drop(lock);
-                self.party.end(None);
-            }
-            Some(true) => lock.wake(),
-            Some(false) => (),
+        let Party { barrier, seat } = &self.party;
+        let ended = barrier.lock().release(seat);
+        if let Some(end) = ended {
+            trace::death(barrier.id, K::number(seat), &end);
         }
     }
 }

@@ -7,6 +7,7 @@
 #include <linux/export.h>
 #include <linux/fcntl.h>
 #include <linux/moduleparam.h>
+#include <linux/pagemap.h>
 #include <linux/pid.h>
 #include <linux/proc_fs.h>
 #include <linux/sched.h>
@@ -214,3 +215,43 @@ fault:
 	return -EFAULT;
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_copy_out);
+
+/*
+ * Writes to user memory with a lock held: nothing is faulted in. On failure a
+ * part may have been written.
+ */
+int quiesce_helper_put(unsigned long dst, const void *src, size_t size)
+{
+	unsigned long __user *to = (unsigned long __user *)dst;
+	const unsigned long *from = src;
+
+	if (!quiesce_is_words(dst, size, size))
+		return copy_to_user_nofault(to, src, size);
+	pagefault_disable();
+	if (!user_write_access_begin(to, size)) {
+		pagefault_enable();
+		return -EFAULT;
+	}
+	for (; size; size -= sizeof(*from))
+		unsafe_put_user(*from++, to++, fault);
+	user_write_access_end();
+	pagefault_enable();
+	return 0;
+fault:
+	user_write_access_end();
+	pagefault_enable();
+	return -EFAULT;
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_put);
+
+/* Makes user memory present and writable, for a moment; its content stays. */
+int quiesce_helper_fault_in(unsigned long dst, size_t size)
+{
+	const char __user *to = (const char __user *)dst;
+
+	if (!access_ok(to, size) || fault_in_safe_writeable(to, size))
+		return -EFAULT;
+	cond_resched();
+	return 0;
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_fault_in);

@@ -54,8 +54,8 @@
  * poll, epoll and io_uring poll; all are levels
  *
  *                 party of a pair              party of a group
- *   EPOLLIN       places can be read           phase of the last arrival is over
- *                                              and WAIT has not told it yet
+ *   EPOLLIN       WAIT for NEXT would read     phase of the last arrival is over
+ *                 arrivals and succeed         and no WAIT has reported it yet
  *   EPOLLOUT      ARRIVE would succeed         ARRIVE would succeed
  *   EPOLLPRI|ERR  other side called ABORT      group is broken
  *   EPOLLRDHUP    other side has ended         -
@@ -64,8 +64,11 @@
  *                 this one has ended with
  *                 its process
  *
- *   On the group's descriptor: EPOLLIN a phase was over since the last STATUS
+ *   On the group's descriptor: EPOLLIN a phase has ended since the last STATUS
  *   on this descriptor, EPOLLPRI|ERR broken, EPOLLHUP no seat is left.
+ *
+ *   Whatever turns a level on wakes those who poll for it, also if this party
+ *   did it. Each arrival of the other side of a pair is an edge.
  *
  * Structs and their versions
  *
@@ -77,11 +80,17 @@
  *   both. Flags that are not defined here and `reserved` must be 0.
  *
  *   [out] members are written on success and, by those commands that list them,
- *   with ECONNABORTED, EOWNERDEAD, ESHUTDOWN, ECANCELED, ETIMEDOUT and EINTR.
+ *   with ECONNABORTED, EOWNERDEAD, ESHUTDOWN, ECANCELED, ETIMEDOUT, EAGAIN and
+ *   EINTR.
+ *
+ *   A call that fails has changed nothing, with EFAULT too: results are written
+ *   before the state changes. One exception: when memory is unmapped by another
+ *   thread while ARRIVE_WAIT sleeps, EFAULT leaves the arrival as it is.
  *
  * Errors of all commands
  *
- *   ENOTTY        no such command on this kind of descriptor
+ *   ENOTTY        no such command on this kind of descriptor, or not with this
+ *                 direction (_IOC_DIR)
  *   EINVAL        struct too small; unknown flag; `reserved` not 0; a value out
  *                 of its range
  *   E2BIG         struct larger than the kernel's and not zero beyond
@@ -95,16 +104,19 @@
  *   EOWNERDEAD    pair: the other side has ended (in view)
  *                 group: broken by the end of a party or of the open seats
  *   ESHUTDOWN     pair: this side called ABORT
- *   ECANCELED     group: the ticket's phase ended by RESET, or was broken and
- *                 then RESET
- *   ESTALE        group: the ticket is older than the last phase that ended in
- *                 ECANCELED, so that its outcome is not known any more
+ *   ECANCELED     group: the ticket's phase ended by RESET
+ *   ESTALE        group: the ticket is older than the last phase that RESET
+ *                 ended, and none of this party's last QUIESCE_OUTCOMES
  *   EALREADY      group: this party has arrived in this phase
  *   ENOTCONN      this party has left, or its process is dead (a copy of the
- *                 descriptor was kept elsewhere)
+ *                 descriptor was kept elsewhere). Its tickets can be waited
+ *                 for: a phase that is over comes first, and a party that has
+ *                 left may also wait for the end of the current one
  *   EOVERFLOW     pair: this side would have placed more than INT64_MAX in all;
  *                 nothing was placed
  *   ETIMEDOUT     the deadline has passed
+ *   EAGAIN        the descriptor has O_NONBLOCK, and the wait would sleep or has
+ *                 a deadline that has passed
  *   EINTR         a signal handler without SA_RESTART ran. With SA_RESTART, and
  *                 where there is no handler, the call goes on by itself
  *   EDQUOT        QUIESCE_MAX_OBJECTS barriers of this open file exist;
@@ -127,7 +139,7 @@
 #include <linux/types.h>
 
 /* The version of this interface. */
-#define QUIESCE_VERSION		1
+#define QUIESCE_VERSION		2
 
 #define QUIESCE_DEVICE		"/dev/quiesce"
 
@@ -135,6 +147,9 @@
 #define QUIESCE_MAX_PARTIES	1024	/* seats of a group */
 #define QUIESCE_MAX_OBJECTS	4096	/* barriers of one open file */
 #define QUIESCE_MAX_BOUND	1024	/* parties bound to one process */
+
+/* group: of so many of its last arrivals a party can learn the outcome by WAIT. */
+#define QUIESCE_OUTCOMES	4
 
 /* In `party`: not a party. The group itself, open seats, or nobody. */
 #define QUIESCE_NOBODY		0xffffffffU
@@ -307,10 +322,7 @@ struct quiesce_arrive {
 
 /* The phase is over. */
 #define QUIESCE_RESULT_DONE	(1U << 0)
-/*
- * This party leads: true for one party of each phase, the last to arrive. A WAIT
- * with a ticket older than the latest phase that the party led does not tell.
- */
+/* This party leads: true for one party of each phase, the last to arrive. */
 #define QUIESCE_RESULT_LEADER	(1U << 1)
 
 /* pair: the view. */
@@ -318,8 +330,8 @@ struct quiesce_arrive {
 #define QUIESCE_THEY_ABORTED	(1U << 1)
 
 /*
- * WAIT and ARRIVE_WAIT, on a party. With QUIESCE_NOW neither sleeps, nor gives
- * EINTR.
+ * WAIT and ARRIVE_WAIT, on a party. With QUIESCE_NOW, or O_NONBLOCK, neither
+ * sleeps, nor gives EINTR.
  *
  * @kind:     [in] QUIESCE_WAIT_*; of a pair NEXT, SYNC_NEXT, SYNC or ABORTION,
  *            of a group PHASE
@@ -327,33 +339,40 @@ struct quiesce_arrive {
  *            QUIESCE_WAIT_BREAK
  * @deadline: [in] absolute, ns of CLOCK_MONOTONIC or, by flag, CLOCK_REALTIME
  *            or CLOCK_BOOTTIME, as the caller's time namespace has them;
- *            QUIESCE_FOREVER; a time in the past, or QUIESCE_NOW, only looks
+ *            QUIESCE_FOREVER; a time in the past, or QUIESCE_NOW, only polls
  * @count:    [in] ARRIVE_WAIT: as in struct quiesce_arrive; WAIT: 0
- * @ticket:   [in/out] ARRIVE_WAIT: 0 arrives first and writes the ticket, also
- *            when a signal interrupts it; any other value (of a pair no matter which) is the
- *            ticket of such an arrival and only waits, so a call that is
- *            repeated after EINTR, ETIMEDOUT or by the kernel never arrives
- *            twice. Set it to 0 for each round.
- *            WAIT: a group's ticket; 0 with a pair
- * @balance:  [out] pair: places made by this side, less places read
+ * @ticket:   [in/out] 0, or the ticket of an arrival whose end is waited for;
+ *            see below
+ * @balance:  [out] pair: arrivals of this side, less arrivals read
  * @view:     [out] pair: QUIESCE_I_ABORTED | QUIESCE_THEY_ABORTED
  * @result:   [out] group: QUIESCE_RESULT_*
  * @index:    [out] group, on success: how many arrived in the ticket's phase
- *            before; of this party's latest arrival only, else 0
+ *            before; of this party's last QUIESCE_OUTCOMES arrivals, else 0
  * @reserved: [in] 0
  * @cause:    [out] with ECONNABORTED, EOWNERDEAD and a successful
  *            QUIESCE_WAIT_ABORTION: why and who; else zero
  *
  * Writes [out] on success and with ECONNABORTED, EOWNERDEAD, ESHUTDOWN,
- * ECANCELED and ETIMEDOUT. After EINTR only @ticket is written.
+ * ECANCELED, ETIMEDOUT, EAGAIN and EINTR.
  *
- * ARRIVE_WAIT of a pair whose view is aborted places nothing and gives the
- * wait's error, as a place whose result nobody looks at.
+ * The ticket. ARRIVE_WAIT with 0 arrives. If it is interrupted or times out
+ * (EINTR, ETIMEDOUT, EAGAIN), the arrival stands and its ticket is written here;
+ * the same call with it continues the wait, as the kernel does itself after
+ * SA_RESTART, and does not arrive again. Once the wait is over, with success or
+ * not, 0 is written, so that the same struct serves for the next round. A ticket
+ * that was not written so, or was used, is EINVAL: no two calls return for one
+ * arrival.
  *
- * Errors, pair: ENOTCONN, ESHUTDOWN, ECONNABORTED, EOWNERDEAD, ETIMEDOUT, EINTR,
- * ARRIVE_WAIT also EOVERFLOW.
+ * WAIT of a group takes the ticket of any arrival, and writes 0 once it is over;
+ * of a pair, it takes 0.
+ *
+ * ARRIVE_WAIT of a pair whose view is aborted does not arrive and fails with the
+ * error of the wait.
+ *
+ * Errors, pair: ENOTCONN, ESHUTDOWN, ECONNABORTED, EOWNERDEAD, ETIMEDOUT, EAGAIN,
+ * EINTR, ARRIVE_WAIT also EOVERFLOW, EINVAL for the ticket.
  * Errors, group: ENOTCONN, ECONNABORTED, EOWNERDEAD, ECANCELED, ESTALE,
- * ETIMEDOUT, EINTR, EINVAL for a ticket that was not given out yet,
+ * ETIMEDOUT, EAGAIN, EINTR, EINVAL for a ticket that was not given out yet,
  * ARRIVE_WAIT also EALREADY.
  */
 struct quiesce_wait {
@@ -497,8 +516,8 @@ struct quiesce_member {
  */
 
 /*
- * RESET, on a group's descriptor: starts a new phase. Those who wait for the
- * current one are told ECANCELED.
+ * RESET, on a group's descriptor: starts a new phase. Waits for the current one
+ * fail with ECANCELED or, if it was broken, as before the reset.
  *
  * @flags:    [in] 0
  * @reserved: [in] 0

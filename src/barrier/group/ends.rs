@@ -3,8 +3,8 @@
 //! How parties and groups end, and how a group is mended.
 
 use super::{
+    Failure,
     Group,
-    Place,
     Seat, //
 };
 use crate::barrier::{
@@ -20,8 +20,17 @@ use kernel::{
 
 impl Group {
     /// A wait that breaks on timeout has timed out. Returns whether that broke the group.
-    pub fn timeout(&mut self, seat: Seat) -> bool {
-        self.live(seat).is_ok() && self.break_by(Some(seat.number), End::new(Why::Timeout))
+    pub fn timeout(&mut self, seat: &Seat) -> bool {
+        self.break_by(Some(seat.party()), End::new(Why::Timeout))
+    }
+
+    /// Whether [`Group::abort`] would succeed.
+    ///
+    /// # Errors
+    ///
+    /// `ENOTCONN` if the party has left or ended.
+    pub fn preview_abort(&self, seat: Option<&Seat>) -> Result {
+        seat.map_or(Ok(()), |seat| self.live(seat).map(drop))
     }
 
     /// Breaks the group, on behalf of a party or of nobody. Returns whether it was not broken.
@@ -29,52 +38,78 @@ impl Group {
     /// # Errors
     ///
     /// `ENOTCONN` if the party has left or ended.
-    pub fn abort(&mut self, seat: Option<Seat>, end: End) -> Result<bool> {
-        if let Some(seat) = seat {
-            self.live(seat)?;
-        }
+    pub fn abort(&mut self, seat: Option<&Seat>, end: End) -> Result<bool> {
+        self.preview_abort(seat)?;
         Ok(self.break_by(seat.map(Seat::party), end))
     }
 
-    /// Gives the seat up; an arrival stands. Returns whether others have something to look at.
+    /// Gives the seat up; an arrival stands.
     ///
     /// # Errors
     ///
     /// `ENOTCONN` if the party has left or ended.
-    pub fn leave(&mut self, seat: Seat) -> Result<bool> {
-        self.live(seat)?.left = true;
-        if self.arrived.contains(seat.number) && self.broken.is_none() {
-            self.leaving.insert(seat.number);
-            return Ok(true);
+    pub fn leave(&mut self, seat: &Seat) -> Result {
+        self.live_mut(seat)?.left = true;
+        self.hung_up = self.hung_up.wrapping_add(1);
+        let arrived = self.arrived.contains(seat.party());
+        match self.broken.clone() {
+            None if arrived => {
+                self.leaving.insert(seat.party());
+                return Ok(());
+            }
+            // No reset will find it among those that arrived.
+            Some(cause) if arrived => {
+                if let Some(state) = self.state_mut(seat) {
+                    state.newest_mut().failed = Some(Failure::Broken(cause));
+                }
+            }
+            _ => (),
         }
-        self.vacate(seat.number);
-        self.settle();
-        Ok(true)
+        self.vacate(seat.party());
+        self.try_complete_phase();
+        Ok(())
     }
 
     /// Notes who closed a copy of the party's descriptor, in case it was the last.
-    pub fn closing(&mut self, seat: Seat, end: End) {
-        if let Ok(place) = self.live(seat) {
-            place.end = end;
+    pub fn closing(&mut self, seat: &Seat, end: End) {
+        if let Ok(state) = self.live_mut(seat) {
+            state.end = end;
         }
     }
 
-    /// Ends the party, as `end` says or else as [`Group::closing`] noted last. Returns whether it
-    /// had neither left nor ended before.
-    pub fn end(&mut self, seat: Seat, end: Option<End>) -> bool {
-        let Ok(place) = self.live(seat) else {
+    /// Ends the party, whose process has died. Returns whether it had neither left nor ended.
+    pub fn end(&mut self, seat: &Seat, end: End) -> bool {
+        let ended = self.end_as(seat, Some(end));
+        if ended {
+            self.hung_up = self.hung_up.wrapping_add(1);
+        }
+        ended
+    }
+
+    /// The last copy of the party's descriptor is closed: ends it, as [`Group::closing`] noted
+    /// last. Returns whether it had neither left nor ended.
+    pub fn release(&mut self, seat: &Seat) -> bool {
+        let ended = self.end_as(seat, None);
+        if !ended && self.state(seat).is_some_and(|state| state.confirmed) {
+            self.hung_up = self.hung_up.wrapping_sub(1);
+        }
+        ended
+    }
+
+    fn end_as(&mut self, seat: &Seat, end: Option<End>) -> bool {
+        let Ok(state) = self.live_mut(seat) else {
             return false;
         };
-        place.ended = true;
-        place.end = end.unwrap_or_else(|| End::released(&place.end));
-        let end = place.end.clone();
+        state.ended = true;
+        state.end = end.unwrap_or_else(|| End::released(&state.end));
+        let end = state.end.clone();
 
-        let number = seat.number;
+        let number = seat.party();
         if self.broken.is_some() || self.arrived.contains(number) {
             self.dead.insert(number);
         } else if self.shrink {
             self.vacate(number);
-            self.settle();
+            self.try_complete_phase();
         } else {
             self.dead.insert(number);
             self.break_by(Some(number), end);
@@ -82,34 +117,55 @@ impl Group {
         true
     }
 
-    /// Nobody can join any more: the open seats end. Returns whether there were any.
-    pub fn close(&mut self, closer: Option<ARef<Pid>>) -> bool {
+    /// Notes who closed a copy of the group's descriptor.
+    pub fn closing_group(&mut self, closer: ARef<Pid>) {
+        self.closer = Some(closer);
+    }
+
+    /// The last copy of the group's descriptor is closed, so nobody can join any more: the open
+    /// seats end. Returns how, if there were any.
+    pub fn close(&mut self) -> Option<End> {
+        let pid = End::released(&End {
+            why: Why::Close,
+            pid: self.closer.take(),
+        })
+        .pid;
         if self.broken.is_some() || self.open.is_empty() {
-            return false;
+            return None;
         }
+        let end = End {
+            why: Why::Unclaimed,
+            pid,
+        };
         if self.shrink {
             while let Some(n) = self.open.pop() {
                 self.vacate(n);
             }
-            self.settle();
-            true
+            self.try_complete_phase();
         } else {
-            self.break_by(
-                None,
-                End {
-                    why: Why::Unclaimed,
-                    pid: closer,
-                },
-            )
+            self.break_by(None, end.clone());
         }
+        Some(end)
+    }
+
+    /// Returns the phase that a reset would start.
+    pub fn preview_reset(&self) -> u64 {
+        self.phase.wrapping_add(1)
     }
 
     /// Starts a new phase, mends the group and opens the seats of ended parties. Returns the new
     /// phase.
     pub fn reset(&mut self) -> u64 {
+        let failure = self.broken.take().map_or(Failure::Reset, Failure::Broken);
+        while let Some(n) = self.arrived.pop() {
+            if let Some(state) = self.tenant_mut(n) {
+                state.newest_mut().failed = Some(failure.clone());
+            }
+        }
         self.void = self.phase;
-        // INVARIANT: As in `complete`; what is dead is open or gone below.
-        self.phase = self.phase.wrapping_add(1);
+        // INVARIANT: Nobody has arrived, so nobody is leaving either; what is dead is open or
+        // removed below.
+        self.phase = self.preview_reset();
         self.arrived = Set::EMPTY;
         self.count = 0;
         while let Some(n) = self.leaving.pop() {
@@ -119,11 +175,10 @@ impl Group {
             if self.shrink {
                 self.vacate(n);
             } else {
-                self.places[n as usize] = Place::default();
+                self.tenants[n as usize] = None;
                 self.open.insert(n);
             }
         }
-        self.broken = None;
         self.phase
     }
 }

@@ -1,24 +1,33 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What there is to be seen of a group's parties.
+//! What can be seen of a group and its parties.
 
 use super::{
     Group,
-    Place,
-    Seat, //
+    Seat,
+    SeatState, //
 };
 use crate::barrier::{
     End,
     Pid, //
 };
 use kernel::{
+    bindings::{
+        POLLERR,
+        POLLHUP,
+        POLLIN,
+        POLLOUT,
+        POLLPRI,
+        POLLRDNORM,
+        POLLWRNORM, //
+    },
     prelude::*,
     sync::aref::ARef, //
 };
 
 /// The truth about one party.
-#[derive(Clone)]
-pub struct Member {
+#[derive(Clone, Default)]
+pub struct PartyInfo {
     /// Nobody has the seat.
     pub open: bool,
     /// It has arrived in this phase.
@@ -39,83 +48,88 @@ pub struct Member {
     pub end: End,
 }
 
-/// What `poll()` sees of one party.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Events {
-    /// The phase of its last arrival is over, and no wait has told it.
-    pub done: bool,
-    /// An arrival would succeed.
-    pub arrivable: bool,
-    /// The group is broken.
-    pub broken: bool,
-    /// The party has left or ended.
-    pub gone: bool,
-}
-
 impl Group {
-    /// The events of `poll()` for the party.
-    pub fn events(&mut self, seat: Seat) -> Events {
-        let (phase, broken) = (self.phase, self.broken.is_some());
-        let arrived = self.arrived.contains(seat.number);
-        let (done, gone) = match self.place(seat) {
-            Some(place) => (
-                place.last != 0 && place.last < phase && place.told < place.last,
-                place.gone(),
-            ),
-            None => (false, true),
+    fn poll_broken(&self) -> u32 {
+        if self.broken.is_some() {
+            POLLPRI | POLLERR
+        } else {
+            0
+        }
+    }
+
+    /// Returns the events of `poll()` for the party.
+    pub fn poll(&self, seat: &Seat) -> u32 {
+        let mut mask = self.poll_broken();
+        let Some(state) = self.state(seat) else {
+            return mask | POLLHUP;
         };
-        Events {
-            done: done && !gone,
-            arrivable: !gone && !broken && !arrived,
-            broken,
-            gone,
+        let newest = state.newest();
+        if newest.ticket != 0 && newest.ticket < self.phase && !newest.reported {
+            mask |= POLLIN | POLLRDNORM;
+        }
+        if self.preview_arrive(seat).is_ok() {
+            mask |= POLLOUT | POLLWRNORM;
+        }
+        if state.hung_up() {
+            mask |= POLLHUP;
+        }
+        mask
+    }
+
+    /// Returns the events of `poll()` for the group's descriptor.
+    pub fn poll_group(&self) -> u32 {
+        let mut mask = self.poll_broken();
+        if self.reported < self.phase {
+            mask |= POLLIN | POLLRDNORM;
+        }
+        if self.parties == 0 {
+            mask |= POLLHUP;
+        }
+        mask
+    }
+
+    /// Notes that the group's descriptor has reported `phase`.
+    pub fn report_phase(&mut self, phase: u64) {
+        self.reported = self.reported.max(phase);
+    }
+
+    /// Returns the truth about the party that the caller holds, even if it has left or ended.
+    pub fn own(&self, seat: &Seat) -> PartyInfo {
+        match self.state(seat) {
+            Some(state) => self.describe(self.is_tenant(seat).then_some(seat.party()), state),
+            None => PartyInfo::default(),
         }
     }
 
-    /// The party that the caller holds, even if it has left or ended.
-    pub fn own(&self, seat: Seat) -> Member {
-        match self.places.get(seat.number as usize) {
-            Some(place) if place.tenancy == seat.tenancy => self.describe(seat.number, place),
-            // The seat is another's by now.
-            _ => Member {
-                open: false,
-                arrived: false,
-                left: true,
-                ended: false,
-                bound: false,
-                waiting: 0,
-                last: 0,
-                owner: None,
-                end: End::default(),
-            },
-        }
-    }
-
-    /// The party of seat `number`, or the last one that had it.
+    /// Returns the truth about the party of seat `number`, or the last one that had it.
     ///
     /// # Errors
     ///
     /// `ESRCH` if there is no such seat and no party was ever there.
-    pub fn member(&self, number: u32) -> Result<Member> {
-        let place = self.places.get(number as usize).ok_or(ESRCH)?;
-        if place.tenancy == 0 && !self.seats.contains(number) {
-            return Err(ESRCH);
+    pub fn party(&self, number: u32) -> Result<PartyInfo> {
+        match self.tenant(number) {
+            Some(state) => Ok(self.describe(Some(number), state)),
+            None if self.seats.contains(number) => Ok(PartyInfo {
+                open: self.open.contains(number),
+                ..PartyInfo::default()
+            }),
+            None => Err(ESRCH),
         }
-        Ok(self.describe(number, place))
     }
 
-    fn describe(&self, number: u32, place: &Place) -> Member {
-        Member {
-            open: self.open.contains(number),
-            arrived: self.arrived.contains(number),
-            left: place.left,
-            ended: place.ended,
-            bound: place.bound,
-            waiting: place.waiting,
-            last: place.last,
-            owner: place.owner.clone(),
-            end: if place.ended {
-                place.end.clone()
+    /// Describes a party that is the tenant of seat `number`, or of none.
+    fn describe(&self, number: Option<u32>, state: &SeatState) -> PartyInfo {
+        PartyInfo {
+            open: false,
+            arrived: number.is_some_and(|n| self.arrived.contains(n)),
+            left: state.left,
+            ended: state.ended,
+            bound: state.bound,
+            waiting: state.waiting,
+            last: state.newest().ticket,
+            owner: state.owner.clone(),
+            end: if state.ended {
+                state.end.clone()
             } else {
                 End::default()
             },

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The state of one party of a group.
+
+use super::Group;
+use crate::{
+    barrier::{
+        Cause,
+        End,
+        Pid, //
+    },
+    bindings::uapi::QUIESCE_OUTCOMES, //
+};
+use core::cell::UnsafeCell;
+use kernel::{
+    prelude::*,
+    sync::{
+        aref::ARef,
+        Arc,
+        UniqueArc, //
+    }, //
+};
+
+/// Why a phase did not end well.
+#[derive(Clone)]
+pub(super) enum Failure {
+    /// A reset ended it.
+    Reset,
+    /// It was broken, and then reset.
+    Broken(Cause),
+}
+
+/// One arrival, and how its phase ended.
+#[derive(Default)]
+pub(super) struct Arrived {
+    /// The phase; 0 is none.
+    pub(super) ticket: u64,
+    /// How many arrived before it in that phase.
+    pub(super) index: u32,
+    /// It leads that phase.
+    pub(super) led: bool,
+    /// A wait has reported how the phase ended.
+    pub(super) reported: bool,
+    /// The wait that arrived has ended before the phase did, and may be resumed.
+    pub(super) suspended: bool,
+    /// Why the phase did not end well, known once it is reset.
+    pub(super) failed: Option<Failure>,
+}
+
+impl Arrived {
+    pub(super) fn new(ticket: u64, index: u32) -> Self {
+        Self {
+            ticket,
+            index,
+            ..Self::default()
+        }
+    }
+}
+
+/// What is known of one party.
+#[derive(Default)]
+pub(super) struct SeatState {
+    /// Its last arrivals, of which `newest` is the last one.
+    arrivals: [Arrived; QUIESCE_OUTCOMES as usize],
+    newest: usize,
+    pub(super) waiting: u32,
+    /// Joining made the seat.
+    pub(super) added: bool,
+    /// The last party that had the seat, until the join is confirmed.
+    pub(super) former: Option<Seat>,
+    pub(super) confirmed: bool,
+    pub(super) left: bool,
+    pub(super) ended: bool,
+    pub(super) bound: bool,
+    /// How it ended; before that, who closed a copy of its descriptor last.
+    pub(super) end: End,
+    pub(super) owner: Option<ARef<Pid>>,
+}
+
+impl SeatState {
+    /// Whether the party has left or ended.
+    pub(super) fn hung_up(&self) -> bool {
+        self.left || self.ended
+    }
+
+    /// Its last arrival; of ticket 0 before the first.
+    pub(super) fn newest(&self) -> &Arrived {
+        &self.arrivals[self.newest]
+    }
+
+    pub(super) fn newest_mut(&mut self) -> &mut Arrived {
+        &mut self.arrivals[self.newest]
+    }
+
+    /// Records an arrival, and forgets the oldest one.
+    pub(super) fn push(&mut self, arrived: Arrived) {
+        self.newest = (self.newest + 1) % self.arrivals.len();
+        self.arrivals[self.newest] = arrived;
+    }
+
+    /// The arrival with `ticket`, if it is one of the last.
+    pub(super) fn find(&self, ticket: u64) -> Option<&Arrived> {
+        self.arrivals
+            .iter()
+            .find(|arrived| ticket != 0 && arrived.ticket == ticket)
+    }
+
+    pub(super) fn find_mut(&mut self, ticket: u64) -> Option<&mut Arrived> {
+        self.arrivals
+            .iter_mut()
+            .find(|arrived| ticket != 0 && arrived.ticket == ticket)
+    }
+}
+
+/// # Invariants
+///
+/// Once the cell is shared, `state` is accessed only with a reference to the group of number
+/// `group`, which there is one of: a shared reference for reading, an exclusive one for writing.
+struct SeatCell {
+    group: u64,
+    state: UnsafeCell<SeatState>,
+}
+
+// SAFETY: `SeatState` is `Send`.
+unsafe impl Send for SeatCell where SeatState: Send {}
+// SAFETY: By the type invariants `state` is accessed as a member of its group would be.
+unsafe impl Sync for SeatCell where SeatState: Send + Sync {}
+
+/// A party of a group.
+///
+/// It owns the party's state, so that this is there as long as the party's descriptor.
+#[derive(Clone)]
+pub struct Seat {
+    number: u32,
+    cell: Arc<SeatCell>,
+}
+
+impl Seat {
+    /// Returns the number of the party.
+    pub fn party(&self) -> u32 {
+        self.number
+    }
+}
+
+/// The memory of a party that is about to join.
+pub struct NewSeat(UniqueArc<SeatCell>);
+
+impl NewSeat {
+    /// Allocates it, charged to the calling task.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn new() -> Result<Self> {
+        let cell = SeatCell {
+            group: 0,
+            state: UnsafeCell::new(SeatState::default()),
+        };
+        Ok(Self(UniqueArc::new(cell, GFP_KERNEL_ACCOUNT)?))
+    }
+
+    pub(super) fn take(
+        self,
+        group: u64,
+        number: u32,
+        added: bool,
+        former: Option<Seat>,
+        owner: ARef<Pid>,
+        bound: bool,
+    ) -> Seat {
+        let mut cell = self.0;
+        cell.group = group;
+        let state = cell.state.get_mut();
+        state.added = added;
+        state.former = former;
+        state.owner = Some(owner);
+        state.bound = bound;
+        // INVARIANT: From here on the group's methods below are the only ones that access `state`.
+        Seat {
+            number,
+            cell: cell.into(),
+        }
+    }
+}
+
+impl Group {
+    /// The state of the party, or `None` if it is another group's.
+    pub(super) fn state<'a>(&'a self, seat: &'a Seat) -> Option<&'a SeatState> {
+        // SAFETY: By the type invariants of `Group`, `self` is the group of this number, and it is
+        // borrowed as long as the state is.
+        (seat.cell.group == self.id).then(|| unsafe { &*seat.cell.state.get() })
+    }
+
+    /// The state of the party, or `None` if it is another group's.
+    pub(super) fn state_mut<'a>(&'a mut self, seat: &'a Seat) -> Option<&'a mut SeatState> {
+        // SAFETY: By the type invariants of `Group`, `self` is the group of this number, and it is
+        // borrowed exclusively as long as the state is.
+        (seat.cell.group == self.id).then(|| unsafe { &mut *seat.cell.state.get() })
+    }
+
+    /// The party that has the seat of this number, or the last that had it.
+    pub(super) fn tenant(&self, number: u32) -> Option<&SeatState> {
+        self.state(self.tenants.get(number as usize)?.as_ref()?)
+    }
+
+    /// The party that has the seat of this number, or the last that had it.
+    pub(super) fn tenant_mut(&mut self, number: u32) -> Option<&mut SeatState> {
+        let seat = self.tenants.get(number as usize)?.as_ref()?;
+        // SAFETY: `join` made the party for this group, which is borrowed exclusively as long as
+        // the state is.
+        Some(unsafe { &mut *seat.cell.state.get() })
+    }
+
+    /// Whether the party has its seat, or was the last that had it.
+    pub(super) fn is_tenant(&self, seat: &Seat) -> bool {
+        self.tenants
+            .get(seat.number as usize)
+            .and_then(Option::as_ref)
+            .is_some_and(|tenant| Arc::ptr_eq(&tenant.cell, &seat.cell))
+    }
+}
