@@ -325,6 +325,24 @@ static unsigned int unknown(unsigned int nr)
 	return _IOC(_IOC_READ | _IOC_WRITE, QUIESCE_IOC_MAGIC, nr, 64);
 }
 
+/* A direction that the command does not have is another command. */
+TEST(direction)
+{
+	BEGIN();
+	FOR_EACH(c, kind, fd) {
+		union args a;
+
+		for (unsigned int dir = 0; dir < 4; dir++) {
+			unsigned int cmd = _IOC(dir, _IOC_TYPE(c->cmd), _IOC_NR(c->cmd),
+						_IOC_SIZE(c->cmd));
+
+			good_args(c, kind, &a);
+			if (dir != _IOC_DIR(c->cmd))
+				EXPECT_EQ(-ENOTTY, ctl(fd, cmd, &a)) SHOW(c, kind);
+		}
+	}
+}
+
 TEST(command_unknown)
 {
 	char args[64] = {};

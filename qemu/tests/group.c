@@ -122,7 +122,8 @@ TEST_F(group, arrive_and_wait)
 	for (int i = 0; i < N; i++) {
 		ASSERT_EQ(0, join(pid[i]));
 		EXPECT_EQ(0, r[i]->ret);
-		EXPECT_EQ(1, r[i]->w.ticket);
+		/* Ready for the next round. */
+		EXPECT_EQ(0, r[i]->w.ticket);
 		leaders += !!(r[i]->w.result & QUIESCE_RESULT_LEADER);
 		seen |= 1 << r[i]->w.index;
 		EXPECT_EQ(i, r[i]->w.index);
@@ -389,8 +390,14 @@ TEST_F(group, drop)
 	EXPECT_EQ(-ENOTCONN, place(self->party[0]));
 	ASSERT_EQ(0, status_of(self->group, &s));
 	EXPECT_EQ(1, s.arrived);
-	close(self->party[0]);
+	/* Its ticket can be waited for. */
+	EXPECT_EQ(-ETIMEDOUT, wait_phase(self->party[0], 1, QUIESCE_NOW, &w));
+	EXPECT_EQ(POLLHUP, poll_now(self->party[0]));
 	ARRIVE_BUT(1);
+	EXPECT_EQ(POLLIN | POLLHUP, poll_now(self->party[0]));
+	EXPECT_EQ(0, wait_phase(self->party[0], 1, QUIESCE_NOW, &w));
+	EXPECT_EQ(POLLHUP, poll_now(self->party[0]));
+	close(self->party[0]);
 	EXPECT_EQ(0, wait_phase(self->party[1], 1, QUIESCE_NOW, &w));
 	/* Not in the next. */
 	ARRIVE_BUT(1);
@@ -483,8 +490,15 @@ TEST_F(group, reset_in_mid_phase)
 	EXPECT_EQ(-ECANCELED, wait_phase(self->party[1], 3, QUIESCE_NOW, &w));
 	/* But nobody has one of the phase that has begun. */
 	EXPECT_EQ(-EINVAL, wait_phase(self->party[1], 4, QUIESCE_NOW, &w));
+	/* Those of its last arrivals a party can always learn. */
+	EXPECT_EQ(0, wait_phase(self->party[0], 2, QUIESCE_NOW, &w));
+	EXPECT_EQ(-ECANCELED, wait_phase(self->party[0], 1, QUIESCE_NOW, &w));
+	/* This one's are forgotten. */
+	for (int i = 0; i < QUIESCE_OUTCOMES; i++) {
+		ASSERT_EQ(0, arrive(self->party[0], NULL));
+		ASSERT_EQ(0, reset(self->group, NULL));
+	}
 	EXPECT_EQ(-ESTALE, wait_phase(self->party[0], 2, QUIESCE_NOW, &w));
-	EXPECT_EQ(-ESTALE, wait_phase(self->party[0], 1, QUIESCE_NOW, &w));
 }
 
 TEST_F(group, reset_after_break)
@@ -508,7 +522,9 @@ TEST_F(group, reset_after_break)
 	EXPECT_EQ(0, s.state & QUIESCE_STATE_BROKEN);
 	EXPECT_EQ(2, s.phase);
 	EXPECT_EQ(0, s.arrived);
-	EXPECT_EQ(-ECANCELED, wait_phase(self->party[0], 1, QUIESCE_NOW, &w));
+	/* Who had arrived still learns why. */
+	EXPECT_EQ(-ECONNABORTED, wait_phase(self->party[0], 1, QUIESCE_NOW, &w));
+	EXPECT_EQ(CODE, w.cause.code);
 
 	/* Until all the seats are taken, again, the phase cannot end. */
 	while (s.open) {
@@ -710,7 +726,7 @@ TEST(many_phases)
 				/* All have entered this phase, none is in the one after next. */
 				check(atomic_load(&all->inside) >= (phase + 1) * PARTIES);
 				check(atomic_load(&all->inside) <= (phase + 2) * PARTIES);
-				check(w.ticket == (uint64_t)phase + 1);
+				check(w.ticket == 0);
 				if (w.result & QUIESCE_RESULT_LEADER)
 					atomic_fetch_add(&all->leaders[phase], 1);
 				atomic_fetch_or(&all->seen[phase], 1u << w.index);

@@ -396,6 +396,8 @@ TEST(group_calls)
 	EXPECT_EQ(-ECONNABORTED, quiesce_group_arrive(b, NULL));
 	EXPECT_EQ(0, quiesce_group_reset(group, &phase));
 	EXPECT_EQ(3, phase);
+	/* Nothing would keep the ticket. */
+	EXPECT_EQ(-EINVAL, quiesce_group_arrive_and_wait(a, NULL, CLOCK_MONOTONIC, &ts));
 	EXPECT_EQ(0, quiesce_group_arrive_and_drop(a));
 	EXPECT_EQ(1, quiesce_group_arrive_and_wait(b, NULL, CLOCK_MONOTONIC, NULL));
 	ASSERT_EQ(0, quiesce_group_member(group, 1, &m));

@@ -6,8 +6,9 @@
 
 /* What happens to a barrier while somebody polls one descriptor of it. */
 enum event {
-	PAIR_PLACE, PAIR_ABORT, PAIR_CLOSE, PAIR_DEATH,
+	PAIR_PLACE, PAIR_ABORT, PAIR_CLOSE, PAIR_READ, PAIR_OWN_ABORT, PAIR_DEATH,
 	PARTY_DONE, PARTY_BREAK, PARTY_DEATH, PARTY_LEAVES, PARTY_RESET,
+	PARTY_OWN_LEAVE, PARTY_OWN_DROP,
 	GROUP_DONE, GROUP_BREAK, GROUP_EMPTY,
 };
 
@@ -34,6 +35,11 @@ VARIANT(pair_close, PAIR_CLOSE, POLLOUT, POLLRDHUP, POLLOUT | POLLRDHUP | POLLHU
 VARIANT(pair_close_unmasked, PAIR_CLOSE, POLLOUT, 0, POLLOUT | POLLRDHUP | POLLHUP);
 VARIANT(pair_abort_unmasked, PAIR_ABORT, POLLOUT, 0, POLLOUT | POLLPRI | POLLERR);
 VARIANT(pair_death, PAIR_DEATH, POLLOUT, POLLRDHUP, POLLOUT | POLLRDHUP | POLLHUP);
+/* Brought about by the very side that polls, in another task. */
+VARIANT(pair_read, PAIR_READ, POLLIN | POLLOUT | POLLRDHUP, 0, POLLOUT | POLLRDHUP | POLLHUP);
+VARIANT(pair_own_abort, PAIR_OWN_ABORT, POLLIN | POLLOUT | POLLRDHUP, 0, POLLRDHUP | POLLHUP);
+VARIANT(party_own_leave, PARTY_OWN_LEAVE, 0, 0, POLLHUP);
+VARIANT(party_own_drop, PARTY_OWN_DROP, POLLOUT, 0, POLLHUP);
 VARIANT(party_done, PARTY_DONE, 0, POLLIN, POLLIN | POLLOUT);
 VARIANT(party_writable, PARTY_DONE, 0, POLLOUT, POLLIN | POLLOUT);
 VARIANT(party_break, PARTY_BREAK, 0, POLLPRI, POLLPRI | POLLERR);
@@ -58,6 +64,11 @@ FIXTURE_SETUP(poll)
 		ASSERT_EQ(0, make_pair(0, fd));
 		self->fd = fd[0];
 		self->them = fd[1];
+		if (variant->event == PAIR_READ || variant->event == PAIR_OWN_ABORT) {
+			ASSERT_EQ(0, place(fd[1]));
+			close(fd[1]);
+			self->them = -1;
+		}
 	} else {
 		self->group = make_group(2, 0, 0);
 		ASSERT_LE(0, self->group);
@@ -65,7 +76,8 @@ FIXTURE_SETUP(poll)
 		ASSERT_LE(0, fd[0]);
 		self->them = join_group(self->group, 0, NULL);
 		ASSERT_LE(0, self->them);
-		ASSERT_EQ(0, place(fd[0]));
+		if (variant->event != PARTY_OWN_DROP)
+			ASSERT_EQ(0, place(fd[0]));
 		self->fd = variant->event >= GROUP_DONE ? self->group : fd[0];
 		if (variant->event == GROUP_EMPTY)
 			ASSERT_EQ(0, leave(fd[0]));
@@ -90,7 +102,18 @@ FIXTURE_TEARDOWN(poll)
 
 static int happen(struct _test_data_poll *self, const struct _fixture_variant_poll *variant)
 {
+	struct quiesce_arrive a = arrive_args(1);
+
 	switch (variant->event) {
+	case PAIR_READ:
+		return wait_for(self->fd, QUIESCE_WAIT_NEXT, QUIESCE_NOW, NULL);
+	case PAIR_OWN_ABORT:
+		return abort_with(self->fd, 0, NULL);
+	case PARTY_OWN_LEAVE:
+		return leave(self->fd);
+	case PARTY_OWN_DROP:
+		a.flags = QUIESCE_ARRIVE_DROP;
+		return ctl(self->fd, QUIESCE_IOC_ARRIVE, &a);
 	case PAIR_PLACE:
 	case PARTY_DONE:
 	case GROUP_DONE:
@@ -212,6 +235,63 @@ TEST(drain_then_hup)
 	/* The view is now the truth: there is nothing to place for. */
 	EXPECT_EQ(-EOWNERDEAD, wait_for(fd[0], QUIESCE_WAIT_NEXT, QUIESCE_NOW, NULL));
 	EXPECT_EQ(POLLRDHUP | POLLHUP, poll_now(fd[0]));
+}
+
+static long switches(pid_t pid)
+{
+	char path[64], text[4096], *at;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	if (read_file(path, text, sizeof(text)) <= 0)
+		return -1;
+	at = strstr(text, "\nvoluntary_ctxt_switches:");
+	return at ? atol(strchr(at, ':') + 1) : -1;
+}
+
+/* Who polls for an abort sleeps while the pair is busy. */
+TEST(woken_by_key)
+{
+	long before;
+	int fd[2];
+	pid_t pid;
+
+	ASSERT_EQ(0, make_pair(0, fd));
+	pid = spawn({
+		struct pollfd p = { .fd = fd[0], .events = POLLPRI };
+
+		close(fd[1]);
+		check(poll(&p, 1, -1) == 1);
+		check(p.revents == (POLLPRI | POLLERR));
+	});
+	ASSERT_TRUE(wait_asleep_in(pid, SYS_poll));
+	before = switches(pid);
+	EXPECT_LE(0, before);
+	for (int i = 0; i < 200; i++) {
+		ASSERT_EQ(0, place(fd[1]));
+		ASSERT_EQ(0, wait_for(fd[0], QUIESCE_WAIT_NEXT, QUIESCE_NOW, NULL));
+	}
+	EXPECT_TRUE(asleep_in(pid, SYS_poll));
+	EXPECT_EQ(before, switches(pid));
+	ASSERT_EQ(0, abort_with(fd[1], 0, NULL));
+	EXPECT_EQ(0, join(pid));
+}
+
+/* A level that promises a wait is kept by the wait: no loop spins on one. */
+TEST(in_can_be_read)
+{
+	int fd[2];
+
+	ASSERT_EQ(0, make_pair(0, fd));
+	EXPECT_EQ(0, abort_with(fd[0], 0, NULL));
+	EXPECT_EQ(0, place(fd[1]));
+	EXPECT_EQ(0, poll_now(fd[0]));
+	EXPECT_EQ(-ESHUTDOWN, wait_for(fd[0], QUIESCE_WAIT_NEXT, QUIESCE_NOW, NULL));
+
+	ASSERT_EQ(0, make_pair(0, fd));
+	EXPECT_EQ(0, place(fd[1]));
+	EXPECT_EQ(0, abort_with(fd[1], 0, NULL));
+	EXPECT_EQ(POLLOUT | POLLPRI | POLLERR, poll_now(fd[0]));
+	EXPECT_EQ(-ECONNABORTED, wait_for(fd[0], QUIESCE_WAIT_NEXT, QUIESCE_NOW, NULL));
 }
 
 /* Own abort: no more to place. */

@@ -15,6 +15,7 @@
 
 #include "fuzz.h"
 
+#include <pthread.h>
 #include <sys/syscall.h>
 
 struct options opt = {
@@ -43,6 +44,8 @@ static const struct twin {
 	{ "poll-in-lost", "sequential" },	/* EPOLLIN is not reported */
 	{ "cause-lost", "sequential" },		/* who it was is not told */
 	{ "einval-writes", "sequential" },	/* a refused call writes its struct */
+	{ "efault-acts", "sequential" },	/* a call that answers EFAULT is made all the same */
+	{ "wake-lost", "sequential" },		/* a poller sleeps on though its level is on */
 	{ "alien-errno", "concurrent" },	/* an errno of no table */
 	{ "einval-writes", "concurrent" },
 	{ "timeout-passes", "rounds" },
@@ -57,6 +60,13 @@ static bool lie(const char *name, unsigned int n)
 	return opt.twin && !strcmp(opt.twin, name) && ++count % n == 0;
 }
 
+void *sh_efault_args;
+
+bool sh_asleep(void)
+{
+	return lie("wake-lost", 5);
+}
+
 int sh_ioctl(int fd, unsigned long cmd, void *arg)
 {
 	unsigned int nr = _IOC_NR(cmd);
@@ -68,6 +78,8 @@ int sh_ioctl(int fd, unsigned long cmd, void *arg)
 	if (nr == _IOC_NR(QUIESCE_IOC_ARRIVE) && lie("place-lost", 20))
 		return 0;
 	err = ioctl(fd, cmd, arg) < 0 ? -errno : 0;
+	if (err == -EFAULT && sh_efault_args && lie("efault-acts", 1))
+		ioctl(fd, cmd, sh_efault_args);
 	if (!err && nr == _IOC_NR(QUIESCE_IOC_ARRIVE) && lie("place-twice", 20))
 		ioctl(fd, cmd, arg);
 	if (err == -ETIMEDOUT && lie("timeout-passes", 5))
@@ -97,6 +109,19 @@ int sh_poll(int fd, uint32_t *revents)
 	if (*revents & POLLIN && lie("poll-in-lost", 5))
 		*revents &= ~POLLIN;
 	return 0;
+}
+
+bool thread_of(void *(*run)(void *), void *arg)
+{
+	sigset_t all, old;
+	pthread_t thread;
+	bool ok;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	ok = !pthread_create(&thread, NULL, run, arg);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return ok && !pthread_detach(thread);
 }
 
 void *guarded(size_t size)

@@ -78,6 +78,12 @@ static inline uint64_t now_ns(clockid_t clock)
 int sh_ioctl(int fd, unsigned long cmd, void *arg);
 int sh_poll(int fd, uint32_t *revents);
 
+/* What a twin does all the same where a call answers EFAULT; or NULL. */
+extern void *sh_efault_args;
+
+/* Whether a poller that was woken is to be taken for one that was not. */
+bool sh_asleep(void);
+
 /* When a part has to stop at the latest. */
 static inline uint64_t give_up_at(void)
 {
@@ -90,6 +96,9 @@ static inline void *map_pages(size_t size, int share)
 {
 	return mmap(NULL, size, PROT_READ | PROT_WRITE, share | MAP_ANONYMOUS, -1, 0);
 }
+
+/* Starts a thread that gets no signals. */
+bool thread_of(void *(*run)(void *), void *arg);
 
 /* A page whose end is followed by nothing: what is put at its end must not be passed over. */
 void *guarded(size_t size);

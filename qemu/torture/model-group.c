@@ -2,6 +2,7 @@
 /* The group, as quiesce.h has it. */
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 
@@ -24,12 +25,67 @@ void m_group_init(struct m_group *g, uint32_t parties, uint32_t max, bool shrink
 	n_;									\
 })
 
-/* The party, unless its seat is another's by now or it is gone. */
+/* The party, whether it has its seat or another has it. */
+static struct m_party *find(struct m_group *g, struct m_id me)
+{
+	if (g->party[me.party].tenancy == me.tenancy)
+		return &g->party[me.party];
+	for (int i = 0; i < M_FORMER; i++)
+		if (g->former[i].tenancy == me.tenancy)
+			return &g->former[i];
+	abort();
+}
+
+/* The party, unless it has left or ended. */
 static struct m_party *live(struct m_group *g, struct m_id me)
 {
-	struct m_party *p = &g->party[me.party];
+	struct m_party *p = find(g, me);
 
-	return p->tenancy == me.tenancy && !p->left && !p->ended ? p : NULL;
+	return !p->left && !p->ended ? p : NULL;
+}
+
+/* Another gets the seat; what the party's descriptor can be asked for stays. */
+static void evict(struct m_group *g, const struct m_party *p)
+{
+	if (!p->tenancy || p->closed)
+		return;
+	for (int i = 0; i < M_FORMER; i++) {
+		if (g->former[i].tenancy)
+			continue;
+		g->former[i] = *p;
+		g->former[i].seat = false;
+		g->former[i].open = false;
+		g->former[i].arrived = false;
+		return;
+	}
+	abort();
+}
+
+static struct m_arrival *newest(struct m_party *p)
+{
+	return &p->last[p->arrivals % QUIESCE_OUTCOMES];
+}
+
+/* The arrival with this ticket, if it is one of the last. */
+static struct m_arrival *arrival(struct m_party *p, uint64_t ticket)
+{
+	for (int i = 0; i < QUIESCE_OUTCOMES; i++)
+		if (ticket && p->last[i].ticket == ticket)
+			return &p->last[i];
+	return NULL;
+}
+
+uint64_t m_group_ticket(struct m_group *g, struct m_id me)
+{
+	return newest(find(g, me))->ticket;
+}
+
+/* Is the phase of its last arrival over? */
+bool m_group_over(struct m_group *g, struct m_id me)
+{
+	uint64_t ticket = m_group_ticket(g, me);
+
+	return ticket && ticket < g->phase;
 }
 
 static uint64_t late_now(const struct m_group *g)
@@ -93,11 +149,11 @@ static void settle(struct m_group *g)
 
 		if (!p->seat || !p->arrived || p->left || p->ended)
 			continue;
-		if (!last || p->index > last->index)
+		if (!last || newest(p)->index > newest(last)->index)
 			last = p;
 	}
 	if (last)
-		last->led = g->phase;
+		newest(last)->led = true;
 	next_phase(g);
 }
 
@@ -115,6 +171,7 @@ int m_group_join(struct m_group *g, uint32_t pid, bool bound, struct quiesce_joi
 			;
 	if (i == g->max)
 		return -ENOSPC;
+	evict(g, &g->party[i]);
 	g->party[i] = (struct m_party) {
 		.seat = true,
 		.tenancy = *tenancy = ++g->tenancies,
@@ -140,22 +197,21 @@ static int arrive_now(struct m_group *g, struct m_party *p, bool drop)
 	if (p->arrived)
 		return -EALREADY;
 	p->arrived = true;
-	p->told = false;
-	p->ticket = g->phase;
-	p->index = g->arrivals++;
+	p->arrivals++;
+	*newest(p) = (struct m_arrival) { .ticket = g->phase, .index = g->arrivals++ };
 	p->left = drop;
 	if (COUNT(g, arrived) == COUNT(g, seat)) {
-		p->led = g->phase;
+		newest(p)->led = true;
 		next_phase(g);
 	}
 	return 0;
 }
 
-static uint32_t result(const struct m_group *g, const struct m_party *p, uint64_t ticket)
+static uint32_t result(const struct m_group *g, const struct m_arrival *a, uint64_t ticket)
 {
 	if (ticket >= g->phase)
 		return 0;
-	return QUIESCE_RESULT_DONE | (ticket == p->led ? QUIESCE_RESULT_LEADER : 0);
+	return QUIESCE_RESULT_DONE | (a && a->led ? QUIESCE_RESULT_LEADER : 0);
 }
 
 int m_group_arrive(struct m_group *g, struct m_id me, bool drop, struct quiesce_arrive *out)
@@ -168,51 +224,89 @@ int m_group_arrive(struct m_group *g, struct m_id me, bool drop, struct quiesce_
 	err = arrive_now(g, p, drop);
 	if (err == -EALREADY)
 		return err;
-	out->index = err ? 0 : p->index;
-	out->ticket = err ? 0 : p->ticket;
+	out->index = err ? 0 : newest(p)->index;
+	out->ticket = err ? 0 : newest(p)->ticket;
 	out->balance = 0;
 	out->view = 0;
-	out->result = err ? 0 : result(g, p, p->ticket);
+	out->result = err ? 0 : result(g, newest(p), newest(p)->ticket);
 	set_cause(g, err, &out->cause);
 	return err;
 }
 
-static int wait_phase(struct m_group *g, uint64_t ticket)
+/* What a wait for the ticket answers; -ETIMEDOUT if that phase goes on. */
+static int outcome(struct m_group *g, struct m_party *p, uint64_t ticket,
+		   struct quiesce_cause *why)
 {
-	if (ticket == g->phase)
-		return g->broken ? -g->broken : -ETIMEDOUT;
-	if (ticket == g->cancelled)
-		return -ECANCELED;
-	return ticket < g->cancelled ? -ESTALE : 0;
+	struct m_arrival *a = arrival(p, ticket);
+
+	memset(why, 0, sizeof(*why));
+	if (!a) {
+		if (p->left || p->ended)
+			return -ENOTCONN;
+		if (!ticket || ticket >= g->phase)
+			return -EINVAL;
+		if (ticket == g->cancelled)
+			return -ECANCELED;
+		return ticket < g->cancelled ? -ESTALE : 0;
+	}
+	if (a->err) {
+		*why = a->cause;
+		return -a->err;
+	}
+	if (ticket < g->phase)
+		return 0;
+	if (g->broken) {
+		*why = g->cause;
+		return -g->broken;
+	}
+	return p->ended ? -ENOTCONN : -ETIMEDOUT;
 }
 
 int m_group_wait(struct m_group *g, struct m_id me, bool arrive, uint32_t pid,
 		 struct quiesce_wait *io)
 {
-	struct m_party *p = live(g, me);
+	struct m_party *p = find(g, me);
+	struct quiesce_cause why = {};
+	struct m_arrival *a;
+	uint64_t ticket;
 	int err = 0;
 
-	if (!p)
-		return -ENOTCONN;
 	if (arrive && !io->ticket) {
+		if (p->left || p->ended)
+			return -ENOTCONN;
 		err = arrive_now(g, p, false);
 		if (err == -EALREADY)
 			return err;
-		if (!err)
-			io->ticket = p->ticket;
-	} else if (!io->ticket || io->ticket > g->phase ||
-		   (io->ticket == g->phase && io->ticket != p->ticket)) {
-		return -EINVAL;
+		if (err)
+			why = g->cause;
+		else
+			io->ticket = newest(p)->ticket;
+	} else if (arrive) {
+		a = arrival(p, io->ticket);
+		if (!a && (p->left || p->ended))
+			return -ENOTCONN;
+		if (!a && io->ticket < g->phase)
+			return -ESTALE;
+		if (!a || !a->suspended)
+			return -EINVAL;
+		a->suspended = false;
 	}
+	ticket = io->ticket;
 	if (!err)
-		err = wait_phase(g, io->ticket);
+		err = outcome(g, p, ticket, &why);
+	a = arrival(p, ticket);
 	io->balance = 0;
 	io->view = 0;
-	io->result = err ? 0 : result(g, p, io->ticket);
-	io->index = !err && io->ticket == p->ticket ? p->index : 0;
-	set_cause(g, err, &io->cause);
-	if (io->ticket >= p->ticket && io->ticket < g->phase)
-		p->told = true;
+	io->result = err ? 0 : result(g, a, ticket);
+	io->index = !err && a ? a->index : 0;
+	io->cause = why;
+	/* The arrival is done with, or the call can be continued. */
+	if (err != -ETIMEDOUT)
+		io->ticket = 0;
+	else if (arrive)
+		a->suspended = true;
+	if (a && (!err || err == -ECONNABORTED || err == -EOWNERDEAD || err == -ECANCELED))
+		a->reported = true;
 	if (err == -ETIMEDOUT && io->flags & QUIESCE_WAIT_BREAK)
 		break_group(g, ECONNABORTED, &(struct quiesce_cause) {
 			.cause = QUIESCE_CAUSE_TIMEOUT,
@@ -255,6 +349,10 @@ int m_group_leave(struct m_group *g, struct m_id me)
 	p->left = true;
 	if (p->arrived && !g->broken)
 		return 0;
+	if (p->arrived) {
+		newest(p)->err = g->broken;
+		newest(p)->cause = g->cause;
+	}
 	vacate(p);
 	settle(g);
 	return 0;
@@ -262,6 +360,14 @@ int m_group_leave(struct m_group *g, struct m_id me)
 
 void m_group_reset(struct m_group *g, struct quiesce_reset *out)
 {
+	for (int i = 0; i < M_SEATS; i++) {
+		struct m_party *p = &g->party[i];
+
+		if (!p->seat || !p->arrived)
+			continue;
+		newest(p)->err = g->broken ? g->broken : ECANCELED;
+		newest(p)->cause = g->cause;
+	}
 	g->cancelled = g->phase++;
 	g->broken = 0;
 	memset(&g->cause, 0, sizeof(g->cause));
@@ -272,10 +378,12 @@ void m_group_reset(struct m_group *g, struct quiesce_reset *out)
 		p->arrived = false;
 		if (!p->seat)
 			continue;
-		if (p->left || (p->ended && g->shrink))
+		if (p->left || (p->ended && g->shrink)) {
 			vacate(p);
-		else if (p->ended)
+		} else if (p->ended) {
+			evict(g, p);
 			*p = (struct m_party) { .seat = true, .open = true };
+		}
 	}
 	out->phase = g->phase;
 }
@@ -289,13 +397,10 @@ static uint32_t state(const struct m_group *g, const struct m_party *p)
 
 void m_group_status(struct m_group *g, struct m_id me, struct quiesce_status *out, uint64_t *late)
 {
-	static const struct m_party nobody, gone = { .left = true };
+	static const struct m_party nobody;
 	bool group = me.party == QUIESCE_NOBODY;
-	const struct m_party *p = group ? &nobody : &g->party[me.party];
+	const struct m_party *p = group ? &nobody : find(g, me);
 
-	/* The seat is another's by now. */
-	if (p->tenancy != me.tenancy)
-		p = &gone;
 	out->kind = group ? QUIESCE_KIND_GROUP : QUIESCE_KIND_PARTY;
 	out->party = me.party;
 	out->view = 0;
@@ -322,7 +427,7 @@ int m_group_member(struct m_group *g, uint32_t who, struct quiesce_member *out)
 	out->state = state(g, p) & ~QUIESCE_STATE_BROKEN;
 	out->pid = p->pid;
 	out->waiting = 0;
-	out->count = p->ticket;
+	out->count = newest(p)->ticket;
 	out->cause = p->how;
 	return 0;
 }
@@ -350,6 +455,16 @@ void m_group_end(struct m_group *g, struct m_id me, const struct m_who *who)
 	}
 }
 
+/* The last copy of its descriptor is closed, after m_group_end(). */
+void m_group_release(struct m_group *g, struct m_id me)
+{
+	struct m_party *p = find(g, me);
+
+	p->closed = true;
+	if (p >= g->former && p < g->former + M_FORMER)
+		p->tenancy = 0;
+}
+
 void m_group_close(struct m_group *g, uint32_t pid)
 {
 	if (!COUNT(g, open) || g->broken)
@@ -375,11 +490,11 @@ uint32_t m_group_poll(struct m_group *g, struct m_id me)
 
 	if (me.party == QUIESCE_NOBODY)
 		return mask | (COUNT(g, seat) ? 0 : EPOLLHUP);
-	p = live(g, me);
-	if (!p)
-		return mask | EPOLLHUP;
-	if (p->ticket && p->ticket < g->phase && !p->told)
+	p = find(g, me);
+	if (newest(p)->ticket && newest(p)->ticket < g->phase && !newest(p)->reported)
 		mask |= EPOLLIN;
+	if (p->left || p->ended)
+		return mask | EPOLLHUP;
 	if (!g->broken && !p->arrived)
 		mask |= EPOLLOUT;
 	return mask;

@@ -118,13 +118,22 @@ int m_pair_wait(struct m_pair *p, int me, bool arrive, struct quiesce_wait *io)
 
 	if (s->ended)
 		return -ENOTCONN;
-	if (arrive && !io->ticket && !view_error(s)) {
+	if (arrive && io->ticket) {
+		if (io->ticket > s->placed || !s->suspended)
+			return -EINVAL;
+		s->suspended--;
+	} else if (arrive && !view_error(s)) {
 		if (io->count > INT64_MAX || s->placed + io->count > INT64_MAX)
 			return -EOVERFLOW;
 		s->placed += io->count;
 		io->ticket = s->placed;
 	}
 	err = wait_for(p, me, io->kind);
+	/* The arrival is done with, or the call can be continued. */
+	if (err != -ETIMEDOUT)
+		io->ticket = 0;
+	else if (arrive && io->ticket)
+		s->suspended++;
 	io->balance = balance(s);
 	io->view = s->view;
 	io->result = 0;
@@ -225,13 +234,13 @@ void m_pair_end(struct m_pair *p, int me, const struct m_who *who)
 uint32_t m_pair_poll(struct m_pair *p, int me)
 {
 	struct m_side *s = &p->side[me], *them = &p->side[!me];
-	/* What an ABORT supersedes can be read until the view has turned. */
-	bool unread = them->placed != s->read && !(s->view & QUIESCE_THEY_ABORTED);
+	/* What an ABORT supersedes cannot be read, nor anything after one's own. */
+	bool unread = them->placed != s->read && !s->view && !them->aborted && !s->ended;
 	uint32_t mask = s->ended ? EPOLLHUP : 0;
 
 	if (unread)
 		mask |= EPOLLIN;
-	if (!s->ended && !view_error(s))
+	if (!s->ended && !view_error(s) && s->placed < INT64_MAX)
 		mask |= EPOLLOUT;
 	if (them->aborted)
 		mask |= EPOLLPRI | EPOLLERR;

@@ -28,6 +28,7 @@ struct m_side {
 	uint64_t placed;
 	uint64_t read;
 	uint32_t view;
+	uint32_t suspended;	/* calls that arrived and may be continued */
 	int view_err;		/* what THEY_ABORTED in the view answers */
 	bool aborted;
 	bool ended;
@@ -40,6 +41,17 @@ struct m_pair {
 	struct m_side side[2];
 };
 
+/* One arrival. */
+struct m_arrival {
+	uint64_t ticket;
+	uint32_t index;
+	bool led;
+	bool reported;		/* a wait has reported how its phase ended */
+	bool suspended;		/* its ARRIVE_WAIT may be continued */
+	int err;		/* how its phase ended, if that was not well */
+	struct quiesce_cause cause;
+};
+
 /* A seat, and the party that has it or had it last. */
 struct m_party {
 	uint32_t tenancy;	/* 0: nobody ever, or nobody since a reset */
@@ -49,13 +61,14 @@ struct m_party {
 	bool left;
 	bool ended;
 	bool bound;
-	bool told;		/* WAIT has told the end of the last arrival's phase */
-	uint64_t led;		/* the last phase that it led */
+	bool closed;		/* its descriptor is */
 	uint32_t pid;
-	uint32_t index;
-	uint64_t ticket;	/* of the last arrival, or 0 */
+	uint32_t arrivals;
+	struct m_arrival last[QUIESCE_OUTCOMES];	/* arrival n is number n % QUIESCE_OUTCOMES */
 	struct quiesce_cause how;
 };
+
+#define M_FORMER 32
 
 struct m_group {
 	bool shrink;
@@ -67,6 +80,7 @@ struct m_group {
 	int broken;		/* 0, or the errno */
 	struct quiesce_cause cause;
 	struct m_party party[M_SEATS];
+	struct m_party former[M_FORMER];	/* have a descriptor, and another has the seat */
 };
 
 /* A party: whose seat may be another's by now. */
@@ -100,6 +114,9 @@ void m_group_reset(struct m_group *g, struct quiesce_reset *out);
 void m_group_status(struct m_group *g, struct m_id me, struct quiesce_status *out, uint64_t *late);
 int m_group_member(struct m_group *g, uint32_t who, struct quiesce_member *out);
 void m_group_end(struct m_group *g, struct m_id me, const struct m_who *who);
+void m_group_release(struct m_group *g, struct m_id me);
+uint64_t m_group_ticket(struct m_group *g, struct m_id me);
+bool m_group_over(struct m_group *g, struct m_id me);
 void m_group_close(struct m_group *g, uint32_t pid);
 uint32_t m_group_poll(struct m_group *g, struct m_id me);
 

@@ -16,6 +16,8 @@ void op_dup(struct handle *h)
 void op_close(struct handle *h)
 {
 	calls++;
+	if (h->copies == 1)
+		forget_watches(h);
 	close(h->fd[--h->copies]);
 	note("close", h, h->copies, 0, 0);
 	if (!h->copies)
@@ -41,6 +43,7 @@ void op_send(struct handle *h)
 	int sv[2];
 
 	calls++;
+	forget_watches(h);
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv))
 		return;
 	c->cmsg_level = SOL_SOCKET;
@@ -129,6 +132,7 @@ void op_child(struct handle *h, bool bind)
 	pid_t pid;
 
 	calls++;
+	forget_watches(h);
 	if (pipe2(go, O_CLOEXEC) || pipe2(say, O_CLOEXEC))
 		wrong("pipe: %s", strerror(errno));
 	pid = fork();

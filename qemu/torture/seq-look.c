@@ -80,9 +80,7 @@ void op_poll(struct handle *h)
 
 	calls++;
 	expect_err("poll", sh_poll(h->fd[0], &got), 0);
-	want = h->kind == PAIR ? m_pair_poll(&h->o->p, h->id.party) : m_group_poll(&h->o->g, h->id);
-	if (h->kind == GROUP && h->seen != h->o->g.phase)
-		want |= EPOLLIN;
+	want = model_poll(h);
 	note("poll", h, got, want, 0);
 	if (got != want)
 		wrong("poll says 0x%x, the model 0x%x", got, want);
@@ -111,7 +109,8 @@ void op_strange(struct handle *h)
 			wrong("mmap() of a descriptor succeeds");
 		break;
 	case 3:
-		fcntl(fd, F_SETFL, one_in(&rng, 2) ? O_NONBLOCK : 0);
+		h->nonblock = one_in(&rng, 3);
+		fcntl(fd, F_SETFL, h->nonblock ? O_NONBLOCK : 0);
 		break;
 	case 4:
 		if (sh_ioctl(fd, _IOWR('N', below(&rng, 256), struct quiesce_wait), buf) != -ENOTTY)

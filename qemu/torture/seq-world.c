@@ -6,6 +6,8 @@
 
 #include "seq.h"
 
+#include <stdatomic.h>
+
 struct object objects[OBJECTS];
 struct handle handles[HANDLES], dev;
 struct rng rng;
@@ -95,6 +97,86 @@ static bool known(const struct handle *h, unsigned long cmd)
 	}
 }
 
+/* Memory that another thread takes away and gives back while `busy`. */
+static struct {
+	char *pages;
+	long len;
+	atomic_bool busy, idle;
+} hostile;
+
+static void *come_and_go(void *unused)
+{
+	static const int prot[] = { PROT_READ, PROT_NONE, PROT_READ | PROT_WRITE };
+
+	(void)unused;
+	for (unsigned int i = 0; ; i++) {
+		if (!atomic_load(&hostile.busy)) {
+			atomic_store(&hostile.idle, true);
+			usleep(50);
+			continue;
+		}
+		mprotect(hostile.pages + hostile.len * (i & 1), hostile.len, prot[i % 3]);
+	}
+	return NULL;
+}
+
+static void hostile_init(void)
+{
+	static pid_t owner;
+
+	/* A twin's process has no such thread of its own yet. */
+	if (owner == getpid())
+		return;
+	owner = getpid();
+	hostile.len = sysconf(_SC_PAGESIZE);
+	hostile.pages = map_pages(2 * hostile.len, MAP_PRIVATE);
+	if (hostile.pages == MAP_FAILED || !thread_of(come_and_go, NULL)) {
+		perror("hostile memory");
+		exit(2);
+	}
+}
+
+/*
+ * A call whose results perhaps cannot be written. When it answers EFAULT it must
+ * have changed nothing: this returns false, and all that is asked later is
+ * compared with a model that knows nothing of the call.
+ */
+static bool call_hostile(const char *what, struct handle *h, unsigned long cmd, void *body,
+			 bool moving, int *err)
+{
+	size_t size = _IOC_SIZE(cmd);
+	char *at, copy[256];
+
+	hostile_init();
+	/* In the first page, or in both. */
+	at = hostile.pages + hostile.len - (one_in(&rng, 2) ? size : below(&rng, size));
+	mprotect(hostile.pages, 2 * hostile.len, PROT_READ | PROT_WRITE);
+	memcpy(at, body, size);
+	memcpy(copy, body, size);
+	if (moving) {
+		atomic_store(&hostile.idle, false);
+		atomic_store(&hostile.busy, true);
+	} else if (one_in(&rng, 2) && at + size > hostile.pages + hostile.len) {
+		mprotect(hostile.pages + hostile.len, hostile.len, PROT_READ);
+	} else {
+		mprotect(hostile.pages, 2 * hostile.len, PROT_READ);
+	}
+	sh_efault_args = copy;
+	*err = sh_ioctl(h->fd[0], cmd, at);
+	sh_efault_args = NULL;
+	atomic_store(&hostile.busy, false);
+	note(what, h, 7 + moving, 0, *err);
+	while (moving && !atomic_load(&hostile.idle))
+		usleep(10);
+	mprotect(hostile.pages, 2 * hostile.len, PROT_READ | PROT_WRITE);
+	if (*err == -EFAULT)
+		return false;
+	if (!moving && memcmp(at, copy, size))
+		wrong("%s wrote to memory that cannot be written", what);
+	memcpy(body, at, size);
+	return true;
+}
+
 /*
  * Makes the call, now and then with the struct spoilt. `body` lies at the end of
  * a page; its [out] members are filled with FILL. Returns false when the call was
@@ -162,9 +244,19 @@ bool call(const char *what, struct handle *h, unsigned long cmd, void *body, siz
 				wrong("%s wrote where it knows no members", what);
 		memcpy(body, at, size);
 		return true;
-	case 6:		/* the direction is not looked at */
-		cmd = _IOC(below(&rng, 4), _IOC_TYPE(cmd), _IOC_NR(cmd), size);
-		fallthrough;
+	case 6:		/* a direction that the command does not have */
+		want = -ENOTTY;
+		cmd = _IOC(_IOC_DIR(cmd) ^ (1 + below(&rng, 3)), _IOC_TYPE(cmd), _IOC_NR(cmd), size);
+		*err = sh_ioctl(fd, cmd, at);
+		break;
+	case 7:		/* memory that cannot be written, wholly or from some byte on */
+	case 8:		/* memory that comes and goes during the call */
+		if ((_IOC_NR(cmd) == _IOC_NR(QUIESCE_IOC_WAIT) ||
+		     _IOC_NR(cmd) == _IOC_NR(QUIESCE_IOC_ARRIVE_WAIT)) &&
+		    ((struct quiesce_wait *)body)->deadline == 1)
+			/* Sleeps, if not for long: an arrival before that stands. */
+			how = 7;
+		return call_hostile(what, h, cmd, body, how == 8, err);
 	default:
 		*err = sh_ioctl(fd, cmd, at);
 		memcpy(body, at, size);
@@ -249,9 +341,10 @@ void ended(struct handle *h, const struct m_who *who)
 
 	if (h->kind == PAIR)
 		m_pair_end(&o->p, h->id.party, who);
-	else if (h->kind == PARTY)
+	else if (h->kind == PARTY) {
 		m_group_end(&o->g, h->id, who);
-	else
+		m_group_release(&o->g, h->id);
+	} else
 		m_group_close(&o->g, who->pid);
 	h->used = false;
 	if (!--o->handles)

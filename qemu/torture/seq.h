@@ -29,6 +29,7 @@ struct object {
 struct handle {
 	bool used;
 	bool inherit;
+	bool nonblock;		/* O_NONBLOCK, of all copies */
 	enum kind kind;
 	struct object *o;
 	struct m_id id;
@@ -79,6 +80,13 @@ void op_reset(struct handle *h);
 
 /* seq-wait.c */
 void op_wait(struct handle *h);
+
+/* seq-poll.c */
+uint32_t model_poll(struct handle *h);
+void init_watches(void);
+void op_watch(struct handle *h);
+void check_watches(void);
+void forget_watches(const struct handle *h);
 
 /* seq-look.c */
 void op_status(struct handle *h);

@@ -34,8 +34,10 @@ static void step(void)
 		op_leave(h);
 	else if (op < 665)
 		op_reset(h);
-	else if (op < 730)
+	else if (op < 700)
 		op_poll(h);
+	else if (op < 730)
+		op_watch(h);
 	else if (op < 770)
 		op_member(h);
 	else if (op < 870)
@@ -77,6 +79,7 @@ const char *run_sequential(uint64_t seed, unsigned long n, unsigned long *done)
 	self = getpid();
 	memset(handles, 0, sizeof(handles));
 	memset(objects, 0, sizeof(objects));
+	init_watches();
 	dev = (struct handle) { .kind = DEV, .copies = 1 };
 	dev.fd[0] = open(QUIESCE_DEVICE, O_RDWR | O_CLOEXEC);
 	if (dev.fd[0] < 0)
@@ -85,8 +88,11 @@ const char *run_sequential(uint64_t seed, unsigned long n, unsigned long *done)
 		*done = calls;
 		return failure;
 	}
-	while (calls < n && (calls % 64 || now_ns(CLOCK_MONOTONIC) < end))
+	while (calls < n && (calls % 64 || now_ns(CLOCK_MONOTONIC) < end)) {
 		step();
+		check_watches();
+	}
+	forget_watches(NULL);
 	finish();
 	close(dev.fd[0]);
 	*done = calls;

@@ -2,6 +2,7 @@
 /* Groups of /dev/quiesce: one function a command. */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 #include <unistd.h>
@@ -102,13 +103,22 @@ int quiesce_group_arrive_and_wait(int party, struct quiesce_wait *wait, clockid_
 				  const struct timespec *abstime)
 {
 	struct quiesce_wait own;
+	bool keeps_ticket = wait;
+	int err;
 
-	if (!wait)
+	/* A timeout would leave an arrival that nobody can wait for. */
+	if (!keeps_ticket && abstime)
+		return -EINVAL;
+	if (!keeps_ticket)
 		wait = &own;
 	memset(wait, 0, sizeof(*wait));
 	wait->kind = QUIESCE_WAIT_PHASE;
 	wait->count = 1;
-	return do_wait(party, QUIESCE_IOC_ARRIVE_WAIT, wait, clock, abstime);
+	do {
+		/* The struct has the ticket: the wait goes on, and nobody arrives again. */
+		err = do_wait(party, QUIESCE_IOC_ARRIVE_WAIT, wait, clock, abstime);
+	} while (err == -EINTR && !keeps_ticket);
+	return err;
 }
 
 int quiesce_group_leave(int party)

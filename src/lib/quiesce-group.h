@@ -57,7 +57,9 @@ int quiesce_group_arrive(int party, uint64_t *ticket);
 /*
  * Wait for the end of the ticket's phase, until @abstime of @clock at the
  * longest; NULL waits without end. Returns 1 to the phase's leader and 0 to the
- * others. @wait, unless it is NULL, has the index, and the cause of a break.
+ * others. @wait, unless it is NULL, has the index, and the cause of a break. A
+ * party can wait for its last QUIESCE_OUTCOMES tickets, also after it dropped
+ * out or left.
  */
 int quiesce_group_wait(int party, uint64_t ticket, struct quiesce_wait *wait,
 		       clockid_t clock, const struct timespec *abstime);
@@ -68,7 +70,8 @@ int quiesce_group_wait_or_break(int party, uint64_t ticket, struct quiesce_wait 
 
 /*
  * Both, in one system call. After -EINTR and -ETIMEDOUT the party has arrived;
- * go on with quiesce_group_wait() and @wait's ticket.
+ * go on with quiesce_group_wait() and @wait's ticket. Without @wait nothing keeps
+ * the ticket: no signal ends the call then, and @abstime must be NULL (-EINVAL).
  */
 int quiesce_group_arrive_and_wait(int party, struct quiesce_wait *wait, clockid_t clock,
 				  const struct timespec *abstime);
