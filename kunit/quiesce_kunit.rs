@@ -5,6 +5,17 @@
 use kernel::prelude::*;
 
 mod barrier;
+#[allow(
+    unused,
+    unreachable_code,
+    unreachable_pub,
+    missing_docs,
+    clippy::all,
+    clippy::undocumented_unsafe_blocks
+)]
+mod doctests {
+    include!(concat!(env!("QUIESCE_OBJ"), "/kunit/doctests_generated.rs"));
+}
 mod rcu;
 mod readme;
 mod rundown;
