@@ -7,14 +7,21 @@
 # folders named, or all.
 
 . "$(dirname "$0")/lib.sh"
+. "$QEMU_DIR/profiles.sh"
 
 profile=${1:?usage: build.sh PROFILE [FOLDER...]}
 shift
 [ $# != 0 ] || set -- src/lib samples qemu/tests qemu/torture
 folders=("$@")
-ROOT=$("$QEMU_DIR/buildroot.sh")
+need_profile "$profile"
+ROOT=$("$QEMU_DIR/buildroot.sh" "${PROFILE_ROOT[$profile]}")
 KERNEL=$("$QEMU_DIR/kernel.sh" "$profile")
 OUT=$BUILD/$profile
+USER_OUT=$(profile_user "$profile")
+read -ra WORDS <<<"$(profile_words "$profile")"
+USER_WORDS=()
+# Neither 32-bit programs nor liburing are there for another architecture.
+[ ${#WORDS[@]} = 0 ] || USER_WORDS=(CC=aarch64-linux-gnu-gcc-14 AR=aarch64-linux-gnu-ar CROSS=1)
 
 # The third party's module: copied out of the repository, built with only what
 # the README tells.
@@ -22,23 +29,23 @@ build_external() {
 	local dir=$OUT/external
 	rm -rf "$dir"
 	cp -r "$TOP/samples/external" "$dir"
-	in_root "$ROOT" make -C "$dir" KDIR="$KERNEL/build" QUIESCE="$OUT"
+	in_root "$ROOT" make -C "$dir" KDIR="$KERNEL/build" "${WORDS[@]}" QUIESCE="$OUT"
 }
 
 # The torture module, in a tree of its own as well.
 build_torture() {
 	mkdir -p "$OUT/torture"
-	in_root "$ROOT" make -C "$TOP/qemu/torture" module KDIR="$KERNEL/build" QUIESCE="$OUT" MO="$OUT/torture"
+	in_root "$ROOT" make -C "$TOP/qemu/torture" module KDIR="$KERNEL/build" "${WORDS[@]}" QUIESCE="$OUT" MO="$OUT/torture"
 }
 
 # The same, built against another state of the crate: one that insmod has to refuse.
 build_stale() {
 	local crate=$OUT/stale/crate dir=$OUT/stale/external
 	mkdir -p "$crate"
-	in_root "$ROOT" make -C "$TOP" modules KDIR="$KERNEL/build" MO="$crate" obj-m=quiesce.o quiesce-abi=other
+	in_root "$ROOT" make -C "$TOP" modules KDIR="$KERNEL/build" "${WORDS[@]}" MO="$crate" obj-m=quiesce.o quiesce-abi=other
 	rm -rf "$dir"
 	cp -r "$TOP/samples/external" "$dir"
-	in_root "$ROOT" make -C "$dir" KDIR="$KERNEL/build" QUIESCE="$crate"
+	in_root "$ROOT" make -C "$dir" KDIR="$KERNEL/build" "${WORDS[@]}" QUIESCE="$crate"
 }
 
 # check_relocs: what the modules export and refer to has to be there once they are loaded.
@@ -50,19 +57,19 @@ build() {
 	mkdir -p "$OUT"
 	# What shows samples alone can do without the suites, which take a while.
 	[[ " ${folders[*]} " != " samples " ]] || kunit=hooks
-	in_root "$ROOT" make -C "$TOP" modules KDIR="$KERNEL/build" MO="$OUT" W=e QUIESCE_KUNIT="${kunit:-suites}"
+	in_root "$ROOT" make -C "$TOP" modules KDIR="$KERNEL/build" "${WORDS[@]}" MO="$OUT" W=e QUIESCE_KUNIT="${kunit:-suites}"
 	check_relocs
 	build_external
 	[[ " ${folders[*]} " != *" qemu/tests "* ]] || build_stale
 	build_torture
 	local dir program
 	# What a test that is gone was built into.
-	for program in "$BUILD"/user/qemu/tests/*; do
+	for program in "$USER_OUT"/qemu/tests/*; do
 		program=$(basename "$program")
-		[ -e "$TOP/qemu/tests/${program%_32}.c" ] || rm -f "$BUILD/user/qemu/tests/$program"
+		[ -e "$TOP/qemu/tests/${program%_32}.c" ] || rm -f "$USER_OUT/qemu/tests/$program"
 	done
 	for dir in "${folders[@]}"; do
-		in_root "$ROOT" make -C "$TOP/$dir" O="$BUILD/user/$dir" -j"$JOBS"
+		in_root "$ROOT" make -C "$TOP/$dir" O="$USER_OUT/$dir" "${USER_WORDS[@]}" -j"$JOBS"
 	done
 }
 

@@ -28,6 +28,31 @@ make_debian() {
 	printf '%s\n' "$words" >"$kernel/make"
 }
 
+# Debian's kernel of another architecture or of the next release: the compiler is the
+# one that its configuration names, and every Rust symbol that it exports has to be
+# defined by what was made.
+make_other() {
+	local srv=$ROOT/srv/$1 arch=$2 kernel=$3 words compiler
+	mkdir -p "$kernel/build"
+	cp "$srv/config" "$kernel/build/.config"
+	compiler=$(sed -n 's/^CONFIG_CC_VERSION_TEXT="\([^ ]*\).*/\1/p' "$srv/config")
+	words="KERNELRELEASE=$(cat "$srv/release") CC=$compiler HOSTCC=${compiler##*gnu-}"
+	[ "$arch" = x86_64 ] || words+=" ARCH=$arch CROSS_COMPILE=${compiler%gcc*}"
+	# shellcheck disable=SC2086 # words are words
+	in_root "$ROOT" make -C "$SOURCE" O="$kernel/build" $words -j"$JOBS" olddefconfig modules_prepare
+	cp "$srv/Module.symvers" "$kernel/build/"
+	awk '$2 ~ /^_R/ { print $2 }' "$srv/Module.symvers" | LC_ALL=C sort -u >"$kernel/exported"
+	# shellcheck disable=SC2016 # expanded by the inner shell
+	in_root "$ROOT" sh -c '"$1" --defined-only "$2"/rust/*.o' - "${compiler%gcc*}nm" "$kernel/build" 2>/dev/null |
+		awk 'NF == 3 { print $3 }' | LC_ALL=C sort -u >"$kernel/defined"
+	[ -s "$kernel/exported" ]
+	[ -z "$(LC_ALL=C comm -23 "$kernel/exported" "$kernel/defined")" ] ||
+		die "Rust symbols of the kernel that the recreated metadata does not have: $(LC_ALL=C comm -23 "$kernel/exported" "$kernel/defined" | wc -l)"
+	ln -f "$srv/vmlinuz" "$kernel/image" 2>/dev/null || cp "$srv/vmlinuz" "$kernel/image"
+	cp "$srv/release" "$kernel/release"
+	printf '%s\n' "$words" >"$kernel/make"
+}
+
 # merge_config.sh cannot know what Kconfig refuses later: every line that was
 # asked for has to be in the result.
 check_config() {
@@ -59,13 +84,21 @@ make_own() {
 
 profile=${1:?usage: kernel.sh PROFILE}
 need_profile "$profile"
-ROOT=$("$QEMU_DIR/buildroot.sh")
+ROOT=$("$QEMU_DIR/buildroot.sh" "${PROFILE_ROOT[$profile]}")
 words=${PROFILE_CONFIG[$profile]}
+args=("$words")
 case ${PROFILE_KIND[$profile]} in
 debian)
 	kernel=$CACHE/kernel-$profile-$(key "$(basename "$ROOT")" "$(sed -n '/^make_debian/,/^}/p' "$0")")
 	what="Preparing Debian's $(cat "$ROOT/srv/$words/release") for Rust modules (about 2 minutes)"
 	maker=make_debian
+	;;
+other)
+	arch=${PROFILE_ARCH[$profile]}
+	kernel=$CACHE/kernel-$profile-$(key "$(basename "$ROOT")" "$(sed -n '/^make_other/,/^}/p' "$0")")
+	what="Preparing Debian's $(cat "$ROOT/srv/$words/release") for Rust modules (about 2 minutes)"
+	maker=make_other
+	args+=("$arch")
 	;;
 own)
 	fragments=()
@@ -80,7 +113,7 @@ if [ ! -e "$kernel/.done" ]; then
 	(
 		# One kernel build at a time: two would only take turns.
 		flock 8
-		once "$kernel" step "$what" "$maker" "$words"
+		once "$kernel" step "$what" "$maker" "${args[@]}"
 	) 8>"$CACHE/kernel.lock" || die "the kernel of profile $profile could not be made"
 fi
 printf '%s\n' "$kernel"

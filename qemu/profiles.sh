@@ -6,10 +6,12 @@
 #   profile NAME KIND CONFIG... -- what it is for
 #
 # KIND debian: a stock kernel of the archive, in the flavour that CONFIG names.
+# KIND other:  a stock kernel of another architecture or of the next release: CONFIG is
+#              flavour, architecture (as the kernel calls it) and build root.
 # KIND own:    built here with LLVM=1 from linux-source, tinyconfig with the
 #              fragments of qemu/kernel merged in.
 
-declare -A PROFILE_KIND PROFILE_CONFIG PROFILE_TEXT
+declare -A PROFILE_KIND PROFILE_CONFIG PROFILE_TEXT PROFILE_ARCH PROFILE_ROOT
 PROFILES=()
 
 profile() {
@@ -23,6 +25,13 @@ profile() {
 	PROFILES+=("$name")
 	PROFILE_KIND[$name]=$kind
 	PROFILE_CONFIG[$name]=${config[*]}
+	PROFILE_ARCH[$name]=x86_64
+	PROFILE_ROOT[$name]=main
+	if [ "$kind" = other ]; then
+		PROFILE_CONFIG[$name]=${config[0]}
+		PROFILE_ARCH[$name]=${config[1]}
+		PROFILE_ROOT[$name]=${config[2]}
+	fi
 	PROFILE_TEXT[$name]=$*
 }
 
@@ -32,17 +41,30 @@ profile lockdep        own    base lockdep         -- "lockdep, PROVE_RCU, DEBUG
 profile kasan-rt       own    base kasan-rt        -- "PREEMPT_RT, KASAN, kmemleak, UBSAN, failslab, KUnit"
 profile up             own    base up              -- "no SMP: spin locks exclude nobody, preemptible RCU"
 profile tiny           own    base up tiny-rcu     -- "no SMP and no preemptible RCU: TINY_RCU, TINY_SRCU"
+profile stock-arm64    other  cloud-arm64 arm64 arm64 -- "Debian's arm64 kernel, cross-built; no preemptible RCU"
+profile rt-arm64       other  rt-arm64 arm64 arm64    -- "Debian's arm64 kernel, PREEMPT_RT, cross-built"
+profile next           other  cloud-amd64 x86_64 next -- "the newest kernel of sid or experimental, with sid's tool chain"
 profile inline-helpers own    base inline-helpers  -- "RUST_INLINE_HELPERS, KUnit; for measuring"
 
 # The profiles that `make test` runs when none is named.
 DEFAULT_PROFILES="stock stock-rt lockdep kasan-rt"
 
 # The profiles that run the kunit suites only, and what else qemu/suites names them for.
-SHORT_PROFILES="up tiny"
+SHORT_PROFILES="up tiny stock-arm64 rt-arm64"
 
 # need_profile NAME: stops when there is no such profile.
 need_profile() {
 	[ -n "${PROFILE_KIND[$1]:-}" ] || die "no profile '$1'; there are: ${PROFILES[*]}"
+}
+
+# profile_words NAME: what make needs for the profile's architecture.
+profile_words() {
+	[ "${PROFILE_ARCH[$1]}" = x86_64 ] || echo "ARCH=${PROFILE_ARCH[$1]} CROSS_COMPILE=aarch64-linux-gnu-"
+}
+
+# profile_user NAME: the folder of the profile's programs of user space.
+profile_user() {
+	[ "${PROFILE_ARCH[$1]}" = x86_64 ] && echo "$BUILD/user" || echo "$BUILD/user-${PROFILE_ARCH[$1]}"
 }
 
 # profile_memory NAME: the guest's memory in MB. KASAN takes an eighth for itself,

@@ -20,7 +20,7 @@ for file in ${FILES:-}; do
 	[ -e "$file" ] || die "FILES: there is no '$file'"
 done
 
-ROOT=$("$QEMU_DIR/buildroot.sh")
+ROOT=$("$QEMU_DIR/buildroot.sh" "${PROFILE_ROOT[$profile]}")
 KERNEL=$("$QEMU_DIR/kernel.sh" "$profile")
 "$QEMU_DIR/build.sh" "$profile" || die "profile $profile does not build"
 
@@ -29,7 +29,7 @@ trap 'rm -rf "$dir"' EXIT
 stage=$dir/stage
 mkdir -p "$stage/work"
 copy_modules "$stage" "$profile"
-for user in "$BUILD/user"/samples "$BUILD/user"/qemu/tests; do
+for user in "$(profile_user "$profile")"/samples "$(profile_user "$profile")"/qemu/tests; do
 	[ ! -d "$user" ] || cp -r "$user" "$stage/"
 done
 for file in ${FILES:-}; do cp -rL "$file" "$stage/work/"; done

@@ -63,7 +63,7 @@ plan() {
 	kunit_globs >>"$stage/plan"
 	suites kunit | names
 	while read -r name rest; do
-		cp "$BUILD"/user/qemu/*/"${rest%% *}" "$stage/tests/"
+		cp "$user"/qemu/*/"${rest%% *}" "$stage/tests/"
 		printf 'user %s %s\n' "$name" "$rest" >>"$stage/plan"
 		echo "$name"
 	done < <(suites user)
@@ -90,7 +90,7 @@ kunit_globs() {
 steps() {
 	local program
 	while read -r program; do
-		cp "$BUILD"/user/qemu/*/"$program" "$1/tests/"
+		cp "$user"/qemu/*/"$program" "$1/tests/"
 	done < <(sed -n '/^#/!p' "$QEMU_DIR/tests/$3" | grep -o '/tests/[a-z_0-9]*' | sort -u | sed 's|.*/||')
 	sed -n '/^#/d; s/ *| */|/p' "$QEMU_DIR/tests/$3" >"$1/$3"
 	printf 'steps %s %s\n' "$2" "$3" >>"$1/plan"
@@ -98,14 +98,16 @@ steps() {
 }
 
 run_profile() {
-	local profile=$1 stage expect name file r rc=0
+	local profile=$1 stage expect name file user r rc=0
+	ROOT=$("$QEMU_DIR/buildroot.sh" "${PROFILE_ROOT[$profile]}")
 	KERNEL=$("$QEMU_DIR/kernel.sh" "$profile")
+	user=$(profile_user "$profile")
 	"$QEMU_DIR/build.sh" "$profile" || die "profile $profile does not build"
 	stage=$BUILD/$profile/stage
 	rm -rf "$stage"
 	mkdir -p "$stage"
 	copy_modules "$stage" "$profile"
-	cp -r "$BUILD/user/samples" "$stage/samples"
+	cp -r "$user/samples" "$stage/samples"
 	cp "$TOP/samples/words.txt" "$stage/samples/"
 	expect=$(plan "$stage" | tr '\n' ' ')
 	initramfs "$BUILD/$profile/initramfs" "$stage"

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# Makes an initramfs and boots a kernel with it. Sourced after lib.sh.
+# Makes an initramfs and boots a kernel with it. Sourced after lib.sh and profiles.sh,
+# with the profile's name in $profile, its root in $ROOT and its kernel in $KERNEL.
 #
 # The guest has two serial lines: ttyS0 is the kernel's console, ttyS1 carries
 # what the guest's init has to say. Nothing is concluded from QEMU's exit code: it
@@ -11,7 +12,11 @@
 initramfs() {
 	local out=$1 stage=$2
 	mkdir -p "$stage"/{bin,dev,proc,sys,tmp,work}
-	cp "$ROOT/usr/bin/busybox" "$stage/bin/busybox"
+	if [ "${PROFILE_ARCH[$profile]}" = x86_64 ]; then
+		cp "$ROOT/usr/bin/busybox" "$stage/bin/busybox"
+	else
+		cp "$ROOT/srv/${PROFILE_ARCH[$profile]}/busybox" "$stage/bin/busybox"
+	fi
 	ln -sf busybox "$stage/bin/sh"
 	cp "$QEMU_DIR/guest/init" "$stage/init"
 	cp "$QEMU_DIR"/guest/*.sh "$stage/"
@@ -45,15 +50,22 @@ accel() {
 boot() {
 	local initrd=$1 append=$2
 	shift 2
-	# shellcheck disable=SC2046 # words
-	in_root "$ROOT" timeout --foreground "${TIMEOUT:-900}" qemu-system-x86_64 $(accel) -smp "${SMP:-2}" -m "${MEM:-1024}" \
+	local machine console=ttyS0
+	machine="qemu-system-x86_64 $(accel)"
+	if [ "${PROFILE_ARCH[$profile]}" = arm64 ]; then
+		machine="qemu-system-aarch64 -M virt -cpu max,pauth-impdef=on -accel tcg,thread=multi"
+		console=ttyAMA0
+	fi
+	# shellcheck disable=SC2086 # words
+	in_root "$ROOT" timeout --foreground "${TIMEOUT:-900}" $machine -smp "${SMP:-2}" -m "${MEM:-1024}" \
 		-nodefaults -display none -no-reboot -kernel "$KERNEL/image" -initrd "$initrd" \
-		-append "console=ttyS0 panic=-1 oops=panic reboot=t no_timer_check loglevel=7 rcupdate.rcu_cpu_stall_timeout=120 $append" "$@"
+		-append "console=$console panic=-1 oops=panic reboot=t no_timer_check loglevel=7 rcupdate.rcu_cpu_stall_timeout=120 $append" "$@"
 }
 
 # copy_modules STAGE PROFILE: the profile's modules.
 copy_modules() {
-	local stage=$1 profile=$2 ko
+	local stage=$1 profile=$2 ko objcopy=objcopy
+	[ "${PROFILE_ARCH[$profile]}" = x86_64 ] || objcopy=aarch64-linux-gnu-objcopy
 	mkdir -p "$stage/modules"
 	# modules.order, not *.ko: a build leaves the modules of an earlier state behind.
 	while read -r ko; do
@@ -67,5 +79,5 @@ copy_modules() {
 		cp "$BUILD/$profile/stale/external/rust_external.ko" "$stage/modules/stale/"
 	fi
 	# Debug information is of no use in the guest, and the guest's memory is small.
-	for ko in "$stage"/modules/*.ko; do in_root "$ROOT" objcopy --strip-debug "$ko"; done
+	for ko in "$stage"/modules/*.ko; do in_root "$ROOT" "$objcopy" --strip-debug "$ko"; done
 }

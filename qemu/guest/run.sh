@@ -8,7 +8,9 @@ insmod /modules/quiesce.ko || echo "quiesce.ko did not load"
 cd /work || exit 2
 if [ -e /interactive ]; then
 	# The console itself, so that what the kernel says is seen too.
-	setsid sh -c 'exec sh -l </dev/ttyS0 >/dev/ttyS0 2>&1'
+	tty=/dev/ttyS0
+	[ -e $tty ] || tty=/dev/ttyAMA0
+	setsid sh -c "exec sh -l <$tty >$tty 2>&1"
 	exit
 fi
 sh /command

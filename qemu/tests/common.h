@@ -131,6 +131,17 @@ static inline bool wait_asleep_in(pid_t tid, long nr)
 
 #define wait_asleep(tid) wait_asleep_in(tid, SYS_ioctl)
 
+/* The system calls of poll(), epoll_wait() and pause(): newer architectures lack the old ones. */
+#ifdef SYS_poll
+#define NR_POLL SYS_poll
+#define NR_EPOLL_WAIT SYS_epoll_wait
+#define NR_PAUSE SYS_pause
+#else
+#define NR_POLL SYS_ppoll
+#define NR_EPOLL_WAIT SYS_epoll_pwait
+#define NR_PAUSE SYS_ppoll
+#endif
+
 /* fork whose child does not outlive its parent, whatever happens to that. */
 static inline pid_t fork_bound(void)
 {

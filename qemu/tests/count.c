@@ -9,7 +9,6 @@
 #include "quiesce-group.h"
 
 #include <sys/ptrace.h>
-#include <sys/user.h>
 
 #define ROUNDS 50
 
@@ -28,7 +27,7 @@ static struct counts count_calls(pid_t pid)
 		return (struct counts){ -1, -1 };
 	ptrace(PTRACE_SETOPTIONS, pid, 0, PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL);
 	for (;;) {
-		struct user_regs_struct regs;
+		struct __ptrace_syscall_info call;
 
 		ptrace(PTRACE_SYSCALL, pid, 0, 0);
 		if (waitpid(pid, &status, 0) != pid || !WIFSTOPPED(status))
@@ -36,12 +35,12 @@ static struct counts count_calls(pid_t pid)
 		if (WSTOPSIG(status) != (SIGTRAP | 0x80))
 			continue;
 		if (entry) {
-			ptrace(PTRACE_GETREGS, pid, 0, &regs);
-			if (regs.orig_rax == SYS_getppid) {
+			ptrace(PTRACE_GET_SYSCALL_INFO, pid, sizeof(call), &call);
+			if (call.entry.nr == SYS_getppid) {
 				inside = !inside;
 			} else if (inside) {
 				counts.all++;
-				counts.ioctls += regs.orig_rax == SYS_ioctl;
+				counts.ioctls += call.entry.nr == SYS_ioctl;
 			}
 		}
 		entry = !entry;

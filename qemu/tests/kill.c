@@ -195,7 +195,7 @@ TEST_F_TIMEOUT(kill, group, 300)
 			if (i == doomed)
 				continue;
 			/* It has come to its pause() when it has been told. */
-			ASSERT_TRUE(wait_asleep_in(pid[i], SYS_pause));
+			ASSERT_TRUE(wait_asleep_in(pid[i], NR_PAUSE));
 			ASSERT_EQ(-EOWNERDEAD, report[i].ret);
 			ASSERT_EQ(QUIESCE_CAUSE_SIGNAL, report[i].cause.cause);
 			ASSERT_EQ(doomed, report[i].cause.party);

@@ -150,7 +150,7 @@ TEST_F(poll, wakes_poll)
 		check((p.revents & ~IGNORED(variant->event)) ==
 		      (variant->after & (variant->wanted | POLLERR | POLLHUP)));
 	});
-	ASSERT_TRUE(wait_asleep_in(pid, SYS_poll));
+	ASSERT_TRUE(wait_asleep_in(pid, NR_POLL));
 	ASSERT_EQ(0, happen(self, variant));
 	ASSERT_EQ(0, join(pid));
 	EXPECT_EQ(variant->after, poll_now(self->fd) & ~IGNORED(variant->event));
@@ -175,7 +175,7 @@ TEST_F(poll, wakes_epoll)
 		/* A level: again. */
 		check(epoll_wait(ep, &ev, 1, -1) == 1);
 	});
-	ASSERT_TRUE(wait_asleep_in(pid, SYS_epoll_wait));
+	ASSERT_TRUE(wait_asleep_in(pid, NR_EPOLL_WAIT));
 	ASSERT_EQ(0, happen(self, variant));
 	ASSERT_EQ(0, join(pid));
 	/* By edge: no more. */
