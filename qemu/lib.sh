@@ -49,7 +49,7 @@ unset dir
 # tests the result, by || or if, bash ignores set -e all the way down, in subshells
 # too: a function that fails in the middle would go on. Its variables are copies.
 strict() {
-	local name state
+	local name state declared flags
 	if [ "$(type -t "$1")" != function ]; then
 		"$@"
 		return
@@ -57,10 +57,12 @@ strict() {
 	state=$(declare -f)
 	for name in $(compgen -v); do
 		case $name in
-		BASH* | COMP_* | EPOCH* | FUNCNAME | DIRSTACK | GROUPS | HISTCMD | LINENO | OPT* | PIPESTATUS | *RANDOM | SECONDS | _ | name | state) continue ;;
+		BASH* | COMP_* | EPOCH* | FUNCNAME | DIRSTACK | GROUPS | HISTCMD | LINENO | OPT* | PIPESTATUS | *RANDOM | SECONDS | _ | name | state | declared | flags) continue ;;
 		esac
+		declared=$(declare -p "$name" 2>/dev/null) || continue
+		read -r _ flags _ <<<"$declared"
 		# What is exported the process has, what is readonly it has or may not set.
-		[[ ${!name@a} == *[rx]* ]] || state+=$'\n'$(declare -p "$name" 2>/dev/null)
+		[[ $flags == *[rx]* ]] || state+=$'\n'$declared
 	done
 	bash -euo pipefail -O inherit_errexit -c "$state"$'\n"$@"' "$0" "$@"
 }
