@@ -15,3 +15,4 @@ mod seqcount;
 mod statics;
 mod stress;
 mod tear;
+mod wrap;

@@ -77,6 +77,37 @@ int quiesce_kunit_next_cpu(int cpu)
 	return next < nr_cpu_ids ? next : cpumask_first(cpu_online_mask);
 }
 
+void quiesce_kunit_counts(struct quiesce_kunit_counts *counts)
+{
+	unsigned int preempt = preempt_count();
+
+	*counts = (struct quiesce_kunit_counts) {
+		.preempt = preempt & PREEMPT_MASK,
+		.softirq = softirq_count() >> SOFTIRQ_SHIFT,
+		.hardirq_disable = (preempt & HARDIRQ_DISABLE_MASK) >> HARDIRQ_DISABLE_SHIFT,
+		.irqs_disabled = irqs_disabled(),
+#ifdef CONFIG_PREEMPT_RCU
+		.rcu = current->rcu_read_lock_nesting,
+#endif
+#ifdef CONFIG_SMP
+		.migrate = current->migration_disabled,
+#endif
+	};
+}
+
+unsigned long quiesce_kunit_irq_save(void)
+{
+	unsigned long flags;
+
+	local_irq_save(flags);
+	return flags;
+}
+
+void quiesce_kunit_irq_restore(unsigned long flags)
+{
+	local_irq_restore(flags);
+}
+
 void quiesce_kunit_preempt_disable(void)
 {
 	preempt_disable();

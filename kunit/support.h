@@ -29,6 +29,22 @@ unsigned int quiesce_kunit_cpu(void);
 unsigned int quiesce_kunit_online_cpus(void);
 int quiesce_kunit_next_cpu(int cpu);
 
+/* What sections change, all of it. */
+struct quiesce_kunit_counts {
+	unsigned int preempt;		/* sections that disable preemption */
+	unsigned int softirq;		/* softirq_count() in units of a section's half */
+	unsigned int hardirq_disable;	/* sections counted by local_interrupt_disable() */
+	unsigned int irqs_disabled;
+	unsigned int rcu;		/* RCU read-side critical sections */
+	unsigned int migrate;		/* sections that disable migration */
+};
+
+void quiesce_kunit_counts(struct quiesce_kunit_counts *counts);
+
+/* C's own sections, which keep their flags. */
+unsigned long quiesce_kunit_irq_save(void);
+void quiesce_kunit_irq_restore(unsigned long flags);
+
 void quiesce_kunit_preempt_disable(void);
 void quiesce_kunit_preempt_enable(void);
 void quiesce_kunit_bh_disable(void);

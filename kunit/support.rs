@@ -63,6 +63,10 @@ probes! {
     num_online_cpus => quiesce_kunit_online_cpus() -> u32;
     /// The online CPU after `cpu`, and the first one after the last.
     next_cpu => quiesce_kunit_next_cpu(cpu: i32) -> i32;
+    /// Begins a section of C's `local_irq_save()` and returns the flags.
+    irq_save => quiesce_kunit_irq_save() -> usize;
+    /// Ends a section of C's `local_irq_save()`.
+    irq_restore => quiesce_kunit_irq_restore(flags: usize);
     /// Spins politely once.
     cpu_relax => quiesce_kunit_cpu_relax();
     /// Spins for `us` microseconds.
@@ -71,6 +75,41 @@ probes! {
     msleep => quiesce_kunit_msleep(ms: u32);
     /// Lets another task run if one wants to.
     cond_resched => quiesce_kunit_cond_resched();
+}
+
+/// What sections of all kinds change in the current context.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Counts {
+    /// Sections that disable preemption.
+    pub(crate) preempt: u32,
+    /// Sections that disable bottom halves, each counted twice, and one for a softirq.
+    pub(crate) softirq: u32,
+    /// Sections that `local_interrupt_disable()` counts.
+    pub(crate) hardirq_disable: u32,
+    /// Whether interrupts are disabled.
+    pub(crate) irqs_disabled: bool,
+    /// RCU read-side critical sections, with preemptible RCU.
+    pub(crate) rcu: u32,
+    /// Sections that disable migration, with SMP.
+    pub(crate) migrate: u32,
+}
+
+/// Reads all of them.
+pub(crate) fn counts() -> Counts {
+    let mut counts = MaybeUninit::uninit();
+    // SAFETY: The function initialises the structure.
+    let counts = unsafe {
+        bindings::quiesce_kunit_counts(counts.as_mut_ptr());
+        counts.assume_init()
+    };
+    Counts {
+        preempt: counts.preempt,
+        softirq: counts.softirq,
+        hardirq_disable: counts.hardirq_disable,
+        irqs_disabled: counts.irqs_disabled != 0,
+        rcu: counts.rcu,
+        migrate: counts.migrate,
+    }
 }
 
 /// Runs `f` with preemption disabled.

@@ -21,7 +21,10 @@ struct lockdep_map;
 struct module;
 struct percpu_ref;
 
-enum { QUIESCE_NMI_MASK = NMI_MASK };
+enum {
+	QUIESCE_NMI_MASK = NMI_MASK,
+	QUIESCE_HARDIRQ_DISABLE_MASK = HARDIRQ_DISABLE_MASK,
+};
 bool quiesce_helper_in_nmi(void);
 bool quiesce_helper_preemptible(void);
 void quiesce_helper_raw_spin_lock_init(raw_spinlock_t *lock);
@@ -62,7 +65,8 @@ struct lock_class_key;
 unsigned int quiesce_helper_seqcount_begin(const seqcount_t *s);
 unsigned int quiesce_helper_seqlock_begin(seqlock_t *sl);
 bool quiesce_helper_seqcount_retry(const seqcount_t *s, unsigned int start);
-void quiesce_helper_seqcount_write_begin(seqcount_t *s);
+u64 quiesce_helper_seqcount_clock(void);
+void quiesce_helper_seqcount_write_begin(seqcount_t *s, unsigned int subclass);
 void quiesce_helper_seqcount_write_end(seqcount_t *s);
 
 void quiesce_helper_preempt_disable(void);
@@ -70,9 +74,15 @@ void quiesce_helper_preempt_enable(void);
 void quiesce_helper_preempt_schedule(void);
 unsigned long quiesce_helper_irq_save(void);
 void quiesce_helper_irq_restore(unsigned long flags);
+bool quiesce_helper_interrupt_disable(void);
 bool quiesce_helper_bh_disable(void);
 void quiesce_helper_bh_enable(void);
-void quiesce_helper_raw_spin_lock(raw_spinlock_t *lock);
+void quiesce_helper_bh_warn(void);
+void quiesce_helper_seqlock_warn_deadlock(void);
+void quiesce_helper_spin_lock(spinlock_t *lock, unsigned int subclass);
+bool quiesce_helper_spin_trylock(spinlock_t *lock);
+void quiesce_helper_spin_unlock(spinlock_t *lock);
+void quiesce_helper_raw_spin_lock(raw_spinlock_t *lock, unsigned int subclass);
 bool quiesce_helper_raw_spin_trylock(raw_spinlock_t *lock);
 void quiesce_helper_raw_spin_unlock(raw_spinlock_t *lock);
 void quiesce_helper_raw_spin_unlock_bh(raw_spinlock_t *lock);

@@ -87,6 +87,7 @@ mod write;
 pub use backend::{
     Kind,
     Raw,
+    Serves,
     Spin, //
 };
 pub use compat::{
@@ -101,7 +102,8 @@ pub use context::{
     Bh,
     Context,
     Irq,
-    Preempt, //
+    Preempt,
+    ThreadedIrq, //
 };
 pub use data::{
     Field,
@@ -171,7 +173,7 @@ impl<T: SeqData, K: Kind> Body<T, K> {
 ///
 /// ```
 /// use kernel::prelude::*;
-/// use quiesce::seqlock::{Irq, SeqLock};
+/// use quiesce::seqlock::{Bh, SeqLock};
 ///
 /// #[derive(Clone, Copy, Default)]
 /// struct Clock {
@@ -180,8 +182,8 @@ impl<T: SeqData, K: Kind> Body<T, K> {
 /// }
 ///
 /// fn example() -> Result {
-///     let clock = KBox::new(SeqLock::<Clock, Irq>::default(), GFP_KERNEL)?;
-///     clock.write_irq().set(Clock { seconds: 1, nanos: 500 });
+///     let clock = KBox::new(SeqLock::<Clock, Bh>::default(), GFP_KERNEL)?;
+///     clock.write_bh().set(Clock { seconds: 1, nanos: 500 });
 ///     let now = clock.read();
 ///     assert_eq!((now.seconds, now.nanos), (1, 500));
 ///     Ok(())
@@ -228,17 +230,20 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
     }
 }
 
-impl<T: SeqData, C: Context> SeqLock<T, C, Spin> {
-    /// A lock that C code made.
+impl<T: SeqData, C: Context> SeqLock<T, C, Spin>
+where
+    Spin: Serves<C>,
+{
+    /// Borrows a lock that C code initialised.
     ///
     /// # Safety
     ///
     /// `raw` is the first member of a C structure that lives for `'a` and is aligned as `Self` is;
     /// the second is a valid `T`, aligned to 8 bytes and with room for its size rounded up to that.
-    /// The lock is initialised. C code writes the value only under the lock as a writer, and in a
-    /// mode at least as strong as `C`.
+    /// Without SMP a `u32` that is zero stands between the two. The lock is initialised. C code
+    /// writes the value only under the lock as a writer, and in a mode at least as strong as `C`.
     pub unsafe fn from_raw<'a>(raw: *mut bindings::seqlock_t) -> &'a Self {
-        // SAFETY: As the caller promises, this is the layout of `Self`.
+        // SAFETY: The caller guarantees the layout of `Self` and an initialised lock and value.
         unsafe { &*raw.cast() }
     }
 }
@@ -253,7 +258,7 @@ impl<T: SeqData, C: Context> SeqLock<T, C, Spin> {
 ///
 /// ```
 /// use kernel::prelude::*;
-/// use quiesce::{new_seqlock, seqlock::{Irq, RawSeqLock, SeqLock}};
+/// use quiesce::{new_seqlock, seqlock::{Irq, RawSeqLock, SeqLock, ThreadedIrq}};
 ///
 /// type Clock = RawSeqLock<(u64, u32), Irq>;
 ///
@@ -262,7 +267,7 @@ impl<T: SeqData, C: Context> SeqLock<T, C, Spin> {
 ///     #[pin]
 ///     state: SeqLock<u32>,
 ///     #[pin]
-///     packets: SeqLock<[u64; 2], Irq>,
+///     packets: SeqLock<[u64; 2], ThreadedIrq>,
 ///     #[pin]
 ///     clock: Clock,
 /// }
@@ -270,7 +275,7 @@ impl<T: SeqData, C: Context> SeqLock<T, C, Spin> {
 /// fn device() -> impl PinInit<Device> {
 ///     pin_init!(Device {
 ///         state <- new_seqlock!(0),
-///         packets <- new_seqlock!(SeqLock<_, Irq>, [0; 2], "packets"),
+///         packets <- new_seqlock!(SeqLock<_, ThreadedIrq>, [0; 2], "packets"),
 ///         clock <- new_seqlock!(<Clock>, (0, 0), "clock"),
 ///     })
 /// }

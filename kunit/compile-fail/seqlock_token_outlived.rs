@@ -8,7 +8,7 @@ use quiesce::seqlock::{bh_disable, Bh, SeqLock};
 
 /// Writes.
 pub fn write(lock: &SeqLock<u64, Bh>) {
-    let token = bh_disable();
+    let token = bh_disable().unwrap();
     let mut guard = lock.write_with(&token);
     #[cfg(not(fixed))]
     drop(token);

@@ -2,12 +2,12 @@
 
 //! An exclusive reader holds the lock as a writer does.
 
-//~ ERROR a section in mode `quiesce::seqlock::Bh` is too weak for a lock with readers in `quiesce::seqlock::Irq` context
+//~ ERROR Bh` is too weak for a lock with readers in `
 
-use quiesce::seqlock::{Irq, SeqLock};
+use quiesce::seqlock::{Irq, RawSeqLock};
 
 /// Reads.
-pub fn read(lock: &SeqLock<u64, Irq>) -> u64 {
+pub fn read(lock: &RawSeqLock<u64, Irq>) -> u64 {
     #[cfg(not(fixed))]
     return *lock.read_exclusive_bh();
     #[cfg(fixed)]

@@ -2,12 +2,12 @@
 
 //! A lock with readers in interrupts has no writer that leaves interrupts enabled.
 
-//~ ERROR a section in mode `quiesce::seqlock::Preempt` is too weak for a lock with readers in `quiesce::seqlock::Irq` context
+//~ ERROR Preempt` is too weak for a lock with readers in `
 
-use quiesce::seqlock::{Irq, SeqLock};
+use quiesce::seqlock::{Irq, RawSeqLock};
 
 /// Writes.
-pub fn write(lock: &SeqLock<u64, Irq>) {
+pub fn write(lock: &RawSeqLock<u64, Irq>) {
     #[cfg(not(fixed))]
     lock.write().set(1);
     #[cfg(fixed)]

@@ -2,7 +2,7 @@
 
 //! A lock with readers in softirqs has no writer that leaves bottom halves enabled.
 
-//~ ERROR a section in mode `quiesce::seqlock::Preempt` is too weak for a lock with readers in `quiesce::seqlock::Bh` context
+//~ ERROR Preempt` is too weak for a lock with readers in `
 
 use quiesce::seqlock::{Bh, SeqLock};
 

@@ -2,12 +2,12 @@
 
 //! Disabled bottom halves are too weak for readers in hardware interrupts.
 
-//~ ERROR a section in mode `quiesce::seqlock::Bh` is too weak for a lock with readers in `quiesce::seqlock::Irq` context
+//~ ERROR Bh` is too weak for a lock with readers in `
 
-use quiesce::seqlock::{Irq, SeqLock};
+use quiesce::seqlock::{Irq, RawSeqLock};
 
 /// Writes.
-pub fn write(lock: &SeqLock<u64, Irq>) {
+pub fn write(lock: &RawSeqLock<u64, Irq>) {
     #[cfg(not(fixed))]
     lock.write_bh().set(1);
     #[cfg(fixed)]

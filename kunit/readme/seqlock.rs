@@ -8,7 +8,7 @@ use quiesce::{
     seq_field,
     seqlock::{
         Irq,
-        SeqLock, //
+        RawSeqLock, //
     },
     seqlock_static, //
 };
@@ -21,7 +21,7 @@ struct Clock {
 }
 
 seqlock_static! {
-    static CLOCK: SeqLock<Clock, Irq> = Clock { seconds: 0, nanos: 0, valid: false };
+    static CLOCK: RawSeqLock<Clock, Irq> = Clock { seconds: 0, nanos: 0, valid: false };
 }
 
 fn tick(now: Clock) {

@@ -17,8 +17,8 @@ use quiesce::{
     new_seqlock,
     seqlock::{
         Bh,
-        Irq,
-        SeqLock, //
+        SeqLock,
+        ThreadedIrq, //
     },
 };
 
@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn each_side_sees_the_other_in_each_mode() -> Result {
         let lock = KBox::pin_init(
-            new_seqlock!(SeqLock<Payload, Irq>, Payload::of(0)),
+            new_seqlock!(SeqLock<Payload, ThreadedIrq>, Payload::of(0)),
             GFP_KERNEL,
         )?;
         for mode in 0..4 {

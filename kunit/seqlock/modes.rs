@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Each mode, by each way in: what is switched off inside, and that all is as before outside.
+//! Each mode, by each call that acquires a lock: what is disabled inside, and that everything is as
+//! before outside.
 
 use kernel::{
     interrupt::local_interrupt_disable,
@@ -15,13 +16,14 @@ use quiesce::{
         Irq,
         Preempt,
         RawSeqLock,
-        SeqLock, //
+        SeqLock,
+        ThreadedIrq, //
     },
 };
 
 use crate::support;
 
-/// What is switched off here.
+/// What is disabled in this context.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct State {
     pub(super) preempt: bool,
@@ -47,7 +49,7 @@ pub(super) fn state() -> State {
     }
 }
 
-/// What a mode's section switches off, by a lock that sleeps on PREEMPT_RT or not.
+/// What a mode's section disables, for a lock that sleeps on PREEMPT_RT or not.
 const fn inside(bh: bool, irq: bool, raw: bool) -> State {
     let spins = raw || !RT;
     State {
@@ -136,7 +138,7 @@ macro_rules! mode_tests {
             fn with_a_bh_token() -> Result {
                 let lock = KBox::pin_init(new_seqlock!(SeqLock<u64, Bh>, 0), GFP_KERNEL)?;
                 let raw = KBox::pin_init(new_seqlock!(RawSeqLock<u64, Bh>, 0), GFP_KERNEL)?;
-                let token = bh_disable();
+                let token = bh_disable()?;
                 let outside = state();
                 lock.write_with(&token).set(1);
                 raw.try_write_with(&token)?.set(2);
@@ -173,13 +175,13 @@ macro_rules! mode_tests {
             #[cfg(not(CONFIG_PREEMPT_RT))]
             #[test]
             fn tokens_for_a_spinning_lock() -> Result {
-                let lock = KBox::pin_init(new_seqlock!(SeqLock<u64, Irq>, 0), GFP_KERNEL)?;
+                let lock = KBox::pin_init(new_seqlock!(SeqLock<u64, ThreadedIrq>, 0), GFP_KERNEL)?;
                 let plain = KBox::pin_init(new_seqlock!(SeqLock<u64>, 0), GFP_KERNEL)?;
                 let irq = local_interrupt_disable();
                 lock.write_with(&irq).set(1);
                 let preempt = preempt_disable();
                 plain.write_with(&preempt).set(2);
-                // The tokens may go in any order.
+                // Tokens may be dropped in any order.
                 drop(irq);
                 let between = state();
                 drop(preempt);
@@ -213,9 +215,9 @@ mode_tests! {
         write, try_write, read_exclusive, try_read_exclusive;
     bh: SeqLock<Bh>, false, true, false,
         write_bh, try_write_bh, read_exclusive_bh, try_read_exclusive_bh;
-    irq: SeqLock<Irq>, false, false, true,
+    irq: SeqLock<ThreadedIrq>, false, false, true,
         write_irq, try_write_irq, read_exclusive_irq, try_read_exclusive_irq;
-    irqsave: SeqLock<Irq>, false, false, true,
+    irqsave: SeqLock<ThreadedIrq>, false, false, true,
         write_irqsave, try_write_irqsave, read_exclusive_irqsave, try_read_exclusive_irqsave;
     raw_plain: RawSeqLock<Preempt>, true, false, false,
         write, try_write, read_exclusive, try_read_exclusive;

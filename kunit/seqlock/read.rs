@@ -13,7 +13,8 @@ use quiesce::{
         Irq,
         RawSeqLock,
         Retry,
-        SeqLock, //
+        SeqLock,
+        ThreadedIrq, //
     },
     seqlock_static,
 };
@@ -46,7 +47,7 @@ const VALUE: Value = Value {
 
 seqlock_static! {
     static PLAIN: SeqLock<Value> = VALUE;
-    static IRQ: SeqLock<u64, Irq> = 11;
+    static IRQ: SeqLock<u64, ThreadedIrq> = 11;
     static RAW: RawSeqLock<[u8; 13], Irq> = [7; 13];
 }
 

@@ -15,13 +15,14 @@ use quiesce::{
         Irq,
         Latch,
         RawSeqLock,
-        SeqLock, //
+        SeqLock,
+        ThreadedIrq, //
     },
     seqlock_static,
 };
 
 static GLOBAL: SeqLock<u32> = SeqLock::new(0);
-static MANY: [SeqLock<(u64, bool), Irq>; 3] = [const { SeqLock::new((0, true)) }; 3];
+static MANY: [RawSeqLock<(u64, bool), Irq>; 3] = [const { RawSeqLock::new((0, true)) }; 3];
 static RAW: RawSeqLock<[u8; 5], Irq> = RawSeqLock::new([1; 5]);
 static LATCH: Latch<(u8, u64)> = Latch::new((1, 2));
 
@@ -103,7 +104,7 @@ mod tests {
         let shared: Arc<SeqLock<u32>> = Arc::new(SeqLock::new(0), GFP_KERNEL)?;
         shared.write().set(1);
         assert_eq!(shared.read(), 1);
-        let boxed = KBox::new(SeqLock::<[u16; 3], Irq>::default(), GFP_KERNEL)?;
+        let boxed = KBox::new(SeqLock::<[u16; 3], ThreadedIrq>::default(), GFP_KERNEL)?;
         assert_eq!(boxed.read(), [0; 3]);
         assert_eq!(made_here().read(), 4);
         let local: SeqLock<u8> = 5.into();

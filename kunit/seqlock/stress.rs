@@ -23,7 +23,9 @@ use quiesce::{
         Kind,
         Preempt,
         Raw,
-        SeqLock, //
+        SeqLock,
+        Serves,
+        ThreadedIrq, //
     },
 };
 
@@ -260,6 +262,10 @@ impl Mode for Bh {
     const ORDER: u32 = 1;
 }
 
+impl Mode for ThreadedIrq {
+    const ORDER: u32 = 2;
+}
+
 impl Mode for Irq {
     const ORDER: u32 = 2;
 }
@@ -277,7 +283,7 @@ impl Spins for quiesce::seqlock::Spin {
     const SPINS: bool = !cfg!(CONFIG_PREEMPT_RT);
 }
 
-impl<C: Context + Mode, K: Kind + Spins> Subject for SeqLock<Payload, C, K> {
+impl<C: Context + Mode, K: Serves<C> + Spins> Subject for SeqLock<Payload, C, K> {
     fn writable(from: From) -> bool {
         writable::<C, K>(from)
     }

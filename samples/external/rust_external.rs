@@ -13,7 +13,7 @@ use quiesce::{
     rundown::Rundown,
     seqlock::{
         Irq,
-        SeqLock, //
+        RawSeqLock, //
     },
     seqlock_static, //
 };
@@ -30,8 +30,8 @@ module! {
 static TABLE: Rundown<[u32; 4]> = Rundown::new([1, 2, 3, 4]);
 
 seqlock_static! {
-    /// Read by everyone without a lock, in a hardirq too: writers disable interrupts.
-    static CLOCK: SeqLock<(u64, u32), Irq> = (0, 0);
+    /// Read by everyone without a lock, in hardware interrupts too: writers disable interrupts.
+    static CLOCK: RawSeqLock<(u64, u32), Irq> = (0, 0);
 }
 
 /// Read through a pointer without a lock; replaced as a whole.

@@ -1,18 +1,62 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What kind of context this is.
+//! The state of the current context, from its CPU's counters.
 
 use crate::bindings as helpers;
+
+#[cfg(any(quiesce_x86_spin, all(quiesce_asm, CONFIG_SMP)))]
+extern "C" {
+    /// A per-CPU variable.
+    static __preempt_count: core::ffi::c_int;
+    /// A per-CPU variable of two bytes.
+    #[cfg(quiesce_x86_spin)]
+    static __softirq_pending: u16;
+}
+
+/// Whether a section of `local_interrupt_disable()` has not ended on this CPU; for a caller that
+/// runs with interrupts disabled.
+#[cfg(quiesce_x86_spin)]
+#[inline(always)]
+pub(crate) fn interrupt_sections_are_counted() -> bool {
+    const _: () = assert!(helpers::QUIESCE_HARDIRQ_DISABLE_MASK == 0xff_0000);
+    // SAFETY: The instructions read this CPU's counter, whose third byte is the count of sections
+    // (`HARDIRQ_DISABLE_MASK`); the caller stays on the CPU, as interrupts are disabled.
+    unsafe {
+        core::arch::asm!(
+            "cmp byte ptr gs:[rip + {preempt_count} + 2], 0",
+            "jne {counted}",
+            preempt_count = sym __preempt_count,
+            counted = label { return true },
+            options(nostack, readonly),
+        )
+    }
+    false
+}
+
+/// Whether softirqs are pending on this CPU, as `local_softirq_pending()`; for a caller that runs
+/// with preemption disabled.
+#[cfg(quiesce_x86_spin)]
+#[inline(always)]
+pub(crate) fn softirqs_are_pending() -> bool {
+    // SAFETY: The instructions read this CPU's variable; the caller stays on the CPU, as preemption
+    // is disabled.
+    unsafe {
+        core::arch::asm!(
+            "cmp word ptr gs:[rip + {pending}], 0",
+            "jne {some}",
+            pending = sym __softirq_pending,
+            some = label { return true },
+            options(nostack, readonly),
+        )
+    }
+    false
+}
 
 /// Whether this is an NMI; C's `in_nmi()`.
 #[inline(always)]
 pub(crate) fn in_nmi() -> bool {
     #[cfg(all(quiesce_asm, CONFIG_SMP))]
     {
-        extern "C" {
-            /// The CPU's own.
-            static __preempt_count: core::ffi::c_int;
-        }
         let count: u32;
         // SAFETY: The instruction reads this CPU's count, as `preempt_count()` does; an interrupt
         // leaves it as it was, and so does moving to another CPU, except in its lower bits.

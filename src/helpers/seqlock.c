@@ -4,12 +4,16 @@
 #include <linux/bug.h>
 #include <linux/export.h>
 #include <linux/interrupt.h>
+#include <linux/interrupt_rc.h>
 #include <linux/irq_work.h>
 #include <linux/irqflags.h>
 #include <linux/percpu.h>
 #include <linux/preempt.h>
+#include <linux/rcupdate.h>
+#include <linux/sched.h>
 #include <linux/seqlock.h>
 #include <linux/spinlock.h>
+#include <linux/timekeeping.h>
 
 #include "../helpers.h"
 
@@ -39,9 +43,16 @@ bool quiesce_helper_seqcount_retry(const seqcount_t *s, unsigned int start)
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_seqcount_retry);
 
-void quiesce_helper_seqcount_write_begin(seqcount_t *s)
+/* Nanoseconds; also in NMI. */
+u64 quiesce_helper_seqcount_clock(void)
 {
-	do_write_seqcount_begin(s);
+	return ktime_get_mono_fast_ns();
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_seqcount_clock);
+
+void quiesce_helper_seqcount_write_begin(seqcount_t *s, unsigned int subclass)
+{
+	do_write_seqcount_begin_nested(s, subclass);
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_seqcount_write_begin);
 
@@ -87,29 +98,68 @@ void quiesce_helper_irq_restore(unsigned long flags)
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_irq_restore);
 
+/*
+ * Counts a section that disables interrupts, unless they are disabled already and
+ * no section is counted: then a hardware interrupt or a C section disabled them.
+ * To count there would save flags that say "disabled", and on some architectures
+ * local_irq_restore() disables interrupts if the C section has ended before.
+ */
+bool quiesce_helper_interrupt_disable(void)
+{
+	if (irqs_disabled() && !(preempt_count() & HARDIRQ_DISABLE_MASK))
+		return false;
+	local_interrupt_disable();
+	return true;
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_interrupt_disable);
+
+void quiesce_helper_bh_warn(void)
+{
+	WARN_ONCE(1, "quiesce: seqlock: bottom halves cannot be disabled where a task is not preemptible\n");
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_bh_warn);
+
+void quiesce_helper_seqlock_warn_deadlock(void)
+{
+	WARN_ONCE(1, "quiesce: seqlock: the lock is held by this context or one that it interrupted\n");
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_seqlock_warn_deadlock);
+
 #ifdef CONFIG_PREEMPT_RT
 
 /*
- * On PREEMPT_RT the first local_bh_disable() of a task also enters an RCU read
- * section and disables migration, if the task is preemptible, and the last
- * local_bh_enable() leaves them, if the task is preemptible then. Guards may be
- * dropped in any order, so make sure that it is at both ends: where it is not,
- * softirqs cannot run anyway, and a lock that sleeps has no business there.
+ * The first local_bh_disable() of a task calls rcu_read_lock() and
+ * migrate_disable() if the task is preemptible; the last local_bh_enable() undoes
+ * both if the task is preemptible. So that the two agree, the first one fails
+ * where the task is not preemptible.
  */
 bool quiesce_helper_bh_disable(void)
 {
-	if (WARN_ON_ONCE(!preemptible()))
+	if (in_hardirq() || (!softirq_count() && !preemptible()))
 		return false;
 	local_bh_disable();
 	return true;
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_bh_disable);
 
-/* Leaves them disabled for ever rather than to end an RCU section of others. */
+/*
+ * The last one may come where the task is not preemptible: preemption or
+ * interrupts were disabled later and are enabled later. local_bh_enable() then
+ * wakes ksoftirqd and leaves the other two undone. With
+ * CONFIG_PREEMPT_RT_NEEDS_BH_LOCK a lock is held as well that only
+ * local_bh_enable() can release: bottom halves stay disabled there.
+ */
 void quiesce_helper_bh_enable(void)
 {
-	if (!WARN_ON_ONCE(!preemptible()))
-		local_bh_enable();
+	bool undone = softirq_count() == SOFTIRQ_DISABLE_OFFSET && !preemptible();
+
+	if (IS_ENABLED(CONFIG_PREEMPT_RT_NEEDS_BH_LOCK) && WARN_ON_ONCE(undone))
+		return;
+	local_bh_enable();
+	if (undone) {
+		migrate_enable();
+		rcu_read_unlock();
+	}
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_bh_enable);
 
@@ -122,11 +172,10 @@ static void softirq_kick_fn(struct irq_work *work)
 static DEFINE_PER_CPU(struct irq_work, softirq_kick) = IRQ_WORK_INIT_HARD(softirq_kick_fn);
 
 /*
- * Softirqs are enabled with interrupts disabled: a bottom-half guard was dropped
- * before an interrupt guard that was taken later. local_bh_enable() would run
- * what is pending, with interrupts enabled. An interrupt that comes when they
- * are enabled does it instead; it is over before an RCU grace period is, and so
- * before this module's text goes away.
+ * Enables bottom halves with interrupts disabled. local_bh_enable() would run
+ * what is pending, with interrupts enabled. An interrupt that is raised here runs
+ * it as soon as interrupts are enabled. Its handler has returned before the next
+ * RCU grace period ends, and so before this module's text is freed.
  */
 static void bh_enable_irqs_disabled(void)
 {
@@ -164,9 +213,27 @@ EXPORT_SYMBOL_GPL(quiesce_helper_raw_spin_unlock_bh);
 
 #endif /* CONFIG_PREEMPT_RT */
 
-void quiesce_helper_raw_spin_lock(raw_spinlock_t *lock)
+void quiesce_helper_spin_lock(spinlock_t *lock, unsigned int subclass)
 {
-	raw_spin_lock(lock);
+	spin_lock_nested(lock, subclass);
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_spin_lock);
+
+bool quiesce_helper_spin_trylock(spinlock_t *lock)
+{
+	return spin_trylock(lock);
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_spin_trylock);
+
+void quiesce_helper_spin_unlock(spinlock_t *lock)
+{
+	spin_unlock(lock);
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_spin_unlock);
+
+void quiesce_helper_raw_spin_lock(raw_spinlock_t *lock, unsigned int subclass)
+{
+	raw_spin_lock_nested(lock, subclass);
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_raw_spin_lock);
 

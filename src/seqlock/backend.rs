@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The two kinds of sequence locks: over the kernel's `seqlock_t`, whose spin lock sleeps on
-//! PREEMPT_RT, and over a `raw_spinlock_t`, which spins everywhere.
+//! The two backends of a sequence lock: the kernel's `seqlock_t`, whose spin lock sleeps on
+//! PREEMPT_RT, and a `raw_spinlock_t`, which spins everywhere.
+//!
+//! Without SMP a flag follows the spin lock, because the spin lock itself excludes nobody there; see
+//! `spinlock.rs`. It is zero while the lock is free.
 
 use core::mem::{
     offset_of,
@@ -12,7 +15,11 @@ use kernel::bindings;
 use super::{
     sequence,
     spinlock::Lock,
-    statics, //
+    statics,
+    Bh,
+    Context,
+    Preempt,
+    ThreadedIrq, //
 };
 use crate::bindings as helpers;
 
@@ -20,7 +27,7 @@ mod sealed {
     pub trait Sealed {}
 }
 
-/// What a sequence lock is made of: [`Spin`] or [`Raw`].
+/// The backend of a sequence lock: [`Spin`] or [`Raw`].
 #[allow(missing_docs, reason = "the hidden items are for this crate alone")]
 pub trait Kind: sealed::Sealed + 'static {
     /// The lock's C type.
@@ -51,7 +58,7 @@ pub trait Kind: sealed::Sealed + 'static {
     #[doc(hidden)]
     fn lock(raw: *mut Self::Raw) -> *mut Self::Lock;
 
-    /// Begins a read: the counter, once no writer is active.
+    /// Begins a read: waits until no writer is active, and returns the counter.
     ///
     /// # Safety
     ///
@@ -62,12 +69,12 @@ pub trait Kind: sealed::Sealed + 'static {
 
 /// The kernel's `seqlock_t`.
 ///
-/// On PREEMPT_RT its spin lock is a lock that sleeps: writers stay preemptible, a reader that meets
-/// one waits for it by sleeping, and neither may be in a hardware interrupt, nor anywhere else where
-/// sleeping is forbidden.
+/// On PREEMPT_RT its spin lock sleeps: writers stay preemptible, and a reader that meets a writer
+/// sleeps until the write ends. Neither may be in a hardware interrupt, nor in any other context
+/// that must not sleep.
 pub enum Spin {}
 
-/// A `seqcount_raw_spinlock_t` beside its `raw_spinlock_t`, as the kernel's `jiffies` have it.
+/// A `seqcount_raw_spinlock_t` and its `raw_spinlock_t`, as the kernel's `jiffies` have it.
 ///
 /// It spins on PREEMPT_RT too, and can be used in hardware interrupts there.
 pub enum Raw {}
@@ -89,8 +96,58 @@ macro_rules! tie {
     }};
 }
 
+/// A backend whose locks can be used in context `C` on every kernel.
+///
+/// [`Raw`] can in all of them, [`Spin`] in all but [`Irq`](super::Irq). A lock is only made for a
+/// context that its backend serves.
+#[diagnostic::on_unimplemented(
+    message = "a `SeqLock` cannot be used in hardware interrupts: it sleeps on PREEMPT_RT",
+    label = "`{Self}` does not serve readers in `{C}` context",
+    note = "use a `RawSeqLock<T, Irq>`, which spins everywhere",
+    note = "or a `SeqLock<T, ThreadedIrq>`, if on PREEMPT_RT all the interrupt handlers that use it \
+            are threads"
+)]
+pub trait Serves<C: Context>: Kind {}
+
+impl Serves<Preempt> for Spin {}
+impl Serves<Bh> for Spin {}
+impl Serves<ThreadedIrq> for Spin {}
+impl<C: Context> Serves<C> for Raw {}
+
+/// The C type of a [`Spin`] lock.
+#[cfg(CONFIG_SMP)]
+pub(super) type SpinSeqlock = bindings::seqlock_t;
+
+/// The C type of a [`Spin`] lock, `seqlock_t`, and the flag of its spin lock.
+#[cfg(not(CONFIG_SMP))]
+#[doc(hidden)]
+#[repr(C)]
+pub struct SpinSeqlock {
+    pub(super) seqcount: bindings::seqcount_spinlock_t,
+    pub(super) lock: bindings::spinlock_t,
+    held: u32,
+}
+
+#[cfg(not(CONFIG_SMP))]
+const _: () = {
+    // `SpinSeqlock` begins as `seqlock_t`, and each flag is where `spinlock.rs` expects it.
+    const fn flag<L>(lock: usize) -> usize {
+        lock + size_of::<L>().next_multiple_of(align_of::<u32>())
+    }
+    assert!(offset_of!(SpinSeqlock, lock) == offset_of!(bindings::seqlock, lock));
+    assert!(
+        offset_of!(SpinSeqlock, held)
+            == flag::<bindings::spinlock_t>(offset_of!(SpinSeqlock, lock))
+    );
+    assert!(
+        offset_of!(RawSeqlock, held)
+            == flag::<bindings::raw_spinlock_t>(offset_of!(RawSeqlock, lock))
+    );
+    assert!(offset_of!(SpinSeqlock, held) % 4 == 0 && offset_of!(RawSeqlock, held) % 4 == 0);
+};
+
 impl Kind for Spin {
-    type Raw = bindings::seqlock_t;
+    type Raw = SpinSeqlock;
     type Lock = bindings::spinlock_t;
 
     const UNLOCKED: MaybeUninit<Self::Raw> = statics::SPIN;
@@ -118,7 +175,7 @@ impl Kind for Spin {
 
     #[inline(always)]
     unsafe fn begin(raw: *mut Self::Raw) -> u32 {
-        // SAFETY: As the caller promises, for all of these; only on PREEMPT_RT a writer sleeps.
+        // SAFETY: The lock is initialised. Writers only sleep on PREEMPT_RT.
         unsafe {
             if !cfg!(CONFIG_PREEMPT_RT) {
                 return sequence::begin(Self::sequence(raw));
@@ -133,16 +190,17 @@ impl Kind for Spin {
     }
 }
 
-/// Begins a read where the writer may be asleep: lends it priority and waits.
+/// Begins a read where a writer may sleep: boosts the writer's priority and waits.
 ///
 /// # Safety
 ///
 /// The lock is initialised.
 #[cold]
 #[inline(never)]
-unsafe fn wait_for_sleeper(raw: *mut bindings::seqlock_t) -> u32 {
-    // SAFETY: By the safety contract the lock is initialised; the helper finds it by its own address.
-    unsafe { helpers::quiesce_helper_seqlock_begin(raw) }
+unsafe fn wait_for_sleeper(raw: *mut SpinSeqlock) -> u32 {
+    // SAFETY: The lock is initialised and begins with a `seqlock_t`; the helper finds the spin lock
+    // by the address of that.
+    unsafe { helpers::quiesce_helper_seqlock_begin(raw.cast()) }
 }
 
 /// The C type of a [`Raw`] lock.
@@ -151,6 +209,8 @@ unsafe fn wait_for_sleeper(raw: *mut bindings::seqlock_t) -> u32 {
 pub struct RawSeqlock {
     pub(super) seqcount: bindings::seqcount_raw_spinlock_t,
     pub(super) lock: bindings::raw_spinlock_t,
+    #[cfg(not(CONFIG_SMP))]
+    held: u32,
 }
 
 impl Kind for Raw {
@@ -181,7 +241,7 @@ impl Kind for Raw {
 
     #[inline(always)]
     unsafe fn begin(raw: *mut Self::Raw) -> u32 {
-        // SAFETY: As the caller promises; a raw spin lock's holder does not sleep.
+        // SAFETY: The lock is initialised, and the holder of a raw spin lock does not sleep.
         unsafe { sequence::begin(Self::sequence(raw)) }
     }
 }

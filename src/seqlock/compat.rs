@@ -382,12 +382,15 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
     #[inline]
     pub fn read_begin(&self) -> SeqLockReadGuard<'_, T, K> {
         loop {
-            let section = self.begin();
-            if let Ok(copy) = section.load().validate() {
+            let start = self.body.begin();
+            let copy = self.body.data.load();
+            if !self.body.retry(start) {
                 return SeqLockReadGuard {
                     body: &self.body,
-                    start: section.start(),
-                    copy,
+                    start,
+                    // SAFETY: The counter was even and is the same, so that no writer stored while
+                    // the value was copied.
+                    copy: unsafe { copy.assume_whole() },
                 };
             }
         }

@@ -1,27 +1,34 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Preemption, bottom halves and interrupts: with its submodules the only file that switches them.
+//! Contexts: what a writer disables, and in which contexts readers may therefore run.
 //!
-//! A writer that is interrupted by a reader on its own CPU makes that reader spin for ever. So a
-//! writer switches off what the readers may run in: that is the context of a lock, the parameter
-//! `C` of [`SeqLock`](super::SeqLock), and of a section, the mode in which it was entered.
+//! A reader that interrupts a writer on the writer's CPU spins indefinitely, because the writer
+//! cannot continue. So a writer disables what its lock's readers run in. That is the context of a
+//! lock, the parameter `C` of [`SeqLock`](super::SeqLock); a section's context, its mode, is at
+//! least as strong.
 //!
 //! # Guards dropped in any order
 //!
-//! - Preemption is counted by the kernel.
-//! - Interrupts are disabled by the kernel's counted `local_interrupt_disable()` and by nothing else
-//!   here, so that the state of before comes back with the last guard, whichever that is. The form
-//!   that saves flags would enable interrupts under a guard that is still there.
-//! - Bottom halves are counted too, but enabling them runs softirqs, with interrupts enabled. A
-//!   bottom-half guard that is dropped while interrupts are disabled, because an interrupt guard was
-//!   taken after it and is still there, leaves the softirqs to an interrupt that comes right when
-//!   interrupts are enabled. It does no harm in any order, and no order has to be proved.
-//! - On PREEMPT_RT a task's first disabling of bottom halves enters an RCU section, and the last
-//!   enabling leaves it, but both only in preemptible context. There a bottom-half section begun
-//!   where preemption is disabled does not disable bottom halves (they cannot run anyway), and one
-//!   ended where preemption is disabled leaves them disabled for ever; both are reported by a
-//!   warning, once. A [`Raw`](super::Raw) lock disables preemption and nothing else for its
-//!   bottom-half mode there, as they run in threads, and has no such limit.
+//! Guards and tokens of all modes nest, and may be dropped in any order:
+//!
+//! - Preemption and interrupts are disabled by count; each is enabled by the last guard or token
+//!   that disabled it, and by the kernel's [`LocalInterruptDisabled`] and `SpinLockIrq` alike.
+//! - Bottom halves are disabled by count. If the last guard is dropped while interrupts are
+//!   disabled, pending softirqs run as soon as interrupts are enabled.
+//! - On PREEMPT_RT bottom halves can only be disabled where the task is preemptible, or where they
+//!   are disabled already. Elsewhere [`bh_disable`](super::bh_disable) and `try_write_bh` fail, and
+//!   `write_bh`, which must not be called there as it sleeps, warns once and does not disable them.
+//!   They can be enabled anywhere; lockdep reports it if interrupts are disabled then. Kernels with
+//!   `CONFIG_PREEMPT_RT_NEEDS_BH_LOCK` cannot enable them where the task is not preemptible: there
+//!   they stay disabled, with a warning.
+//!
+//! C code that runs a caller's closure between `local_irq_save()` and `local_irq_restore()` must not
+//! let guards and tokens cross either end of its section, as for C's own locks: a guard that is
+//! acquired before the section and dropped inside enables interrupts there. Only `unsafe` code can
+//! be such a wrapper. A guard that is acquired inside and dropped after the section leaves
+//! interrupts as the section did.
+//!
+//! [`LocalInterruptDisabled`]: kernel::interrupt::LocalInterruptDisabled
 
 use core::marker::PhantomData;
 use kernel::{
@@ -29,17 +36,17 @@ use kernel::{
     types::NotThreadSafe, //
 };
 
-use crate::{
-    arch::preempt,
-    bindings as helpers, //
-};
-
 use super::{
     spinlock::{
         BhState,
+        IrqState,
         Lock, //
     },
     tokens::preempt_disable, //
+};
+use crate::{
+    arch::preempt,
+    bindings as helpers, //
 };
 
 pub(super) mod sealed {
@@ -47,27 +54,28 @@ pub(super) mod sealed {
 }
 use sealed::Sealed;
 
-/// What a writer switches off, and thereby what readers may run in.
+/// What a writer disables, and thereby the contexts that readers may run in.
 ///
-/// [`Preempt`], [`Bh`] or [`Irq`], each stronger than the one before.
+/// [`Preempt`], [`Bh`], [`ThreadedIrq`] or [`Irq`], each stronger than the one before.
 pub trait Context: Sealed + AtLeast<Self> + Sized + 'static {
-    /// The context's place in the order of them.
+    /// The context's position in their order.
     #[doc(hidden)]
     const LEVEL: u8;
 
-    /// What has to be known to leave the section.
+    /// What a section needs to end.
     #[doc(hidden)]
     type State: Copy;
 
-    /// Takes a lock in this mode.
+    /// Acquires a lock in this mode, in lockdep's subclass `subclass`.
     ///
     /// # Safety
     ///
-    /// The lock is initialised, and stays where it is until it is unlocked, by [`Context::unlock`].
+    /// The lock is an initialised lock of a backend, and stays in place until it is released by
+    /// [`Context::unlock`].
     #[doc(hidden)]
-    unsafe fn lock<L: Lock>(lock: *mut L) -> Self::State;
+    unsafe fn lock<L: Lock>(lock: *mut L, subclass: u32) -> Self::State;
 
-    /// Takes a lock in this mode if it is free.
+    /// Acquires a lock in this mode if it is free.
     ///
     /// # Safety
     ///
@@ -75,116 +83,122 @@ pub trait Context: Sealed + AtLeast<Self> + Sized + 'static {
     #[doc(hidden)]
     unsafe fn try_lock<L: Lock>(lock: *mut L) -> Option<Self::State>;
 
-    /// Gives a lock back.
+    /// Releases a lock.
     ///
     /// # Safety
     ///
-    /// This context took the lock in this mode and got `state`.
+    /// The calling context acquired the lock in this mode, by the call that returned `state`.
     #[doc(hidden)]
     unsafe fn unlock<L: Lock>(lock: *mut L, state: Self::State);
 }
 
-/// Preemption is disabled: for readers in process context.
+/// Disables preemption: for locks that only tasks use.
 pub enum Preempt {}
 
-/// Preemption and bottom halves are disabled: for readers in softirqs too.
+/// Disables preemption and bottom halves: for locks that softirqs, tasklets or softirq timers read.
 pub enum Bh {}
 
-/// Preemption and interrupts are disabled: for readers in hardware interrupts too.
+/// Disables preemption and interrupts: for locks that interrupt handlers read which are threads on
+/// PREEMPT_RT.
+///
+/// That is what `request_irq()` makes of a handler there unless it is requested otherwise
+/// (`IRQF_NO_THREAD`, `IRQF_PERCPU`), and of an hrtimer without a `HARD` mode. On other kernels it
+/// is the same as [`Irq`]; on PREEMPT_RT sections of a [`Spin`](super::Spin) lock disable neither.
+///
+/// A lock of this context must not be used in hardware interrupts on PREEMPT_RT: a
+/// [`Spin`](super::Spin) lock's reader sleeps there, or hangs if it interrupts a writer. Lockdep
+/// reports it.
+pub enum ThreadedIrq {}
+
+/// Disables preemption and interrupts: for locks that hardware interrupts read, also on PREEMPT_RT.
+///
+/// Such a lock is [`Raw`](super::Raw), because a [`Spin`](super::Spin) lock sleeps on PREEMPT_RT;
+/// see [`ThreadedIrq`] for the exception.
 pub enum Irq {}
 
 impl Sealed for Preempt {}
 impl Sealed for Bh {}
+impl Sealed for ThreadedIrq {}
 impl Sealed for Irq {}
 
-/// A context that switches off at least what `C` does.
+/// A context that disables at least what `C` does.
 #[diagnostic::on_unimplemented(
     message = "a section in mode `{Self}` is too weak for a lock with readers in `{C}` context",
     label = "this mode does not disable what `{C}` asks for",
-    note = "a reader that interrupts the writer on its CPU would spin for ever",
-    note = "use a stronger mode: `Preempt` < `Bh` < `Irq`"
+    note = "a reader that interrupts the writer on its CPU would spin indefinitely",
+    note = "use a stronger mode: `Preempt` < `Bh` < `ThreadedIrq` < `Irq`"
 )]
 pub trait AtLeast<C>: Sealed {}
 
 impl AtLeast<Preempt> for Preempt {}
 impl AtLeast<Preempt> for Bh {}
 impl AtLeast<Bh> for Bh {}
+impl AtLeast<Preempt> for ThreadedIrq {}
+impl AtLeast<Bh> for ThreadedIrq {}
+impl AtLeast<ThreadedIrq> for ThreadedIrq {}
 impl<C: Context> AtLeast<C> for Irq {}
+
+/// Implements [`Context`] by functions of [`Lock`].
+macro_rules! impl_context {
+    ($t:ty, $level:literal, $state:ty, $lock:ident, $try_lock:ident, $unlock:ident) => {
+        impl Context for $t {
+            const LEVEL: u8 = $level;
+            type State = $state;
+
+            #[inline(always)]
+            unsafe fn lock<L: Lock>(lock: *mut L, subclass: u32) -> $state {
+                // SAFETY: The caller guarantees what both traits require.
+                unsafe { L::$lock(lock, subclass) }
+            }
+
+            #[inline(always)]
+            unsafe fn try_lock<L: Lock>(lock: *mut L) -> Option<$state> {
+                // SAFETY: The caller guarantees what both traits require.
+                unsafe { L::$try_lock(lock) }
+            }
+
+            #[inline(always)]
+            unsafe fn unlock<L: Lock>(lock: *mut L, state: $state) {
+                // SAFETY: The caller acquired the lock in this mode and has its `state`.
+                unsafe { L::$unlock(lock, state) }
+            }
+        }
+    };
+}
+
+impl_context!(Bh, 1, BhState, lock_bh, try_lock_bh, unlock_bh);
+impl_context!(ThreadedIrq, 2, IrqState, lock_irq, try_lock_irq, unlock_irq);
+impl_context!(Irq, 3, IrqState, lock_irq, try_lock_irq, unlock_irq);
 
 impl Context for Preempt {
     const LEVEL: u8 = 0;
     type State = ();
 
     #[inline(always)]
-    unsafe fn lock<L: Lock>(lock: *mut L) {
-        // SAFETY: As the caller promises.
-        unsafe { L::lock(lock) }
+    unsafe fn lock<L: Lock>(lock: *mut L, subclass: u32) {
+        // SAFETY: The caller guarantees what both traits require.
+        unsafe { L::lock(lock, subclass) }
     }
 
     #[inline(always)]
     unsafe fn try_lock<L: Lock>(lock: *mut L) -> Option<()> {
-        // SAFETY: As the caller promises.
+        // SAFETY: The caller guarantees what both traits require.
         unsafe { L::try_lock(lock) }.then_some(())
     }
 
     #[inline(always)]
     unsafe fn unlock<L: Lock>(lock: *mut L, (): ()) {
-        // SAFETY: As the caller promises.
+        // SAFETY: The caller acquired the lock in this mode.
         unsafe { L::unlock(lock) }
     }
 }
 
-impl Context for Bh {
-    const LEVEL: u8 = 1;
-    type State = BhState;
-
-    #[inline(always)]
-    unsafe fn lock<L: Lock>(lock: *mut L) -> BhState {
-        // SAFETY: As the caller promises.
-        unsafe { L::lock_bh(lock) }
-    }
-
-    #[inline(always)]
-    unsafe fn try_lock<L: Lock>(lock: *mut L) -> Option<BhState> {
-        // SAFETY: As the caller promises.
-        unsafe { L::try_lock_bh(lock) }
-    }
-
-    #[inline(always)]
-    unsafe fn unlock<L: Lock>(lock: *mut L, state: BhState) {
-        // SAFETY: As the caller promises.
-        unsafe { L::unlock_bh(lock, state) }
-    }
-}
-
-impl Context for Irq {
-    const LEVEL: u8 = 2;
-    type State = ();
-
-    #[inline(always)]
-    unsafe fn lock<L: Lock>(lock: *mut L) {
-        // SAFETY: As the caller promises.
-        unsafe { L::lock_irq(lock) }
-    }
-
-    #[inline(always)]
-    unsafe fn try_lock<L: Lock>(lock: *mut L) -> Option<()> {
-        // SAFETY: As the caller promises.
-        unsafe { L::try_lock_irq(lock) }.then_some(())
-    }
-
-    #[inline(always)]
-    unsafe fn unlock<L: Lock>(lock: *mut L, (): ()) {
-        // SAFETY: As the caller promises.
-        unsafe { L::unlock_irq(lock) }
-    }
-}
-
-/// A lock held in mode `M`; dropping it unlocks.
+/// A lock held in mode `M`, released on drop.
 ///
 /// # Invariants
 ///
-/// The lock is held, was taken in mode `M` by this context, and was initialised before `'a`.
+/// The lock is held; this context acquired it in mode `M` by the call that returned `state`. It is
+/// a backend's, and stays in place for `'a`.
 pub(super) struct Held<'a, L: Lock, M: Context> {
     lock: *mut L,
     state: M::State,
@@ -193,30 +207,45 @@ pub(super) struct Held<'a, L: Lock, M: Context> {
 }
 
 impl<'a, L: Lock, M: Context> Held<'a, L, M> {
+    /// Acquires the lock.
+    ///
     /// # Safety
     ///
-    /// The lock is initialised and stays where it is for `'a`.
+    /// The lock is an initialised lock of a backend and stays in place for `'a`.
     #[inline(always)]
     pub(super) unsafe fn lock(lock: *mut L) -> Self {
-        // INVARIANT: It was just taken.
+        // SAFETY: The caller guarantees an initialised lock that stays in place.
+        unsafe { Self::lock_nested(lock, 0) }
+    }
+
+    /// Acquires the lock in lockdep's subclass `subclass`.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Held::lock`].
+    #[inline(always)]
+    pub(super) unsafe fn lock_nested(lock: *mut L, subclass: u32) -> Self {
+        // INVARIANT: The call acquires the lock in mode `M`.
         Self {
             lock,
-            // SAFETY: As the caller promises.
-            state: unsafe { M::lock(lock) },
+            // SAFETY: The caller guarantees an initialised lock that stays in place for `'a`.
+            state: unsafe { M::lock(lock, subclass) },
             _lock: PhantomData,
             _not_send: NotThreadSafe,
         }
     }
 
+    /// Acquires the lock if it is free.
+    ///
     /// # Safety
     ///
     /// As for [`Held::lock`].
     #[inline(always)]
     pub(super) unsafe fn try_lock(lock: *mut L) -> Option<Self> {
-        // INVARIANT: It was just taken.
+        // INVARIANT: The call acquires the lock in mode `M`.
         Some(Self {
             lock,
-            // SAFETY: As the caller promises.
+            // SAFETY: The caller guarantees an initialised lock that stays in place for `'a`.
             state: unsafe { M::try_lock(lock) }?,
             _lock: PhantomData,
             _not_send: NotThreadSafe,
@@ -227,35 +256,35 @@ impl<'a, L: Lock, M: Context> Held<'a, L, M> {
 impl<L: Lock, M: Context> Drop for Held<'_, L, M> {
     #[inline(always)]
     fn drop(&mut self) {
-        // SAFETY: By the type invariants; it is `!Send`, so this is the context that took it.
+        // SAFETY: By the type invariant this context acquired the lock by the call that returned
+        // `state`; the type is `!Send`, so the context is the same.
         unsafe { M::unlock(self.lock, self.state) }
     }
 }
 
-/// Runs `f` where nothing of this CPU that `C` switches off can come in between.
+/// Runs `f` with everything disabled on this CPU that `C` disables.
 ///
-/// `f` is code of this crate, which neither sleeps nor drops a guard; so interrupts are disabled for
-/// bottom halves too, which is cheaper, and the flags can be saved.
+/// `f` is code of this crate that neither sleeps nor drops a guard. So interrupts may be disabled
+/// for bottom halves too, which costs less, and the flags may be saved.
 #[inline(always)]
 pub(super) fn exclusively<C: Context, R>(f: impl FnOnce() -> R) -> R {
     if C::LEVEL > Preempt::LEVEL {
-        // SAFETY: They are restored below.
+        // SAFETY: The flags are restored below.
         let flags = unsafe { helpers::quiesce_helper_irq_save() };
         let ret = f();
-        // SAFETY: They were saved above, and nothing else switched them in between.
+        // SAFETY: `flags` were saved above, and `f` begins and ends no section.
         unsafe { helpers::quiesce_helper_irq_restore(flags) };
         ret
     } else {
         preempt::disable();
         let ret = f();
-        // SAFETY: It was disabled above.
+        // SAFETY: Preemption was disabled above.
         unsafe { preempt::enable() };
         ret
     }
 }
 
-/// Runs `f`, code of the caller's, where nothing of this CPU that `C` switches off can come in
-/// between.
+/// Runs `f`, code of a user of this crate, with everything disabled on this CPU that `C` disables.
 ///
 /// Interrupts are disabled by count, because `f` may leave guards behind that enable them later.
 #[inline(always)]

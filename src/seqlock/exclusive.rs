@@ -7,6 +7,7 @@ use kernel::prelude::*;
 
 use super::{
     context::Held,
+    write::subclass,
     AtLeast,
     Bh,
     Body,
@@ -21,37 +22,56 @@ use super::{
 };
 
 impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
-    /// Begins to read exclusively in mode `M`; the named methods are this.
+    /// Acquires the lock to read, in mode `M`.
+    ///
+    /// For generic code; see the methods named after the modes.
     #[inline]
     pub fn read_exclusive_in<M: Context + AtLeast<C>>(&self) -> ExclusiveGuard<'_, T, M, K> {
-        // SAFETY: By the type invariants the lock is initialised, and it outlives the guard.
-        ExclusiveGuard::new(&self.body, unsafe { Held::lock(self.body.lock()) })
+        self.read_exclusive_nested::<M, 0>()
     }
 
-    /// Begins to read exclusively in mode `M` if the lock is free; the named methods are this.
+    /// Acquires the lock to read, in mode `M`, if it is free.
+    ///
+    /// For generic code; see the methods named after the modes.
     ///
     /// # Errors
     ///
-    /// [`EAGAIN`] if it is not.
+    /// [`EAGAIN`] as for [`SeqLock::try_write_in`].
     #[inline]
     pub fn try_read_exclusive_in<M: Context + AtLeast<C>>(
         &self,
     ) -> Result<ExclusiveGuard<'_, T, M, K>> {
-        // SAFETY: As in `read_exclusive_in`.
+        // SAFETY: By the type invariant of `Body` the lock is initialised. The guard borrows it, so
+        // that it stays in place.
         let held = unsafe { Held::try_lock(self.body.lock()) }.ok_or(EAGAIN)?;
         Ok(ExclusiveGuard::new(&self.body, held))
     }
 
-    /// Begins to read with writers and other exclusive readers held off, and preemption disabled.
+    /// Acquires the lock to read, in mode `M`, where another lock of the same lockdep class may be
+    /// held; see [`SeqLock::write_nested`].
+    #[inline]
+    pub fn read_exclusive_nested<M: Context + AtLeast<C>, const N: u32>(
+        &self,
+    ) -> ExclusiveGuard<'_, T, M, K> {
+        // SAFETY: By the type invariant of `Body` the lock is initialised. The guard borrows it, so
+        // that it stays in place.
+        let held = unsafe { Held::lock_nested(self.body.lock(), subclass::<N>()) };
+        ExclusiveGuard::new(&self.body, held)
+    }
+
+    /// Acquires the lock to read, with preemption disabled.
     ///
-    /// Optimistic readers are not disturbed. Context as for [`SeqLock::write`].
+    /// Choose an exclusive read for a value that is too large to copy, or that writers change too
+    /// often for [`SeqLock::read`] to succeed. It excludes writers and other exclusive readers; it
+    /// does not disturb optimistic readers. Choose this mode, and call it from the contexts, as for
+    /// [`SeqLock::write`].
     ///
     /// # Examples
     ///
     /// ```
     /// # use quiesce::seqlock::SeqLock;
     /// fn sum(values: &SeqLock<[u64; 64]>) -> u64 {
-    ///     // No copy, and no retry.
+    ///     // Neither copies nor retries.
     ///     values.read_exclusive().iter().sum()
     /// }
     /// ```
@@ -63,9 +83,9 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
         self.read_exclusive_in()
     }
 
-    /// As [`SeqLock::read_exclusive`], with bottom halves disabled.
+    /// Acquires the lock to read, with bottom halves disabled.
     ///
-    /// Context as for [`SeqLock::write_bh`].
+    /// Choose this mode, and call it from the contexts, as for [`SeqLock::write_bh`].
     #[inline]
     pub fn read_exclusive_bh(&self) -> ExclusiveGuard<'_, T, Bh, K>
     where
@@ -74,25 +94,26 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
         self.read_exclusive_in()
     }
 
-    /// As [`SeqLock::read_exclusive`], with interrupts disabled.
+    /// Acquires the lock to read, with interrupts disabled.
     ///
-    /// Context as for [`SeqLock::write_irq`].
+    /// Choose this mode, and call it from the contexts, as for [`SeqLock::write_irq`].
     #[inline]
     pub fn read_exclusive_irq(&self) -> ExclusiveGuard<'_, T, Irq, K> {
         self.read_exclusive_in()
     }
 
-    /// The same as [`SeqLock::read_exclusive_irq`].
+    /// The same as [`SeqLock::read_exclusive_irq`], under C's other name for it.
     #[inline]
     pub fn read_exclusive_irqsave(&self) -> ExclusiveGuard<'_, T, Irq, K> {
         self.read_exclusive_in()
     }
 
-    /// As [`SeqLock::read_exclusive`], if the lock is free.
+    /// Acquires the lock to read, with preemption disabled, if it is free; see
+    /// [`SeqLock::read_exclusive`].
     ///
     /// # Errors
     ///
-    /// [`EAGAIN`] if it is not.
+    /// [`EAGAIN`] if the lock is held.
     #[inline]
     pub fn try_read_exclusive(&self) -> Result<ExclusiveGuard<'_, T, Preempt, K>>
     where
@@ -101,11 +122,12 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
         self.try_read_exclusive_in()
     }
 
-    /// As [`SeqLock::read_exclusive_bh`], if the lock is free.
+    /// Acquires the lock to read, with bottom halves disabled, if it is free; see
+    /// [`SeqLock::read_exclusive_bh`].
     ///
     /// # Errors
     ///
-    /// [`EAGAIN`] if it is not.
+    /// [`EAGAIN`] as for [`SeqLock::try_write_bh`].
     #[inline]
     pub fn try_read_exclusive_bh(&self) -> Result<ExclusiveGuard<'_, T, Bh, K>>
     where
@@ -114,11 +136,12 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
         self.try_read_exclusive_in()
     }
 
-    /// As [`SeqLock::read_exclusive_irq`], if the lock is free.
+    /// Acquires the lock to read, with interrupts disabled, if it is free; see
+    /// [`SeqLock::read_exclusive_irq`].
     ///
     /// # Errors
     ///
-    /// [`EAGAIN`] if it is not.
+    /// [`EAGAIN`] if the lock is held.
     #[inline]
     pub fn try_read_exclusive_irq(&self) -> Result<ExclusiveGuard<'_, T, Irq, K>> {
         self.try_read_exclusive_in()
@@ -128,22 +151,24 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
     ///
     /// # Errors
     ///
-    /// [`EAGAIN`] if the lock is not free.
+    /// [`EAGAIN`] if the lock is held.
     #[inline]
     pub fn try_read_exclusive_irqsave(&self) -> Result<ExclusiveGuard<'_, T, Irq, K>> {
         self.try_read_exclusive_in()
     }
 
-    /// Begins to read exclusively where `token` proves that the context is entered already.
+    /// Acquires the lock to read where `token` proves that everything is disabled that the lock's
+    /// context requires.
     ///
-    /// Which tokens there are says [`SeqLock::write_with`].
+    /// See [`SeqLock::write_with`] for the accepted tokens.
     #[inline]
     pub fn read_exclusive_with<'a, P>(&'a self, _token: &'a P) -> ExclusiveGuard<'a, T, Preempt, K>
     where
         P: Token<K::Lock>,
         P::Context: AtLeast<C>,
     {
-        // SAFETY: As in `read_exclusive_in`.
+        // SAFETY: By the type invariant of `Body` the lock is initialised. The guard borrows it, so
+        // that it stays in place.
         ExclusiveGuard::new(&self.body, unsafe { Held::lock(self.body.lock()) })
     }
 
@@ -151,7 +176,7 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
     ///
     /// # Errors
     ///
-    /// [`EAGAIN`] if it is not.
+    /// [`EAGAIN`] if the lock is held.
     #[inline]
     pub fn try_read_exclusive_with<'a, P>(
         &'a self,
@@ -161,20 +186,24 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
         P: Token<K::Lock>,
         P::Context: AtLeast<C>,
     {
-        // SAFETY: As in `read_exclusive_in`.
+        // SAFETY: By the type invariant of `Body` the lock is initialised. The guard borrows it, so
+        // that it stays in place.
         let held = unsafe { Held::try_lock(self.body.lock()) }.ok_or(EAGAIN)?;
         Ok(ExclusiveGuard::new(&self.body, held))
     }
 }
 
-/// An exclusive reader: holds the lock in mode `M`, without disturbing optimistic readers.
+/// An exclusive reader's guard: holds the lock in mode `M`, and releases it on drop.
 ///
-/// There is no way to change the value through it, which they would take for consistent.
+/// It gives no access to change the value: optimistic readers would not notice.
+///
+/// A leaked guard leaves the lock held and what its mode disables disabled: who waits for the lock
+/// waits indefinitely. [`SeqLock::read`] is not affected.
 ///
 /// # Invariants
 ///
-/// The lock of `body` is held.
-#[must_use = "the lock is given back at once when the guard is unused"]
+/// `held` is the lock of `body`.
+#[must_use = "the lock is released at once when the guard is unused"]
 pub struct ExclusiveGuard<'a, T: SeqData, M: Context = Preempt, K: Kind = Spin> {
     body: &'a Body<T, K>,
     _held: Held<'a, K::Lock, M>,
@@ -183,7 +212,7 @@ pub struct ExclusiveGuard<'a, T: SeqData, M: Context = Preempt, K: Kind = Spin> 
 impl<'a, T: SeqData, M: Context, K: Kind> ExclusiveGuard<'a, T, M, K> {
     #[inline(always)]
     pub(super) fn new(body: &'a Body<T, K>, held: Held<'a, K::Lock, M>) -> Self {
-        // INVARIANT: It is held.
+        // INVARIANT: The callers acquired the lock of `body`.
         Self { body, _held: held }
     }
 }
@@ -193,7 +222,7 @@ impl<T: SeqData, M: Context, K: Kind> Deref for ExclusiveGuard<'_, T, M, K> {
 
     #[inline]
     fn deref(&self) -> &T {
-        // SAFETY: By the type invariants there is no writer.
+        // SAFETY: By the type invariant the lock is held, so nobody writes the value.
         unsafe { &*self.body.data.get() }
     }
 }

@@ -13,7 +13,10 @@ use kernel::{
 
 use super::{
     data::Words,
-    sequence,
+    sequence::{
+        self,
+        Start, //
+    },
     spinlock::Lock,
     Body,
     Context,
@@ -26,7 +29,7 @@ use super::{
 
 impl<T: SeqData, K: Kind> Body<T, K> {
     #[inline(always)]
-    fn begin(&self) -> u32 {
+    pub(super) fn begin(&self) -> u32 {
         // SAFETY: By the type invariants the lock is initialised.
         unsafe { K::begin(self.raw()) }
     }
@@ -180,6 +183,10 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
     ///
     /// Waits while a writer is active. Context as for [`SeqLock::read`].
     ///
+    /// A section lasts for a second: copies that are validated later are refused, because the
+    /// counter has 32 bits and is the same after 2^31 writes. That takes a clock source which
+    /// advances with interrupts disabled, as all machines have but some without SMP.
+    ///
     /// # Examples
     ///
     /// ```
@@ -200,7 +207,7 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
     #[inline]
     pub fn begin(&self) -> ReadSection<'_, T, K> {
         ReadSection {
-            start: self.body.begin(),
+            start: Start::new(self.body.begin()),
             body: &self.body,
         }
     }
@@ -210,8 +217,8 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
     pub fn try_begin(&self) -> Option<ReadSection<'_, T, K>> {
         // SAFETY: By the type invariants the lock is initialised.
         let start = unsafe { sequence::peek(self.body.sequence()) };
-        (start & 1 == 0).then_some(ReadSection {
-            start,
+        (start & 1 == 0).then(|| ReadSection {
+            start: Start::new(start),
             body: &self.body,
         })
     }
@@ -254,7 +261,7 @@ pub struct Retry;
 #[must_use = "a read that copies nothing is of no use"]
 pub struct ReadSection<'a, T: SeqData, K: Kind = Spin> {
     body: &'a Body<T, K>,
-    start: u32,
+    start: Start,
 }
 
 impl<T: SeqData, K: Kind> ReadSection<'_, T, K> {
@@ -270,15 +277,12 @@ impl<T: SeqData, K: Kind> ReadSection<'_, T, K> {
         self.unvalidated(self.body.data.load_field(field))
     }
 
-    /// Whether a writer came since the section began, so that what it copied is worthless.
+    /// Returns whether a writer was active since the section began, or a second has passed: then
+    /// its copies are not valid.
     #[inline]
     pub fn retry(&self) -> bool {
-        self.body.retry(self.start)
-    }
-
-    #[inline(always)]
-    pub(super) fn start(&self) -> u32 {
-        self.start
+        // SAFETY: By the type invariant of `Body` the counter is initialised.
+        unsafe { self.start.retry(self.body.sequence()) }
     }
 
     #[inline(always)]
@@ -305,27 +309,31 @@ impl<T: SeqData, K: Kind> Drop for ReadSection<'_, T, K> {
 ///
 /// # Invariants
 ///
-/// It was copied after the counter `sequence` of an initialised lock was `start`, which is even.
+/// It was copied after the counter `sequence` of an initialised lock was at `start`, which is even.
 #[must_use = "the copy has to be validated"]
 pub struct Unvalidated<'s, V> {
     copy: Words<V>,
     sequence: *const bindings::seqcount_t,
-    start: u32,
+    start: Start,
     _section: PhantomData<&'s ()>,
 }
 
 impl<V> Unvalidated<'_, V> {
-    /// The value, if no writer came since the section began.
+    /// Returns the value, if no writer was active since the section began.
     ///
-    /// All the copies of one section that are found valid are of the same value.
+    /// All copies of one section that are valid are of the same value.
+    ///
+    /// # Errors
+    ///
+    /// [`Retry`] if a writer was active, or the section began more than a second ago.
     #[inline]
     pub fn validate(self) -> Result<V, Retry> {
-        // SAFETY: By the type invariants the lock is initialised; it outlives the section.
-        if unsafe { sequence::retry(self.sequence, self.start) } {
+        // SAFETY: By the type invariant the counter is initialised; it outlives the section.
+        if unsafe { self.start.retry(self.sequence) } {
             return Err(Retry);
         }
-        // SAFETY: The counter was even before the copy was made and is the same after it, so that
-        // no writer stored in between.
+        // SAFETY: The counter was even before the copy was made and is the same after it, within
+        // less time than it takes to wrap: no writer stored in between.
         Ok(unsafe { self.copy.assume_whole() })
     }
 

@@ -80,6 +80,50 @@ pub(super) unsafe fn retry(seq: *const bindings::seqcount_t, start: u32) -> bool
     unsafe { arch::load_u32(counter(seq.cast_mut())) != start }
 }
 
+/// The beginning of a read during which code of the caller runs.
+///
+/// The counter has 32 bits, so after 2^31 writes it is what it was. The caller can make that many, or
+/// wait for them, while it holds a copy; so such a read also ends by time. A write contains two
+/// atomic read-modify-write operations and takes more than a nanosecond: 2^31 of them take more than
+/// two seconds.
+#[derive(Clone, Copy)]
+pub(super) struct Start {
+    sequence: u32,
+    ns: u64,
+}
+
+impl Start {
+    /// The time after which a read is not valid any more.
+    const LIMIT_NS: u64 = 1_000_000_000;
+
+    /// Notes when the counter had the value `sequence`, which the caller has just read.
+    #[inline]
+    pub(super) fn new(sequence: u32) -> Self {
+        Self {
+            sequence,
+            // SAFETY: It may be called from any context.
+            ns: unsafe { helpers::quiesce_helper_seqcount_clock() },
+        }
+    }
+
+    /// Whether a writer may have been active since then.
+    ///
+    /// # Safety
+    ///
+    /// The counter is initialised.
+    #[inline]
+    pub(super) unsafe fn retry(self, seq: *const bindings::seqcount_t) -> bool {
+        // SAFETY: The caller guarantees an initialised counter.
+        if unsafe { retry(seq, self.sequence) } {
+            return true;
+        }
+        // After the counter was read: time that passes in between does no harm.
+        // SAFETY: It may be called from any context.
+        let now = unsafe { helpers::quiesce_helper_seqcount_clock() };
+        now.wrapping_sub(self.ns) > Self::LIMIT_NS
+    }
+}
+
 /// Begins a write.
 ///
 /// # Safety
@@ -87,9 +131,21 @@ pub(super) unsafe fn retry(seq: *const bindings::seqcount_t, start: u32) -> bool
 /// The counter is initialised, and nobody else writes until [`write_end`].
 #[inline(always)]
 pub(super) unsafe fn write_begin(seq: *mut bindings::seqcount_t) {
+    // SAFETY: The caller guarantees exclusion until `write_end`.
+    unsafe { write_begin_nested(seq, 0) }
+}
+
+/// Begins a write of a counter of whose class the caller may hold another one, in lockdep's
+/// subclass `subclass`.
+///
+/// # Safety
+///
+/// As for [`write_begin`].
+#[inline(always)]
+pub(super) unsafe fn write_begin_nested(seq: *mut bindings::seqcount_t, subclass: u32) {
     if CHECKED {
-        // SAFETY: As the caller promises.
-        return unsafe { helpers::quiesce_helper_seqcount_write_begin(seq) };
+        // SAFETY: The counter is initialised, and nobody else writes.
+        return unsafe { helpers::quiesce_helper_seqcount_write_begin(seq, subclass) };
     }
     // SAFETY: The counter is initialised and nobody else writes it.
     unsafe { arch::increment_u32(counter(seq)) };

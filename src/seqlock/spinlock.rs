@@ -1,262 +1,503 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The kernel's spin locks, in each mode.
+//! The kernel's spin locks, acquired and released in each mode.
+//!
+//! # Interrupts
+//!
+//! Interrupt sections nest with each other and with the kernel's counted
+//! `local_interrupt_disable()`, and end in any order; interrupts are enabled when the last one ends.
+//! The count of `local_interrupt_disable()` is the only state that sections share.
+//!
+//! On x86_64 a section costs what C's `irqsave` form costs plus one test at each end. The section
+//! that found interrupts enabled keeps the flags and counts nothing; every other section is counted.
+//! So a section that ends with the count at zero is the last one, and found interrupts enabled. One
+//! that found interrupts enabled and ends with the count above zero hands its flags over to
+//! `local_interrupt_disable_state`, from which the last counted section restores them.
+//!
+//! Elsewhere sections are counted, unless they find interrupts disabled without any count: then a
+//! hardware interrupt or a C section disabled them, which enables them again itself.
+//!
+//! # Bottom halves
+//!
+//! `local_bh_enable()` runs pending softirqs, for which it enables interrupts. A bottom-half section
+//! that ends with interrupts disabled must not: an interrupt that is raised for the purpose runs the
+//! softirqs as soon as interrupts are enabled.
+//!
+//! On PREEMPT_RT the first `local_bh_disable()` of a task also begins an RCU read-side critical
+//! section and disables migration if it finds the task preemptible, and the last
+//! `local_bh_enable()` undoes both if it finds the task preemptible. Here the first one is refused
+//! where the task is not preemptible, and the last one does what C leaves undone there. So the
+//! counts of both are balanced in each order.
 
 use kernel::bindings;
 
 use super::context::sealed::Sealed;
 use crate::bindings as helpers;
 
-/// Whether bottom halves were disabled; see the module's text on PREEMPT_RT.
+#[cfg(quiesce_x86_spin)]
+use crate::arch::context as arch;
+
+/// Whether a bottom-half section disabled bottom halves.
 #[doc(hidden)]
 #[derive(Clone, Copy)]
 pub struct BhState(bool);
 
+/// What an interrupt section needs to end: the flags that it found on x86_64, elsewhere whether it
+/// is counted.
+#[doc(hidden)]
+#[derive(Clone, Copy)]
+pub struct IrqState(usize);
+
+/// Disables bottom halves; [`None`] on PREEMPT_RT where the task is not preemptible and bottom
+/// halves are enabled.
 #[inline(always)]
-pub(super) fn disable_bh() -> BhState {
-    // SAFETY: Bottom halves may be disabled anywhere.
-    BhState(unsafe { helpers::quiesce_helper_bh_disable() })
+pub(super) fn disable_bh() -> Option<BhState> {
+    // SAFETY: It disables bottom halves where that is possible and fails elsewhere.
+    let disabled = unsafe { helpers::quiesce_helper_bh_disable() };
+    (cfg!(not(CONFIG_PREEMPT_RT)) || disabled).then_some(BhState(true))
 }
 
-#[inline(always)]
-fn disable_bh_if(condition: bool) -> BhState {
-    if condition {
-        disable_bh()
-    } else {
-        BhState(false)
-    }
-}
-
+/// Ends a bottom-half section.
+///
 /// # Safety
 ///
-/// This context got `state` from [`disable_bh`], and gives it back once.
+/// `state` is from [`disable_bh`] in this context, which has not ended that section yet.
 #[inline(always)]
 pub(super) unsafe fn enable_bh(state: BhState) {
     if state.0 {
-        // SAFETY: As the caller promises; the order is of no importance.
+        // SAFETY: This context disabled bottom halves; the helper works in any order.
         unsafe { helpers::quiesce_helper_bh_enable() }
     }
 }
 
-/// One of the kernel's spin locks, with each mode's functions.
+/// One of the kernel's spin lock types.
 ///
-/// All functions want an initialised lock that stays where it is while it is held. Between `lock*`
-/// or a successful `try_lock*` and the `unlock*` of the same mode nobody else has the lock.
+/// `lock*()` and a `try_lock*()` that succeeds acquire the lock in a mode; the `unlock*()` of the
+/// same mode releases it. In between nobody else acquires it. `subclass` is lockdep's.
 ///
 /// # Safety
 ///
-/// The functions do what their names say, so that the lock excludes.
+/// Implementations provide that mutual exclusion.
+///
+/// For all functions: the lock is initialised, is the lock of a [`Kind`](super::Kind), and stays in
+/// place while it is held. For `unlock*()`: the calling context acquired the lock in that mode, by
+/// the call that returned `state`, and has not released it.
 #[doc(hidden)]
 #[allow(
     missing_docs,
     clippy::missing_safety_doc,
-    reason = "the trait's text is that of all functions"
+    reason = "the trait documents all functions together"
 )]
 pub unsafe trait Lock: Sealed {
-    /// Whether waiting for the lock sleeps, so that it must be taken with interrupts enabled.
+    /// Whether waiting for the lock sleeps: then its sections do not disable interrupts.
     const SLEEPS: bool;
 
-    /// Whether bottom halves have to be disabled to hold them off.
+    /// Whether a bottom-half section of the lock disables bottom halves.
     ///
-    /// On PREEMPT_RT they run in threads, so a lock that disables preemption does that alone.
-    const BH_RUN: bool = !cfg!(CONFIG_PREEMPT_RT) || Self::SLEEPS;
+    /// On PREEMPT_RT they run in threads, which a lock that disables preemption keeps away by that.
+    const DISABLES_BH: bool = !cfg!(CONFIG_PREEMPT_RT) || Self::SLEEPS;
 
-    unsafe fn lock(this: *mut Self);
+    unsafe fn lock(this: *mut Self, subclass: u32);
     unsafe fn try_lock(this: *mut Self) -> bool;
     unsafe fn unlock(this: *mut Self);
 
-    #[inline(always)]
-    unsafe fn lock_irq(this: *mut Self) {
-        if !Self::SLEEPS {
-            // SAFETY: The unlock enables them.
-            unsafe { bindings::local_interrupt_disable() };
-        }
-        // SAFETY: As the caller promises.
-        unsafe { Self::lock(this) }
-    }
+    unsafe fn lock_irq(this: *mut Self, subclass: u32) -> IrqState;
+    unsafe fn try_lock_irq(this: *mut Self) -> Option<IrqState>;
+    unsafe fn unlock_irq(this: *mut Self, state: IrqState);
 
     #[inline(always)]
-    unsafe fn try_lock_irq(this: *mut Self) -> bool {
-        if !Self::SLEEPS {
-            // SAFETY: The unlock enables them, or it is done below.
-            unsafe { bindings::local_interrupt_disable() };
-        }
-        // SAFETY: As the caller promises.
-        if unsafe { Self::try_lock(this) } {
-            return true;
-        }
-        if !Self::SLEEPS {
-            // SAFETY: They were disabled above.
-            unsafe { bindings::local_interrupt_enable() };
-        }
-        false
-    }
-
-    #[inline(always)]
-    unsafe fn unlock_irq(this: *mut Self) {
-        // SAFETY: As the caller promises.
-        unsafe { Self::unlock(this) };
-        if !Self::SLEEPS {
-            // SAFETY: They were disabled when the lock was taken.
-            unsafe { bindings::local_interrupt_enable() };
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn lock_bh(this: *mut Self) -> BhState {
-        let state = disable_bh_if(Self::BH_RUN);
-        // SAFETY: As the caller promises.
-        unsafe { Self::lock(this) };
+    unsafe fn lock_bh(this: *mut Self, subclass: u32) -> BhState {
+        let state = if Self::DISABLES_BH {
+            disable_bh().unwrap_or_else(|| {
+                // SAFETY: It prints a warning.
+                unsafe { helpers::quiesce_helper_bh_warn() };
+                BhState(false)
+            })
+        } else {
+            BhState(false)
+        };
+        // SAFETY: The caller guarantees the trait's requirements.
+        unsafe { Self::lock(this, subclass) };
         state
     }
 
     #[inline(always)]
     unsafe fn try_lock_bh(this: *mut Self) -> Option<BhState> {
-        let state = disable_bh_if(Self::BH_RUN);
-        // SAFETY: As the caller promises.
+        let state = if Self::DISABLES_BH {
+            disable_bh()?
+        } else {
+            BhState(false)
+        };
+        // SAFETY: The caller guarantees the trait's requirements.
         if unsafe { Self::try_lock(this) } {
             return Some(state);
         }
-        // SAFETY: It comes from above.
+        // SAFETY: `state` is the section's that began in this function.
         unsafe { enable_bh(state) };
         None
     }
 
     #[inline(always)]
     unsafe fn unlock_bh(this: *mut Self, state: BhState) {
-        // SAFETY: As the caller promises.
+        // SAFETY: The caller acquired the lock.
         unsafe { Self::unlock(this) };
-        // SAFETY: As the caller promises it comes from `lock_bh` or `try_lock_bh`.
+        // SAFETY: The caller has `state` from `lock_bh()` or `try_lock_bh()`.
         unsafe { enable_bh(state) };
     }
 }
 
-/// The functions that C calls, where they are functions; not on PREEMPT_RT a `spinlock_t` is a
-/// `raw_spinlock_t`.
-#[cfg(all(
-    CONFIG_X86_64,
-    CONFIG_SMP,
-    CONFIG_UNINLINE_SPIN_UNLOCK,
-    not(CONFIG_PREEMPT_RT)
-))]
+/// Interrupt sections where they are counted.
+#[cfg(not(quiesce_x86_spin))]
+mod counted {
+    use super::*;
+
+    #[inline(always)]
+    pub(super) fn disable_irq<L: Lock + ?Sized>() -> IrqState {
+        // SAFETY: It may be called from any context but NMI, where it warns.
+        IrqState(usize::from(
+            !L::SLEEPS && unsafe { helpers::quiesce_helper_interrupt_disable() },
+        ))
+    }
+
+    /// # Safety
+    ///
+    /// `state` is from [`disable_irq`] on this CPU, and the section has not ended yet.
+    #[inline(always)]
+    pub(super) unsafe fn enable_irq(state: IrqState) {
+        if state.0 != 0 {
+            // SAFETY: The section is counted.
+            unsafe { bindings::local_interrupt_enable() }
+        }
+    }
+}
+
+/// Interrupt sections of a `raw_spinlock_t` on x86_64.
+///
+/// `local_irq_restore()` never disables interrupts there, so that a section that found them
+/// disabled by C code leaves them as that code did.
+#[cfg(quiesce_x86_spin)]
+mod x86 {
+    use super::*;
+
+    /// `X86_EFLAGS_IF`: interrupts are enabled.
+    const IF: usize = 0x200;
+
+    /// # Safety
+    ///
+    /// This context has just disabled interrupts and saved `flags`.
+    #[inline(always)]
+    unsafe fn begin(flags: usize) -> IrqState {
+        if flags & IF == 0 {
+            begin_counted();
+        }
+        IrqState(flags)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn begin_counted() {
+        // SAFETY: The section is counted until `end_not_last()`.
+        unsafe { bindings::local_interrupt_disable() }
+    }
+
+    /// # Safety
+    ///
+    /// As for [`Lock::lock_irq`].
+    #[inline(always)]
+    pub(super) unsafe fn lock_irq(lock: *mut bindings::raw_spinlock_t, subclass: u32) -> IrqState {
+        // SAFETY: The lock is initialised. Both functions disable interrupts and return the flags.
+        unsafe {
+            begin(if cfg!(CONFIG_DEBUG_LOCK_ALLOC) {
+                bindings::_raw_spin_lock_irqsave_nested(lock, subclass as _) as usize
+            } else {
+                bindings::_raw_spin_lock_irqsave(lock) as usize
+            })
+        }
+    }
+
+    /// # Safety
+    ///
+    /// As for [`Lock::try_lock_irq`].
+    #[inline(always)]
+    pub(super) unsafe fn try_lock_irq(lock: *mut bindings::raw_spinlock_t) -> Option<IrqState> {
+        // SAFETY: The lock is initialised. The flags are restored unless the section begins.
+        unsafe {
+            let flags = helpers::quiesce_helper_irq_save();
+            if bindings::_raw_spin_trylock(lock) != 0 {
+                return Some(begin(flags as usize));
+            }
+            helpers::quiesce_helper_irq_restore(flags);
+        }
+        None
+    }
+
+    /// # Safety
+    ///
+    /// As for [`Lock::unlock_irq`].
+    #[inline(always)]
+    pub(super) unsafe fn unlock_irq(lock: *mut bindings::raw_spinlock_t, state: IrqState) {
+        // SAFETY: The caller holds the lock, with interrupts disabled. If no section is counted,
+        // then this one is not, so it found interrupts enabled, and no other section is left.
+        unsafe {
+            if arch::interrupt_sections_are_counted() {
+                return unlock_not_last(lock, state);
+            }
+            bindings::_raw_spin_unlock_irq(lock)
+        }
+    }
+
+    /// Ends a section that is counted or has counted ones beside it.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Lock::unlock_irq`].
+    #[cold]
+    #[inline(never)]
+    unsafe fn unlock_not_last(lock: *mut bindings::raw_spinlock_t, state: IrqState) {
+        if state.0 & IF != 0 {
+            // SAFETY: Interrupts are disabled, so this CPU's state is not in use, and the caller
+            // holds the lock. The counted sections found interrupts disabled; the last of them
+            // restores these flags instead.
+            unsafe {
+                bindings::_local_interrupt_save_state(state.0 as _);
+                bindings::_raw_spin_unlock(lock)
+            }
+        } else {
+            // SAFETY: The caller holds the lock, and the section is counted.
+            unsafe { bindings::_raw_spin_unlock_irq_enable(lock) }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// As for [`Lock::unlock_bh`].
+    #[inline(always)]
+    pub(super) unsafe fn unlock_bh(lock: *mut bindings::raw_spinlock_t) {
+        // SAFETY: The caller holds the lock with bottom halves disabled. If no softirq is pending,
+        // C's function runs none, nor does one become pending if interrupts are disabled: so it
+        // works then too. `CONFIG_TRACE_IRQFLAGS` makes it enable interrupts.
+        unsafe {
+            if cfg!(CONFIG_TRACE_IRQFLAGS) || arch::softirqs_are_pending() {
+                return helpers::quiesce_helper_raw_spin_unlock_bh(lock);
+            }
+            bindings::_raw_spin_unlock_bh(lock)
+        }
+    }
+}
+
+/// A flag that excludes where the kernel's spin locks do not.
+///
+/// Without SMP they only disable preemption, bottom halves or interrupts, so that nothing keeps a
+/// context from acquiring the lock that it holds. The flag follows the lock in memory; see
+/// `backend.rs`.
+#[cfg(not(CONFIG_SMP))]
+mod uniprocessor {
+    use super::*;
+    use kernel::sync::atomic::{
+        Acquire,
+        Atomic,
+        Full,
+        Release, //
+    };
+
+    /// # Safety
+    ///
+    /// `lock` is followed by its flag, and lives for `'a`.
+    unsafe fn flag<'a, L>(lock: *mut L) -> &'a Atomic<u32> {
+        // SAFETY: The flag follows the lock at the next multiple of its alignment, is initialised,
+        // and only accessed through this function.
+        unsafe { &*lock.byte_add(size_of::<L>().next_multiple_of(4)).cast() }
+    }
+
+    /// Sets the flag if it is not set.
+    ///
+    /// # Safety
+    ///
+    /// As for [`flag`].
+    pub(super) unsafe fn try_acquire<L>(lock: *mut L) -> bool {
+        // SAFETY: The caller guarantees the flag.
+        unsafe { flag(lock) }.xchg(1, Full) == 0
+    }
+
+    /// Sets the flag; if it is set, reports that and never returns, as a lock with SMP.
+    ///
+    /// # Safety
+    ///
+    /// As for [`flag`]; preemption is disabled.
+    pub(super) unsafe fn acquire<L>(lock: *mut L) {
+        // SAFETY: The caller guarantees the flag.
+        while !unsafe { try_acquire(lock) } {
+            // Whoever holds the lock is this context, or was interrupted by it.
+            // SAFETY: It prints a warning, the first time.
+            unsafe { helpers::quiesce_helper_seqlock_warn_deadlock() };
+            // SAFETY: As above.
+            while unsafe { flag(lock) }.load(Acquire) != 0 {
+                kernel::processor::cpu_relax();
+            }
+        }
+    }
+
+    /// Clears the flag.
+    ///
+    /// # Safety
+    ///
+    /// As for [`flag`]; the caller set it.
+    pub(super) unsafe fn release<L>(lock: *mut L) {
+        // SAFETY: The caller guarantees the flag.
+        unsafe { flag(lock) }.store(0, Release)
+    }
+}
+
+/// Implements [`Lock`] by C's functions.
 macro_rules! impl_lock {
-    ($t:ty, $lock:path, $try_lock:path, $unlock:path) => {
+    ($t:ty, sleeps: $sleeps:expr, $lock:path, $try_lock:path, $unlock:path) => {
         impl Sealed for $t {}
 
-        // SAFETY: These are the kernel's functions of those names.
+        // SAFETY: With SMP, or if waiting sleeps, the kernel's lock excludes; else the flag does.
         unsafe impl Lock for $t {
-            const SLEEPS: bool = false;
+            const SLEEPS: bool = $sleeps;
 
             #[inline(always)]
-            unsafe fn lock(this: *mut Self) {
-                // SAFETY: As the caller promises.
-                unsafe { bindings::_raw_spin_lock(this.cast()) }
+            unsafe fn lock(this: *mut Self, subclass: u32) {
+                #[cfg(quiesce_x86_spin)]
+                if !cfg!(CONFIG_DEBUG_LOCK_ALLOC) {
+                    // SAFETY: The lock is initialised, and a `raw_spinlock_t` at its beginning.
+                    return unsafe { bindings::_raw_spin_lock(this.cast()) };
+                }
+                // SAFETY: The lock is initialised.
+                unsafe { $lock(this, subclass) }
+                #[cfg(not(CONFIG_SMP))]
+                if !Self::SLEEPS {
+                    // SAFETY: The lock is a backend's; C's function disabled preemption.
+                    unsafe { uniprocessor::acquire(this) }
+                }
             }
 
             #[inline(always)]
             unsafe fn try_lock(this: *mut Self) -> bool {
-                // SAFETY: As the caller promises.
-                unsafe { bindings::_raw_spin_trylock(this.cast()) != 0 }
+                #[cfg(quiesce_x86_spin)]
+                // SAFETY: The lock is initialised, and a `raw_spinlock_t` at its beginning.
+                let locked = unsafe { bindings::_raw_spin_trylock(this.cast()) } != 0;
+                #[cfg(not(quiesce_x86_spin))]
+                // SAFETY: The lock is initialised.
+                let locked = unsafe { $try_lock(this) };
+                #[cfg(not(CONFIG_SMP))]
+                // SAFETY: The lock is a backend's; it is released if the flag is set.
+                unsafe {
+                    if locked && !Self::SLEEPS && !uniprocessor::try_acquire(this) {
+                        $unlock(this);
+                        return false;
+                    }
+                }
+                locked
             }
 
             #[inline(always)]
             unsafe fn unlock(this: *mut Self) {
-                // SAFETY: As the caller promises.
-                unsafe { bindings::_raw_spin_unlock(this.cast()) }
+                #[cfg(not(CONFIG_SMP))]
+                if !Self::SLEEPS {
+                    // SAFETY: The lock is a backend's; the caller acquired it and with it the flag.
+                    unsafe { uniprocessor::release(this) }
+                }
+                #[cfg(quiesce_x86_spin)]
+                // SAFETY: The caller acquired the lock, a `raw_spinlock_t` at its beginning.
+                unsafe {
+                    bindings::_raw_spin_unlock(this.cast())
+                }
+                #[cfg(not(quiesce_x86_spin))]
+                // SAFETY: The caller acquired the lock.
+                unsafe {
+                    $unlock(this)
+                }
             }
 
             #[inline(always)]
-            unsafe fn lock_irq(this: *mut Self) {
-                // SAFETY: As the caller promises.
-                unsafe { bindings::_raw_spin_lock_irq_disable(this.cast()) }
+            unsafe fn lock_irq(this: *mut Self, subclass: u32) -> IrqState {
+                #[cfg(quiesce_x86_spin)]
+                // SAFETY: The lock is initialised, and a `raw_spinlock_t` at its beginning.
+                unsafe {
+                    x86::lock_irq(this.cast(), subclass)
+                }
+                #[cfg(not(quiesce_x86_spin))]
+                {
+                    let state = counted::disable_irq::<Self>();
+                    // SAFETY: The caller guarantees the trait's requirements.
+                    unsafe { Self::lock(this, subclass) };
+                    state
+                }
             }
 
             #[inline(always)]
-            unsafe fn unlock_irq(this: *mut Self) {
-                // SAFETY: As the caller promises.
-                unsafe { bindings::_raw_spin_unlock_irq_enable(this.cast()) }
+            unsafe fn try_lock_irq(this: *mut Self) -> Option<IrqState> {
+                #[cfg(quiesce_x86_spin)]
+                // SAFETY: The lock is initialised, and a `raw_spinlock_t` at its beginning.
+                unsafe {
+                    x86::try_lock_irq(this.cast())
+                }
+                #[cfg(not(quiesce_x86_spin))]
+                {
+                    let state = counted::disable_irq::<Self>();
+                    // SAFETY: The caller guarantees the trait's requirements.
+                    if unsafe { Self::try_lock(this) } {
+                        return Some(state);
+                    }
+                    // SAFETY: The section began in this function.
+                    unsafe { counted::enable_irq(state) };
+                    None
+                }
             }
 
             #[inline(always)]
-            unsafe fn lock_bh(this: *mut Self) -> BhState {
-                // SAFETY: As the caller promises.
-                unsafe { bindings::_raw_spin_lock_bh(this.cast()) };
+            unsafe fn unlock_irq(this: *mut Self, state: IrqState) {
+                #[cfg(quiesce_x86_spin)]
+                // SAFETY: The caller acquired the lock, a `raw_spinlock_t` at its beginning, by the
+                // call that returned `state`.
+                unsafe {
+                    x86::unlock_irq(this.cast(), state)
+                }
+                #[cfg(not(quiesce_x86_spin))]
+                // SAFETY: The caller acquired the lock by the call that returned `state`.
+                unsafe {
+                    Self::unlock(this);
+                    counted::enable_irq(state)
+                }
+            }
+
+            #[cfg(quiesce_x86_spin)]
+            #[inline(always)]
+            unsafe fn lock_bh(this: *mut Self, subclass: u32) -> BhState {
+                // SAFETY: The lock is initialised, and a `raw_spinlock_t` at its beginning.
+                unsafe {
+                    if cfg!(CONFIG_DEBUG_LOCK_ALLOC) {
+                        helpers::quiesce_helper_bh_disable();
+                        $lock(this, subclass);
+                    } else {
+                        bindings::_raw_spin_lock_bh(this.cast());
+                    }
+                }
                 BhState(true)
             }
 
+            #[cfg(quiesce_x86_spin)]
             #[inline(always)]
             unsafe fn unlock_bh(this: *mut Self, _: BhState) {
-                // SAFETY: As the caller promises.
-                unsafe { helpers::quiesce_helper_raw_spin_unlock_bh(this.cast()) }
+                // SAFETY: The caller acquired the lock, a `raw_spinlock_t` at its beginning.
+                unsafe { x86::unlock_bh(this.cast()) }
             }
         }
     };
-}
-
-#[cfg(not(all(
-    CONFIG_X86_64,
-    CONFIG_SMP,
-    CONFIG_UNINLINE_SPIN_UNLOCK,
-    not(CONFIG_PREEMPT_RT)
-)))]
-macro_rules! impl_lock {
-    ($t:ty, $lock:path, $try_lock:path, $unlock:path) => {
-        impl Sealed for $t {}
-
-        // SAFETY: These are the kernel's functions of those names.
-        unsafe impl Lock for $t {
-            const SLEEPS: bool = <$t as Sleeps>::SLEEPS;
-
-            #[inline(always)]
-            unsafe fn lock(this: *mut Self) {
-                // SAFETY: As the caller promises.
-                unsafe { $lock(this) }
-            }
-
-            #[inline(always)]
-            unsafe fn try_lock(this: *mut Self) -> bool {
-                // SAFETY: As the caller promises.
-                unsafe { i32::from($try_lock(this)) != 0 }
-            }
-
-            #[inline(always)]
-            unsafe fn unlock(this: *mut Self) {
-                // SAFETY: As the caller promises.
-                unsafe { $unlock(this) }
-            }
-        }
-    };
-}
-
-#[cfg_attr(
-    all(
-        CONFIG_X86_64,
-        CONFIG_SMP,
-        CONFIG_UNINLINE_SPIN_UNLOCK,
-        not(CONFIG_PREEMPT_RT)
-    ),
-    expect(dead_code, reason = "no lock sleeps there")
-)]
-trait Sleeps {
-    const SLEEPS: bool;
-}
-
-impl Sleeps for bindings::spinlock_t {
-    const SLEEPS: bool = cfg!(CONFIG_PREEMPT_RT);
-}
-
-impl Sleeps for bindings::raw_spinlock_t {
-    const SLEEPS: bool = false;
 }
 
 impl_lock!(
     bindings::spinlock_t,
-    bindings::spin_lock,
-    bindings::spin_trylock,
-    bindings::spin_unlock
+    sleeps: cfg!(CONFIG_PREEMPT_RT),
+    helpers::quiesce_helper_spin_lock,
+    helpers::quiesce_helper_spin_trylock,
+    helpers::quiesce_helper_spin_unlock
 );
 impl_lock!(
     bindings::raw_spinlock_t,
+    sleeps: false,
     helpers::quiesce_helper_raw_spin_lock,
     helpers::quiesce_helper_raw_spin_trylock,
     helpers::quiesce_helper_raw_spin_unlock

@@ -32,7 +32,10 @@ use kernel::{
 };
 
 use super::{
-    backend::RawSeqlock,
+    backend::{
+        RawSeqlock,
+        SpinSeqlock, //
+    },
     data::{
         assert_by_value,
         WordCell, //
@@ -41,7 +44,8 @@ use super::{
     Context,
     Kind,
     SeqData,
-    SeqLock, //
+    SeqLock,
+    Serves, //
 };
 
 /// lockdep's class of a lock: the name, and the keys of the lock and of its counter.
@@ -222,8 +226,8 @@ const SPINLOCK_MAP: usize = {
 };
 
 /// An unlocked `seqlock_t` without a class.
-pub(super) const SPIN: MaybeUninit<bindings::seqlock_t> = {
-    let mut raw = MaybeUninit::<bindings::seqlock_t>::zeroed();
+pub(super) const SPIN: MaybeUninit<SpinSeqlock> = {
+    let mut raw = MaybeUninit::<SpinSeqlock>::zeroed();
     // SAFETY: `raw` is a local.
     unsafe { init_spinlock(&raw mut (*raw.as_mut_ptr()).lock) };
     raw
@@ -315,10 +319,10 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
     ///
     /// ```
     /// use kernel::{prelude::*, sync::Arc};
-    /// use quiesce::seqlock::{Irq, SeqLock};
+    /// use quiesce::seqlock::{Irq, RawSeqLock, SeqLock};
     ///
     /// static GLOBAL: SeqLock<u32> = SeqLock::new(0);
-    /// static MANY: [SeqLock<(u64, bool), Irq>; 3] = [const { SeqLock::new((0, true)) }; 3];
+    /// static MANY: [RawSeqLock<(u64, bool), Irq>; 3] = [const { RawSeqLock::new((0, true)) }; 3];
     ///
     /// fn example() -> Result {
     ///     let lock: Arc<SeqLock<u32>> = Arc::new(SeqLock::new(0), GFP_KERNEL)?;
@@ -330,7 +334,10 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
     /// ```
     #[inline]
     #[track_caller]
-    pub const fn new(value: T) -> Self {
+    pub const fn new(value: T) -> Self
+    where
+        K: Serves<C>,
+    {
         const { assert_by_value::<T>() };
         Self::of_class(value, Class::of_place(Location::caller()))
     }
@@ -356,7 +363,10 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
     /// ```
     #[inline]
     #[track_caller]
-    pub fn init<E>(value: impl Init<T, E>) -> impl Init<Self, E> {
+    pub fn init<E>(value: impl Init<T, E>) -> impl Init<Self, E>
+    where
+        K: Serves<C>,
+    {
         Self::init_in(value, Class::of_place(Location::caller()))
     }
 
@@ -368,7 +378,10 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
         name: &'static CStr,
         lock: Pin<&'static LockClassKey>,
         seq: Pin<&'static LockClassKey>,
-    ) -> impl Init<Self> {
+    ) -> impl Init<Self>
+    where
+        K: Serves<C>,
+    {
         const { assert_by_value::<T>() };
         Self::init_in(value, Class::of_keys(name, lock, seq))
     }
@@ -395,12 +408,15 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
     /// Not for other places than a static: lockdep would turn itself off. A static is evaluated by
     /// the compiler, so that the value may be of any size.
     #[doc(hidden)]
-    pub const fn new_static(value: T, name: &'static CStr) -> Self {
+    pub const fn new_static(value: T, name: &'static CStr) -> Self
+    where
+        K: Serves<C>,
+    {
         Self::of_class(value, Class::of_static(name))
     }
 }
 
-impl<T: SeqData, C: Context, K: Kind> From<T> for SeqLock<T, C, K> {
+impl<T: SeqData, C: Context, K: Serves<C>> From<T> for SeqLock<T, C, K> {
     #[inline]
     #[track_caller]
     fn from(value: T) -> Self {
@@ -408,7 +424,7 @@ impl<T: SeqData, C: Context, K: Kind> From<T> for SeqLock<T, C, K> {
     }
 }
 
-impl<T: SeqData + Default, C: Context, K: Kind> Default for SeqLock<T, C, K> {
+impl<T: SeqData + Default, C: Context, K: Serves<C>> Default for SeqLock<T, C, K> {
     #[inline]
     #[track_caller]
     fn default() -> Self {
@@ -426,11 +442,11 @@ impl<T: SeqData + Default, C: Context, K: Kind> Default for SeqLock<T, C, K> {
 /// # Examples
 ///
 /// ```
-/// use quiesce::{seqlock_static, seqlock::{Irq, SeqLock}};
+/// use quiesce::{seqlock_static, seqlock::{Irq, RawSeqLock}};
 ///
 /// seqlock_static! {
 ///     /// Ticks since the module was loaded.
-///     pub static TICKS: SeqLock<u64, Irq> = 0;
+///     pub static TICKS: RawSeqLock<u64, Irq> = 0;
 /// }
 ///
 /// fn tick() {

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Proofs that a context is entered.
+//! Tokens: proofs that something is disabled on this CPU.
 
 use kernel::{
     bindings,
     interrupt::LocalInterruptDisabled,
+    prelude::*,
     types::NotThreadSafe, //
 };
 
@@ -20,11 +21,11 @@ use super::{
     Irq,
     Preempt, //
 };
-use crate::bindings as helpers;
+use crate::arch::preempt;
 
-/// Proof that preemption is disabled, until it is dropped.
+/// A proof that preemption is disabled; enables it on drop.
 ///
-/// Leaked, it leaves preemption disabled: the task can never sleep again.
+/// A leaked token leaves preemption disabled: the task can never sleep again.
 ///
 /// # Invariants
 ///
@@ -34,14 +35,14 @@ pub struct PreemptDisabled(NotThreadSafe);
 
 /// Disables preemption.
 ///
-/// From any context. The sections nest, and may end in any order.
+/// May be called from any context. Sections nest and may end in any order.
 ///
 /// # Examples
 ///
 /// ```
-/// use quiesce::seqlock::{preempt_disable, SeqLock};
+/// use quiesce::seqlock::{preempt_disable, RawSeqLock};
 ///
-/// fn add(a: &SeqLock<u64>, b: &SeqLock<u64>, n: u64) {
+/// fn add(a: &RawSeqLock<u64>, b: &RawSeqLock<u64>, n: u64) {
 ///     let preempt = preempt_disable();
 ///     a.write_with(&preempt).update(|v| *v += n);
 ///     b.write_with(&preempt).update(|v| *v += n);
@@ -49,56 +50,75 @@ pub struct PreemptDisabled(NotThreadSafe);
 /// ```
 #[inline]
 pub fn preempt_disable() -> PreemptDisabled {
-    // SAFETY: Preemption may be disabled anywhere.
-    unsafe { helpers::quiesce_helper_preempt_disable() };
-    // INVARIANT: It was just disabled.
+    preempt::disable();
+    // INVARIANT: The call above disabled preemption.
     PreemptDisabled(NotThreadSafe)
 }
 
 impl Drop for PreemptDisabled {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: By the type invariant this context disabled it.
-        unsafe { helpers::quiesce_helper_preempt_enable() }
+        // SAFETY: By the type invariant preemption is disabled, by the call in `preempt_disable()`.
+        unsafe { preempt::enable() }
     }
 }
 
-/// Proof that bottom halves are disabled, until it is dropped.
+/// A proof that bottom halves are disabled; enables them on drop.
 ///
-/// May be dropped in any order with other sections, see [`bh_disable`]. Leaked, it leaves them
-/// disabled: this CPU serves no softirq any more.
+/// A leaked token leaves them disabled: this CPU, on PREEMPT_RT this task, runs no softirq any
+/// more.
 ///
 /// # Invariants
 ///
-/// Bottom halves do not run on this CPU as long as the object exists.
+/// Bottom halves are disabled on this CPU, on PREEMPT_RT for this task, as long as the object
+/// exists.
 #[must_use = "bottom halves are enabled again when this is dropped"]
 pub struct BhDisabled(BhState, NotThreadSafe);
 
 /// Disables bottom halves.
 ///
-/// From process and softirq context. The sections nest, and may end in any order with those that
-/// disable preemption or interrupts. On PREEMPT_RT begin and end it where preemption is enabled: one
-/// that begins elsewhere disables nothing, since softirqs cannot run there, and one that ends
-/// elsewhere leaves them disabled; both warn once.
+/// For process and softirq context. Sections nest, and may end in any order with each other and
+/// with those that disable preemption or interrupts.
+///
+/// # Errors
+///
+/// [`EPERM`] on PREEMPT_RT where bottom halves are enabled and the task is not preemptible, as it
+/// disabled preemption or interrupts, and in hardware interrupts: they cannot be disabled there.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::prelude::*;
+/// use quiesce::seqlock::{bh_disable, Bh, SeqLock};
+///
+/// fn add(a: &SeqLock<u64, Bh>, b: &SeqLock<u64, Bh>, n: u64) -> Result {
+///     let bh = bh_disable()?;
+///     a.write_with(&bh).update(|v| *v += n);
+///     b.write_with(&bh).update(|v| *v += n);
+///     Ok(())
+/// }
+/// ```
 #[inline]
-pub fn bh_disable() -> BhDisabled {
-    // INVARIANT: They were just disabled, or preemption is, on PREEMPT_RT.
-    BhDisabled(disable_bh(), NotThreadSafe)
+pub fn bh_disable() -> Result<BhDisabled> {
+    // INVARIANT: `disable_bh()` disabled bottom halves, until `enable_bh()`.
+    Ok(BhDisabled(disable_bh().ok_or(EPERM)?, NotThreadSafe))
 }
 
 impl Drop for BhDisabled {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: By the type invariant this context disabled them.
+        // SAFETY: The state is from `disable_bh()`, in this context as the type is `!Send`.
         unsafe { enable_bh(self.0) }
     }
 }
 
-/// Proof that what [`Token::Context`] switches off is switched off, so that a lock need not do it.
+/// A proof that what [`Token::Context`] disables is disabled, so that a section of a lock of type
+/// `L` need not do it.
 ///
 /// # Safety
 ///
-/// As long as an object of the type exists, what the context switches off is off on this CPU.
+/// As long as an object of the type exists, everything that the context disables for a lock of type
+/// `L` is disabled on this CPU.
 pub unsafe trait Token<L>: Sealed {
     /// The context that the token proves.
     type Context: Context;
@@ -108,34 +128,36 @@ impl Sealed for PreemptDisabled {}
 impl Sealed for BhDisabled {}
 impl Sealed for LocalInterruptDisabled {}
 
+// No token of a context in which a task cannot sleep is one for a lock that sleeps.
 #[cfg(not(CONFIG_PREEMPT_RT))]
-// SAFETY: By the type's invariant.
+// SAFETY: By its invariant preemption is disabled.
 unsafe impl Token<bindings::spinlock_t> for PreemptDisabled {
     type Context = Preempt;
 }
 
-// SAFETY: By the type's invariant; what a `spinlock_t` disables on PREEMPT_RT is no preemption.
+// SAFETY: By its invariant bottom halves are disabled. On PREEMPT_RT sections of a `spinlock_t` do
+// not disable preemption; elsewhere disabling bottom halves disables it too.
 unsafe impl Token<bindings::spinlock_t> for BhDisabled {
     type Context = Bh;
 }
 
 #[cfg(not(CONFIG_PREEMPT_RT))]
-// SAFETY: By the type's invariant.
+// SAFETY: By its invariant interrupts are disabled, and with them preemption.
 unsafe impl Token<bindings::spinlock_t> for LocalInterruptDisabled {
     type Context = Irq;
 }
 
-// SAFETY: By the type's invariant.
+// SAFETY: By its invariant preemption is disabled.
 unsafe impl Token<bindings::raw_spinlock_t> for PreemptDisabled {
     type Context = Preempt;
 }
 
-// SAFETY: By the type's invariant.
+// SAFETY: By its invariant bottom halves are disabled; acquiring the lock disables preemption.
 unsafe impl Token<bindings::raw_spinlock_t> for BhDisabled {
     type Context = Bh;
 }
 
-// SAFETY: By the type's invariant.
+// SAFETY: By its invariant interrupts are disabled, and with them preemption.
 unsafe impl Token<bindings::raw_spinlock_t> for LocalInterruptDisabled {
     type Context = Irq;
 }

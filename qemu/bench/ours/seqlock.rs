@@ -8,10 +8,10 @@ use quiesce::{
     seq_field,
     seqlock::{
         Bh,
-        Irq,
         Preempt,
         SeqCount,
-        SeqLock, //
+        SeqLock,
+        ThreadedIrq, //
     },
     seqlock_static, //
 };
@@ -23,7 +23,7 @@ pub(crate) type Payload = [u64; 3];
 seqlock_static! {
     static PREEMPT: SeqLock<Payload, Preempt> = [0; 3];
     static BH: SeqLock<Payload, Bh> = [0; 3];
-    static IRQ: SeqLock<Payload, Irq> = [0; 3];
+    static IRQ: SeqLock<Payload, ThreadedIrq> = [0; 3];
 }
 
 #[no_mangle]
@@ -85,12 +85,12 @@ fn size_ours_seqlock_write_bh(lock: &SeqLock<Payload, Bh>, value: &Payload) {
 }
 
 #[no_mangle]
-fn size_ours_seqlock_write_irq(lock: &SeqLock<Payload, Irq>, value: &Payload) {
+fn size_ours_seqlock_write_irq(lock: &SeqLock<Payload, ThreadedIrq>, value: &Payload) {
     lock.write_irq().set(*value);
 }
 
 #[no_mangle]
-fn size_ours_seqlock_write_irqsave(lock: &SeqLock<Payload, Irq>, value: &Payload) {
+fn size_ours_seqlock_write_irqsave(lock: &SeqLock<Payload, ThreadedIrq>, value: &Payload) {
     lock.write_irqsave().set(*value);
 }
 

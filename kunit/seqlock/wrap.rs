@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A counter that wraps while a copy is held.
+
+use kernel::prelude::*;
+use quiesce::{
+    new_seqlock, seq_field,
+    seqlock::{
+        RawSeqLock,
+        Retry, //
+    },
+};
+
+use crate::support;
+
+#[derive(Clone, Copy)]
+struct Range {
+    low: u32,
+    high: u32,
+}
+
+#[kunit_tests(quiesce_seqlock_wrap)]
+mod tests {
+    use super::*;
+
+    /// A copy that is half of one value and half of another must not be valid after 2^31 writes,
+    /// when the counter is what it was.
+    #[test]
+    fn a_torn_copy_is_not_valid_after_the_counter_wrapped() -> Result {
+        let range = KBox::pin_init(
+            new_seqlock!(RawSeqLock<Range>, Range { low: 0, high: 10 }),
+            GFP_KERNEL,
+        )?;
+        // The counter is the first member of the lock.
+        let counter = range.as_raw().cast::<u32>();
+        // SAFETY: Nobody writes.
+        let before = unsafe { counter.read_volatile() };
+
+        let section = range.begin();
+        let mut writer = range.write();
+        writer.set_field(seq_field!(Range, low), 20);
+        let torn = section.load();
+        let low = section.field(seq_field!(Range, low));
+        writer.set_field(seq_field!(Range, high), 30);
+        drop(writer);
+        let early = section.retry();
+
+        // 2^31 - 1 writes more, which take longer than this.
+        support::msleep(1100);
+        // SAFETY: Nobody writes, and the counter is even.
+        unsafe { counter.write_volatile(before) };
+        let late = section.retry();
+        assert!(early && late);
+        assert!(torn.validate().is_err());
+        assert_eq!(low.validate(), Err(Retry));
+
+        // The lock is as it was.
+        let section = range.begin();
+        let copy = section.load().validate();
+        assert_eq!(copy.map(|copy| (copy.low, copy.high)), Ok((20, 30)));
+        Ok(())
+    }
+
+    #[test]
+    fn the_counter_itself_may_wrap() -> Result {
+        let lock = KBox::pin_init(new_seqlock!(RawSeqLock<u64>, 7), GFP_KERNEL)?;
+        // SAFETY: Nobody writes, and the value is even.
+        unsafe { lock.as_raw().cast::<u32>().write_volatile(u32::MAX - 1) };
+        let section = lock.begin();
+        let old = section.load();
+        assert_eq!(lock.read(), 7);
+        lock.write().set(8);
+        assert_eq!(old.validate(), Err(Retry));
+        // SAFETY: Nobody writes.
+        assert_eq!(unsafe { lock.as_raw().cast::<u32>().read_volatile() }, 0);
+        assert_eq!((lock.read(), lock.try_read()), (8, Some(8)));
+        Ok(())
+    }
+}
