@@ -3,33 +3,66 @@
 //! Sequence locks.
 //!
 //! A sequence lock protects a small value that is read often and written seldom. A reader takes no
-//! lock and writes nothing: it copies the value and looks at a counter before and after; if the
-//! counter was odd or has changed, a writer came in between, and the reader copies again. Writers
-//! exclude each other by a spin lock and never wait for readers.
+//! lock and writes nothing: it copies the value, and reads a counter before and after. If the counter
+//! was odd or has changed, a writer interfered, and the reader copies again. Writers exclude each
+//! other by a spin lock and never wait for readers.
 //!
-//! [`SeqLock<T, C>`](SeqLock) holds the value and knows in which contexts it is read: `C` is what a
-//! writer has to switch off so that no reader interrupts it on its own CPU and spins for ever,
-//! [`Preempt`] `<` [`Bh`] `<` [`Irq`]. A writer in a weaker mode does not compile.
+//! | type | is |
+//! |---|---|
+//! | [`SeqLock<T, C>`](SeqLock) | a value and its lock, over `seqlock_t`; writers sleep on PREEMPT_RT |
+//! | [`RawSeqLock<T, C>`](RawSeqLock) | the same with a lock that spins everywhere, for hardware interrupts |
+//! | [`SeqCount<T, L>`](SeqCount) | a value beside a lock of the caller's, of whatever type |
+//! | [`Latch<T>`](Latch) | two copies of a value, whose readers never wait and may be NMIs |
 //!
-//! | mode | write | exclusive read | switches off |
-//! |---|---|---|---|
-//! | [`Preempt`] | [`write`], [`try_write`] | [`read_exclusive`], [`try_read_exclusive`] | preemption |
-//! | [`Bh`] | `write_bh`, `try_write_bh` | `read_exclusive_bh`, … | and bottom halves |
-//! | [`Irq`] | `write_irq`, `try_write_irq` | `read_exclusive_irq`, … | and interrupts |
-//! | [`Irq`] | `write_irqsave`, `try_write_irqsave` | `read_exclusive_irqsave`, … | the same |
+//! `C` is the weakest context that a writer must be in. A reader that interrupts a writer on the
+//! writer's CPU spins indefinitely, so a writer disables what the lock's readers run in:
+//! [`Preempt`] `<` [`Bh`] `<` [`ThreadedIrq`] `<` [`Irq`]. A writer in a weaker mode does not compile.
 //!
-//! The two interrupt modes are one: interrupts are disabled by count, so that guards nest and may be
-//! dropped in any order. Both names are there because both are in C and in the seed.
-//!
-//! No copy that a writer disturbed ever becomes a `T`, and no reference to the shared value reaches
+//! No copy with which a writer interfered becomes a `T`, and no reference to the shared value reaches
 //! an optimistic reader.
+//!
+//! # Which call makes a lock
+//!
+//! | call | choose it for |
+//! |---|---|
+//! | [`SeqLock::new`], a constant | any place: statics, their fields, arrays, `Arc`, the stack |
+//! | [`SeqLock::init`] | a value above [`MAX_BY_VALUE`], or one that an initialiser makes in place |
+//! | [`new_seqlock!`](crate::new_seqlock) | a field or an allocation, with a name for lockdep |
+//! | [`seqlock_static!`](crate::seqlock_static) | a static with a name, or above [`MAX_BY_VALUE`] |
+//!
+//! # Which call reads
+//!
+//! | call | choose it where | waits for |
+//! |---|---|---|
+//! | [`read`], [`read_field`](SeqLock::read_field) | nothing speaks against it | writers, without a bound |
+//! | [`read_into`](SeqLock::read_into) | the value is above [`MAX_BY_VALUE`] | the same |
+//! | [`try_read`] | nothing may wait, also in NMIs | nobody |
+//! | [`read_or_lock::<N>`](SeqLock::read_or_lock) | the wait must have a bound | the lock, after `N` copies |
+//! | [`read_section`](SeqLock::read_section) | the copies are some of the fields, or data beside the lock | writers, without a bound |
+//! | [`read_section_or_lock::<N, _>`](SeqLock::read_section_or_lock) | the same, and the wait must have a bound | the lock, after `N` calls |
+//! | [`begin`], [`try_begin`](SeqLock::try_begin) | the loop is the caller's | writers; nobody |
+//! | [`read_exclusive`] and its forms | the value is used by reference | the lock |
+//! | [`read_begin`](SeqLock::read_begin) | the code was written for XWOS | writers, without a bound |
+//!
+//! # Which call writes
+//!
+//! | mode | write | exclusive read | disables | choose it if the lock is used by |
+//! |---|---|---|---|---|
+//! | [`Preempt`] | [`write`], [`try_write`] | [`read_exclusive`], [`try_read_exclusive`] | preemption | tasks alone |
+//! | [`Bh`] | `write_bh`, `try_write_bh` | `read_exclusive_bh`, … | bottom halves | softirqs, tasklets, timers too |
+//! | [`Irq`] | `write_irq`, `try_write_irq` | `read_exclusive_irq`, … | interrupts | interrupt handlers too |
+//!
+//! Interrupts are enabled again by the last guard that disabled them, in whichever order guards are
+//! dropped, and not if they were disabled before: so `write_irqsave` is `write_irq` under C's other
+//! name. Where a context has been entered already, [`write_with`](SeqLock::write_with) takes a token
+//! that proves it.
 //!
 //! # Context
 //!
 //! | call | process | softirq | hardirq | NMI | PREEMPT_RT |
 //! |---|---|---|---|---|---|
 //! | [`try_read`] | y | y | y | y | as left |
-//! | [`read`], [`begin`] | y | `C` is [`Bh`] or [`Irq`] | `C` is [`Irq`] | n | not hardirq, may sleep |
+//! | [`read`], [`begin`] | y | `C` is [`Bh`] or stronger | `C` is [`Irq`] | n | not hardirq, may sleep |
 //! | [`write`], [`read_exclusive`] | y | see text | n | n | sleeps |
 //! | `write_bh`, `read_exclusive_bh` | y | y | n | n | sleeps |
 //! | `write_irq`, `read_exclusive_irq` | y | y | y | n | sleeps, not in hardirq |
@@ -37,21 +70,28 @@
 //! | [`Latch::read`] | y | y | y | y | as left |
 //!
 //! A plain writer or exclusive reader may run in a softirq or hardirq too if no other of the same
-//! lock interrupts it, which is what lockdep checks. A reader must not run within its own write
-//! section: it would wait for itself.
+//! lock can interrupt it, which lockdep checks. A reader must not run within its own write section:
+//! it would wait for itself.
 //!
 //! # Memory ordering
 //!
-//! A read that returned a value saw all of the writes of the writer that stored it and none of the
-//! next one's. Beginning a read is an acquire operation, ending a write a release operation.
+//! A read that returned a value saw all stores of the writer that stored it and none of the next
+//! writer's. Beginning a read is an acquire operation, ending a write a release operation.
 //!
 //! # Leaks
 //!
-//! A guard that is leaked leaves the lock held, with the switched-off things off: writers and
-//! exclusive readers spin for ever, and after a leaked write guard so do optimistic readers, but for
+//! A leaked guard leaves the lock held and what its mode disables disabled: writers and exclusive
+//! readers wait indefinitely, and after a leaked write guard so do optimistic readers, except
 //! [`try_read`]. No memory is at risk.
 //!
-//! After XWOS's `Seqlock`, with Linux's `seqlock_t` beneath.
+//! # Modules
+//!
+//! A lock holds no pointer into the module that made it, except for lockdep: the keys of its class,
+//! which are compared by address alone, and a name that a macro gave it, as with C's locks. When that
+//! module is unloaded lockdep forgets the class; a lock that stays in use is not checked any more,
+//! and one with a name must not stay in use.
+//!
+//! After XWOS's `Seqlock`, whose names are in [`compat`], and Linux's `seqlock_t`.
 //!
 //! C header: [`include/linux/seqlock.h`](srctree/include/linux/seqlock.h)
 //!

@@ -69,7 +69,7 @@ mod tests {
         assert_eq!(lock.read_field(seq_field!(Value, inner.tag)), 2);
         assert_eq!(lock.read_field(seq_field!(Value, inner.pair.1)), 4);
         assert_eq!(lock.read_field(seq_field!(Value, last)), 5);
-        let both = lock.read_with(|s| {
+        let both = lock.read_section(|s| {
             let first = s.field(seq_field!(Value, first));
             let last = s.field(seq_field!(Value, last));
             Ok((first.validate()?, last.validate()?))
@@ -135,10 +135,10 @@ mod tests {
     }
 
     #[test]
-    fn read_with_goes_round_until_whole() -> Result {
+    fn read_section_goes_round_until_whole() -> Result {
         let lock = KBox::pin_init(new_seqlock!(VALUE), GFP_KERNEL)?;
         let mut rounds = 0;
-        let last = lock.read_with(|s| {
+        let last = lock.read_section(|s| {
             rounds += 1;
             let copy = s.field(seq_field!(Value, last));
             if rounds < 3 {
@@ -148,6 +148,49 @@ mod tests {
             copy.validate()
         });
         assert_eq!((rounds, last), (3, 102));
+        Ok(())
+    }
+
+    /// The last call is under the lock; what it copies is valid, and no writer gets in.
+    #[test]
+    fn read_section_or_lock_falls_back_to_the_lock() -> Result {
+        let lock = KBox::new(SeqLock::<Value>::new(VALUE), GFP_KERNEL)?;
+        let mut calls = 0;
+        let (last, excluded) = lock.read_section_or_lock::<2, _>(|s| {
+            calls += 1;
+            let copy = s.field(seq_field!(Value, last));
+            let written = lock
+                .try_write()
+                .map(|mut guard| guard.set_field(seq_field!(Value, last), 100 + calls));
+            // Under the lock nobody could write, so that the copy is valid.
+            Ok((copy.validate()?, written.is_err()))
+        });
+        assert_eq!((calls, last, excluded), (3, 102, true));
+        assert!(lock.try_write().is_ok());
+
+        // A body that does not look at the value is validated too: it is called again.
+        let mut calls = 0;
+        let ret = lock.read_section(|_| {
+            calls += 1;
+            if calls < 3 {
+                lock.write().set(VALUE);
+            }
+            Ok(calls)
+        });
+        assert_eq!((ret, calls), (3, 3));
+        // `Retry` under the lock does not keep the lock.
+        let mut calls = 0;
+        let ret = lock.read_section_or_lock::<0, _>(|_| {
+            calls += 1;
+            if calls < 3 {
+                Err(Retry)
+            } else {
+                Ok(calls)
+            }
+        });
+        assert_eq!(ret, 3);
+        let free = lock.read_section_or_lock::<1, _>(|s| s.load().validate());
+        assert_eq!(free, VALUE);
         Ok(())
     }
 

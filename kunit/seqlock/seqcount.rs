@@ -245,6 +245,37 @@ mod tests {
         Ok(())
     }
 
+    /// A section ends by a store, an invalidation and a barrier; the last two leave the value alone.
+    #[test]
+    fn sections_and_what_ends_them() -> Result {
+        let it = KBox::pin_init(UnderSpin::new(), GFP_KERNEL)?;
+        for end in 0..4 {
+            let section = it.count.begin();
+            let copy = section.load();
+            let mut owner = it.lock.lock();
+            let ended = match end {
+                0 => Ok(()),
+                1 => it.count.invalidate(&mut owner),
+                2 => it.count.write_barrier(&mut owner),
+                _ => it.count.store(&mut owner, (5, 6)),
+            };
+            drop(owner);
+            assert_eq!(ended, Ok(()));
+            assert_eq!(copy.validate().is_ok(), end == 0);
+            assert_eq!(section.retry(), end != 0);
+            let now = it.count.read_section(|s| {
+                let field = s.field(seq_field!((u8, u32), 1)).validate()?;
+                Ok((s.load().validate()?, field))
+            });
+            let value = if end == 3 { (5, 6) } else { (1, 2) };
+            assert_eq!(now, (value, value.1));
+        }
+        let mut foreign = 0;
+        assert_eq!(it.count.invalidate(&mut foreign), Err(EINVAL));
+        assert_eq!(it.count.write_barrier(&mut foreign), Err(EINVAL));
+        Ok(())
+    }
+
     #[test]
     fn beside_a_mutex_under_stress() -> Result {
         let plan = Plan {

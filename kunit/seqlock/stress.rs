@@ -302,7 +302,7 @@ impl<C: Context + Mode, K: Serves<C> + Spins> Subject for SeqLock<Payload, C, K>
         match way % 16 {
             0 => SeqLock::read(self),
             1 => self.read_or_lock::<2>(),
-            2 => self.read_with(|s| {
+            2 => self.read_section(|s| {
                 let low = s.field(seq_field!(Payload, low));
                 let high = s.field(seq_field!(Payload, high));
                 Ok(Payload {

@@ -12,7 +12,10 @@ use kernel::{
 };
 
 use super::{
-    data::Words,
+    data::{
+        WordCell,
+        Words, //
+    },
     sequence::{
         self,
         Start, //
@@ -23,14 +26,13 @@ use super::{
     Field,
     Kind,
     SeqData,
-    SeqLock,
-    Spin, //
+    SeqLock, //
 };
 
 impl<T: SeqData, K: Kind> Body<T, K> {
     #[inline(always)]
     pub(super) fn begin(&self) -> u32 {
-        // SAFETY: By the type invariants the lock is initialised.
+        // SAFETY: By the type invariant the lock is initialised.
         unsafe { K::begin(self.raw()) }
     }
 
@@ -54,15 +56,15 @@ impl<T: SeqData, K: Kind> Body<T, K> {
 }
 
 impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
-    /// Copies the value out, again until no writer came in between.
+    /// Copies the value out; repeats that until no writer interfered.
     ///
-    /// Spins while a writer is active; on PREEMPT_RT a [`Spin`] lock then sleeps until it is done.
-    /// How often it copies has no bound: see [`SeqLock::read_or_lock`].
+    /// Choose it where waiting for a writer is fine. Spins while a writer is active; on PREEMPT_RT a
+    /// [`Spin`](super::Spin) lock sleeps until the write ends. The number of copies has no bound: see
+    /// [`SeqLock::read_or_lock`].
     ///
-    /// In process context; in softirqs if `C` is [`Bh`](super::Bh) or [`Irq`](super::Irq), in
-    /// hardware interrupts if it is [`Irq`](super::Irq), not on PREEMPT_RT unless the lock is
-    /// [`Raw`](super::Raw). Not in NMIs, and not by who holds a write guard of the lock: it would
-    /// spin for ever.
+    /// For process context; for softirqs if `C` is [`Bh`](super::Bh) or stronger, for hardware
+    /// interrupts if `C` is [`Irq`](super::Irq). Not for NMIs, and not within a write guard of the
+    /// same lock, where it spins indefinitely.
     #[inline]
     pub fn read(&self) -> T {
         if K::Lock::SLEEPS && !sequence::CHECKED {
@@ -87,17 +89,17 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
         }
     }
 
-    /// The rest of a read that was disturbed where waiting sleeps: a call, even on a way that is
-    /// never taken, costs each reader the registers that have to live over it.
+    /// The rest of a read with which a writer interfered, where waiting sleeps: a call, even on a
+    /// path that is never taken, costs each reader the registers that have to live across it.
     #[cold]
     #[inline(never)]
     fn read_asleep(&self) -> T {
         self.read_again()
     }
 
-    /// Copies the value out in one pass; [`None`] if a writer came in between or is active.
+    /// Copies the value out in one pass; returns [`None`] if a writer interfered or is active.
     ///
-    /// From any context, also NMI, and also on PREEMPT_RT: it never waits.
+    /// Choose it where nothing may wait. For any context, including NMI and PREEMPT_RT.
     ///
     /// # Examples
     ///
@@ -110,7 +112,8 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
     #[inline]
     pub fn try_read(&self) -> Option<T> {
         let copy = self.body.try_copy(|| self.body.data.load())?;
-        // SAFETY: As in `read_again`.
+        // SAFETY: The counter was even and is the same, so that no writer stored while the value was
+        // copied.
         Some(unsafe { copy.assume_whole() })
     }
 
@@ -148,7 +151,7 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
         Some(unsafe { to.assume_init_mut() })
     }
 
-    /// Copies one field out, again until no writer came in between.
+    /// Copies one field out; repeats that until no writer interfered.
     ///
     /// Context as for [`SeqLock::read`].
     #[inline]
@@ -164,10 +167,10 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
         }
     }
 
-    /// Copies the value out in at most `N` passes, and under the lock if all are disturbed.
+    /// Copies the value out in at most `N` passes, and under the lock if writers interfere with all.
     ///
-    /// So it waits no longer than for the lock, which it takes exclusively in mode `C`. Context as
-    /// for [`SeqLock::read_exclusive_in`] in that mode.
+    /// Choose it where the wait must have a bound: it is that for the lock, which is acquired in mode
+    /// `C`. Context as for [`SeqLock::read_exclusive_in`] in that mode.
     #[inline]
     pub fn read_or_lock<const N: usize>(&self) -> T {
         for _ in 0..N {
@@ -179,7 +182,7 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
         *self.read_exclusive_in::<C>()
     }
 
-    /// Begins a read, to copy and validate by hand.
+    /// Begins a read whose copies the caller validates, in a loop of its own.
     ///
     /// Waits while a writer is active. Context as for [`SeqLock::read`].
     ///
@@ -205,27 +208,30 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
     /// }
     /// ```
     #[inline]
-    pub fn begin(&self) -> ReadSection<'_, T, K> {
-        ReadSection {
-            start: Start::new(self.body.begin()),
-            body: &self.body,
-        }
+    pub fn begin(&self) -> ReadSection<'_, T> {
+        let start = self.body.begin();
+        // SAFETY: By the type invariant of `Body` the lock is initialised, and `data` is stored to
+        // in its write sections alone. The counter was `start` just now, which is even.
+        unsafe { ReadSection::new(&self.body.data, self.body.sequence(), start) }
     }
 
-    /// Begins a read unless a writer is active; never waits. From any context.
+    /// Begins a read as [`SeqLock::begin`], unless a writer is active. For any context.
     #[inline]
-    pub fn try_begin(&self) -> Option<ReadSection<'_, T, K>> {
-        // SAFETY: By the type invariants the lock is initialised.
+    pub fn try_begin(&self) -> Option<ReadSection<'_, T>> {
+        // SAFETY: By the type invariant of `Body` the lock is initialised.
         let start = unsafe { sequence::peek(self.body.sequence()) };
-        (start & 1 == 0).then(|| ReadSection {
-            start: Start::new(start),
-            body: &self.body,
-        })
+        // SAFETY: By the type invariant of `Body` the lock is initialised, and `data` is stored to
+        // in its write sections alone. The counter was `start` just now, which is even.
+        (start & 1 == 0)
+            .then(|| unsafe { ReadSection::new(&self.body.data, self.body.sequence(), start) })
     }
 
-    /// Calls `f` with a section until it returns [`Ok`], which is when what it validated was whole.
+    /// Calls `f` until it returns [`Ok`] and no writer interfered with the call.
     ///
-    /// Context as for [`SeqLock::read`].
+    /// Choose it for several fields of one value, for what is computed from it on the way, and for
+    /// data beside the lock, which is accessed by marked accesses. `f` must not have effects that
+    /// may not be repeated, and takes less than a second, see [`SeqLock::begin`]. Context as for
+    /// [`SeqLock::read`].
     ///
     /// # Examples
     ///
@@ -234,7 +240,7 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
     /// # #[derive(Clone, Copy)]
     /// # struct Clock { seconds: u64, nanos: u32 }
     /// fn now(clock: &SeqLock<Clock>) -> (u64, u32) {
-    ///     clock.read_with(|s| {
+    ///     clock.read_section(|s| {
     ///         let seconds = s.field(seq_field!(Clock, seconds));
     ///         let nanos = s.field(seq_field!(Clock, nanos));
     ///         Ok((seconds.validate()?, nanos.validate()?))
@@ -242,47 +248,123 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
     /// }
     /// ```
     #[inline]
-    pub fn read_with<R>(&self, mut f: impl FnMut(&ReadSection<'_, T, K>) -> Result<R, Retry>) -> R {
+    pub fn read_section<R>(&self, mut f: impl FnMut(&ReadSection<'_, T>) -> Result<R, Retry>) -> R {
         loop {
-            if let Ok(ret) = f(&self.begin()) {
+            if let Some(ret) = self.begin().pass(&mut f) {
+                return ret;
+            }
+        }
+    }
+
+    /// Calls `f` at most `N` times as [`SeqLock::read_section`] does, and under the lock if writers
+    /// interfere with all of them; C's `scoped_seqlock_read()`.
+    ///
+    /// Choose it for a walk that may take long, or whose wait must have a bound. The last call runs
+    /// in mode `C`, and must not sleep; all that it copies is valid. Context as for
+    /// [`SeqLock::read_exclusive_in`] in that mode.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use kernel::sync::atomic::{Atomic, Relaxed};
+    /// # use quiesce::seqlock::SeqLock;
+    /// /// Counters that belong together, changed under the lock.
+    /// struct Stats {
+    ///     lock: SeqLock<()>,
+    ///     counters: [Atomic<u64>; 64],
+    /// }
+    ///
+    /// fn sum(stats: &Stats) -> u64 {
+    ///     stats.lock.read_section_or_lock::<1, _>(|_| {
+    ///         Ok(stats.counters.iter().map(|c| c.load(Relaxed)).sum())
+    ///     })
+    /// }
+    /// ```
+    #[inline]
+    pub fn read_section_or_lock<const N: usize, R>(
+        &self,
+        mut f: impl FnMut(&ReadSection<'_, T>) -> Result<R, Retry>,
+    ) -> R {
+        loop {
+            for _ in 0..N {
+                if let Some(ret) = self.try_begin().and_then(|section| section.pass(&mut f)) {
+                    return ret;
+                }
+                cpu_relax();
+            }
+            let guard = self.read_exclusive_in::<C>();
+            let ret = f(&self.begin());
+            drop(guard);
+            // A `Retry` is of the closure's own making here. The lock is not kept for that.
+            if let Ok(ret) = ret {
                 return ret;
             }
         }
     }
 }
 
-/// A writer came in between; the copy is worthless.
+/// A writer interfered: what was copied is not valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retry;
 
-/// An optimistic read under way.
+/// An optimistic read in progress.
 ///
-/// It holds nothing off; leaking it does no harm.
-#[must_use = "a read that copies nothing is of no use"]
-pub struct ReadSection<'a, T: SeqData, K: Kind = Spin> {
-    body: &'a Body<T, K>,
+/// It excludes nobody; a leaked one has no effect.
+///
+/// # Invariants
+///
+/// `sequence` is an initialised counter that lives as long as `data`, which is only stored to while
+/// the counter is odd. The counter had the value `start`, which is even, before the section began.
+#[must_use = "a read without effect"]
+pub struct ReadSection<'a, T: SeqData> {
+    data: &'a WordCell<T>,
+    sequence: *const bindings::seqcount_t,
     start: Start,
 }
 
-impl<T: SeqData, K: Kind> ReadSection<'_, T, K> {
-    /// Copies the value, whole or not.
-    #[inline]
-    pub fn load(&self) -> Unvalidated<'_, T> {
-        self.unvalidated(self.body.data.load())
+impl<'a, T: SeqData> ReadSection<'a, T> {
+    /// # Safety
+    ///
+    /// As the type invariant says, for the value `start` that the caller has just read.
+    #[inline(always)]
+    pub(super) unsafe fn new(
+        data: &'a WordCell<T>,
+        sequence: *const bindings::seqcount_t,
+        start: u32,
+    ) -> Self {
+        // INVARIANT: By the safety contract.
+        Self {
+            data,
+            sequence,
+            start: Start::new(start),
+        }
     }
 
-    /// Copies a field, whole or not.
+    /// One call of `f` in this section.
+    #[inline(always)]
+    pub(super) fn pass<R>(self, f: impl FnOnce(&Self) -> Result<R, Retry>) -> Option<R> {
+        let ret = f(&self).ok()?;
+        (!self.retry()).then_some(ret)
+    }
+
+    /// Copies the value, which need not be whole.
+    #[inline]
+    pub fn load(&self) -> Unvalidated<'_, T> {
+        self.unvalidated(self.data.load())
+    }
+
+    /// Copies a field, which need not be whole.
     #[inline]
     pub fn field<F: SeqData>(&self, field: Field<T, F>) -> Unvalidated<'_, F> {
-        self.unvalidated(self.body.data.load_field(field))
+        self.unvalidated(self.data.load_field(field))
     }
 
     /// Returns whether a writer was active since the section began, or a second has passed: then
     /// its copies are not valid.
     #[inline]
     pub fn retry(&self) -> bool {
-        // SAFETY: By the type invariant of `Body` the counter is initialised.
-        unsafe { self.start.retry(self.body.sequence()) }
+        // SAFETY: By the type invariant the counter is initialised.
+        unsafe { self.start.retry(self.sequence) }
     }
 
     #[inline(always)]
@@ -290,16 +372,16 @@ impl<T: SeqData, K: Kind> ReadSection<'_, T, K> {
         // INVARIANT: The copy was made after the counter was read, which was even.
         Unvalidated {
             copy,
-            sequence: self.body.sequence(),
+            sequence: self.sequence,
             start: self.start,
             _section: PhantomData,
         }
     }
 }
 
-/// On KCSAN a begin without its retry would leave accesses unchecked.
+/// With KCSAN a begin without a retry would leave accesses unchecked.
 #[cfg(CONFIG_KCSAN)]
-impl<T: SeqData, K: Kind> Drop for ReadSection<'_, T, K> {
+impl<T: SeqData> Drop for ReadSection<'_, T> {
     fn drop(&mut self) {
         let _ = self.retry();
     }
@@ -310,7 +392,7 @@ impl<T: SeqData, K: Kind> Drop for ReadSection<'_, T, K> {
 /// # Invariants
 ///
 /// It was copied after the counter `sequence` of an initialised lock was at `start`, which is even.
-#[must_use = "the copy has to be validated"]
+#[must_use = "a copy is of no use until it is validated"]
 pub struct Unvalidated<'s, V> {
     copy: Words<V>,
     sequence: *const bindings::seqcount_t,
@@ -337,7 +419,7 @@ impl<V> Unvalidated<'_, V> {
         Ok(unsafe { self.copy.assume_whole() })
     }
 
-    /// What was copied, be it whole or not.
+    /// Returns what was copied, which need not be whole.
     #[inline]
     pub fn into_inner(self) -> MaybeUninit<V> {
         self.copy.into_inner()

@@ -40,6 +40,10 @@ use super::{
         assert_by_value,
         WordCell, //
     },
+    read::{
+        ReadSection,
+        Retry, //
+    },
     sequence,
     statics::{
         seqcount,
@@ -467,6 +471,32 @@ impl<T: SeqData, L, C: Context> SeqCount<T, L, C> {
         // SAFETY: The counter was even and is the same, so that no writer stored while the value was
         // copied.
         Some(unsafe { copy.assume_whole() })
+    }
+
+    /// Begins a read whose copies the caller validates; see [`SeqLock::begin`].
+    ///
+    /// [`SeqLock::begin`]: super::SeqLock::begin
+    #[inline]
+    pub fn begin(&self) -> ReadSection<'_, T> {
+        // SAFETY: By the type invariants the counter is initialised, its writers cannot sleep, and
+        // `data` is only stored to while it is odd. `begin` returns an even value.
+        unsafe {
+            let start = sequence::begin(self.sequence());
+            ReadSection::new(&self.data, self.sequence(), start)
+        }
+    }
+
+    /// Calls `f` until it returns [`Ok`] and no writer interfered with the call; see
+    /// [`SeqLock::read_section`].
+    ///
+    /// [`SeqLock::read_section`]: super::SeqLock::read_section
+    #[inline]
+    pub fn read_section<R>(&self, mut f: impl FnMut(&ReadSection<'_, T>) -> Result<R, Retry>) -> R {
+        loop {
+            if let Some(ret) = self.begin().pass(&mut f) {
+                return ret;
+            }
+        }
     }
 
     /// Copies the value out in at most `N` passes, and under `lock` if writers interfere with all.

@@ -67,7 +67,7 @@ fn size_ours_seqcount_store(
 
 #[no_mangle]
 fn size_ours_seqcount_store_irq(
-    count: &SeqCount<Payload, u64, Irq>,
+    count: &SeqCount<Payload, u64, ThreadedIrq>,
     value: &Payload,
     owner: &mut u64,
 ) -> Result {

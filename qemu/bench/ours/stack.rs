@@ -65,8 +65,8 @@ stack! {
             }
         }
     }
-    stack_512_read_with(lock: &SeqLock<Value>) -> u64 {
-        lock.read_with(|s| Ok(s.load().validate()?[63]))
+    stack_512_read_section(lock: &SeqLock<Value>) -> u64 {
+        lock.read_section(|s| Ok(s.load().validate()?[63]))
     }
     stack_512_read_begin(lock: &SeqLock<Value>) -> u64 {
         lock.read_begin()[63]
