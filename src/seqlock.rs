@@ -173,11 +173,11 @@ pub use write::WriteGuard;
 
 use data::WordCell;
 
-/// The lock and its value, whatever the context.
+/// A lock and its value, without the context.
 ///
 /// # Invariants
 ///
-/// `raw` is an initialised lock, and `data` is only stored to by who holds it, between
+/// `raw` is an initialised lock, and only its holder stores to `data`, between
 /// `sequence::write_begin` and `sequence::write_end`.
 #[repr(C)]
 struct Body<T: SeqData, K: Kind> {
@@ -243,8 +243,8 @@ pub type RawSeqLock<T, C = Preempt> = SeqLock<T, C, Raw>;
 // SAFETY: The value is `Send`, and the kernel's lock belongs to no task while it is not held.
 unsafe impl<T: SeqData, C: Context, K: Kind> Send for SeqLock<T, C, K> {}
 
-// SAFETY: Optimistic readers get copies of the value, which is `Send`; a reference to it gets only
-// who holds the lock, one at a time.
+// SAFETY: Optimistic readers get copies of the value, which is `Send`; only the holder of the lock
+// gets a reference to the value, and there is one holder at a time.
 unsafe impl<T: SeqData, C: Context, K: Kind> Sync for SeqLock<T, C, K> {}
 
 impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {

@@ -29,13 +29,14 @@ fn barrier() {
 pub(crate) unsafe fn load_acquire_u32(ptr: *const u32) -> u32 {
     #[cfg(CONFIG_X86_64)]
     {
-        // SAFETY: As the caller promises.
+        // SAFETY: By the safety contract `ptr` is valid for reads and aligned.
         let value = unsafe { ptr.read_volatile() };
         barrier();
         value
     }
     #[cfg(not(CONFIG_X86_64))]
-    // SAFETY: As the caller promises; the load does not write through the pointer.
+    // SAFETY: By the safety contract `ptr` is valid for reads and aligned, and writers use marked
+    // accesses; the load does not write through the pointer.
     unsafe {
         kernel::sync::atomic::atomic_load(ptr.cast_mut(), kernel::sync::atomic::Acquire)
     }
@@ -43,8 +44,8 @@ pub(crate) unsafe fn load_acquire_u32(ptr: *const u32) -> u32 {
 
 /// `smp_load_acquire()` of a `u32`, again until it is even.
 ///
-/// The way through the loop is told to nobody but the assembler: a compiler that sees it rotates it,
-/// and begins each read with a jump.
+/// The loop is in the assembly, because the compiler rotates one that it knows, and begins each read
+/// with a jump.
 ///
 /// # Safety
 ///
@@ -54,7 +55,7 @@ pub(crate) unsafe fn load_acquire_even_u32(ptr: *const u32) -> u32 {
     #[cfg(quiesce_asm)]
     {
         let value: u32;
-        // SAFETY: As the caller promises; nothing is written.
+        // SAFETY: By the safety contract `ptr` is valid for reads and aligned; nothing is written.
         unsafe {
             core::arch::asm!(
                 "2:",
@@ -73,7 +74,7 @@ pub(crate) unsafe fn load_acquire_even_u32(ptr: *const u32) -> u32 {
     }
     #[cfg(not(quiesce_asm))]
     loop {
-        // SAFETY: As the caller promises.
+        // SAFETY: Both functions have the same safety contract.
         let value = unsafe { load_acquire_u32(ptr) };
         if value & 1 == 0 {
             return value;
@@ -89,7 +90,7 @@ pub(crate) unsafe fn load_acquire_even_u32(ptr: *const u32) -> u32 {
 /// As for [`load_acquire_u32`].
 #[inline(always)]
 pub(crate) unsafe fn load_u32(ptr: *const u32) -> u32 {
-    // SAFETY: As the caller promises.
+    // SAFETY: By the safety contract `ptr` is valid for reads and aligned.
     unsafe { ptr.read_volatile() }
 }
 
@@ -159,7 +160,8 @@ unsafe impl Word for usize {}
 /// [`store_word`] or as C does under a sequence counter.
 #[inline(always)]
 pub(crate) unsafe fn load_word<W: Word>(ptr: *const W) -> MaybeUninit<W> {
-    // SAFETY: As the caller promises; `MaybeUninit<W>` takes any bytes.
+    // SAFETY: By the safety contract `ptr` is valid for reads and aligned; `MaybeUninit<W>` takes any
+    // bytes.
     unsafe { ptr.cast::<MaybeUninit<W>>().read_volatile() }
 }
 
@@ -171,6 +173,6 @@ pub(crate) unsafe fn load_word<W: Word>(ptr: *const W) -> MaybeUninit<W> {
 /// time does so by [`load_word`] or as C does under a sequence counter.
 #[inline(always)]
 pub(crate) unsafe fn store_word<W: Word>(ptr: *mut W, value: MaybeUninit<W>) {
-    // SAFETY: As the caller promises.
+    // SAFETY: By the safety contract `ptr` is valid for writes and aligned.
     unsafe { ptr.cast::<MaybeUninit<W>>().write_volatile(value) }
 }

@@ -295,7 +295,7 @@ impl<T: SeqData, C: Context, K: Kind, A: Access> Drop for SeqLockGuard<'_, T, C,
     fn drop(&mut self) {
         if A::WRITES {
             // SAFETY: By the type invariants the lock is held and the counter is odd, and no guard
-            // gives out a reference to the protected value.
+            // returns a reference to the protected value.
             unsafe {
                 self.body.data.store_from(&self.copy);
                 sequence::write_end(self.body.sequence());

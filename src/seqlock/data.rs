@@ -18,12 +18,12 @@ use crate::arch::seq::{
     Word, //
 };
 
-/// What a sequence lock can protect: values that are copied and hold no borrowed references.
+/// The values that a sequence lock can protect: those that are copied and borrow nothing.
 ///
-/// Padding and niches are fine, so are odd sizes. A pointer in the value would be no protection of
-/// what it points to: that is what [`rcu`](crate::rcu) is for.
+/// Padding, niches and odd sizes are allowed. A pointer in the value is protected, but not what it
+/// points to, which is what [`rcu`](crate::rcu) is for.
 ///
-/// Implemented for every type that can be.
+/// Implemented for all types that satisfy the bounds.
 pub trait SeqData: Copy + Send + 'static {}
 
 impl<T: Copy + Send + 'static> SeqData for T {}

@@ -220,10 +220,12 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
     pub fn try_begin(&self) -> Option<ReadSection<'_, T>> {
         // SAFETY: By the type invariant of `Body` the lock is initialised.
         let start = unsafe { sequence::peek(self.body.sequence()) };
+        if start & 1 != 0 {
+            return None;
+        }
         // SAFETY: By the type invariant of `Body` the lock is initialised, and `data` is stored to
         // in its write sections alone. The counter was `start` just now, which is even.
-        (start & 1 == 0)
-            .then(|| unsafe { ReadSection::new(&self.body.data, self.body.sequence(), start) })
+        Some(unsafe { ReadSection::new(&self.body.data, self.body.sequence(), start) })
     }
 
     /// Calls `f` until it returns [`Ok`] and no writer interfered with the call.

@@ -128,8 +128,8 @@ pub struct SeqCount<T: SeqData, L, C: Context = Preempt> {
 // SAFETY: The value is `Send`, and the owner's address is only compared.
 unsafe impl<T: SeqData, L, C: Context> Send for SeqCount<T, L, C> {}
 
-// SAFETY: Readers get copies of the value, which is `Send`; a reference to it gets only who has an
-// exclusive reference to the owner. The owner's address is only compared.
+// SAFETY: Readers get copies of the value, which is `Send`; only the holder of an exclusive reference
+// to the owner gets a reference to the value. The owner's address is only compared.
 unsafe impl<T: SeqData, L, C: Context> Sync for SeqCount<T, L, C> {}
 
 impl<T: SeqData, L, C: Context> SeqCount<T, L, C> {
