@@ -115,7 +115,8 @@ run_profile() {
 	: >"$BUILD/$profile/results.log"
 	# KASAN's shadow takes an eighth of the memory.
 	MEM=$(profile_memory "$profile")
-	step "Testing in profile $profile ($(cat "$KERNEL/release"))" \
+	# Some minutes on a machine that has nothing else to do.
+	TIMEOUT=${TIMEOUT:-2400} step "Testing in profile $profile ($(cat "$KERNEL/release"))" \
 		boot "$BUILD/$profile/initramfs" "quiesce_do=test $(profile_append "$profile")" \
 		-serial "file:$BUILD/$profile/console.log" -serial "file:$BUILD/$profile/results.log" ||
 		say "quiesce: QEMU ended with status $?"
@@ -157,7 +158,7 @@ splats() {
 		n=$((n + 1))
 		printf '%s\n' "$command" >"$dir/stage/command"
 		initramfs "$dir/initramfs" "$dir/stage"
-		TIMEOUT=120 boot "$dir/initramfs" quiesce_do=run -serial "file:$dir/console.$n" \
+		TIMEOUT=400 boot "$dir/initramfs" quiesce_do=run -serial "file:$dir/console.$n" \
 			-serial "file:$dir/output.$n" || true
 		# Nothing else may be complained about.
 		if grep -qE "$regex" "$dir/console.$n" && grep -q '^mark ' "$dir/output.$n" &&
