@@ -4,6 +4,7 @@
 
 use kernel::prelude::*;
 
+mod auto_traits;
 mod barrier;
 #[allow(
     unused,

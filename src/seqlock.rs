@@ -50,7 +50,8 @@
 //! |---|---|---|---|---|
 //! | [`Preempt`] | [`write`], [`try_write`] | [`read_exclusive`], [`try_read_exclusive`] | preemption | tasks alone |
 //! | [`Bh`] | `write_bh`, `try_write_bh` | `read_exclusive_bh`, … | bottom halves | softirqs, tasklets, timers too |
-//! | [`Irq`] | `write_irq`, `try_write_irq` | `read_exclusive_irq`, … | interrupts | interrupt handlers too |
+//! | [`ThreadedIrq`] | `write_irq`, `try_write_irq` | `read_exclusive_irq`, … | interrupts | interrupt handlers too, all of them threads on PREEMPT_RT |
+//! | [`Irq`], of a [`RawSeqLock`] | `write_irq`, `try_write_irq` | `read_exclusive_irq`, … | interrupts | hardware interrupts too, also on PREEMPT_RT |
 //!
 //! Interrupts are enabled again by the last guard that disabled them, in whichever order guards are
 //! dropped, and not if they were disabled before: so `write_irqsave` is `write_irq` under C's other
@@ -62,7 +63,7 @@
 //! | call | process | softirq | hardirq | NMI | PREEMPT_RT |
 //! |---|---|---|---|---|---|
 //! | [`try_read`] | y | y | y | y | as left |
-//! | [`read`], [`begin`] | y | `C` is [`Bh`] or stronger | `C` is [`Irq`] | n | not hardirq, may sleep |
+//! | [`read`], [`begin`] | y | `C` is [`Bh`] or stronger | `C` is [`ThreadedIrq`] or [`Irq`] | n | not hardirq, may sleep |
 //! | [`write`], [`read_exclusive`] | y | see text | n | n | sleeps |
 //! | `write_bh`, `read_exclusive_bh` | y | y | n | n | sleeps |
 //! | `write_irq`, `read_exclusive_irq` | y | y | y | n | sleeps, not in hardirq |
@@ -83,6 +84,11 @@
 //! A leaked guard leaves the lock held and what its mode disables disabled: writers and exclusive
 //! readers wait indefinitely, and after a leaked write guard so do optimistic readers, except
 //! [`try_read`]. No memory is at risk.
+//!
+//! # Uniprocessor kernels
+//!
+//! Without SMP the kernel's spin locks exclude nobody, and a flag behind the lock does: a `try_` form
+//! fails as with SMP, and a context that acquires a lock which it holds is warned of and spins.
 //!
 //! # Modules
 //!

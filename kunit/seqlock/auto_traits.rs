@@ -13,23 +13,10 @@ use quiesce::seqlock::{
     Unvalidated, WriteGuard,
 };
 
-/// Asks whether `T` has a trait: an associated constant of a type's own comes before a trait's.
-struct Probe<T>(PhantomData<T>);
-
-trait No {
-    const SEND: bool = false;
-    const SYNC: bool = false;
-}
-
-impl<T> No for Probe<T> {}
-
-impl<T: Send> Probe<T> {
-    const SEND: bool = true;
-}
-
-impl<T: Sync> Probe<T> {
-    const SYNC: bool = true;
-}
+use crate::auto_traits::{
+    Neither as _,
+    Probe, //
+};
 
 /// May be sent but not shared.
 type NotSync = PhantomData<Cell<u8>>;

@@ -6,29 +6,6 @@
 //! cannot continue. So a writer disables what its lock's readers run in. That is the context of a
 //! lock, the parameter `C` of [`SeqLock`](super::SeqLock); a section's context, its mode, is at
 //! least as strong.
-//!
-//! # Guards dropped in any order
-//!
-//! Guards and tokens of all modes nest, and may be dropped in any order:
-//!
-//! - Preemption and interrupts are disabled by count; each is enabled by the last guard or token
-//!   that disabled it, and by the kernel's [`LocalInterruptDisabled`] and `SpinLockIrq` alike.
-//! - Bottom halves are disabled by count. If the last guard is dropped while interrupts are
-//!   disabled, pending softirqs run as soon as interrupts are enabled.
-//! - On PREEMPT_RT bottom halves can only be disabled where the task is preemptible, or where they
-//!   are disabled already. Elsewhere [`bh_disable`](super::bh_disable) and `try_write_bh` fail, and
-//!   `write_bh`, which must not be called there as it sleeps, warns once and does not disable them.
-//!   They can be enabled anywhere; lockdep reports it if interrupts are disabled then. Kernels with
-//!   `CONFIG_PREEMPT_RT_NEEDS_BH_LOCK` cannot enable them where the task is not preemptible: there
-//!   they stay disabled, with a warning.
-//!
-//! C code that runs a caller's closure between `local_irq_save()` and `local_irq_restore()` must not
-//! let guards and tokens cross either end of its section, as for C's own locks: a guard that is
-//! acquired before the section and dropped inside enables interrupts there. Only `unsafe` code can
-//! be such a wrapper. A guard that is acquired inside and dropped after the section leaves
-//! interrupts as the section did.
-//!
-//! [`LocalInterruptDisabled`]: kernel::interrupt::LocalInterruptDisabled
 
 use core::marker::PhantomData;
 use kernel::{
@@ -57,6 +34,29 @@ use sealed::Sealed;
 /// What a writer disables, and thereby the contexts that readers may run in.
 ///
 /// [`Preempt`], [`Bh`], [`ThreadedIrq`] or [`Irq`], each stronger than the one before.
+///
+/// # Guards dropped in any order
+///
+/// Guards and tokens of all modes nest, and may be dropped in any order:
+///
+/// - Preemption and interrupts are disabled by count; each is enabled by the last guard or token
+///   that disabled it, and by the kernel's [`LocalInterruptDisabled`] and `SpinLockIrq` alike.
+/// - Bottom halves are disabled by count. If the last guard is dropped while interrupts are
+///   disabled, pending softirqs run as soon as interrupts are enabled.
+/// - On PREEMPT_RT bottom halves can only be disabled where the task is preemptible, or where they
+///   are disabled already. Elsewhere [`bh_disable`](super::bh_disable) and `try_write_bh` fail, and
+///   `write_bh`, which must not be called there as it sleeps, warns once and does not disable them.
+///   They can be enabled anywhere; lockdep reports it if interrupts are disabled then. Kernels with
+///   `CONFIG_PREEMPT_RT_NEEDS_BH_LOCK` cannot enable them where the task is not preemptible: there
+///   they stay disabled, with a warning.
+///
+/// C code that runs a caller's closure between `local_irq_save()` and `local_irq_restore()` must not
+/// let guards and tokens cross either end of its section, as for C's own locks: a guard that is
+/// acquired before the section and dropped inside enables interrupts there. Only `unsafe` code can
+/// be such a wrapper. A guard that is acquired inside and dropped after the section leaves
+/// interrupts as the section did.
+///
+/// [`LocalInterruptDisabled`]: kernel::interrupt::LocalInterruptDisabled
 pub trait Context: Sealed + AtLeast<Self> + Sized + 'static {
     /// The context's position in their order.
     #[doc(hidden)]

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Which types may be sent to and shared with other tasks: a row for each public type.
+
+use core::{
+    cell::Cell,
+    marker::PhantomData, //
+};
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
+use quiesce::{
+    rcu::{
+        Batch,
+        Cookie,
+        Global,
+        GracePeriod,
+        Object,
+        Polled,
+        PolledBatch,
+        RcuCell,
+        Reclaim,
+        Reclaimed,
+        Retired,
+        Shared,
+        Token, //
+    },
+    rundown::{
+        ArcGuard,
+        ArcGuards,
+        Exclusive,
+        PerCpuRundownRef,
+        Rundown,
+        RundownError,
+        RundownGuard,
+        RundownGuards,
+        RundownRef,
+        SendGuard,
+        SendGuards,
+        Vacant, //
+    },
+};
+
+/// Tells whether `T` has a trait: an associated constant of the type takes precedence over a
+/// trait's.
+pub(crate) struct Probe<T>(PhantomData<T>);
+
+pub(crate) trait Neither {
+    const SEND: bool = false;
+    const SYNC: bool = false;
+}
+
+impl<T> Neither for Probe<T> {}
+
+impl<T: Send> Probe<T> {
+    pub(crate) const SEND: bool = true;
+}
+
+impl<T: Sync> Probe<T> {
+    pub(crate) const SYNC: bool = true;
+}
+
+/// May be sent but not shared.
+type NotSync = Cell<u8>;
+
+/// May be neither.
+type Nothing = *mut u8;
+
+/// Checks rows of a type and whether it is `Send` and `Sync`; returns whether all are right.
+macro_rules! right {
+    ($($t:ty: $send:literal $sync:literal,)*) => {{
+        let mut right = true;
+        $(
+            let seen = (Probe::<$t>::SEND, Probe::<$t>::SYNC);
+            if seen != ($send, $sync) {
+                pr_err!("{}: Send, Sync are {seen:?}\n", stringify!($t));
+                right = false;
+            }
+        )*
+        right
+    }};
+}
+
+type Owned<T> = KBox<Object<T>>;
+type Counted<T> = Arc<Shared<T>>;
+
+#[kunit_tests(quiesce_rundown_auto_traits)]
+mod rundown {
+    use super::*;
+
+    #[test]
+    fn send_and_sync_of_every_type() {
+        let right = right! {
+            // The probe itself.
+            u8: true true,
+            NotSync: true false,
+            Nothing: false false,
+
+            RundownRef: true true,
+            PerCpuRundownRef: true true,
+            RundownError: true true,
+            Rundown<u8>: true true,
+            Rundown<u8, PerCpuRundownRef>: true true,
+            // Holders share the value.
+            Rundown<NotSync>: true false,
+            Rundown<Nothing>: false false,
+            Exclusive<'static, u8>: true true,
+            Vacant<'static, u8>: true true,
+
+            // Lockdep counts it as held by its task.
+            RundownGuard<'static>: false false,
+            RundownGuards<'static>: false false,
+            SendGuard<'static>: true true,
+            SendGuards<'static>: true true,
+            ArcGuard: true true,
+            ArcGuards: true true,
+            ArcGuard<Rundown<u8>>: true true,
+        };
+        assert!(right);
+    }
+}
+
+#[kunit_tests(quiesce_rcu_auto_traits)]
+mod rcu {
+    use super::*;
+
+    #[test]
+    fn send_and_sync_of_every_type() {
+        let right = right! {
+            RcuCell<Owned<u8>>: true true,
+            RcuCell<Option<Owned<u8>>>: true true,
+            // Readers share the value.
+            RcuCell<Owned<NotSync>>: true false,
+            RcuCell<Counted<u8>>: true true,
+            Object<NotSync>: true false,
+            Object<Nothing>: false false,
+            Shared<u8>: true true,
+            Shared<NotSync>: true false,
+            Shared<Nothing>: false false,
+
+            // A reader's critical section belongs to its task.
+            Token<'static, Global>: false false,
+
+            Retired<Owned<u8>>: true true,
+            // A shared reference gives no access to the value.
+            Retired<Owned<NotSync>>: true true,
+            Polled<Owned<u8>>: true true,
+            Batch<Owned<u8>>: true true,
+            PolledBatch<Owned<u8>>: true true,
+            Reclaimed<Owned<u8>>: true true,
+            Cookie: true true,
+            GracePeriod: true true,
+            Reclaim<Owned<u8>>: true true,
+            Global: true true,
+        };
+        assert!(right);
+    }
+}
