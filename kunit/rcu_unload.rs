@@ -156,10 +156,14 @@ impl<D: Domain> Kinds<D> {
         Ok(kinds)
     }
 
-    /// Defers everything, and returns the futures that wait.
+    /// Has the futures wait, and defers everything else.
     ///
-    /// A section for each kind: one for all would last for minutes on a slow machine with KASAN.
-    fn defer(self, domain: D, cx: &mut Context<'_>) -> KVVec<Pin<KBox<GracePeriod<D>>>> {
+    /// Futures cannot wait inside a section of their domain. The rest has a section for each kind:
+    /// one for all would last for minutes on a slow machine with KASAN.
+    fn defer(mut self, domain: D, cx: &mut Context<'_>) -> KVVec<Pin<KBox<GracePeriod<D>>>> {
+        for future in &mut self.futures {
+            let _ = future.as_mut().poll(cx);
+        }
         domain.run(|_| self.soft.defer());
         domain.run(|_| self.process.defer());
         domain.run(|_| self.plain.defer());
@@ -170,13 +174,7 @@ impl<D: Domain> Kinds<D> {
                 drop(retire::<_, D>(shared));
             }
         });
-        let mut futures = self.futures;
-        domain.run(|_| {
-            for future in &mut futures {
-                let _ = future.as_mut().poll(cx);
-            }
-        });
-        futures
+        self.futures
     }
 }
 
@@ -225,17 +223,14 @@ impl Drop for Unload {
         };
         let waker = waker(woken);
         let mut cx = Context::from_waker(&waker);
-        // Nothing of the module's own domain is reclaimed before this function returns.
-        domain.run(|_| {
-            let own_futures = own.defer(domain, &mut cx);
-            let futures = global.defer(rcu::global(), &mut cx);
-            self.chain.take();
-            // They go at the very end, while some are being woken.
-            drop(futures);
-            if module_parameters::leak.value() != 0 {
-                core::mem::forget(own_futures);
-            }
-        });
+        let own_futures = own.defer(domain, &mut cx);
+        let futures = global.defer(rcu::global(), &mut cx);
+        self.chain.take();
+        // They are dropped at the very end, while some are being woken.
+        drop(futures);
+        if module_parameters::leak.value() != 0 {
+            core::mem::forget(own_futures);
+        }
         pr_info!("gone, with {} destructors done\n", DROPPED.load(Relaxed));
     }
 }

@@ -6,11 +6,13 @@
 #ifndef _QUIESCE_HELPERS_H
 #define _QUIESCE_HELPERS_H
 
-#include <linux/percpu_counter.h>
+#include <linux/completion.h>
+#include <linux/llist.h>
 #include <linux/preempt.h>
 #include <linux/seqlock_types.h>
 #include <linux/spinlock_types.h>
 #include <linux/srcu.h>
+#include <linux/timer.h>
 #include <linux/types.h>
 #include <linux/wait.h>
 #include <linux/workqueue.h>
@@ -97,27 +99,56 @@ int quiesce_helper_rcu_context(void);
 bool quiesce_helper_rcu_depth(void);
 bool quiesce_helper_rcu_marked(unsigned long tag);
 void quiesce_helper_rcu_quiesce(void);
-void quiesce_helper_rcu_synchronize(struct srcu_struct *ssp, bool expedited,
-				    const char *domain, const char *file,
-				    size_t file_len, unsigned int line);
+/* A wait that is reported if it takes long; all but the first four are C's. */
+struct quiesce_rcu_stall {
+	const char *what, *domain, *file;
+	size_t file_len;
+	unsigned int line;
+	unsigned long mark; /* on the stacks of the domain's readers, or 0 */
+	struct task_struct *task;
+	unsigned long since, period;
+	struct timer_list timer;
+};
+
+void quiesce_helper_rcu_stall_begin(struct quiesce_rcu_stall *stall);
+void quiesce_helper_rcu_stall_end(struct quiesce_rcu_stall *stall);
+void quiesce_helper_rcu_stall_init(struct quiesce_rcu_stall *stall);
+void quiesce_helper_rcu_stall_start(struct quiesce_rcu_stall *stall);
+void quiesce_helper_rcu_stall_stop(struct quiesce_rcu_stall *stall);
+void quiesce_helper_rcu_stall_destroy(struct quiesce_rcu_stall *stall);
+void quiesce_helper_rcu_stall_flush(void);
 unsigned int quiesce_helper_rcu_stall_ms(unsigned int ms);
 unsigned int quiesce_helper_rcu_stalls(void);
 void quiesce_helper_call_rcu_hurry(struct callback_head *head,
 				   void (*func)(struct callback_head *head));
-unsigned long quiesce_helper_rcu_lock(void);
-void quiesce_helper_rcu_unlock(unsigned long flags);
-int quiesce_helper_rcu_counter_init(struct percpu_counter *counter);
-void quiesce_helper_rcu_counter_destroy(struct percpu_counter *counter);
-void quiesce_helper_rcu_counter_add(struct percpu_counter *counter, long n);
-long quiesce_helper_rcu_counter_read(struct percpu_counter *counter);
-long quiesce_helper_rcu_counter_sum(struct percpu_counter *counter);
-struct workqueue_struct *quiesce_helper_rcu_workqueue(struct work_struct *work,
-						      void (*func)(struct work_struct *work));
+void *quiesce_helper_rcu_counts_alloc(void);
+void quiesce_helper_rcu_counts_free(void *counts);
+void quiesce_helper_rcu_posted(void *counts);
+void quiesce_helper_rcu_done(void *counts);
+unsigned long quiesce_helper_rcu_posted_sum(const void *counts);
+unsigned long quiesce_helper_rcu_in_flight(const void *counts);
+void quiesce_helper_rcu_post(void *module, void *domain, struct srcu_struct *ssp,
+			     struct callback_head *head,
+			     void (*func)(struct callback_head *head));
+void quiesce_helper_rcu_kvfree(void *counts, struct callback_head *head);
+void quiesce_helper_rcu_init_completion(struct completion *done);
+struct workqueue_struct *quiesce_helper_rcu_workqueue(void);
+void quiesce_helper_rcu_init_work(struct work_struct *work,
+				  void (*func)(struct work_struct *work));
+bool quiesce_helper_rcu_works(void (*func)(struct work_struct *work));
+void quiesce_helper_rcu_will_wait(struct work_struct *work);
 void quiesce_helper_rcu_cond_resched(void);
+bool quiesce_helper_llist_add(struct llist_node *node, struct llist_head *list);
+struct llist_node *quiesce_helper_llist_del_all(struct llist_head *list);
 void *quiesce_helper_kmalloc(size_t size, gfp_t flags);
 bool quiesce_helper_within_module(const void *addr, const struct module *mod);
-int quiesce_helper_on_module_going(void (*func)(struct module *mod));
-void quiesce_helper_off_module_going(void);
+void quiesce_helper_module_text(const struct module *mod, unsigned long *base,
+				unsigned long *size);
+bool quiesce_helper_module_hold(struct module *mod);
+void quiesce_helper_module_release(struct module *mod);
+int quiesce_helper_on_module(int (*coming)(struct module *mod),
+			     void (*going)(struct module *mod));
+void quiesce_helper_off_module(void);
 
 /* device */
 struct file;

@@ -24,8 +24,9 @@
 //!
 //! # Unloading
 //!
-//! What a module defers is reclaimed before the module is gone, without its author doing anything,
-//! after its exit function too, and after an init function that failed. rmmod waits for it.
+//! What a module defers is reclaimed before the module is freed, without its author doing anything,
+//! after its exit function too, and after an init function that failed. rmmod of the module waits for
+//! it, and no other does.
 //!
 //! C headers: [`include/linux/rcupdate.h`](srctree/include/linux/rcupdate.h),
 //! [`include/linux/srcu.h`](srctree/include/linux/srcu.h)
@@ -35,8 +36,10 @@
 #[cfg(not(CONFIG_PREEMPT_RCU))]
 compile_error!("quiesce::rcu needs a kernel with CONFIG_PREEMPT_RCU");
 
+mod account;
 mod batch;
 mod cell;
+mod client;
 mod cookie;
 mod disposal;
 mod domain;
@@ -46,13 +49,16 @@ mod future;
 mod object;
 mod pointer;
 mod retired;
-mod runtime;
 mod srcu;
+mod stall;
 mod token;
 mod unload;
+mod waiters;
 mod worker;
 
 use crate::bindings as helpers;
+use core::panic::Location;
+use kernel::prelude::*;
 
 pub use crate::{
     define_domain,
@@ -104,7 +110,7 @@ pub use srcu::{
 };
 pub use token::Token;
 
-pub(crate) use runtime::Runtime;
+pub(crate) use unload::Runtime;
 
 /// Who waits longer than this for a domain's readers is reported; returns what it was before.
 ///
@@ -119,6 +125,35 @@ pub fn set_stall_report_ms(ms: u32) -> u32 {
 pub fn stall_reports() -> u32 {
     // SAFETY: Callable from everywhere.
     unsafe { helpers::quiesce_helper_rcu_stalls() }
+}
+
+/// Waits until everything that `module` has deferred before the call has been reclaimed, in all domains.
+///
+/// A module need not call this before it is unloaded: see [above](self#unloading). Otherwise it is
+/// [`Domain::barrier`] without what other modules have deferred.
+///
+/// # Errors
+///
+/// As [`Domain::barrier`], for [`Global`] and for each domain that the module has deferred something
+/// in.
+///
+/// # Context
+///
+/// As [`Domain::barrier`].
+///
+/// # Examples
+///
+/// ```
+/// # use kernel::prelude::*;
+/// use quiesce::rcu;
+///
+/// # fn f(module: &'static ThisModule) -> Result {
+/// rcu::barrier(module)?;
+/// # Ok(()) }
+/// ```
+#[track_caller]
+pub fn barrier(module: &ThisModule) -> Result {
+    domain_list::barrier(module.as_ptr(), Location::caller())
 }
 
 fn quiesce() {

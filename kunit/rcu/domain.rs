@@ -32,7 +32,7 @@ rcu::define_domain! {
 }
 
 /// Has a thread read in `domain` until it is told to stop; returns when it reads.
-fn with_reader<D: Domain, R>(
+pub(super) fn with_reader<D: Domain, R>(
     domain: D,
     pause: impl Fn() + Send + 'static,
     f: impl FnOnce(&Arc<Atomic<i32>>) -> R,

@@ -3,7 +3,10 @@
 //! Futures: any executor, any number, dropped at any time.
 
 use super::{
-    domain::Sleepy,
+    domain::{
+        with_reader,
+        Sleepy, //
+    },
     executor::{
         block_on,
         spawn,
@@ -102,10 +105,10 @@ mod tests {
     fn block_on_a_grace_period() -> Result {
         let global = rcu::global();
         let cookie = global.cookie();
-        block_on(global.synchronize())?;
+        block_on(global.synchronize())??;
         let sleepy = Srcu::<Sleepy>::init()?;
         let other = sleepy.cookie();
-        block_on(sleepy.synchronize())?;
+        block_on(sleepy.synchronize())??;
         assert!(cookie.is_over());
         assert!(other.is_over());
         Ok(())
@@ -116,17 +119,69 @@ mod tests {
         let woken = woken()?;
         let waker = waker(woken.clone());
         let mut cx = Context::from_waker(&waker);
-        let early = rcu::global().run(|_| {
-            let mut future = pin!(rcu::global().synchronize());
-            let mut early = false;
-            for _ in 0..20 {
-                early |= future.as_mut().poll(&mut cx).is_ready();
-                support::udelay(1000);
-            }
-            early
-        });
+        let sleepy = Srcu::<Sleepy>::init()?;
+        let (early, early_wakes) = with_reader(
+            sleepy,
+            || support::msleep(1),
+            |_| {
+                let mut future = pin!(sleepy.synchronize());
+                let mut early = false;
+                for _ in 0..20 {
+                    early |= future.as_mut().poll(&mut cx).is_ready();
+                    support::msleep(1);
+                }
+                (early, woken.0.load(Relaxed))
+            },
+        )?;
         assert!(!early);
-        assert_eq!(woken.0.load(Relaxed), 0);
+        assert_eq!(early_wakes, 0);
+        Ok(())
+    }
+
+    /// Polls a future of `domain` inside a section of it, and outside of it again.
+    fn poll_inside<D: Domain>(domain: D) -> Result<(bool, bool, bool)> {
+        let woken = woken()?;
+        let waker = waker(woken.clone());
+        let mut cx = Context::from_waker(&waker);
+        let mut future = KBox::pin(domain.synchronize(), GFP_KERNEL)?;
+        let inside = domain.run(|_| future.as_mut().poll(&mut cx));
+        let wakes = woken.0.load(Relaxed);
+        let outside = future.as_mut().poll(&mut cx);
+        domain.synchronize_blocking()?;
+        let over = domain.run(|_| future.as_mut().poll(&mut cx));
+        Ok((
+            inside == Poll::Ready(Err(EDEADLK)) && wakes == 0,
+            outside == Poll::Pending || outside == Poll::Ready(Ok(())),
+            over == Poll::Ready(Ok(())),
+        ))
+    }
+
+    #[test]
+    fn polled_inside_a_section_it_is_refused() -> Result {
+        let sleepy = Srcu::<Sleepy>::init()?;
+        let in_global = poll_inside(rcu::global())?;
+        let in_sleepy = poll_inside(sleepy)?;
+        // A section of another domain is none of this one.
+        let mut future = KBox::pin(rcu::global().synchronize(), GFP_KERNEL)?;
+        let across = sleepy.run(|_| {
+            let waker = core::task::Waker::noop();
+            future.as_mut().poll(&mut Context::from_waker(waker))
+        });
+        let new = |n: u32| Ok::<_, Error>(KBox::new(Object::new(n), GFP_KERNEL)?);
+        let cell = RcuCell::<KBox<Object<u32>>>::new(new(1)?);
+        let mut reclaim = KBox::pin(cell.replace(new(2)?).reclaimed(), GFP_KERNEL)?;
+        let refused = rcu::global().run(|_| {
+            let waker = core::task::Waker::noop();
+            reclaim.as_mut().poll(&mut Context::from_waker(waker))
+        });
+        let back = match refused {
+            Poll::Ready(Err(refused)) => Some((refused.error, **refused.retired.synchronize()?)),
+            _ => None,
+        };
+        assert!(in_global == (true, true, true));
+        assert!(in_sleepy == (true, true, true));
+        assert!(across != Poll::Ready(Err(EDEADLK)));
+        assert!(back == Some((EDEADLK, 1)));
         Ok(())
     }
 
@@ -135,67 +190,105 @@ mod tests {
         let woken = woken()?;
         let waker = waker(woken.clone());
         let mut cx = Context::from_waker(&waker);
-        rcu::global().run(|_| {
-            for _ in 0..10 {
-                let mut future = pin!(rcu::global().synchronize());
-                let _ = future.as_mut().poll(&mut cx);
-            }
-        });
-        rcu::global().synchronize_blocking()?;
-        rcu::global().barrier()?;
+        let sleepy = Srcu::<Sleepy>::init()?;
+        with_reader(
+            sleepy,
+            || support::msleep(1),
+            |_| {
+                for _ in 0..10 {
+                    let mut future = pin!(sleepy.synchronize());
+                    let _ = future.as_mut().poll(&mut cx);
+                }
+            },
+        )?;
+        sleepy.synchronize_blocking()?;
+        sleepy.barrier()?;
         assert_eq!(woken.0.load(Relaxed), 0);
         Ok(())
     }
 
-    #[test]
-    fn many_wait_for_one_grace_period() -> Result {
-        const N: usize = 200;
+    /// Has `n` futures wait for one grace period; returns how many were ready too early, were woken,
+    /// and were ready in the end.
+    fn many(n: usize) -> Result<(usize, usize, usize)> {
         let woken = woken()?;
         let waker = waker(woken.clone());
         let mut cx = Context::from_waker(&waker);
-        let mut futures = KVec::<Pin<KBox<GracePeriod>>>::with_capacity(N, GFP_KERNEL)?;
-        let mut early = 0;
-        rcu::global().run(|_| {
-            for _ in 0..N {
-                futures.push(
-                    KBox::pin(rcu::global().synchronize(), GFP_ATOMIC)?,
-                    GFP_ATOMIC,
-                )?;
-            }
-            // Later ones first; each twice.
-            for future in futures.iter_mut().rev() {
-                early += usize::from(future.as_mut().poll(&mut cx).is_ready());
-                early += usize::from(future.as_mut().poll(&mut cx).is_ready());
-            }
-            Ok::<_, Error>(())
-        })?;
-        // The odd ones go without having been woken.
-        let mut kept = KVec::new();
-        let mut i = 0;
-        while let Some(future) = futures.pop() {
-            if i % 2 == 0 {
-                kept.push(future, GFP_KERNEL)?;
-            }
-            i += 1;
+        let sleepy = Srcu::<Sleepy>::init()?;
+        let mut futures =
+            KVVec::<Pin<KBox<GracePeriod<Srcu<Sleepy>>>>>::with_capacity(n, GFP_KERNEL)?;
+        for _ in 0..n {
+            futures.push(KBox::pin(sleepy.synchronize(), GFP_KERNEL)?, GFP_KERNEL)?;
         }
-        for _ in 0..2000 {
-            if woken.0.load(Relaxed) >= N / 2 {
-                break;
-            }
+        let early = with_reader(
+            sleepy,
+            || support::msleep(1),
+            |_| {
+                let mut early = 0;
+                // Later ones first; each twice.
+                for future in futures.iter_mut().rev() {
+                    early += usize::from(future.as_mut().poll(&mut cx).is_ready());
+                    early += usize::from(future.as_mut().poll(&mut cx).is_ready());
+                }
+                // The odd ones go without having been woken.
+                let mut i = 0;
+                let mut kept = KVVec::with_capacity(n, GFP_KERNEL)?;
+                while let Some(future) = futures.pop() {
+                    if i % 2 == 0 {
+                        kept.push(future, GFP_KERNEL)?;
+                    }
+                    i += 1;
+                }
+                futures = kept;
+                Ok::<_, Error>(early)
+            },
+        )??;
+        while woken.0.load(Relaxed) < n / 2 {
             support::msleep(5);
         }
-        rcu::global().barrier()?;
+        sleepy.barrier()?;
         let mut ready = 0;
-        for future in &mut kept {
+        for future in &mut futures {
             ready += usize::from(future.as_mut().poll(&mut cx).is_ready());
             // Fused.
             ready += usize::from(future.as_mut().poll(&mut cx).is_ready());
         }
-        let times = woken.0.load(Relaxed);
-        assert_eq!(early, 0);
-        assert_eq!(ready, N);
-        // Some of the dropped ones may have been woken before they were.
-        assert!((N / 2..=N).contains(&times));
+        Ok((early, woken.0.load(Relaxed), ready))
+    }
+
+    #[test]
+    fn many_wait_for_one_grace_period() -> Result {
+        // Few that the callback wakes, and many that the work item does.
+        for n in [20, 2000] {
+            let (early, times, ready) = many(n)?;
+            assert_eq!(early, 0);
+            assert_eq!(times, n / 2);
+            assert_eq!(ready, n);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn long_waits_are_reported() -> Result {
+        let sleepy = Srcu::<Sleepy>::init()?;
+        let woken = woken()?;
+        let waker = waker(woken.clone());
+        let before = rcu::stall_reports();
+        let was = rcu::set_stall_report_ms(10);
+        let ready = with_reader(
+            sleepy,
+            || support::msleep(1),
+            |_| {
+                let mut future = KBox::pin(sleepy.synchronize(), GFP_KERNEL)?;
+                let first = future.as_mut().poll(&mut Context::from_waker(&waker));
+                while rcu::stall_reports() == before {
+                    support::msleep(5);
+                }
+                Ok::<_, Error>(first.is_ready())
+            },
+        )??;
+        rcu::set_stall_report_ms(was);
+        sleepy.synchronize_blocking()?;
+        assert!(!ready);
         Ok(())
     }
 
@@ -228,7 +321,7 @@ mod tests {
     fn reclaimed_returns_the_pointer_and_defers_when_dropped() -> Result {
         let new = |n: u32| Ok::<_, Error>(KBox::new(Object::new(n), GFP_KERNEL)?);
         let cell = RcuCell::<KBox<Object<u32>>>::new(new(1)?);
-        let one = block_on(cell.replace(new(2)?).reclaimed())?;
+        let one = block_on(cell.replace(new(2)?).reclaimed())??;
         let woken = woken()?;
         let waker = waker(woken.clone());
         {
@@ -271,10 +364,10 @@ mod tests {
                 Yield(false).await;
                 rcu::global().run(|_| ());
             }
-            rcu::global().synchronize().await;
-            7
+            rcu::global().synchronize().await?;
+            Ok::<_, Error>(7)
         }))?;
-        assert_eq!(output, 7);
+        assert!(output == Ok(7));
         Ok(())
     }
 }

@@ -195,7 +195,7 @@ mod tests {
                 }
                 support::msleep(5);
             }
-            sum += **super::super::executor::block_on(cell.replace(new(128)?).reclaimed())?;
+            sum += **super::super::executor::block_on(cell.replace(new(128)?).reclaimed())??;
             Ok(sum)
         }
         let global = all::<Global>()?;

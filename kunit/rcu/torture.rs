@@ -245,7 +245,7 @@ impl<D: Domain> Scheme for Real<D> {
                 self.again(self.soft.replace(soft(counters)?).cookie().wait()?);
             }
             Path::Future => {
-                self.again(block_on(self.soft.replace(soft(counters)?).reclaimed())?);
+                self.again(block_on(self.soft.replace(soft(counters)?).reclaimed())??);
             }
             Path::Batch => {
                 n = BATCH;

@@ -1,20 +1,29 @@
 // SPDX-License-Identifier: GPL-2.0
 /* What RCU domains need of C. */
+#include <linux/completion.h>
 #include <linux/export.h>
 #include <linux/irqflags.h>
+#include <linux/jiffies.h>
 #include <linux/kernel.h>
+#include <linux/kobject.h>
+#include <linux/llist.h>
+#include <linux/lockdep.h>
 #include <linux/module.h>
 #include <linux/notifier.h>
-#include <linux/percpu_counter.h>
+#include <linux/percpu.h>
 #include <linux/preempt.h>
 #include <linux/rcupdate.h>
 #include <linux/rcutree.h>
 #include <linux/sched.h>
+#include <linux/sched/signal.h>
 #include <linux/sched/task_stack.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/srcu.h>
+#include <linux/stacktrace.h>
+#include <linux/string.h>
 #include <linux/timer.h>
+#include <linux/uaccess.h>
 #include <linux/workqueue.h>
 
 #include "../helpers.h"
@@ -38,11 +47,18 @@ bool quiesce_helper_rcu_depth(void)
 EXPORT_SYMBOL_GPL(quiesce_helper_rcu_depth);
 
 /*
- * Whether a word on the task's stack above this frame is its own address combined
- * with @tag. The top byte is left out: pointers can have tags of their own there.
- * Interrupts can have another stack, and nobody waits there.
+ * Whether the word that was read from an address on a task's stack marks a section
+ * of a domain: it is the address combined with @mark. The top byte is left out:
+ * pointers can have tags of their own there.
  */
-noinline bool quiesce_helper_rcu_marked(unsigned long tag)
+static bool quiesce_rcu_is_mark(unsigned long word, const unsigned long *from,
+				unsigned long mark)
+{
+	return !((word ^ mark ^ (unsigned long)from) << 8);
+}
+
+/* Interrupts can have another stack, and nobody waits there. */
+noinline bool quiesce_helper_rcu_marked(unsigned long mark)
 {
 	unsigned long *word = (unsigned long *)ALIGN(current_stack_pointer,
 						     sizeof(long));
@@ -50,12 +66,9 @@ noinline bool quiesce_helper_rcu_marked(unsigned long tag)
 
 	if (!in_task())
 		return false;
-	for (; word < end; word++) {
-		unsigned long value = READ_ONCE_NOCHECK(*word);
-
-		if (!((value ^ tag ^ (unsigned long)word) << 8))
+	for (; word < end; word++)
+		if (quiesce_rcu_is_mark(READ_ONCE_NOCHECK(*word), word, mark))
 			return true;
-	}
 	return false;
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_rcu_marked);
@@ -74,54 +87,162 @@ EXPORT_SYMBOL_GPL(quiesce_helper_rcu_quiesce);
 static unsigned int rcu_stall_ms = 10000;
 module_param(rcu_stall_ms, uint, 0644);
 MODULE_PARM_DESC(rcu_stall_ms,
-		 "Report who waits longer than this for the readers of an RCU domain");
+		 "Report waits of RCU domains that take longer, in milliseconds");
 static atomic_t rcu_stalls;
 
-struct quiesce_rcu_wait {
-	struct timer_list timer;
-	struct task_struct *task;
-	const char *domain, *file;
-	int file_len;
-	unsigned int line;
-	unsigned long since, period;
+/* The domain whose readers the work below searches for. */
+static struct {
+	raw_spinlock_t lock;
+	unsigned long mark;
+	char domain[32];
+} quiesce_rcu_wanted = {
+	.lock = __RAW_SPIN_LOCK_UNLOCKED(quiesce_rcu_wanted.lock),
 };
+
+/*
+ * Whether another task's stack has a mark. A task that ends may free its stack,
+ * hence the copies: what is there instead has no mark.
+ */
+static bool quiesce_rcu_is_reader(struct task_struct *task, unsigned long mark)
+{
+	unsigned long *stack = READ_ONCE(task->stack);
+	unsigned long words[32];
+	size_t at, i;
+
+	for (at = 0; stack && at < THREAD_SIZE / sizeof(long); at += ARRAY_SIZE(words)) {
+		if (copy_from_kernel_nofault(words, stack + at, sizeof(words)))
+			return false;
+		for (i = 0; i < ARRAY_SIZE(words); i++)
+			if (quiesce_rcu_is_mark(words[i], stack + at + i, mark))
+				return true;
+	}
+	return false;
+}
+
+/*
+ * Reports the tasks whose stack has a mark of the domain: see Mark in
+ * src/rcu/srcu.rs. A running task's stack changes meanwhile, so that a section
+ * that begins or ends now may be missed, and one that stalls is not.
+ */
+static void quiesce_rcu_report_readers(struct work_struct *work)
+{
+	struct task_struct *process, *task;
+	unsigned long mark, flags;
+	unsigned int left = 8;
+	char domain[32];
+
+	raw_spin_lock_irqsave(&quiesce_rcu_wanted.lock, flags);
+	mark = quiesce_rcu_wanted.mark;
+	strscpy(domain, quiesce_rcu_wanted.domain);
+	raw_spin_unlock_irqrestore(&quiesce_rcu_wanted.lock, flags);
+
+	rcu_read_lock();
+	for_each_process_thread(process, task) {
+#ifdef CONFIG_STACKTRACE
+		unsigned long trace[16];
+		unsigned int n;
+#endif
+
+		if (!left || !quiesce_rcu_is_reader(task, mark))
+			continue;
+		left--;
+		pr_warn("quiesce: rcu: %s[%d] is in a read-side critical section of %s\n",
+			task->comm, task_pid_nr(task), domain);
+#ifdef CONFIG_STACKTRACE
+		n = stack_trace_save_tsk(task, trace, ARRAY_SIZE(trace), 0);
+		stack_trace_print(trace, n, 1);
+#endif
+	}
+	rcu_read_unlock();
+}
+static DECLARE_WORK(quiesce_rcu_readers, quiesce_rcu_report_readers);
 
 static void quiesce_rcu_report(struct timer_list *timer)
 {
-	struct quiesce_rcu_wait *w = timer_container_of(w, timer, timer);
+	struct quiesce_rcu_stall *stall = timer_container_of(stall, timer, timer);
+	unsigned int ms = jiffies_to_msecs(jiffies - stall->since);
+	unsigned long period = READ_ONCE(stall->period);
+	unsigned long flags;
 
+	/* The wait may have ended while this timer was running. */
+	if (!period || cmpxchg(&stall->period, period, 2 * period) != period)
+		return;
 	atomic_inc(&rcu_stalls);
-	pr_warn("quiesce: rcu: %s[%d] at %.*s:%u waits since %u ms for the readers of %s\n",
-		w->task->comm, task_pid_nr(w->task), w->file_len, w->file,
-		w->line, jiffies_to_msecs(jiffies - w->since), w->domain);
-	w->period *= 2;
-	mod_timer(timer, jiffies + w->period);
-}
-
-void quiesce_helper_rcu_synchronize(struct srcu_struct *ssp, bool expedited,
-				    const char *domain, const char *file,
-				    size_t file_len, unsigned int line)
-{
-	struct quiesce_rcu_wait w = {
-		.task = current, .domain = domain, .file = file,
-		.file_len = file_len, .line = line, .since = jiffies,
-		.period = msecs_to_jiffies(READ_ONCE(rcu_stall_ms)) ?: 1,
-	};
-
-	timer_setup_on_stack(&w.timer, quiesce_rcu_report, 0);
-	mod_timer(&w.timer, jiffies + w.period);
-	if (ssp && expedited)
-		synchronize_srcu_expedited(ssp);
-	else if (ssp)
-		synchronize_srcu(ssp);
-	else if (expedited)
-		synchronize_rcu_expedited();
+	if (stall->task)
+		pr_warn("quiesce: rcu: %s[%d] at %.*s:%u waits since %u ms for %s of %s\n",
+			stall->task->comm, task_pid_nr(stall->task),
+			(int)stall->file_len, stall->file, stall->line, ms,
+			stall->what, stall->domain);
 	else
-		synchronize_rcu();
-	timer_delete_sync(&w.timer);
-	timer_destroy_on_stack(&w.timer);
+		pr_warn("quiesce: rcu: %s waits since %u ms for the readers of %s\n",
+			stall->what, ms, stall->domain);
+	if (stall->mark) {
+		raw_spin_lock_irqsave(&quiesce_rcu_wanted.lock, flags);
+		quiesce_rcu_wanted.mark = stall->mark;
+		strscpy(quiesce_rcu_wanted.domain, stall->domain);
+		raw_spin_unlock_irqrestore(&quiesce_rcu_wanted.lock, flags);
+		queue_work(system_dfl_wq, &quiesce_rcu_readers);
+	}
+	mod_timer(timer, jiffies + 2 * period);
 }
-EXPORT_SYMBOL_GPL(quiesce_helper_rcu_synchronize);
+
+static void quiesce_rcu_stall_arm(struct quiesce_rcu_stall *stall)
+{
+	unsigned long period = msecs_to_jiffies(READ_ONCE(rcu_stall_ms)) ?: 1;
+
+	stall->since = jiffies;
+	WRITE_ONCE(stall->period, period);
+	mod_timer(&stall->timer, jiffies + period);
+}
+
+void quiesce_helper_rcu_stall_begin(struct quiesce_rcu_stall *stall)
+{
+	stall->task = current;
+	timer_setup_on_stack(&stall->timer, quiesce_rcu_report, 0);
+	quiesce_rcu_stall_arm(stall);
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_rcu_stall_begin);
+
+void quiesce_helper_rcu_stall_end(struct quiesce_rcu_stall *stall)
+{
+	timer_delete_sync(&stall->timer);
+	timer_destroy_on_stack(&stall->timer);
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_rcu_stall_end);
+
+/* For waits that no task is in: those of futures. */
+void quiesce_helper_rcu_stall_init(struct quiesce_rcu_stall *stall)
+{
+	stall->task = NULL;
+	timer_setup(&stall->timer, quiesce_rcu_report, 0);
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_rcu_stall_init);
+
+void quiesce_helper_rcu_stall_start(struct quiesce_rcu_stall *stall)
+{
+	quiesce_rcu_stall_arm(stall);
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_rcu_stall_start);
+
+void quiesce_helper_rcu_stall_stop(struct quiesce_rcu_stall *stall)
+{
+	WRITE_ONCE(stall->period, 0);
+	timer_delete(&stall->timer);
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_rcu_stall_stop);
+
+void quiesce_helper_rcu_stall_destroy(struct quiesce_rcu_stall *stall)
+{
+	timer_shutdown_sync(&stall->timer);
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_rcu_stall_destroy);
+
+/* No report runs after this, if no wait is under way. */
+void quiesce_helper_rcu_stall_flush(void)
+{
+	cancel_work_sync(&quiesce_rcu_readers);
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_rcu_stall_flush);
 
 unsigned int quiesce_helper_rcu_stall_ms(unsigned int ms)
 {
@@ -142,71 +263,152 @@ void quiesce_helper_call_rcu_hurry(struct callback_head *head,
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_call_rcu_hurry);
 
-/* Guards every domain's list of waiting futures. Raw: interrupts take it. */
-static DEFINE_RAW_SPINLOCK(quiesce_rcu_waiters);
+/*
+ * What was posted and what of it is done, by a module or in a domain. bindgen
+ * knows no per-CPU address space, hence the void pointers.
+ */
+struct quiesce_rcu_counts {
+	unsigned long posted, done;
+};
 
-unsigned long quiesce_helper_rcu_lock(void)
+#define quiesce_rcu_counts(counts) \
+	((__force struct quiesce_rcu_counts __percpu *)(unsigned long)(counts))
+
+void *quiesce_helper_rcu_counts_alloc(void)
 {
-	unsigned long flags;
-
-	raw_spin_lock_irqsave(&quiesce_rcu_waiters, flags);
-	return flags;
+	return (__force void *)(unsigned long)alloc_percpu(struct quiesce_rcu_counts);
 }
-EXPORT_SYMBOL_GPL(quiesce_helper_rcu_lock);
+EXPORT_SYMBOL_GPL(quiesce_helper_rcu_counts_alloc);
 
-void quiesce_helper_rcu_unlock(unsigned long flags)
+void quiesce_helper_rcu_counts_free(void *counts)
 {
-	raw_spin_unlock_irqrestore(&quiesce_rcu_waiters, flags);
+	free_percpu(quiesce_rcu_counts(counts));
 }
-EXPORT_SYMBOL_GPL(quiesce_helper_rcu_unlock);
+EXPORT_SYMBOL_GPL(quiesce_helper_rcu_counts_free);
 
-int quiesce_helper_rcu_counter_init(struct percpu_counter *counter)
+void quiesce_helper_rcu_posted(void *counts)
 {
-	return percpu_counter_init(counter, 0, GFP_KERNEL);
+	this_cpu_inc(quiesce_rcu_counts(counts)->posted);
 }
-EXPORT_SYMBOL_GPL(quiesce_helper_rcu_counter_init);
+EXPORT_SYMBOL_GPL(quiesce_helper_rcu_posted);
 
-void quiesce_helper_rcu_counter_destroy(struct percpu_counter *counter)
+/* Pairs with the barrier of quiesce_helper_rcu_in_flight(). */
+void quiesce_helper_rcu_done(void *counts)
 {
-	percpu_counter_destroy(counter);
+	smp_wmb();
+	this_cpu_inc(quiesce_rcu_counts(counts)->done);
 }
-EXPORT_SYMBOL_GPL(quiesce_helper_rcu_counter_destroy);
+EXPORT_SYMBOL_GPL(quiesce_helper_rcu_done);
 
-void quiesce_helper_rcu_counter_add(struct percpu_counter *counter, long n)
+unsigned long quiesce_helper_rcu_posted_sum(const void *counts)
 {
-	percpu_counter_add(counter, n);
-}
-EXPORT_SYMBOL_GPL(quiesce_helper_rcu_counter_add);
+	unsigned long sum = 0;
+	int cpu;
 
-long quiesce_helper_rcu_counter_read(struct percpu_counter *counter)
-{
-	return percpu_counter_read(counter);
+	for_each_possible_cpu(cpu)
+		sum += READ_ONCE(per_cpu_ptr(quiesce_rcu_counts(counts), cpu)->posted);
+	return sum;
 }
-EXPORT_SYMBOL_GPL(quiesce_helper_rcu_counter_read);
-
-long quiesce_helper_rcu_counter_sum(struct percpu_counter *counter)
-{
-	return percpu_counter_sum(counter);
-}
-EXPORT_SYMBOL_GPL(quiesce_helper_rcu_counter_sum);
+EXPORT_SYMBOL_GPL(quiesce_helper_rcu_posted_sum);
 
 /*
- * Not WQ_MEM_RECLAIM: destructors run here, and they may flush queues that are
- * not either.
+ * How many were posted and are not done. What is done was posted before, and has
+ * posted before it was done what it posted itself: so done first, and zero means
+ * that there was a moment with nothing in flight.
  */
-struct workqueue_struct *quiesce_helper_rcu_workqueue(struct work_struct *work,
-						      void (*func)(struct work_struct *work))
+unsigned long quiesce_helper_rcu_in_flight(const void *counts)
 {
-	INIT_WORK(work, func);
-	return alloc_workqueue("quiesce_rcu", WQ_UNBOUND, 0);
+	unsigned long done = 0;
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		done += READ_ONCE(per_cpu_ptr(quiesce_rcu_counts(counts), cpu)->done);
+	smp_rmb(); /* Pairs with the barrier of quiesce_helper_rcu_done(). */
+	return quiesce_helper_rcu_posted_sum(counts) - done;
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_rcu_in_flight);
+
+/* Counts a callback for its module and its domain, and posts it. */
+void quiesce_helper_rcu_post(void *module, void *domain, struct srcu_struct *ssp,
+			     struct callback_head *head,
+			     void (*func)(struct callback_head *head))
+{
+	this_cpu_inc(quiesce_rcu_counts(module)->posted);
+	this_cpu_inc(quiesce_rcu_counts(domain)->posted);
+	if (ssp)
+		call_srcu(ssp, head, func);
+	else
+		call_rcu(head, func);
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_rcu_post);
+
+/* Counts memory and has the kernel free it, whose beginning is its head. */
+void quiesce_helper_rcu_kvfree(void *counts, struct callback_head *head)
+{
+	this_cpu_inc(quiesce_rcu_counts(counts)->posted);
+	kvfree_call_rcu((void *)head, head);
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_rcu_kvfree);
+
+void quiesce_helper_rcu_init_completion(struct completion *done)
+{
+	init_completion(done);
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_rcu_init_completion);
+
+/*
+ * Destructors run here, and barrier() waits for them, also on behalf of those who
+ * free memory: hence WQ_MEM_RECLAIM, as for kvfree_rcu().
+ */
+struct workqueue_struct *quiesce_helper_rcu_workqueue(void)
+{
+	return alloc_workqueue("quiesce_rcu", WQ_UNBOUND | WQ_MEM_RECLAIM, 0);
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_rcu_workqueue);
+
+void quiesce_helper_rcu_init_work(struct work_struct *work,
+				  void (*func)(struct work_struct *work))
+{
+	INIT_WORK(work, func);
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_rcu_init_work);
+
+/* Whether the current task runs a work item with this function. */
+bool quiesce_helper_rcu_works(void (*func)(struct work_struct *work))
+{
+	struct work_struct *work = current_work();
+
+	return work && work->func == func;
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_rcu_works);
+
+/* What flush_work() tells lockdep: that the caller waits for the work's locks. */
+void quiesce_helper_rcu_will_wait(struct work_struct *work)
+{
+#ifdef CONFIG_LOCKDEP
+	lock_map_acquire(&work->lockdep_map);
+	lock_map_release(&work->lockdep_map);
+#endif
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_rcu_will_wait);
 
 void quiesce_helper_rcu_cond_resched(void)
 {
 	cond_resched();
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_rcu_cond_resched);
+
+bool quiesce_helper_llist_add(struct llist_node *node, struct llist_head *list)
+{
+	return llist_add(node, list);
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_llist_add);
+
+struct llist_node *quiesce_helper_llist_del_all(struct llist_head *list)
+{
+	return llist_del_all(list);
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_llist_del_all);
 
 void *quiesce_helper_kmalloc(size_t size, gfp_t flags)
 {
@@ -220,22 +422,49 @@ bool quiesce_helper_within_module(const void *addr, const struct module *mod)
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_within_module);
 
+/* Where the module's functions are that stay after its init. */
+void quiesce_helper_module_text(const struct module *mod, unsigned long *base,
+				unsigned long *size)
+{
+	*base = (unsigned long)mod->mem[MOD_TEXT].base;
+	*size = mod->mem[MOD_TEXT].size;
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_module_text);
+
+/*
+ * Keeps a module that goes: free_module() waits until the last reference to the
+ * module's kobject is dropped, holding no lock, and frees everything after that.
+ * False if the kobject is gone already, or there is none.
+ */
+bool quiesce_helper_module_hold(struct module *mod)
+{
+	return IS_ENABLED(CONFIG_SYSFS) &&
+	       kobject_get_unless_zero(&mod->mkobj.kobj);
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_module_hold);
+
+void quiesce_helper_module_release(struct module *mod)
+{
+	kobject_put(&mod->mkobj.kobj);
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_module_release);
+
+static int (*quiesce_module_coming)(struct module *mod);
 static void (*quiesce_module_going)(struct module *mod);
 
-/* Who depends on this module holds a reference to it until it is gone. */
-static bool quiesce_module_used(void)
-{
-#ifdef CONFIG_MODULE_UNLOAD
-	return module_refcount(THIS_MODULE) > 0;
-#else
-	return true;
-#endif
-}
-
 static int quiesce_module_notify(struct notifier_block *nb, unsigned long state,
-				 void *mod)
+				 void *data)
 {
-	if (state == MODULE_STATE_GOING && quiesce_module_used())
+	struct module *mod = data;
+
+#ifdef CONFIG_MODULE_UNLOAD
+	/* Modules that use no other module's symbols do not use this one's. */
+	if (list_empty(&mod->target_list))
+		return NOTIFY_DONE;
+#endif
+	if (state == MODULE_STATE_COMING)
+		return notifier_from_errno(quiesce_module_coming(mod));
+	if (state == MODULE_STATE_GOING)
 		quiesce_module_going(mod);
 	return NOTIFY_DONE;
 }
@@ -246,15 +475,17 @@ static struct notifier_block quiesce_module_nb = {
 	.priority = INT_MIN,
 };
 
-int quiesce_helper_on_module_going(void (*func)(struct module *mod))
+int quiesce_helper_on_module(int (*coming)(struct module *mod),
+			     void (*going)(struct module *mod))
 {
-	quiesce_module_going = func;
+	quiesce_module_coming = coming;
+	quiesce_module_going = going;
 	return register_module_notifier(&quiesce_module_nb);
 }
-EXPORT_SYMBOL_GPL(quiesce_helper_on_module_going);
+EXPORT_SYMBOL_GPL(quiesce_helper_on_module);
 
-void quiesce_helper_off_module_going(void)
+void quiesce_helper_off_module(void)
 {
 	unregister_module_notifier(&quiesce_module_nb);
 }
-EXPORT_SYMBOL_GPL(quiesce_helper_off_module_going);
+EXPORT_SYMBOL_GPL(quiesce_helper_off_module);

@@ -11,9 +11,9 @@
 //! drops the objects one after the other: a list is freed in the call that dropped its head, with
 //! the stack of one element. Elsewhere the object is handed to process context.
 
-use super::domain_state::{
-    DomainState,
-    Reclaim, //
+use super::{
+    account::Reclaim,
+    domain_state::DomainState, //
 };
 use crate::bindings as helpers;
 use core::{
@@ -73,15 +73,16 @@ static QUEUES: [[Queue; WAYS]; SETS] = [const {
 ///
 /// - The caller owns `head` and what it is in, and gives both away. No reader of `domain` can reach
 ///   them now or later.
-/// - `now` and `later` may each be called with `head`, on any task and in process context; this
-///   function calls one of them, once. `later` also calls [`DomainState::done`].
+/// - `func` may be called with `head`, on any task and in process context, and is called once. It is
+///   a function of `module`, or of one that it depends on.
+/// - `module` is what `this_module` returned in code that runs.
 ///
 /// [`Domain::barrier`]: super::Domain::barrier
 pub(super) unsafe fn dispose(
     domain: &'static DomainState,
+    module: *mut bindings::module,
     head: *mut Head,
-    now: Reclaim,
-    later: Reclaim,
+    func: Reclaim,
 ) {
     // SAFETY: Reads the state of the current task and CPU only.
     let context = unsafe { helpers::quiesce_helper_rcu_context() } as u32;
@@ -91,9 +92,9 @@ pub(super) unsafe fn dispose(
         let set = &QUEUES[(task >> 6 ^ task >> 13) % SETS];
         if let Some(queue) = set.iter().find(|q| q.owner.load(Relaxed) == task) {
             // SAFETY: The head is ours by the safety requirements.
-            unsafe { (*head).func = Some(now) };
+            unsafe { (*head).func = Some(func) };
             // INVARIANT: The queue is this task's, this is process context, and by the safety
-            // requirements the head is ours and `now` may be called with it.
+            // requirements the head is ours and `func` may be called with it.
             // SAFETY: By the type invariants this task alone accesses `first`.
             unsafe { (*head).next = queue.first.get().replace(head) };
             return;
@@ -104,7 +105,7 @@ pub(super) unsafe fn dispose(
             .find(|q| q.owner.load(Relaxed) == 0 && q.owner.cmpxchg(0, task, Acquire).is_ok());
         if let Some(queue) = claimed {
             // SAFETY: By the safety requirements.
-            unsafe { now(head) };
+            unsafe { func(head) };
             loop {
                 // SAFETY: The queue is this task's by the claim above, so only this task, which is in
                 // process context, accesses `first`.
@@ -131,5 +132,5 @@ pub(super) unsafe fn dispose(
         // All queues of the set are in use.
     }
     // SAFETY: By the safety requirements: no reader can reach the object.
-    unsafe { domain.hand_over(head, later) };
+    unsafe { domain.push(module, head, func) };
 }

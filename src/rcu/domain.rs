@@ -3,7 +3,10 @@
 //! What can be asked of every domain, and the kernel's own one.
 
 use super::{
-    domain_state::DomainState,
+    domain_state::{
+        DomainState,
+        GLOBAL, //
+    },
     Cookie,
     GracePeriod,
     QuiesceOnPending,
@@ -139,8 +142,10 @@ pub trait Domain: sealed::Sealed + Copy + Send + Sync + 'static {
 
     /// Waits until everything deferred before the call has been reclaimed, on the workqueue too.
     ///
-    /// What the destructors that it waits for defer in turn is not waited for, nor is memory that
-    /// has no destructor and that the kernel frees by itself.
+    /// Includes objects that were retired from several cells. What is deferred later is not waited for,
+    /// nor is what the destructors defer in turn, nor is memory that has no destructor and that the
+    /// kernel frees by itself. [`barrier()`](super::barrier) is the same for what one module has
+    /// deferred.
     ///
     /// # Errors
     ///
@@ -155,18 +160,21 @@ pub trait Domain: sealed::Sealed + Copy + Send + Sync + 'static {
         Self::state().barrier(Location::caller())
     }
 
-    /// The number of deferred destructors that have not begun.
+    /// Returns the number of deferred objects that have not been reclaimed.
     ///
-    /// Exact if none is deferred and none begins meanwhile. Looks at every CPU's count.
+    /// Objects without destructor that the kernel frees by itself, those of [`Global`], are not
+    /// included. Exact if none is deferred or reclaimed during the call, which adds up the counts of all
+    /// CPUs.
     fn pending(self) -> usize {
         Self::state().pending()
     }
 
-    /// Waits, if the domain is flooded, until it is not.
+    /// Waits, if the domain is flooded, for what was deferred before.
     ///
-    /// A domain with more than [`FLOOD`] destructors pending is flooded; who retires faster than
-    /// grace periods go by and destructors run has to call this now and then. Deferring itself
-    /// never waits: it may hold a lock that a destructor wants.
+    /// A domain with more than [`FLOOD`] objects pending is flooded, those without destructor included:
+    /// they count until a call has waited for a grace period. Code that retires objects faster than
+    /// they are reclaimed has to call this now and then. Deferring itself never waits: its caller may
+    /// hold a lock that a destructor takes.
     ///
     /// # Errors
     ///
@@ -227,8 +235,6 @@ pub const fn global() -> Global {
 }
 
 impl sealed::Sealed for Global {}
-
-static GLOBAL: DomainState = DomainState::new(c"rcu", false);
 
 /// A read section of [`Global`].
 ///

@@ -3,12 +3,18 @@
 //! The list of domains that are ready.
 
 use super::{
-    domain_state::DomainState,
-    Domain,
-    Global, //
+    account::Account,
+    client,
+    domain_state::{
+        DomainState,
+        GLOBAL, //
+    },
 };
 use crate::bindings as helpers;
-use core::ptr::null;
+use core::{
+    panic::Location,
+    ptr::null, //
+};
 use kernel::{
     bindings,
     prelude::*,
@@ -34,7 +40,7 @@ kernel::sync::global_lock! {
 pub(super) unsafe fn create() -> Result {
     // SAFETY: Called once.
     unsafe { DOMAINS.init() };
-    prepare(Global::state(), kernel::static_lock_class!())
+    prepare(&GLOBAL, kernel::static_lock_class!())
 }
 
 /// Takes the kernel's RCU down; it has to be the last on the list.
@@ -44,7 +50,7 @@ pub(super) unsafe fn create() -> Result {
 /// Nobody uses this module any more, and everything has been drained.
 pub(super) unsafe fn destroy() {
     // SAFETY: By the safety requirements.
-    unsafe { Global::state().teardown() };
+    unsafe { GLOBAL.teardown() };
 }
 
 /// Makes a domain ready and puts it on the list, if it is not there.
@@ -61,42 +67,104 @@ pub(super) fn prepare(domain: &'static DomainState, key: Pin<&'static LockClassK
     Ok(())
 }
 
-/// Calls `f` for each domain, without the lock, so that `f` may wait for those who take it.
+/// The first domain after `domain`, or of all, that a module may have deferred something in.
 ///
-/// Domains go in [`remove`] alone; the caller sees to it that there is none meanwhile.
-pub(super) fn for_each(mut f: impl FnMut(&'static DomainState)) {
-    let mut at = DOMAINS.lock().0;
-    // SAFETY: The domains are static, and those on the list are there until `remove`.
+/// It is ready, and stays so as long as the module is there: it depends on that of the domain.
+fn next_used(
+    domain: Option<&'static DomainState>,
+    account: &Account,
+) -> Option<&'static DomainState> {
+    let list = DOMAINS.lock();
+    // SAFETY: The field belongs to the list's lock.
+    let mut at = domain.map_or(list.0, |domain| unsafe { *domain.next.get() });
+    // SAFETY: The domains are static, and those on the list are there until they are removed.
     while let Some(domain) = unsafe { at.as_ref() } {
-        f(domain);
-        let _lock = DOMAINS.lock();
+        if domain.sleepable() && domain.was_used_by(account) {
+            return Some(domain);
+        }
+        // SAFETY: The field belongs to the list's lock.
+        at = unsafe { *domain.next.get() };
+    }
+    None
+}
+
+/// Waits for what a module has deferred before, in all domains.
+pub(super) fn barrier(module: *mut bindings::module, caller: &Location<'_>) -> Result {
+    GLOBAL.may_barrier(caller)?;
+    let Some(client) = client::find(module) else {
+        return Ok(());
+    };
+    let mut at = None;
+    while let Some(domain) = next_used(at, client.account()) {
+        domain.may_barrier(caller)?;
+        at = Some(domain);
+    }
+    GLOBAL.barrier_of(module, caller);
+    at = None;
+    while let Some(domain) = next_used(at, client.account()) {
+        domain.barrier_of(module, caller);
+        at = Some(domain);
+    }
+    Ok(())
+}
+
+/// Makes all domains forget a module that is gone.
+pub(super) fn forget_user(account: &Account) {
+    let list = DOMAINS.lock();
+    let mut at = list.0;
+    // SAFETY: The domains are static, and those on the list are there until they are removed.
+    while let Some(domain) = unsafe { at.as_ref() } {
+        domain.forget_user(account);
         // SAFETY: The field belongs to the list's lock.
         at = unsafe { *domain.next.get() };
     }
 }
 
-/// Takes down the domains that are in `module`.
+/// Whether a domain that is ready is in `module`.
+pub(super) fn has_domains_of(module: *mut bindings::module) -> bool {
+    let list = DOMAINS.lock();
+    let mut at = list.0;
+    // SAFETY: The domains are static, and those on the list are there until they are removed.
+    while let Some(domain) = unsafe { at.as_ref() } {
+        if is_in(domain, module) {
+            return true;
+        }
+        // SAFETY: The field belongs to the list's lock.
+        at = unsafe { *domain.next.get() };
+    }
+    false
+}
+
+fn is_in(domain: &DomainState, module: *mut bindings::module) -> bool {
+    // SAFETY: Reads the module's address ranges, which are there until it is freed.
+    unsafe { helpers::quiesce_helper_within_module(core::ptr::from_ref(domain).cast(), module) }
+}
+
+/// Tears down the domains that are in `module`. Process context.
 ///
 /// # Safety
 ///
-/// Nobody uses those domains any more, they were drained, and there is no other call of this or of
-/// [`for_each`].
+/// Nothing that was deferred in those domains is pending, and nobody uses them any more.
 pub(super) unsafe fn remove(module: *mut bindings::module) {
+    while let Some(domain) = take(module) {
+        // SAFETY: It was on the list, so it is ready; for the rest see the safety requirements.
+        unsafe { domain.teardown() };
+    }
+}
+
+/// Takes a domain that is in `module` off the list.
+fn take(module: *mut bindings::module) -> Option<&'static DomainState> {
     let mut list = DOMAINS.lock();
     let mut link: *mut *const DomainState = &mut list.0;
-    // SAFETY: `link` is the list's beginning or a field that belongs to the list's lock, and the
-    // domains are static.
-    while let Some(domain) = unsafe { (*link).as_ref() } {
-        // SAFETY: Looks at the module's address ranges, which are there until it is gone.
-        if unsafe {
-            helpers::quiesce_helper_within_module(core::ptr::from_ref(domain).cast(), module)
-        } {
-            // SAFETY: As above.
+    loop {
+        // SAFETY: `link` is the list's beginning or a field that belongs to the list's lock, and the
+        // domains are static.
+        let domain = unsafe { (*link).as_ref() }?;
+        if is_in(domain, module) {
+            // SAFETY: Both fields belong to the list's lock.
             unsafe { *link = *domain.next.get() };
-            // SAFETY: It was on the list, so it is ready; for the rest see the safety requirements.
-            unsafe { domain.teardown() };
-        } else {
-            link = domain.next.get();
+            return Some(domain);
         }
+        link = domain.next.get();
     }
 }

@@ -3,18 +3,43 @@
 //! What a domain is at run time; everything here is the same code for all domains.
 
 use super::{
-    future::Waiters,
-    unload,
-    worker,
+    account::{
+        self,
+        Account,
+        Counts,
+        Reclaim, //
+    },
+    client,
+    stall::{
+        Stall,
+        Wait, //
+    },
+    waiters::{
+        Left,
+        Node,
+        Waiters, //
+    },
+    worker::{
+        self,
+        Marker,
+        Worker, //
+    },
     FLOOD, //
 };
 use crate::{
-    arch::context::in_nmi,
+    arch::{
+        context::in_nmi,
+        pointer::load_pointer, //
+    },
     bindings as helpers, //
 };
 use core::{
     cell::UnsafeCell,
-    panic::Location, //
+    ffi::c_void,
+    mem::offset_of,
+    panic::Location,
+    ptr::null_mut,
+    task::Waker, //
 };
 use kernel::{
     bindings,
@@ -33,15 +58,38 @@ use kernel::{
     types::Opaque, //
 };
 
-/// A function that reclaims the object with the given head.
-pub(super) type Reclaim = unsafe extern "C" fn(*mut bindings::callback_head);
-
-/// Tells that something was leaked because it was retired in an NMI.
+/// Logs that an object was leaked because it was retired in an NMI.
 #[cold]
 pub(super) fn leaked_in_nmi() {
-    static TOLD: Atomic<i32> = Atomic::new(0);
-    if TOLD.xchg(1, Relaxed) == 0 {
+    static LOGGED: Atomic<i32> = Atomic::new(0);
+    if LOGGED.xchg(1, Relaxed) == 0 {
         pr_warn!("rcu: deferred in an NMI, so it is leaked\n");
+    }
+}
+
+/// Logs a wait where waiting is an error, once for each call site.
+#[cold]
+fn log_misuse(caller: &Location<'_>, domain: &CStr, e: Error) {
+    // The addresses are compared and never followed: a module's locations go with it.
+    static SITES: [Atomic<usize>; 64] = [const { Atomic::new(0) }; 64];
+    let site = core::ptr::from_ref(caller).addr();
+    for place in &SITES {
+        let at = match place.load(Relaxed) {
+            0 => place.cmpxchg(0, site, Relaxed).unwrap_or_else(|now| now),
+            at => at,
+        };
+        if at == site {
+            return;
+        }
+        if at == 0 {
+            return pr_warn!(
+                "rcu: {}:{} waits for the readers of {} where it must not ({:?})\n",
+                caller.file(),
+                caller.line(),
+                domain.to_str().unwrap_or("?"),
+                e
+            );
+        }
     }
 }
 
@@ -49,24 +97,48 @@ pub(super) fn leaked_in_nmi() {
 ///
 /// # Invariants
 ///
-/// - Once `ready` has been stored, `pending` is initialised, and `srcu` too if `sleepable`; both
-///   stay so until the module that the domain is in has been unloaded.
+/// - Once `ready` has been stored, `counts` are allocated, `worker`, `waiters` and `stall` are
+///   initialised, and `srcu` too if `sleepable`. All stay so until the module that the domain is in
+///   has been unloaded.
 /// - `next` belongs to the list of domains and its lock.
+/// - `counts` and `early` together are the number of what was deferred and is not done: what begins
+///   or ends before the domain is ready is counted by `early`.
 pub struct DomainState {
     name: &'static CStr,
     sleepable: bool,
     ready: Atomic<i32>,
     srcu: Opaque<bindings::srcu_struct>,
-    pending: Opaque<bindings::percpu_counter>,
-    pub(super) waiters: Waiters,
+    counts: Counts,
+    early: Atomic<isize>,
+    /// How many were deferred before the domain was ready, that no barrier has waited for.
+    early_posts: Atomic<usize>,
+    /// How many callbacks of shared objects were posted once more.
+    reposts: Atomic<usize>,
+    /// Objects without destructor that the kernel frees.
+    plain: Counts,
+    /// How many of those have been waited for.
+    throttled: Atomic<usize>,
+    worker: Worker,
+    waiters: Waiters,
+    stall: Stall,
+    /// Accounts of modules that have deferred something in an SRCU domain; only compared.
+    users: [Atomic<*mut Account>; 4],
+    /// Whether there are more.
+    more_users: Atomic<i32>,
     pub(super) next: UnsafeCell<*const DomainState>,
 }
 
-// SAFETY: The kernel's objects may be used from everywhere, `waiters` and `next` have locks.
+// SAFETY: The kernel's objects may be used from everywhere, and `next` has a lock.
 unsafe impl Sync for DomainState {}
 
+/// What a barrier waits for.
+const DEFERRED: &CStr = c"what was deferred behind the readers";
+
+/// The state of the kernel's own RCU.
+pub(super) static GLOBAL: DomainState = DomainState::new(c"rcu", false);
+
 impl DomainState {
-    /// Makes the state of a domain that is not ready.
+    /// Creates the state of a domain that is not ready.
     #[doc(hidden)]
     pub const fn new(name: &'static CStr, sleepable: bool) -> Self {
         // INVARIANT: Not ready.
@@ -75,8 +147,17 @@ impl DomainState {
             sleepable,
             ready: Atomic::new(0),
             srcu: Opaque::zeroed(),
-            pending: Opaque::zeroed(),
+            counts: Counts::new(),
+            early: Atomic::new(0),
+            early_posts: Atomic::new(0),
+            reposts: Atomic::new(0),
+            plain: Counts::new(),
+            throttled: Atomic::new(0),
+            worker: Worker::new(),
             waiters: Waiters::new(),
+            stall: Stall::new(),
+            users: [const { Atomic::new(null_mut()) }; 4],
+            more_users: Atomic::new(0),
             next: UnsafeCell::new(core::ptr::null()),
         }
     }
@@ -90,23 +171,18 @@ impl DomainState {
         self.ready.load(Acquire) != 0
     }
 
-    /// The domain that a waiters' callback is for.
-    ///
-    /// # Safety
-    ///
-    /// `waiters` is a domain's.
-    pub(super) unsafe fn of_waiters(waiters: *mut Waiters) -> &'static Self {
-        // SAFETY: By the safety requirements; domains are static.
-        unsafe { &*kernel::container_of!(waiters, Self, waiters) }
+    /// The counts of what was deferred.
+    pub(super) fn counts(&self) -> &Counts {
+        &self.counts
     }
 
     /// The domain's `srcu_struct`, null for the kernel's RCU.
     #[inline]
-    pub(super) fn srcu(&self) -> *mut bindings::srcu_struct {
+    fn srcu(&self) -> *mut bindings::srcu_struct {
         if self.sleepable {
             self.srcu.get()
         } else {
-            core::ptr::null_mut()
+            null_mut()
         }
     }
 
@@ -116,32 +192,54 @@ impl DomainState {
         self.srcu.get()
     }
 
+    fn wait_for<'a>(&self, what: &'a CStr) -> Wait<'a> {
+        Wait {
+            what,
+            domain: self.name.as_char_ptr(),
+            mark: if self.sleepable { self.mark() } else { 0 },
+        }
+    }
+
     /// Makes the domain ready.
     ///
     /// # Safety
     ///
     /// It is not ready, and nobody else calls this or [`teardown`](Self::teardown) meanwhile.
     pub(super) unsafe fn prepare(&'static self, key: Pin<&'static LockClassKey>) -> Result {
-        // SAFETY: The counter is not in use, as the domain is not ready.
-        kernel::error::to_result(unsafe {
-            helpers::quiesce_helper_rcu_counter_init(self.pending.get())
-        })?;
-        if self.sleepable {
+        // SAFETY: The counts are not in use, as the domain is not ready.
+        let result = unsafe { self.counts.alloc().and_then(|()| self.plain.alloc()) };
+        let result = result.and_then(|()| {
+            if !self.sleepable {
+                return Ok(());
+            }
             // SAFETY: Nor is the `srcu_struct`; it is static, as are its name and its key.
-            let ret = kernel::error::to_result(unsafe {
+            kernel::error::to_result(unsafe {
                 bindings::init_srcu_struct_with_key(
                     self.srcu.get(),
                     self.name.as_char_ptr(),
                     key.as_ptr(),
                 )
-            });
-            if let Err(e) = ret {
-                // SAFETY: It was initialised above, and nobody else knows of it.
-                unsafe { helpers::quiesce_helper_rcu_counter_destroy(self.pending.get()) };
-                return Err(e);
+            })
+        });
+        if let Err(e) = result {
+            // SAFETY: Nobody else knows of them.
+            unsafe {
+                self.counts.free();
+                self.plain.free();
             }
+            return Err(e);
         }
-        // INVARIANT: Both are initialised.
+        let home = account::of_address(core::ptr::from_ref(self).cast())
+            // SAFETY: The module that the domain is in is there.
+            .map_or(account::this_module(), |home| unsafe { (*home).module() });
+        // SAFETY: None of them is in use, the state is static, and the module of the domain stays
+        // until it has been torn down.
+        unsafe {
+            self.worker.init(&self.counts, home);
+            self.waiters.init(wake_more);
+            self.stall.init(&self.wait_for(c"a future"));
+        }
+        // INVARIANT: All are initialised.
         self.ready.store(1, Release);
         // Who has unpublished a pointer and then finds the domain not ready concludes that no
         // reader can have it. So a reader that the store above lets in has to see what was
@@ -150,21 +248,43 @@ impl DomainState {
         Ok(())
     }
 
-    /// Undoes [`prepare`](Self::prepare).
+    /// Undoes [`prepare`](Self::prepare). Process context.
+    ///
+    /// Grace periods that were only asked for may be under way, and futures may wait that no module
+    /// is accounted for: they are waited for.
     ///
     /// # Safety
     ///
-    /// The domain is ready, [`drain`](Self::drain) was called after its last use, and nobody uses
-    /// it from here on.
+    /// The domain is ready, nothing that was deferred in it is pending, and nobody uses it from here
+    /// on.
     pub(super) unsafe fn teardown(&'static self) {
+        loop {
+            self.synchronize_now(false);
+            self.barrier_now();
+            self.barrier_now();
+            // SAFETY: The domain is ready, so the work item is initialised.
+            unsafe { bindings::flush_work(self.waiters.work.get()) };
+            // All whose grace period has elapsed have been woken; that of others has begun since.
+            if !self.waiters.are_armed() {
+                break;
+            }
+        }
         // INVARIANT: Not ready from here on.
         self.ready.store(0, Relaxed);
+        // SAFETY: They are initialised; nothing is pending, and nobody posts any more.
+        unsafe {
+            self.worker.stop();
+            self.stall.destroy();
+        }
         if self.sleepable {
-            // SAFETY: It is initialised, without readers and callbacks.
+            // SAFETY: It is initialised, without readers, callbacks and grace periods.
             unsafe { bindings::cleanup_srcu_struct(self.srcu.get()) };
         }
-        // SAFETY: It is initialised and out of use.
-        unsafe { helpers::quiesce_helper_rcu_counter_destroy(self.pending.get()) };
+        // SAFETY: They are out of use.
+        unsafe {
+            self.counts.free();
+            self.plain.free();
+        }
     }
 
     /// What, combined with an address on the stack, marks a read section of this domain there.
@@ -177,17 +297,17 @@ impl DomainState {
 
     pub(super) fn in_reader(&self) -> bool {
         if self.sleepable {
-            // SAFETY: Looks at the current stack only.
+            // SAFETY: Reads the current stack only.
             unsafe { helpers::quiesce_helper_rcu_marked(self.mark()) }
         } else {
-            // SAFETY: Looks at the current task only.
+            // SAFETY: Reads the current task only.
             unsafe { helpers::quiesce_helper_rcu_depth() }
         }
     }
 
     /// Whether the caller may wait for the readers.
     fn may_wait(&self, caller: &Location<'_>) -> Result {
-        // SAFETY: Looks at the current task and CPU only.
+        // SAFETY: Reads the state of the current task and CPU only.
         let context = unsafe { helpers::quiesce_helper_rcu_context() } as u32;
         let e = match context {
             helpers::QUIESCE_RCU_MAY_WAIT if self.sleepable && self.in_reader() => EDEADLK,
@@ -195,194 +315,443 @@ impl DomainState {
             helpers::QUIESCE_RCU_READER if !self.sleepable => EDEADLK,
             _ => EAGAIN,
         };
-        static TOLD: Atomic<i32> = Atomic::new(0);
-        if TOLD.load(Relaxed) == 0 && TOLD.xchg(1, Relaxed) == 0 {
-            pr_warn!(
-                "rcu: {}:{} waits for the readers of {} where it must not ({:?})\n",
-                caller.file(),
-                caller.line(),
-                self.name.to_str().unwrap_or("?"),
-                e
-            );
-        }
+        log_misuse(caller, self.name, e);
         Err(e)
+    }
+
+    /// Whether a future may wait for the readers: not for its own task, which is one of them.
+    ///
+    /// A task that is interrupted is not the one that polls.
+    pub(super) fn may_poll(&self) -> Result {
+        let refused = if self.sleepable {
+            self.in_reader()
+        } else {
+            // SAFETY: Reads the state of the current task and CPU only.
+            unsafe { helpers::quiesce_helper_rcu_context() as u32 == helpers::QUIESCE_RCU_READER }
+        };
+        if refused {
+            return Err(EDEADLK);
+        }
+        Ok(())
     }
 
     pub(super) fn synchronize(&self, expedited: bool, caller: &Location<'_>) -> Result {
         self.may_wait(caller)?;
-        if !self.sleepable || self.is_ready() {
-            let file = caller.file();
-            // SAFETY: The domain is ready, the strings live during the call, and sleeping is
-            // allowed here.
-            unsafe {
-                helpers::quiesce_helper_rcu_synchronize(
-                    self.srcu(),
-                    expedited,
-                    self.name.as_char_ptr(),
-                    file.as_ptr().cast(),
-                    file.len(),
-                    caller.line(),
-                )
-            };
+        if self.is_ready() {
+            self.wait_for(c"the readers")
+                .watched(caller, || self.synchronize_now(expedited));
+        }
+        Ok(())
+    }
+
+    /// Waits for a grace period.
+    ///
+    /// The domain is ready. Process context, outside of the domain's read-side critical sections.
+    fn synchronize_now(&self, expedited: bool) {
+        // SAFETY: The domain is ready, and the caller may sleep.
+        unsafe {
+            match (self.sleepable, expedited) {
+                (true, false) => bindings::synchronize_srcu(self.srcu.get()),
+                (true, true) => bindings::synchronize_srcu_expedited(self.srcu.get()),
+                (false, false) => bindings::synchronize_rcu(),
+                (false, true) => bindings::synchronize_rcu_expedited(),
+            }
+        }
+    }
+
+    /// Whether the caller may wait for destructors as well as readers.
+    fn may_flush(&self, caller: &Location<'_>) -> Result {
+        self.may_wait(caller)?;
+        // A destructor could wait for itself, or in a circle with another one.
+        if worker::is_current() {
+            log_misuse(caller, self.name, EDEADLK);
+            return Err(EDEADLK);
         }
         Ok(())
     }
 
     pub(super) fn barrier(&self, caller: &Location<'_>) -> Result {
-        self.may_wait(caller)?;
-        // A destructor would wait for itself.
-        if worker::is_current() {
-            return Err(EDEADLK);
-        }
-        self.barrier_unchecked();
-        worker::flush();
+        self.may_flush(caller)?;
+        self.wait_for(DEFERRED).watched(caller, || self.flush(None));
         Ok(())
     }
 
-    /// Waits for the callbacks posted before.
+    /// Whether a caller may wait for what a module has deferred in the domain.
+    pub(super) fn may_barrier(&self, caller: &Location<'_>) -> Result {
+        self.may_flush(caller)
+    }
+
+    /// Waits until everything that a module has deferred before in the domain has been reclaimed.
     ///
-    /// Process context, outside of the domain's read sections.
-    fn barrier_unchecked(&self) {
-        if !self.sleepable {
-            // SAFETY: Process context.
-            unsafe { bindings::rcu_barrier() };
-        } else if self.is_ready() {
-            // SAFETY: The domain is ready.
-            unsafe { bindings::srcu_barrier(self.srcu.get()) };
+    /// [`may_barrier`](Self::may_barrier) was called.
+    pub(super) fn barrier_of(&self, module: *mut bindings::module, caller: &Location<'_>) {
+        self.wait_for(DEFERRED)
+            .watched(caller, || self.flush(Some(module)));
+    }
+
+    /// Takes note of a module that defers something in an SRCU domain.
+    fn used_by(&self, account: &Account) {
+        let account = core::ptr::from_ref(account).cast_mut();
+        for user in &self.users {
+            let mut at = load_pointer(user);
+            if at.is_null() {
+                at = user
+                    .cmpxchg(null_mut(), account, Full)
+                    .unwrap_or_else(|now| now);
+                if at.is_null() {
+                    return;
+                }
+            }
+            if at == account {
+                return;
+            }
+        }
+        self.more_users.store(1, Relaxed);
+    }
+
+    /// Whether a module may have deferred something in this SRCU domain.
+    pub(super) fn was_used_by(&self, account: &Account) -> bool {
+        let account = core::ptr::from_ref(account).cast_mut();
+        self.more_users.load(Relaxed) != 0
+            || self.users.iter().any(|user| user.load(Relaxed) == account)
+    }
+
+    /// Forgets a module that is gone.
+    pub(super) fn forget_user(&self, account: &Account) {
+        let account = core::ptr::from_ref(account).cast_mut();
+        for user in &self.users {
+            let _ = user.cmpxchg(account, null_mut(), Relaxed);
         }
     }
 
-    /// Waits until no callback posted before is left, nor a future that waited before.
+    /// Waits until everything that was deferred before has been reclaimed, or what a module has.
     ///
-    /// Process context, outside of the domain's read sections.
-    pub(super) fn drain(&self) {
-        // After a grace period every future that waited before is due, and the callback that finds
-        // that out either comes after it, or was running and has posted itself again: two rounds.
-        if !self.sleepable {
-            // SAFETY: Process context.
-            unsafe { bindings::synchronize_rcu() };
-        } else if self.is_ready() {
-            // SAFETY: The domain is ready.
-            unsafe { bindings::synchronize_srcu(self.srcu.get()) };
+    /// Process context, outside of the domain's read-side critical sections, and not in a destructor
+    /// that a worker runs.
+    fn flush(&self, module: Option<*mut bindings::module>) {
+        // A callback of a shared object that was retired from several cells covers some of its
+        // references, and is posted once more for all others that there are by then.
+        let reposts = self.reposts.load(Relaxed);
+        self.flush_once(module);
+        if self.reposts.load(Relaxed) != reposts {
+            self.flush_once(module);
         }
-        self.barrier_unchecked();
-        self.barrier_unchecked();
+    }
+
+    /// Waits for the callbacks posted before, and for what they have given to workers.
+    fn flush_once(&self, module: Option<*mut bindings::module>) {
+        // What was deferred before the domain was ready went to the kernel's RCU.
+        let early = self.early_posts.load(Relaxed);
+        if early != 0 || !self.sleepable {
+            // SAFETY: Process context.
+            unsafe { bindings::rcu_barrier() };
+            client::flush(module);
+            if module.is_none() {
+                let _ = self.early_posts.cmpxchg(early, 0, Relaxed);
+            }
+        }
+        if self.sleepable && self.is_ready() {
+            self.barrier_now();
+            let marker = Marker::new();
+            // SAFETY: The domain is ready, so the worker is initialised; the marker is waited for,
+            // by a caller that is no destructor.
+            unsafe {
+                marker.push(&self.worker);
+                marker.wait();
+            }
+        }
+    }
+
+    /// Waits for the callbacks posted before. The domain is ready. Process context.
+    fn barrier_now(&self) {
+        // SAFETY: The domain is ready, and the caller may sleep.
+        unsafe {
+            if self.sleepable {
+                bindings::srcu_barrier(self.srcu.get());
+            } else {
+                bindings::rcu_barrier();
+            }
+        }
     }
 
     pub(super) fn pending(&self) -> usize {
-        if !self.is_ready() {
-            return 0;
-        }
-        // SAFETY: The domain is ready.
-        let n = unsafe { helpers::quiesce_helper_rcu_counter_sum(self.pending.get()) };
-        usize::try_from(n).unwrap_or(0)
+        let n = self.counts.in_flight() as isize;
+        usize::try_from(n.wrapping_add(self.early.load(Relaxed))).unwrap_or(0)
     }
 
-    /// Whether more than [`FLOOD`] destructors are pending, to within a few dozen for each CPU.
-    ///
-    /// The domain is ready.
-    fn is_flooded(&self) -> bool {
-        // SAFETY: The domain is ready.
-        let n = unsafe { helpers::quiesce_helper_rcu_counter_read(self.pending.get()) };
-        usize::try_from(n).is_ok_and(|n| n > FLOOD)
+    /// The number of objects without destructor that were passed to the kernel, and how many of them
+    /// there were up to now.
+    fn plain(&self) -> (usize, usize) {
+        let all = self.plain.posted_sum();
+        let held = all.wrapping_sub(self.throttled.load(Relaxed)) as isize;
+        (usize::try_from(held).unwrap_or(0), all)
     }
 
     pub(super) fn throttle(&self, caller: &Location<'_>) -> Result {
-        self.may_wait(caller)?;
-        if worker::is_current() {
-            return Err(EDEADLK);
+        self.may_flush(caller)?;
+        let (plain, all) = self.plain();
+        if self.pending().saturating_add(plain) <= FLOOD {
+            return Ok(());
         }
-        while self.is_ready() && self.is_flooded() {
-            self.barrier_unchecked();
-            worker::flush();
-        }
+        self.wait_for(c"a flood of objects behind the readers")
+            .watched(caller, || {
+                if plain != 0 {
+                    self.synchronize_now(false);
+                    self.throttled.store(all, Relaxed);
+                }
+                self.flush(None);
+            });
         Ok(())
     }
 
-    /// Tells that `n` destructors posted by [`post`](Self::post) have begun.
-    pub(super) fn done(&self, n: usize) {
-        self.count(0isize.wrapping_sub_unsigned(n));
-    }
-
-    /// Adds `n` to the number of pending destructors.
-    pub(super) fn count(&self, n: isize) {
+    /// Counts something deferred for the domain.
+    fn posted(&self) {
         if self.is_ready() {
-            // SAFETY: The domain is ready.
-            unsafe { helpers::quiesce_helper_rcu_counter_add(self.pending.get(), n) };
+            self.counts.posted();
+        } else {
+            self.early.add(1, Relaxed);
         }
     }
 
-    /// Has `func` called with `head` after a grace period, `weight` destructors being in it.
+    /// Counts something deferred as done, for the domain.
+    fn was_done(&self) {
+        if self.is_ready() {
+            self.counts.done();
+        } else {
+            self.early.add(-1, Relaxed);
+        }
+    }
+
+    /// Has `func` called with `head` after a grace period, with bottom halves disabled.
     ///
-    /// `func` runs with bottom halves disabled, except in domains that are not ready: nobody reads
-    /// there, and it runs on the workqueue at once.
+    /// Part of the caller's module.
     ///
     /// # Safety
     ///
-    /// `head` and what it is in are valid and not used by others until `func` is called, `func`
-    /// may be called with it on any task, and no reader can find the object any more. The caller
-    /// has seen that this is no [`in_nmi`].
-    pub(super) unsafe fn post(
+    /// - `head` and what it is in are valid and not used by others until `func` is called, which may
+    ///   be on any task, and no reader can find the object any more.
+    /// - `func` is a function of the calling module or of one that it depends on, and ends with
+    ///   [`done`](Self::done) or [`pass_on`](Self::pass_on).
+    /// - This is no NMI.
+    #[inline(always)]
+    pub(super) unsafe fn post(&'static self, head: *mut bindings::callback_head, func: Reclaim) {
+        // SAFETY: By the safety requirements.
+        unsafe { self.post_from(account::this_module(), head, func) }
+    }
+
+    /// As [`post`](Self::post), in the callback of an object whose references it did not cover all.
+    ///
+    /// # Safety
+    ///
+    /// As for [`post`](Self::post).
+    #[inline(always)]
+    pub(super) unsafe fn post_again(
         &'static self,
         head: *mut bindings::callback_head,
         func: Reclaim,
-        weight: usize,
     ) {
-        unload::note(func);
-        if self.sleepable && !self.is_ready() {
-            // SAFETY: By the safety requirements. No section of the domain has ever begun before
-            // the object was unpublished, see `prepare`.
-            unsafe { worker::push(head, func) };
-            return;
+        self.reposts.add(1usize, Relaxed);
+        // SAFETY: By the safety requirements.
+        unsafe { self.post_from(account::this_module(), head, func) }
+    }
+
+    /// # Safety
+    ///
+    /// As for [`post`](Self::post), called in `module`.
+    pub(super) unsafe fn post_from(
+        &'static self,
+        module: *mut bindings::module,
+        head: *mut bindings::callback_head,
+        func: Reclaim,
+    ) {
+        // SAFETY: By the safety requirements.
+        let account = unsafe { account::of_function(module, func as *const c_void) };
+        if (self.sleepable && !self.is_ready()) || account.is_going() {
+            // SAFETY: By the safety requirements.
+            return unsafe { self.post_slowly(account, head, func) };
         }
-        self.count(weight as isize);
         if self.sleepable {
-            // SAFETY: By the safety requirements, and the domain is ready.
-            unsafe { bindings::call_srcu(self.srcu.get(), head, Some(func)) };
-        } else if self.is_flooded() {
+            self.used_by(account);
+        }
+        // SAFETY: By the safety requirements; the domain is ready.
+        unsafe {
+            helpers::quiesce_helper_rcu_post(
+                account.counts().as_ptr(),
+                self.counts.as_ptr(),
+                self.srcu(),
+                head,
+                Some(func),
+            )
+        };
+    }
+
+    /// Posts in a domain that is not ready, or for a module that is being unloaded.
+    ///
+    /// # Safety
+    ///
+    /// As for [`post`](Self::post); `account` is that of the function's module.
+    #[cold]
+    unsafe fn post_slowly(
+        &'static self,
+        account: &Account,
+        head: *mut bindings::callback_head,
+        func: Reclaim,
+    ) {
+        account.counts().posted();
+        self.posted();
+        if self.sleepable {
+            self.used_by(account);
+        }
+        if self.sleepable && self.is_ready() {
             // SAFETY: By the safety requirements.
-            unsafe { helpers::quiesce_helper_call_rcu_hurry(head, Some(func)) };
-        } else {
-            // SAFETY: By the safety requirements.
-            unsafe { bindings::call_rcu(head, Some(func)) };
+            return unsafe { bindings::call_srcu(self.srcu.get(), head, Some(func)) };
+        }
+        // In a domain that is not ready no section has begun before the object was unpublished, see
+        // `prepare`, so that any grace period will do. rmmod waits: no lazy callback.
+        // SAFETY: By the safety requirements.
+        unsafe { helpers::quiesce_helper_call_rcu_hurry(head, Some(func)) };
+        if self.sleepable {
+            self.early_posts.add(1usize, Relaxed);
+        }
+    }
+
+    /// Ends a callback: what it was posted for has been done.
+    ///
+    /// Part of the callback, and the last thing that it does.
+    #[inline(always)]
+    pub(super) fn done(&'static self) {
+        self.done_in(account::this_module())
+    }
+
+    fn done_in(&'static self, module: *mut bindings::module) {
+        self.was_done();
+        // SAFETY: A callback of the module runs, which calls this.
+        unsafe { account::of_caller(module) }.done();
+    }
+
+    /// Ends a callback: has `func` called with `head` by a worker, in process context.
+    ///
+    /// Part of the callback, and the last thing that it does.
+    ///
+    /// # Safety
+    ///
+    /// `head` and what it is in are valid and not used by others until `func` is called, which may
+    /// be on any task. `func` is a function of the callback's module or of one that it depends on.
+    #[inline(always)]
+    pub(super) unsafe fn pass_on(&'static self, head: *mut bindings::callback_head, func: Reclaim) {
+        // SAFETY: By the safety requirements.
+        unsafe {
+            let module = account::this_module();
+            self.push(module, head, func);
+            self.done_in(module);
         }
     }
 
     /// Has `func` called with `head` in process context, without a grace period.
     ///
+    /// Any context but NMI.
+    ///
     /// # Safety
     ///
-    /// `head` and what it is in are valid and not used by others until `func` is called, `func` may
-    /// be called with it on any task and calls [`done`](Self::done), and no reader can reach the
-    /// object. Not in an NMI.
-    pub(super) unsafe fn hand_over(
+    /// - `head` and what it is in are valid and not used by others until `func` is called, which may
+    ///   be on any task, and no reader can reach the object.
+    /// - `module` is what `this_module` returned in code that runs, and `func` is a function of that
+    ///   module or of one that it depends on.
+    pub(super) unsafe fn push(
         &'static self,
+        module: *mut bindings::module,
         head: *mut bindings::callback_head,
         func: Reclaim,
     ) {
-        unload::note(func);
-        self.count(1);
         // SAFETY: By the safety requirements.
-        unsafe { worker::push(head, func) };
+        let account = unsafe { account::of_function(module, func as *const c_void) };
+        account.counts().posted();
+        if self.sleepable {
+            self.used_by(account);
+        }
+        if self.sleepable && self.is_ready() {
+            self.counts.posted();
+            // SAFETY: By the safety requirements; both are counted, and the domain is ready.
+            unsafe { self.worker.push(head, func) };
+        } else {
+            GLOBAL.counts.posted();
+            // SAFETY: As far as the head goes by the safety requirements; both are counted.
+            unsafe { client::push(module, head, func) };
+            if self.sleepable {
+                self.early_posts.add(1usize, Relaxed);
+            }
+        }
     }
 
-    /// Has `func` called with `head` after a grace period, without the delay of lazy callbacks.
+    /// Has the kernel free memory without a destructor after a grace period of the kernel's RCU.
     ///
     /// # Safety
     ///
-    /// As for [`post`](Self::post); not in an NMI, and the domain is ready.
-    pub(super) unsafe fn post_soon(
-        &'static self,
-        head: *mut bindings::callback_head,
-        func: Reclaim,
-    ) {
-        if self.sleepable {
-            // SAFETY: By the safety requirements.
-            unsafe { bindings::call_srcu(self.srcu.get(), head, Some(func)) };
-        } else {
-            // SAFETY: By the safety requirements.
-            unsafe { helpers::quiesce_helper_call_rcu_hurry(head, Some(func)) };
+    /// `head` is the beginning of an allocation of `kmalloc()` or `vmalloc()` that nobody but
+    /// readers uses, and that readers cannot find any more. This is no NMI, and this domain is the
+    /// kernel's RCU.
+    pub(super) unsafe fn free_plain(&'static self, head: *mut bindings::callback_head) {
+        // SAFETY: By the safety requirements; the kernel's RCU is always ready.
+        unsafe { helpers::quiesce_helper_rcu_kvfree(self.plain.as_ptr(), head) };
+    }
+
+    /// Has `waker` woken after the grace period of `node`; for futures.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Waiters::wait`]; the domain is ready, and this is no NMI.
+    pub(super) unsafe fn wait(&'static self, node: *mut Node, waker: Waker) {
+        // SAFETY: By the safety requirements.
+        if unsafe { self.waiters.wait(node, waker) } {
+            // SAFETY: The domain is ready, and the waiters are armed for this call.
+            unsafe { self.post_waiters() };
         }
+    }
+
+    /// Takes a node off the list, if it is there; for futures.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Waiters::cancel`].
+    pub(super) unsafe fn cancel(&'static self, node: *mut Node) {
+        if self.is_ready() {
+            // SAFETY: By the safety requirements, and the domain is ready.
+            unsafe { self.waiters.cancel(node) };
+        }
+    }
+
+    /// Posts the callback of the futures.
+    ///
+    /// # Safety
+    ///
+    /// The domain is ready, the caller has armed the waiters or is their callback or work item.
+    unsafe fn post_waiters(&'static self) {
+        self.stall.start();
+        let head = self.waiters.head.get();
+        // SAFETY: The head is static, and by the invariants of the waiters it is not posted.
+        unsafe {
+            if self.sleepable {
+                bindings::call_srcu(self.srcu.get(), head, Some(grace_period_over));
+            } else {
+                helpers::quiesce_helper_call_rcu_hurry(head, Some(grace_period_over));
+            }
+        }
+    }
+
+    /// Wakes futures whose grace period has elapsed, some of them.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the callback or the work item of the waiters.
+    unsafe fn wake(&'static self, batches: usize) -> Left {
+        let left = self.waiters.wake(batches, |seq| self.is_over(seq));
+        match left {
+            Left::Nobody => (),
+            // SAFETY: By the safety requirements; the waiters are armed still.
+            Left::Later => unsafe { self.post_waiters() },
+            Left::More => (),
+        }
+        left
     }
 
     /// The cookie of a grace period of SRCU that is over, as C's `get_completed_synchronize_srcu()`.
@@ -445,5 +814,42 @@ impl DomainState {
         } else {
             true
         }
+    }
+}
+
+/// How many batches of futures the callback wakes by itself.
+const BATCHES_IN_CALLBACK: usize = 8;
+
+/// The callback of the waiters. It serves the futures of all modules, so it must not be generic: an
+/// instance would be in the text of one of them.
+///
+/// # Safety
+///
+/// Called by RCU with the head of a domain's waiters.
+unsafe extern "C" fn grace_period_over(head: *mut bindings::callback_head) {
+    const OFFSET: usize = offset_of!(DomainState, waiters) + offset_of!(Waiters, head);
+    // SAFETY: By the safety requirements; domains are static.
+    let state = unsafe { &*head.byte_sub(OFFSET).cast::<DomainState>() };
+    state.stall.stop();
+    // SAFETY: This is the callback.
+    if matches!(unsafe { state.wake(BATCHES_IN_CALLBACK) }, Left::More) {
+        // SAFETY: The domain has callbacks, so it is ready, and stays so until it has been flushed.
+        unsafe { worker::queue(state.waiters.work.get()) };
+    }
+}
+
+/// The work item of the waiters: wakes the futures that are too many for the callback.
+///
+/// # Safety
+///
+/// Called by the workqueue with the work item of a domain's waiters.
+unsafe extern "C" fn wake_more(work: *mut bindings::work_struct) {
+    const OFFSET: usize = offset_of!(DomainState, waiters) + offset_of!(Waiters, work);
+    // SAFETY: By the safety requirements; domains are static.
+    let state = unsafe { &*work.byte_sub(OFFSET).cast::<DomainState>() };
+    // SAFETY: This is the work item.
+    while matches!(unsafe { state.wake(BATCHES_IN_CALLBACK) }, Left::More) {
+        // SAFETY: Process context.
+        unsafe { helpers::quiesce_helper_rcu_cond_resched() };
     }
 }

@@ -3,6 +3,7 @@
 //! The pointers that an [`RcuCell`](super::RcuCell) can hold, and how each is reclaimed.
 
 use super::{
+    account::this_module,
     disposal,
     domain_state::leaked_in_nmi,
     object::{
@@ -11,7 +12,6 @@ use super::{
         Retire,
         Shared, //
     },
-    worker,
     Domain, //
 };
 use crate::arch::context::in_nmi;
@@ -177,9 +177,9 @@ unsafe impl Memory for KVmalloc {
 /// `head` is the beginning of an allocation by `A`, which nobody uses any more. Called as an RCU
 /// callback or in process context.
 unsafe extern "C" fn free<A: Memory, D: Domain>(head: *mut Head) {
-    D::state().done(1);
     // SAFETY: By the safety requirements; callbacks run with bottom halves disabled.
     unsafe { A::release(head.cast()) };
+    D::state().done();
 }
 
 /// Drops a box of an object, as [`Box`] does but without the detour of `krealloc()` to `kfree()`.
@@ -197,25 +197,25 @@ unsafe extern "C" fn drop_box<T, C: DropContext, A: Memory>(head: *mut Head) {
     }
 }
 
-/// Drops a box of an object and accounts for it.
+/// The callback that drops a box of an object.
 ///
 /// # Safety
 ///
 /// As for [`drop_box`].
 unsafe extern "C" fn reclaim<T, C: DropContext, A: Memory, D: Domain>(head: *mut Head) {
-    D::state().done(1);
     // SAFETY: By the safety requirements, which are those of `drop_box`.
     unsafe { drop_box::<T, C, A>(head) };
+    D::state().done();
 }
 
-/// Queues [`reclaim`] to process context.
+/// The callback that passes a box of an object on, to be dropped in process context.
 ///
 /// # Safety
 ///
 /// As for [`drop_box`].
 unsafe extern "C" fn reclaim_in_process<T, C: DropContext, A: Memory, D: Domain>(head: *mut Head) {
-    // SAFETY: By the safety requirements, the head is ours, and `reclaim` may be called with it.
-    unsafe { worker::push(head, reclaim::<T, C, A, D>) };
+    // SAFETY: By the safety requirements, the head is ours, and `drop_box` may be called with it.
+    unsafe { D::state().pass_on(head, drop_box::<T, C, A>) };
 }
 
 /// Defers a box of an object.
@@ -234,14 +234,14 @@ unsafe fn defer_box<T, C: DropContext, A: Memory, D: Domain>(raw: *mut c_void) {
         };
         // SAFETY: By the safety requirements of this function. `T` is `'static`, as the trait
         // `RcuPointer` requires of the box.
-        unsafe { domain.post(head, func, 1) };
+        unsafe { domain.post(head, func) };
     } else if domain.sleepable() {
         // SAFETY: By the safety requirements of this function, and there is nothing to drop.
-        unsafe { domain.post(head, free::<A, D>, 1) };
+        unsafe { domain.post(head, free::<A, D>) };
     } else {
         // SAFETY: By the safety requirements of this function the memory is ours and there is
         // nothing to drop; the head is the beginning of the allocation, and large enough.
-        unsafe { bindings::kvfree_call_rcu(head.cast(), raw) };
+        unsafe { domain.free_plain(head) };
     }
 }
 
@@ -258,16 +258,9 @@ unsafe fn dispose_box<T, C: DropContext, A: Memory, D: Domain>(raw: *mut c_void)
         // SAFETY: By the safety requirements the memory is ours, and there is nothing to drop.
         return unsafe { A::release(raw) };
     }
-    // SAFETY: By the safety requirements the object is ours and no reader can reach it; both
-    // functions drop a box of this type, and the pointer is `Send` and `'static`.
-    unsafe {
-        disposal::dispose(
-            D::state(),
-            raw.cast(),
-            drop_box::<T, C, A>,
-            reclaim::<T, C, A, D>,
-        )
-    };
+    // SAFETY: By the safety requirements the object is ours and no reader can reach it; the function
+    // drops a box of this type, and the pointer is `Send` and `'static`.
+    unsafe { disposal::dispose(D::state(), this_module(), raw.cast(), drop_box::<T, C, A>) };
 }
 
 impl<T, C: DropContext, A: Memory> sealed::Sealed for Box<Object<T, C>, A> {}
@@ -383,11 +376,10 @@ where
     // SAFETY: The references that were retired keep the object alive, and the head is ours by the
     // safety requirements, as is that a grace period has elapsed.
     let (n, again) = unsafe { (*shared).take() };
-    D::state().done(1);
     if again {
         // SAFETY: `take` says that the head is still ours. The references that are left were
         // retired, so no reader that begins from now on can find them.
-        unsafe { D::state().post(head, drop_retired_func::<T, C, D>(), 1) };
+        unsafe { D::state().post_again(head, drop_retired_func::<T, C, D>()) };
     }
     for _ in 0..n {
         // SAFETY: One of the references that `into_raw` gave away, that were retired, and that
@@ -396,7 +388,23 @@ where
     }
 }
 
-/// Queues [`drop_retired`] to process context.
+/// The callback that calls [`drop_retired`].
+///
+/// # Safety
+///
+/// As for [`drop_retired`].
+unsafe extern "C" fn drop_retired_in_callback<T, C, D>(head: *mut Head)
+where
+    T: 'static,
+    C: DropContext,
+    D: Domain,
+{
+    // SAFETY: By the safety requirements, which are those of `drop_retired`.
+    unsafe { drop_retired::<T, C, D>(head) };
+    D::state().done();
+}
+
+/// The callback that passes a shared object on, for [`drop_retired`] in process context.
 ///
 /// # Safety
 ///
@@ -408,7 +416,7 @@ where
     D: Domain,
 {
     // SAFETY: The head is ours by the safety requirements, and `drop_retired` may be called with it.
-    unsafe { worker::push(head, drop_retired::<T, C, D>) };
+    unsafe { D::state().pass_on(head, drop_retired::<T, C, D>) };
 }
 
 fn drop_retired_func<T, C, D>() -> unsafe extern "C" fn(*mut Head)
@@ -418,7 +426,7 @@ where
     D: Domain,
 {
     if C::IN_CALLBACK || !needs_drop::<T>() {
-        drop_retired::<T, C, D>
+        drop_retired_in_callback::<T, C, D>
     } else {
         drop_retired_in_process::<T, C, D>
     }
@@ -433,17 +441,6 @@ where
 unsafe extern "C" fn drop_last<T, C: DropContext, D: Domain>(head: *mut Head) {
     // SAFETY: By the safety requirements.
     drop(unsafe { Arc::<Shared<T, D, C>>::from_raw(head.cast()) });
-}
-
-/// Drops the last reference to a shared object and accounts for it.
-///
-/// # Safety
-///
-/// As for [`drop_last`].
-unsafe extern "C" fn reclaim_last<T, C: DropContext, D: Domain>(head: *mut Head) {
-    D::state().done(1);
-    // SAFETY: By the safety requirements, which are those of `drop_last`.
-    unsafe { drop_last::<T, C, D>(head) };
 }
 
 impl<T, D: Domain, C: DropContext> sealed::Sealed for Arc<Shared<T, D, C>> {}
@@ -478,9 +475,7 @@ unsafe impl<T: 'static, D: Domain, C: DropContext> RcuPointer<D> for Arc<Shared<
         // SAFETY: The reference that is retired keeps the object alive.
         match unsafe { (*shared).retire() } {
             // SAFETY: `retire` gave us the head; the rest are the safety requirements.
-            Retire::Post => unsafe {
-                D::state().post(raw.cast(), drop_retired_func::<T, C, D>(), 1)
-            },
+            Retire::Post => unsafe { D::state().post(raw.cast(), drop_retired_func::<T, C, D>()) },
             Retire::Counted | Retire::Leaked => (),
         }
     }
@@ -500,15 +495,8 @@ unsafe impl<T: 'static, D: Domain, C: DropContext> RcuPointer<D> for Arc<Shared<
         };
         let raw = Arc::into_raw(Arc::from(last)).cast_mut();
         // SAFETY: It is the last reference, so none is retired and the head is not in use. It is
-        // given away, and no reader can reach it by the safety requirements; both functions drop it,
+        // given away, and no reader can reach it by the safety requirements; the function drops it,
         // and it is `Send` and `'static`.
-        unsafe {
-            disposal::dispose(
-                D::state(),
-                raw.cast(),
-                drop_last::<T, C, D>,
-                reclaim_last::<T, C, D>,
-            )
-        };
+        unsafe { disposal::dispose(D::state(), this_module(), raw.cast(), drop_last::<T, C, D>) };
     }
 }

@@ -1,117 +1,217 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! No callback outlives the module that it is in.
+//! No function that was deferred outlives the module that it is in.
 //!
-//! What is deferred runs code of the module that deferred it: destructors, wakers. Asking authors
-//! to call `rcu_barrier()` in their exit functions does not work; they forget, and an error path of
-//! init has no exit function. So `quiesce.ko` does it, in a module notifier. The kernel calls those
-//! for `MODULE_STATE_GOING` after the module's exit function, or after its failed init function, and
-//! before it frees the module's text (`delete_module()`, `do_init_module()` and `free_module()` in
-//! `kernel/module/main.c`). Until then `quiesce.ko` is pinned by the module that goes, because that
-//! module was linked against it. This costs nothing while no module goes, and no rmmod is refused.
+//! What is deferred runs code of the module that deferred it: destructors, wakers. Asking authors to
+//! call `rcu_barrier()` in their exit functions does not work; they forget, and an error path of init
+//! has no exit function. So `quiesce.ko` waits, whatever they do.
 //!
-//! After the exit function new callbacks can only come from the module's own destructors, as they
-//! run. [`note`] counts those while a module goes, and the notifier starts over until there were
-//! none.
+//! # Who is waited for
+//!
+//! Everything that is to call a function of a module is counted in the module's
+//! [account](super::account), from before the module's code that defers it has returned until the
+//! function has returned. When the module is unloaded, or its init has failed, the kernel calls
+//! `MODULE_STATE_GOING` notifiers after the last call into the module, and frees the module later.
+//! From the notifier on the account changes only by what is in flight and by what that defers in turn,
+//! so once it is empty it stays so, and no code of the module runs any more. An empty account at the
+//! notifier is the usual case, and nothing is waited for then. A module whose account never was in use
+//! costs a look-up.
+//!
+//! What other modules have deferred is in their accounts, so it is not waited for, and neither are
+//! readers of domains in which the module has nothing pending. A module that passes objects with
+//! functions of its own (a `dyn Trait`) to another module, for that one to defer, has to have the
+//! other module wait ([`Domain::barrier`]) before it lets itself be unloaded, as with every other
+//! use that the other module makes of them.
+//!
+//! # Who waits
+//!
+//! Not the notifier: its chain has a lock that every load and unload of a module takes. It keeps the
+//! module by a reference to its kobject, and has a work item wait. `free_module()` waits for the last
+//! such reference, without a lock, before it frees anything (`mod_kobject_put()` in
+//! `kernel/module/sysfs.c`), so that rmmod of this module takes as long as it takes, and others do
+//! not notice.
+//!
+//! # Domains
+//!
+//! After that the domains that are in the module are torn down: only code of the module and of modules
+//! that depend on it, which are gone, can use them. Grace periods that were asked for without a
+//! callback are waited for then, when none can be asked for any more.
+//!
+//! [`Domain::barrier`]: super::Domain::barrier
 
 use super::{
+    account::Account,
+    client::{
+        self,
+        Client, //
+    },
     domain_list,
-    domain_state::Reclaim,
+    domain_state::GLOBAL,
+    stall::Wait,
     worker, //
 };
 use crate::bindings as helpers;
 use core::{
-    ffi::c_void,
-    ptr::null_mut, //
+    mem::offset_of,
+    panic::Location, //
 };
 use kernel::{
     bindings,
-    prelude::*,
-    sync::{
-        atomic::{
-            Atomic,
-            Full,
-            Relaxed, //
-        },
-        rcu, //
-    }, //
+    prelude::*, //
 };
 
-kernel::sync::global_lock! {
-    // SAFETY: `create` initialises it.
-    unsafe(uninit) static UNLOAD: Mutex<()> = ();
-}
-
-/// The module that goes, null if none does.
-static GOING: Atomic<*mut bindings::module> = Atomic::new(null_mut());
-
-/// How often the module that goes has posted a callback since it was found to go.
-static LATE: Atomic<usize> = Atomic::new(0);
-
-/// Registers the notifier.
+/// The workqueue, the list of domains, this module's client and the module notifier.
 ///
-/// # Safety
+/// # Invariants
 ///
-/// Called once, after everything that [`drain`] uses has been made.
-pub(super) unsafe fn create() -> Result {
-    // SAFETY: Called once.
-    unsafe { UNLOAD.init() };
-    // SAFETY: The function is static.
-    kernel::error::to_result(unsafe { helpers::quiesce_helper_on_module_going(Some(module_going)) })
-}
+/// All of them are there, and there is one value of this type.
+pub(crate) struct Runtime(());
 
-/// Unregisters the notifier, after it has run if it does.
-///
-/// # Safety
-///
-/// [`create`] succeeded, and this is called once.
-pub(super) unsafe fn destroy() {
-    // SAFETY: It was registered.
-    unsafe { helpers::quiesce_helper_off_module_going() };
-}
-
-/// Takes note of a callback that is about to be posted.
-pub(super) fn note(func: Reclaim) {
-    if GOING.load(Relaxed).is_null() {
-        return;
-    }
-    // The kernel waits for a grace period between the notifiers and the end of `struct module`.
-    let _section = rcu::read_lock();
-    let going = GOING.load(Relaxed);
-    let func = func as *const c_void;
-    // SAFETY: The module is there, see above, and only its address ranges are looked at.
-    if !going.is_null() && unsafe { helpers::quiesce_helper_within_module(func, going) } {
-        LATE.add(1usize, Relaxed);
+impl Runtime {
+    /// Creates the runtime; called once, by the module's init.
+    pub(crate) fn new() -> Result<Self> {
+        // SAFETY: Nobody uses the module before its init has returned.
+        unsafe { worker::create_queue()? };
+        // SAFETY: Called once, and nobody uses the module yet.
+        let mut result = unsafe { domain_list::create() };
+        if result.is_ok() {
+            // SAFETY: Called once, and the list of domains, with the kernel's RCU, is there.
+            result = unsafe { client::init(GLOBAL.counts()) };
+            if result.is_ok() {
+                // SAFETY: The functions are static.
+                result = kernel::error::to_result(unsafe {
+                    helpers::quiesce_helper_on_module(Some(coming), Some(going))
+                });
+                if result.is_err() {
+                    // SAFETY: It was added above, and nobody has used it.
+                    unsafe { client::exit() };
+                }
+            }
+            if result.is_err() {
+                // SAFETY: It was created above, and nobody has used it.
+                unsafe { domain_list::destroy() };
+            }
+        }
+        if result.is_err() {
+            // SAFETY: It was created above, and nothing is queued.
+            unsafe { worker::destroy_queue() };
+        }
+        // INVARIANT: All of them are there.
+        result.map(|()| Self(()))
     }
 }
 
-/// Waits until nothing is pending that was deferred before.
-///
-/// Process context.
-pub(super) fn drain() {
-    domain_list::for_each(|domain| domain.drain());
-    worker::flush();
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants the notifier is registered.
+        unsafe { helpers::quiesce_helper_off_module() };
+        // The modules that used this one are gone, and their domains with them. What this module
+        // itself has deferred may be pending.
+        if let Some(client) = client::find(super::account::this_module()) {
+            wait(client.account());
+        }
+        // SAFETY: Nothing is pending and nobody uses any of them.
+        unsafe {
+            domain_list::destroy();
+            client::exit();
+            worker::destroy_queue();
+            helpers::quiesce_helper_rcu_stall_flush();
+        }
+    }
 }
 
-/// The module notifier, for a module that goes while somebody uses this one.
+/// The module notifier, for a module whose code is going to run.
 ///
 /// # Safety
 ///
 /// Called by the notifier chain.
-unsafe extern "C" fn module_going(module: *mut bindings::module) {
-    let _one_at_a_time = UNLOAD.lock();
-    GOING.xchg(module, Full);
-    // A destructor that did not see the above had begun before the first round, which waits for
-    // it. What it posted, uncounted, is there before the second.
-    drain();
-    loop {
-        let seen = LATE.load(Relaxed);
-        drain();
-        if LATE.load(Relaxed) == seen {
-            break;
-        }
+unsafe extern "C" fn coming(module: *mut bindings::module) -> c_int {
+    // SAFETY: No code of the module has run, and it has no client. The client is removed before the
+    // module is freed, because the kernel calls `going` for it.
+    match unsafe { client::add(module, GLOBAL.counts()) } {
+        Ok(()) => 0,
+        Err(e) => e.to_errno(),
     }
-    GOING.xchg(null_mut(), Full);
-    // SAFETY: The module's code no longer runs, and what it deferred is done.
-    unsafe { domain_list::remove(module) };
+}
+
+/// The module notifier, for a module whose exit function, or failed init function, has returned.
+///
+/// # Safety
+///
+/// Called by the notifier chain.
+unsafe extern "C" fn going(module: *mut bindings::module) {
+    // Nobody else removes it, as the kernel calls this once.
+    let Some(client) = client::find(module) else {
+        return;
+    };
+    if client.account().is_unused() && !domain_list::has_domains_of(module) {
+        // SAFETY: Nothing of the module is pending, and its code has returned.
+        return unsafe { client.remove_soon() };
+    }
+    // SAFETY: The module is there.
+    if unsafe { helpers::quiesce_helper_module_hold(module) } {
+        // SAFETY: The work item is not in use, stays until the client is removed, which it does
+        // itself, and the workqueue is there as long as this module is, which the one that is
+        // unloaded keeps.
+        unsafe {
+            helpers::quiesce_helper_rcu_init_work(client.unload.get(), Some(unload));
+            worker::queue(client.unload.get());
+        }
+    } else {
+        // It failed before its init function was called, and has no kobject.
+        // SAFETY: The code of the module has returned.
+        unsafe { release(client) };
+    }
+}
+
+/// The work item that waits for a module that is unloaded, and then lets the kernel free it.
+///
+/// # Safety
+///
+/// Called by the workqueue with the work item of a client, whose module is held.
+unsafe extern "C" fn unload(work: *mut bindings::work_struct) {
+    // SAFETY: By the safety requirements; the client is removed below.
+    let client = unsafe { &*work.byte_sub(offset_of!(Client, unload)).cast::<Client>() };
+    let module = client.account().module();
+    // SAFETY: The code of the module has returned, as `going` was called.
+    unsafe { release(client) };
+    // SAFETY: `going` holds the module.
+    unsafe { helpers::quiesce_helper_module_release(module) };
+}
+
+/// Waits until nothing of a module is pending, and removes its domains and its client.
+///
+/// Process context.
+///
+/// # Safety
+///
+/// The code of the module has returned but for what is pending. Called once for the client.
+unsafe fn release(client: &Client) {
+    wait(client.account());
+    // SAFETY: The account is empty, so no code of the module runs any more, nor does code of those
+    // that depend on it, which were unloaded before. Nothing is pending in the domains.
+    unsafe {
+        domain_list::remove(client.account().module());
+        domain_list::forget_user(client.account());
+        client.remove();
+    }
+}
+
+/// Waits until an account is empty, and has the caller reported if that takes long.
+fn wait(account: &Account) {
+    // SAFETY: The module is there; its name is a string in it.
+    let name = unsafe { &raw const (*account.module()).name };
+    let wait = Wait {
+        what: c"the last deferred destructor",
+        domain: name.cast(),
+        mark: 0,
+    };
+    wait.watched(Location::caller(), || {
+        if account.counts().in_flight() != 0 {
+            // Callbacks of the kernel's RCU may be lazy.
+            // SAFETY: Process context.
+            unsafe { bindings::rcu_barrier() };
+        }
+        account.wait_empty();
+    });
 }

@@ -1,149 +1,269 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The workqueue on which destructors run that may sleep.
+//! Work items that run the destructors that may sleep.
+//!
+//! Each SRCU domain has one, and each module has one for what it defers in the kernel's RCU, so that
+//! a slow destructor delays those of its own domain or module and no others.
 
-use super::domain_state::Reclaim;
+use super::account::{
+    of_function,
+    Account,
+    Counts,
+    Reclaim, //
+};
 use crate::bindings as helpers;
-use core::ptr::null_mut;
+use core::{
+    mem::offset_of,
+    ptr::null_mut, //
+};
 use kernel::{
     bindings,
     prelude::*,
-    sync::atomic::{
-        Atomic,
-        Full,
-        Relaxed, //
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        rcu, //
     },
     types::Opaque, //
 };
 
-/// Objects whose grace period is over, and the work that reclaims them.
-///
-/// # Invariants
-///
-/// - `list` is a list, linked by `next`, of heads that nobody else uses, each with the function
-///   that is to be called with it in `func`.
-/// - While `queue` is not null it is a workqueue and `work` is initialised.
-struct Worker {
-    list: Atomic<*mut bindings::callback_head>,
-    queue: Atomic<*mut bindings::workqueue_struct>,
-    work: Opaque<bindings::work_struct>,
-}
+/// The workqueue of all work items.
+static QUEUE: Atomic<*mut bindings::workqueue_struct> = Atomic::new(null_mut());
 
-// SAFETY: The atomics are, and a work item may be queued from everywhere.
-unsafe impl Sync for Worker {}
-
-// INVARIANT: An empty list and no queue.
-static WORKER: Worker = Worker {
-    list: Atomic::new(null_mut()),
-    queue: Atomic::new(null_mut()),
-    work: Opaque::uninit(),
-};
-
-/// Makes the workqueue.
+/// Creates the workqueue.
 ///
 /// # Safety
 ///
-/// There is none, and nobody uses this module meanwhile.
-pub(super) unsafe fn create() -> Result {
-    // SAFETY: The work is static and not in use.
-    let queue = unsafe { helpers::quiesce_helper_rcu_workqueue(WORKER.work.get(), Some(run)) };
+/// There is none.
+pub(super) unsafe fn create_queue() -> Result {
+    // SAFETY: No requirements.
+    let queue = unsafe { helpers::quiesce_helper_rcu_workqueue() };
     if queue.is_null() {
         return Err(ENOMEM);
     }
-    // INVARIANT: The helper has initialised the work.
-    WORKER.queue.store(queue, Relaxed);
+    QUEUE.store(queue, Relaxed);
     Ok(())
 }
 
-/// Ends the workqueue, after what is on it has run.
+/// Destroys the workqueue, after what is on it has run.
 ///
 /// # Safety
 ///
-/// [`create`] was called, and nobody pushes any more.
-pub(super) unsafe fn destroy() {
-    let queue = WORKER.queue.xchg(null_mut(), Relaxed);
-    // SAFETY: By the type invariants, and nobody else ends it by the safety requirements.
-    unsafe { bindings::destroy_workqueue(queue) };
+/// [`create_queue`] succeeded, and nothing queues any more.
+pub(super) unsafe fn destroy_queue() {
+    // SAFETY: By the safety requirements.
+    unsafe { bindings::destroy_workqueue(QUEUE.xchg(null_mut(), Relaxed)) };
 }
 
-/// Has `func` called with `head` on the workqueue. Any context but NMI.
+/// Queues a work item; does nothing if it is queued already. Any context but NMI.
 ///
 /// # Safety
 ///
-/// `head` and what it is in are valid and not used by others until `func` is called, which may be
-/// on any task.
-pub(super) unsafe fn push(head: *mut bindings::callback_head, func: Reclaim) {
-    // SAFETY: The head is ours by the safety requirements.
-    unsafe { (*head).func = Some(func) };
-    let mut first = WORKER.list.load(Relaxed);
-    loop {
-        // SAFETY: The head is still ours.
-        unsafe { (*head).next = first };
-        // INVARIANT: The head is filled in, and nobody else's by the safety requirements.
-        match WORKER.list.cmpxchg(first, head, Full) {
-            Ok(_) => break,
-            Err(now) => first = now,
-        }
-    }
-    let queue = WORKER.queue.load(Relaxed);
-    // SAFETY: The work is initialised. Queueing what is queued does nothing.
+/// The work item is initialised and stays until its function has run, and the workqueue is there.
+pub(super) unsafe fn queue(work: *mut bindings::work_struct) {
+    // SAFETY: By the safety requirements.
     unsafe {
         bindings::queue_work_on(
             bindings::wq_misc_consts_WORK_CPU_UNBOUND as c_int,
-            queue,
-            WORKER.work.get(),
+            QUEUE.load(Relaxed),
+            work,
         )
     };
 }
 
-/// Whether the caller is a destructor that runs on the workqueue.
+/// Whether the caller is a destructor that a worker runs.
 pub(super) fn is_current() -> bool {
-    // SAFETY: Callable from process context and all others.
-    unsafe { bindings::current_work() == WORKER.work.get() }
+    // SAFETY: Callable from every context.
+    unsafe { helpers::quiesce_helper_rcu_works(Some(run)) }
 }
 
-/// Waits until everything pushed before has been reclaimed. Process context.
-pub(super) fn flush() {
-    loop {
-        // What is no longer on the list is in the hands of a work that runs, and is waited for.
-        let empty = WORKER.list.load(Relaxed).is_null();
-        kernel::sync::barrier::smp_mb(Full);
-        // SAFETY: The queue is there by the type invariants.
-        unsafe { bindings::__flush_workqueue(WORKER.queue.load(Relaxed)) };
-        if empty {
-            break;
+/// Objects whose grace period has elapsed, and the work item that reclaims them.
+///
+/// # Invariants
+///
+/// - `list` is a list of heads that nobody else uses. Each is one of an object, with the function
+///   that is to be called with it in `func`, and counted by `counts` and for the module of that
+///   function; or it is the head of a [`Marker`], without a function.
+/// - Once `counts` is not null, `work` is initialised.
+pub(super) struct Worker {
+    list: Opaque<bindings::llist_head>,
+    work: Opaque<bindings::work_struct>,
+    counts: Atomic<*mut Counts>,
+    home: Atomic<*mut bindings::module>,
+}
+
+// SAFETY: The list is lock-free, and a work item may be queued from everywhere.
+unsafe impl Send for Worker {}
+// SAFETY: As for `Send`: every field may be used concurrently.
+unsafe impl Sync for Worker {}
+
+impl Worker {
+    /// Creates a worker that is not in use.
+    pub(super) const fn new() -> Self {
+        // INVARIANT: The list is empty, and `counts` is null.
+        Self {
+            list: Opaque::zeroed(),
+            work: Opaque::uninit(),
+            counts: Atomic::new(null_mut()),
+            home: Atomic::new(null_mut()),
         }
+    }
+
+    /// Initialises the worker, for objects that `counts` count, mostly of the module `home`.
+    ///
+    /// # Safety
+    ///
+    /// It is not in use and does not move any more. The counts are allocated, and stay so, as does
+    /// the module, until [`stop`](Self::stop).
+    pub(super) unsafe fn init(&self, counts: *const Counts, home: *mut bindings::module) {
+        // SAFETY: The work item is not in use.
+        unsafe { helpers::quiesce_helper_rcu_init_work(self.work.get(), Some(run)) };
+        self.home.store(home, Relaxed);
+        // INVARIANT: The work item has been initialised.
+        self.counts.store(counts.cast_mut(), Relaxed);
+    }
+
+    /// Waits until the work item has run.
+    ///
+    /// # Safety
+    ///
+    /// It is initialised, its list is empty, and nothing is pushed any more.
+    pub(super) unsafe fn stop(&self) {
+        // SAFETY: It is initialised.
+        unsafe { bindings::cancel_work_sync(self.work.get()) };
+    }
+
+    /// Has `func` called with `head` by the worker. Any context but NMI.
+    ///
+    /// # Safety
+    ///
+    /// The worker is initialised. `head` and what it is in are valid and not used by others until
+    /// `func` is called, which may be on any task. Both are counted, as the type invariants say.
+    pub(super) unsafe fn push(&self, head: *mut bindings::callback_head, func: Reclaim) {
+        // SAFETY: The head is the caller's, and given to the list.
+        unsafe {
+            (*head).func = Some(func);
+            self.add(head);
+        }
+    }
+
+    /// # Safety
+    ///
+    /// The worker is initialised; `head` is as the type invariants say, and the caller's.
+    unsafe fn add(&self, head: *mut bindings::callback_head) {
+        // SAFETY: A head begins with its link, and is the caller's.
+        unsafe { helpers::quiesce_helper_llist_add(head.cast(), self.list.get()) };
+        // SAFETY: The worker is initialised.
+        unsafe { queue(self.work.get()) };
+    }
+
+    /// Takes the list, oldest first.
+    fn take(&self) -> *mut bindings::callback_head {
+        // SAFETY: The list is one; what comes off it is the caller's.
+        unsafe {
+            bindings::llist_reverse_order(helpers::quiesce_helper_llist_del_all(self.list.get()))
+        }
+        .cast()
     }
 }
 
-/// The work: takes the list and reclaims its objects, oldest first.
+/// Something that is pushed behind what others have pushed, to learn when that is done.
+///
+/// # Invariants
+///
+/// `done` is initialised once the marker was pushed.
+#[repr(C)]
+pub(super) struct Marker {
+    head: Opaque<bindings::callback_head>,
+    done: Opaque<bindings::completion>,
+}
+
+impl Marker {
+    /// Creates a marker.
+    pub(super) const fn new() -> Self {
+        Self {
+            head: Opaque::zeroed(),
+            done: Opaque::uninit(),
+        }
+    }
+
+    /// Pushes the marker.
+    ///
+    /// # Safety
+    ///
+    /// The worker is initialised. The marker stays where it is until [`wait`](Self::wait) has
+    /// returned, and was not pushed before.
+    pub(super) unsafe fn push(&self, worker: &Worker) {
+        // SAFETY: The marker is not in use, and the work item is initialised. The head has no
+        // function, and is not used by others before it is passed.
+        unsafe {
+            helpers::quiesce_helper_rcu_init_completion(self.done.get());
+            helpers::quiesce_helper_rcu_will_wait(worker.work.get());
+            worker.add(self.head.get());
+        }
+    }
+
+    /// Waits until everything that was pushed before the marker has been reclaimed.
+    ///
+    /// # Safety
+    ///
+    /// It was pushed. Process context, and the caller is no destructor that a worker runs.
+    pub(super) unsafe fn wait(&self) {
+        // SAFETY: By the type invariants it is initialised.
+        unsafe { bindings::wait_for_completion(self.done.get()) };
+    }
+}
+
+/// The work item: reclaims what is on the list, in the order in which it was pushed.
 ///
 /// # Safety
 ///
-/// Called by the workqueue.
-unsafe extern "C" fn run(_work: *mut bindings::work_struct) {
-    // INVARIANT: The list is empty and ours, linked newest first.
-    let mut newest = WORKER.list.xchg(null_mut(), Full);
-    let mut list = null_mut();
-    while !newest.is_null() {
-        let head = newest;
-        // SAFETY: By the type invariants the heads are valid and nobody else uses them.
-        unsafe {
-            newest = (*head).next;
-            (*head).next = list;
-        }
-        list = head;
-    }
+/// Called by the workqueue with the work item of a worker.
+unsafe extern "C" fn run(work: *mut bindings::work_struct) {
+    // SAFETY: By the safety requirements; a worker stays until its work item has run.
+    let worker = unsafe { &*work.byte_sub(offset_of!(Worker, work)).cast::<Worker>() };
+    let counts = worker.counts.load(Relaxed);
+    let mut list = worker.take();
     while !list.is_null() {
         let head = list;
-        // SAFETY: As above; the function takes its head, which is read before.
-        unsafe {
+        // SAFETY: By the type invariants of the worker the head is ours.
+        let func = unsafe {
             list = (*head).next;
-            if let Some(func) = (*head).func {
-                func(head);
-            }
+            (*head).func
+        };
+        match func {
+            // SAFETY: By the type invariants the head may be given to its function, and both are
+            // counted.
+            Some(func) => unsafe { reclaim(worker.home.load(Relaxed), counts, head, func) },
+            // SAFETY: It is a marker's. Who waits for it may be back, and the marker gone, once the
+            // completion is done.
+            None => unsafe { bindings::complete((*head.cast::<Marker>()).done.get()) },
         }
         // SAFETY: Process context.
         unsafe { helpers::quiesce_helper_rcu_cond_resched() };
     }
+}
+
+/// Calls `func` and counts that.
+///
+/// # Safety
+///
+/// `func` may be called with `head`, once, and is counted by `counts` and for its module.
+unsafe fn reclaim(
+    home: *mut bindings::module,
+    counts: *const Counts,
+    head: *mut bindings::callback_head,
+    func: Reclaim,
+) {
+    // SAFETY: The module of the function stays, with its account, until the function is counted as
+    // done below.
+    let account: &Account = unsafe { of_function(home, func as *const _) };
+    // SAFETY: By the safety requirements.
+    unsafe { func(head) };
+    let _section = rcu::read_lock();
+    // SAFETY: The counts stay as long as something is in flight.
+    unsafe { (*counts).done() };
+    account.done();
 }

@@ -1,0 +1,442 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Accounts: what a module, or a domain, has posted and what of it is not done.
+//!
+//! A callback, a destructor on the workqueue and a future that waits run functions of a module after
+//! the module's own code has returned. Each is counted when it is posted and when it is done, for
+//! the module that its function is in. A module may be freed when its account is empty and its own
+//! code has returned, and never before: see `unload.rs`.
+//!
+//! Which module a function is in has to be known on the fast path. Generic functions of this crate
+//! are code of the module that they are instantiated in, and there `__this_module`, a symbol that
+//! each module has of its own, is that module: see [`this_module`].
+
+use crate::{
+    arch::pointer::load_pointer,
+    bindings as helpers, //
+};
+use core::{
+    ffi::c_void,
+    ptr::null_mut, //
+};
+use kernel::{
+    bindings,
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Full,
+            Relaxed,
+            Release, //
+        },
+        barrier::Read,
+        rcu, //
+    },
+    types::Opaque, //
+};
+
+/// A function that reclaims the object with the given head.
+pub(super) type Reclaim = unsafe extern "C" fn(*mut bindings::callback_head);
+
+/// Returns the module that the calling code is in.
+///
+/// Inlined, so that it is code of the module that a generic function is instantiated in.
+#[inline(always)]
+pub(super) fn this_module() -> *mut bindings::module {
+    &raw mut bindings::__this_module
+}
+
+/// How many were posted, and how many of them are done.
+///
+/// # Invariants
+///
+/// Once it is not null, `percpu` was returned by `quiesce_helper_rcu_counts_alloc()`, and is not
+/// freed before the value is dropped or [`free`](Self::free) is called.
+pub(super) struct Counts {
+    percpu: Atomic<*mut c_void>,
+}
+
+impl Counts {
+    /// Creates counts that are not in use.
+    pub(super) const fn new() -> Self {
+        // INVARIANT: It is null.
+        Self {
+            percpu: Atomic::new(null_mut()),
+        }
+    }
+
+    /// Allocates the counts.
+    ///
+    /// # Safety
+    ///
+    /// They are not allocated, and nobody calls this concurrently.
+    pub(super) unsafe fn alloc(&self) -> Result {
+        // SAFETY: No requirements.
+        let percpu = unsafe { helpers::quiesce_helper_rcu_counts_alloc() };
+        if percpu.is_null() {
+            return Err(ENOMEM);
+        }
+        // INVARIANT: Just allocated.
+        self.percpu.store(percpu, Release);
+        Ok(())
+    }
+
+    /// Frees the counts, if they are allocated.
+    ///
+    /// # Safety
+    ///
+    /// Nobody uses them any more.
+    pub(super) unsafe fn free(&self) {
+        // SAFETY: By the type invariants and the safety requirements.
+        unsafe { helpers::quiesce_helper_rcu_counts_free(self.percpu.xchg(null_mut(), Relaxed)) };
+    }
+
+    /// Returns the per-CPU counts, for the helper that posts.
+    #[inline(always)]
+    pub(super) fn as_ptr(&self) -> *mut c_void {
+        load_pointer(&self.percpu)
+    }
+
+    /// Counts one that is about to be posted. They are allocated.
+    pub(super) fn posted(&self) {
+        // SAFETY: By the type invariants.
+        unsafe { helpers::quiesce_helper_rcu_posted(self.as_ptr()) };
+    }
+
+    /// Counts one that is done. They are allocated.
+    pub(super) fn done(&self) {
+        // SAFETY: By the type invariants.
+        unsafe { helpers::quiesce_helper_rcu_done(self.as_ptr()) };
+    }
+
+    /// The number of those that were ever posted.
+    pub(super) fn posted_sum(&self) -> usize {
+        let percpu = self.as_ptr();
+        if percpu.is_null() {
+            return 0;
+        }
+        // SAFETY: By the type invariants.
+        unsafe { helpers::quiesce_helper_rcu_posted_sum(percpu) }
+    }
+
+    /// The number of those posted that are not done, at a moment during the call.
+    ///
+    /// Zero is exact: everything that was posted before the call is done, and what it posted itself
+    /// as well. A number is too large by what is posted and done meanwhile.
+    pub(super) fn in_flight(&self) -> usize {
+        let percpu = self.as_ptr();
+        if percpu.is_null() {
+            return 0;
+        }
+        // SAFETY: By the type invariants.
+        unsafe { helpers::quiesce_helper_rcu_in_flight(percpu) }
+    }
+}
+
+/// The account of a module.
+///
+/// # Invariants
+///
+/// - `module` is the module, `text` the addresses of its functions but those of its init, `counts`
+///   are allocated and `changed` is initialised.
+/// - `counts` count each function of the module that was posted, from before it is posted until
+///   after it has returned: a callback until just before it returns.
+pub(super) struct Account {
+    module: *mut bindings::module,
+    text: (usize, usize),
+    counts: Counts,
+    /// Null until the module is unloaded: a pointer, for these are loaded inline.
+    going: Atomic<*mut c_void>,
+    changed: Opaque<bindings::completion>,
+}
+
+// SAFETY: The counts are per CPU, a completion may be used from everywhere, and what `module` points
+// to is only read.
+unsafe impl Send for Account {}
+// SAFETY: As for `Send`: every field may be used concurrently.
+unsafe impl Sync for Account {}
+
+impl Account {
+    /// Creates an account for `module`.
+    ///
+    /// # Safety
+    ///
+    /// The module is there until the account is dropped, as far as its address ranges go.
+    pub(super) unsafe fn new(module: *mut bindings::module) -> Result<Self> {
+        let counts = Counts::new();
+        // SAFETY: Nobody else has them.
+        unsafe { counts.alloc()? };
+        let mut text = (0, 0);
+        // SAFETY: The module is there, and the rest is written to.
+        unsafe { helpers::quiesce_helper_module_text(module, &mut text.0, &mut text.1) };
+        Ok(Self {
+            module,
+            text,
+            counts,
+            going: Atomic::new(null_mut()),
+            changed: Opaque::uninit(),
+        })
+    }
+
+    /// Initialises what must not move any more.
+    ///
+    /// # Safety
+    ///
+    /// Called once, before anything else is, and the account stays where it is.
+    pub(super) unsafe fn init(&self) {
+        // SAFETY: It is not in use.
+        unsafe { helpers::quiesce_helper_rcu_init_completion(self.changed.get()) };
+    }
+
+    /// The module.
+    pub(super) fn module(&self) -> *mut bindings::module {
+        self.module
+    }
+
+    /// The counts.
+    pub(super) fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Whether a function is in the module.
+    #[inline(always)]
+    fn has_function(&self, func: *const c_void) -> bool {
+        func.addr().wrapping_sub(self.text.0) < self.text.1
+    }
+
+    /// Whether nothing was ever counted.
+    pub(super) fn is_unused(&self) -> bool {
+        self.counts.posted_sum() == 0
+    }
+
+    /// Whether the module's code has returned but for what is counted here.
+    #[inline(always)]
+    pub(super) fn is_going(&self) -> bool {
+        !load_pointer(&self.going).is_null()
+    }
+
+    /// Counts one that is done, and wakes who waits for that.
+    ///
+    /// The caller is inside a read-side critical section of RCU, as callbacks are: the account may
+    /// be freed after the section.
+    pub(super) fn done(&self) {
+        self.counts.done();
+        if self.is_going() {
+            self.changed();
+        }
+    }
+
+    #[cold]
+    fn changed(&self) {
+        // ORDERING: What was counted is seen by a waiter who finds the completion done.
+        kernel::sync::barrier::smp_mb(Full);
+        // SAFETY: By the type invariants it is initialised.
+        unsafe {
+            if !bindings::completion_done(self.changed.get()) {
+                bindings::complete(self.changed.get());
+            }
+        }
+    }
+
+    /// Waits until nothing is in flight any more, and until the callbacks that were have returned.
+    ///
+    /// Nothing is posted from here on but by what is in flight. Process context; one caller.
+    pub(super) fn wait_empty(&self) {
+        self.going.store(self.module.cast(), Relaxed);
+        loop {
+            // A callback is a read-side critical section, bottom halves being disabled, and so is
+            // what the worker counts. One that did not see the store is over after this, and is in
+            // the sum; the others complete. And one that was counted before has returned.
+            // SAFETY: Process context.
+            unsafe { bindings::synchronize_rcu() };
+            if self.counts.in_flight() == 0 {
+                break;
+            }
+            // SAFETY: By the type invariants it is initialised.
+            unsafe { bindings::wait_for_completion(self.changed.get()) };
+        }
+        // SAFETY: Process context. For those that were counted after the one above.
+        unsafe { bindings::synchronize_rcu() };
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        // SAFETY: Nobody else has it.
+        unsafe { self.counts.free() };
+    }
+}
+
+/// The number of slots of the table.
+pub(super) const SLOTS: usize = 512;
+
+/// What takes the place of a module that is gone.
+const GONE: *mut bindings::module = core::ptr::without_provenance_mut(1);
+
+/// An entry of the table: a module and its account.
+struct Slot {
+    module: Atomic<*mut bindings::module>,
+    account: Atomic<*mut Account>,
+}
+
+/// The accounts of all modules that may use this one, hashed by module, with linear probing.
+///
+/// # Invariants
+///
+/// - A slot whose module is not null and not [`GONE`] has that module's account, which is not
+///   freed before a grace period of RCU after it was taken out of the table.
+/// - A slot between a module's slot and the one that the module hashes to has never been null
+///   since the module was inserted.
+static TABLE: [Slot; SLOTS] = [const {
+    Slot {
+        module: Atomic::new(null_mut()),
+        account: Atomic::new(null_mut()),
+    }
+}; SLOTS];
+
+/// The account of this module itself, which also serves code that has none.
+static OWN: Atomic<*mut Account> = Atomic::new(null_mut());
+
+fn hash(module: *const bindings::module) -> usize {
+    // The upper bits of the product depend on all bits of the address.
+    module
+        .addr()
+        .wrapping_mul(0x9e37_79b9_7f4a_7c15_u64 as usize)
+        >> (usize::BITS - SLOTS.ilog2())
+}
+
+/// Enters an account into the table; the first is this module's own.
+///
+/// # Safety
+///
+/// The caller excludes other calls of this and of [`remove`]. The account stays until it was taken
+/// out, and a grace period after that. No code of the module has run.
+pub(super) unsafe fn insert(account: *mut Account) -> Result {
+    // SAFETY: The account is there.
+    let module = unsafe { (*account).module };
+    let free = (0..SLOTS)
+        .map(|i| &TABLE[hash(module).wrapping_add(i) % SLOTS])
+        .find(|slot| {
+            let at = load_pointer(&slot.module);
+            at.is_null() || at == GONE
+        })
+        .ok_or(ENOSPC)?;
+    free.account.store(account, Release);
+    // INVARIANT: The slots before this one have modules, or had.
+    free.module.store(module, Release);
+    let _ = OWN.cmpxchg(null_mut(), account, Full);
+    Ok(())
+}
+
+/// Takes a module's account out of the table.
+///
+/// # Safety
+///
+/// As for [`insert`]; no code of the module runs any more.
+pub(super) unsafe fn remove(module: *mut bindings::module) {
+    if let Some(slot) = find(module) {
+        // INVARIANT: Who comes by here looks further.
+        slot.module.store(GONE, Release);
+    }
+}
+
+#[inline]
+fn find(module: *mut bindings::module) -> Option<&'static Slot> {
+    let first = hash(module);
+    for i in 0..SLOTS {
+        let slot = &TABLE[first.wrapping_add(i) % SLOTS];
+        let at = load_pointer(&slot.module);
+        if at == module {
+            return Some(slot);
+        }
+        if at.is_null() {
+            return None;
+        }
+    }
+    None
+}
+
+/// The account of a module that is in the table.
+#[inline]
+pub(super) fn find_account(module: *mut bindings::module) -> Option<*mut Account> {
+    // ORDERING: The slot of a module that calls this was filled before any code of it ran.
+    find(module).map(|slot| load_pointer(&slot.account))
+}
+
+/// The account of the module that the calling code is in.
+///
+/// # Safety
+///
+/// `module` is what [`this_module`] returned in code that runs during `'a`.
+#[inline]
+pub(super) unsafe fn of_caller<'a>(module: *mut bindings::module) -> &'a Account {
+    let account = find_account(module).unwrap_or_else(|| load_pointer(&OWN));
+    // SAFETY: The account stays while code of the module runs, by the safety requirements of
+    // `remove`; this module's own stays while any other module's code that uses it does.
+    unsafe { &*account }
+}
+
+/// The account of the module that a function is in.
+///
+/// That is the caller's, unless the function is an instance that the compiler has found in a module
+/// that the caller's depends on.
+///
+/// # Safety
+///
+/// As for [`of_caller`]; `func` is a function of `module` or of a module that it depends on.
+#[inline]
+pub(super) unsafe fn of_function<'a>(
+    module: *mut bindings::module,
+    func: *const c_void,
+) -> &'a Account {
+    // SAFETY: By the safety requirements.
+    let account = unsafe { of_caller(module) };
+    if account.has_function(func) {
+        return account;
+    }
+    // SAFETY: A module that the caller's depends on stays as long as that, and so does its account.
+    search(|account| account.has_function(func)).map_or(account, |found| unsafe { &*found })
+}
+
+/// The account of the module that an address is in, if there is one.
+///
+/// The account stays as long as the caller knows that the module does.
+pub(super) fn of_address(address: *const c_void) -> Option<*const Account> {
+    // SAFETY: The account is there, and so the module's address ranges are.
+    search(|account| unsafe { helpers::quiesce_helper_within_module(address, account.module) })
+}
+
+#[cold]
+fn search(mut found: impl FnMut(&Account) -> bool) -> Option<*const Account> {
+    let mut result = None;
+    for_each(0, |account| {
+        let more = !found(account);
+        if !more {
+            result = Some(core::ptr::from_ref(account));
+        }
+        more
+    });
+    result
+}
+
+/// Calls `f` for the accounts from the slot `from` on, each in a read-side critical section of RCU.
+///
+/// Returns the first slot whose account `f` has returned false for, or the number of slots.
+pub(super) fn for_each(from: usize, mut f: impl FnMut(&Account) -> bool) -> usize {
+    for (i, slot) in TABLE.iter().enumerate().skip(from) {
+        let _section = rcu::read_lock();
+        let module = load_pointer(&slot.module);
+        if module.is_null() || module == GONE {
+            continue;
+        }
+        // ORDERING: Pairs with the release in `insert`: the account is that of the module, or of
+        // one that was given the slot later, which is as good.
+        kernel::sync::barrier::smp_mb(Read);
+        let account = load_pointer(&slot.account);
+        // SAFETY: The account was in the table during this section, so it is freed after it.
+        if !f(unsafe { &*account }) {
+            return i;
+        }
+    }
+    SLOTS
+}

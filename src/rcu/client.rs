@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The modules that may use this one, each with its account and its worker.
+
+use super::{
+    account::{
+        self,
+        Account,
+        Counts, //
+    },
+    worker::{
+        self,
+        Marker,
+        Worker, //
+    },
+};
+use crate::bindings as helpers;
+use core::{
+    mem::offset_of,
+    ptr::null_mut, //
+};
+use kernel::{
+    bindings,
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Full,
+        Relaxed, //
+    },
+    types::Opaque, //
+};
+
+/// A module that may use this one.
+///
+/// # Invariants
+///
+/// - The account is in the table from before the module's code runs until it has returned and the
+///   account is empty.
+/// - The worker is initialised, and stopped when the last reference is dropped.
+/// - `references` is the number of `ClientRef`s, and one while the account is in the table.
+pub(super) struct Client {
+    account: Account,
+    worker: Worker,
+    references: Atomic<usize>,
+    /// The work item that waits for the module when it is unloaded; belongs to `unload.rs`.
+    pub(super) unload: Opaque<bindings::work_struct>,
+}
+
+kernel::sync::global_lock! {
+    // SAFETY: `init` initialises it.
+    unsafe(uninit) static CLIENTS: Mutex<()> = ();
+}
+
+/// Initialises this module's own client.
+///
+/// # Safety
+///
+/// Called once, before everything else here, when the workqueue is there. `counts` are those of the
+/// kernel's RCU.
+pub(super) unsafe fn init(counts: &'static Counts) -> Result {
+    // SAFETY: Called once.
+    unsafe { CLIENTS.init() };
+    // SAFETY: The first account is that of this module, which is there.
+    unsafe { add(account::this_module(), counts) }
+}
+
+/// Removes all clients: this module's own, and those of modules that could have used it.
+///
+/// # Safety
+///
+/// Nothing is in flight, nobody uses this module any more, and no client is added.
+pub(super) unsafe fn exit() {
+    loop {
+        let mut module = null_mut();
+        account::for_each(0, |account| {
+            module = account.module();
+            false
+        });
+        let Some(client) = find(module) else {
+            break;
+        };
+        // SAFETY: By the safety requirements nobody else uses the table, or finds the client.
+        unsafe { account::remove(module) };
+        client.put();
+    }
+}
+
+/// Adds a client.
+///
+/// # Safety
+///
+/// The module has none and its code has not run, if it is not this one; `counts` are those of the
+/// kernel's RCU. The module's address ranges are there until the client is removed.
+pub(super) unsafe fn add(module: *mut bindings::module, counts: &'static Counts) -> Result {
+    // SAFETY: The module is there until the client is removed.
+    let account = unsafe { Account::new(module)? };
+    let client = KBox::new(
+        Client {
+            account,
+            worker: Worker::new(),
+            references: Atomic::new(1),
+            unload: Opaque::zeroed(),
+        },
+        GFP_KERNEL,
+    )?;
+    // SAFETY: Both are initialised in the place where they stay, and are not in use.
+    unsafe {
+        client.account.init();
+        client.worker.init(counts, module);
+    }
+    let client = KBox::into_raw(client);
+    let _lock = CLIENTS.lock();
+    // SAFETY: The lock excludes other calls. The client is freed as `remove` says.
+    let result = unsafe { account::insert(&raw mut (*client).account) };
+    if result.is_err() {
+        // SAFETY: Nobody else has it.
+        drop(unsafe { KBox::from_raw(client) });
+    }
+    result
+}
+
+/// The client of a module.
+///
+/// # Safety
+///
+/// It is not removed during `'a`.
+pub(super) fn find<'a>(module: *mut bindings::module) -> Option<&'a Client> {
+    // SAFETY: Accounts are those of clients.
+    account::find_account(module).map(|account| unsafe { Client::of(&*account) })
+}
+
+impl Client {
+    /// The client that an account is of.
+    ///
+    /// # Safety
+    ///
+    /// The client stays during `'a`.
+    unsafe fn of<'a>(account: &Account) -> &'a Self {
+        let account = core::ptr::from_ref(account);
+        // SAFETY: Every account in the table is in a client.
+        unsafe { &*account.byte_sub(offset_of!(Self, account)).cast::<Self>() }
+    }
+
+    /// The account.
+    pub(super) fn account(&self) -> &Account {
+        &self.account
+    }
+
+    /// Takes the client out of the table, and drops it.
+    ///
+    /// # Safety
+    ///
+    /// The account is empty, no code of the module runs any more, and this is called once.
+    pub(super) unsafe fn remove(&self) {
+        {
+            let _lock = CLIENTS.lock();
+            // SAFETY: The lock excludes other calls, and no code of the module runs.
+            unsafe { account::remove(self.account.module()) };
+        }
+        // SAFETY: Process context. Nobody finds it from here on.
+        unsafe { bindings::synchronize_rcu() };
+        self.put();
+    }
+
+    /// As [`remove`](Self::remove), without waiting for those who may have found the client.
+    ///
+    /// # Safety
+    ///
+    /// As for [`remove`](Self::remove), and nothing was ever counted in the account.
+    pub(super) unsafe fn remove_soon(&self) {
+        {
+            let _lock = CLIENTS.lock();
+            // SAFETY: The lock excludes other calls, and no code of the module runs.
+            unsafe { account::remove(self.account.module()) };
+        }
+        // SAFETY: The work item is not in use. The client stays until its function has run.
+        unsafe {
+            helpers::quiesce_helper_rcu_init_work(self.unload.get(), Some(put_later));
+            worker::queue(self.unload.get());
+        }
+    }
+
+    /// Drops a reference.
+    fn put(&self) {
+        if self.references.fetch_sub(1usize, Full) == 1 {
+            // SAFETY: The account is empty, so the list is.
+            unsafe { self.worker.stop() };
+            // SAFETY: It was the last reference.
+            drop(unsafe { KBox::from_raw(core::ptr::from_ref(self).cast_mut()) });
+        }
+    }
+}
+
+/// Drops the first reference to a client that nobody finds any more.
+///
+/// # Safety
+///
+/// Called by the workqueue with the work item of a client that is not in the table.
+unsafe extern "C" fn put_later(work: *mut bindings::work_struct) {
+    // SAFETY: By the safety requirements; the reference keeps the client.
+    let client = unsafe { &*work.byte_sub(offset_of!(Client, unload)).cast::<Client>() };
+    // SAFETY: Process context.
+    unsafe { bindings::synchronize_rcu() };
+    client.put();
+}
+
+/// A reference to a client.
+struct ClientRef(*const Client);
+
+impl ClientRef {
+    /// Takes a reference, unless the last one was dropped.
+    fn get(client: &Client) -> Option<Self> {
+        let mut n = client.references.load(Relaxed);
+        while n != 0 {
+            match client.references.cmpxchg(n, n.wrapping_add(1), Full) {
+                Ok(_) => return Some(Self(client)),
+                Err(now) => n = now,
+            }
+        }
+        None
+    }
+}
+
+impl core::ops::Deref for ClientRef {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        // SAFETY: The reference keeps it.
+        unsafe { &*self.0 }
+    }
+}
+
+impl Drop for ClientRef {
+    fn drop(&mut self) {
+        self.put();
+    }
+}
+
+/// Has `func` called with `head` by the worker of the module that `func` is in.
+///
+/// # Safety
+///
+/// As for [`Worker::push`]. `module` is what `this_module` returned in code that runs, and `func` is
+/// a function of that module or of one that it depends on.
+pub(super) unsafe fn push(
+    module: *mut bindings::module,
+    head: *mut bindings::callback_head,
+    func: account::Reclaim,
+) {
+    // SAFETY: By the safety requirements. The client stays as its account does.
+    unsafe {
+        Client::of(account::of_function(module, func as *const _))
+            .worker
+            .push(head, func)
+    };
+}
+
+/// How many workers are waited for at a time.
+const AT_ONCE: usize = 8;
+
+/// Waits until the workers have reclaimed what was pushed to them before: of all modules that have
+/// something in flight, or of one.
+///
+/// Process context; the caller is no destructor that a worker runs.
+pub(super) fn flush(module: Option<*mut bindings::module>) {
+    let mut from = 0;
+    while from < account::SLOTS {
+        let markers = [const { Marker::new() }; AT_ONCE];
+        let mut clients = [const { None::<ClientRef> }; AT_ONCE];
+        let mut n = 0;
+        from = account::for_each(from, |account| {
+            let meant = module.is_none_or(|module| module == account.module());
+            if !meant || account.counts().in_flight() == 0 {
+                return true;
+            }
+            let Some(place) = clients.get_mut(n) else {
+                return false;
+            };
+            // SAFETY: The account, and with it the client, stays during this section.
+            *place = ClientRef::get(unsafe { Client::of(account) });
+            n = n.wrapping_add(usize::from(place.is_some()));
+            true
+        });
+        for (client, marker) in clients.iter().flatten().zip(&markers) {
+            // SAFETY: Workers of clients are initialised, and the marker is waited for below.
+            unsafe { marker.push(&client.worker) };
+        }
+        for (_client, marker) in clients.iter().flatten().zip(&markers) {
+            // SAFETY: It was pushed above, and the caller is no destructor that a worker runs.
+            unsafe { marker.wait() };
+        }
+    }
+}

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Reports of waits that take long.
+//!
+//! A report names the domain, and the task and the place of the wait; for an SRCU domain a second
+//! one names the tasks that are in its read-side critical sections, with their stacks.
+
+use crate::bindings as helpers;
+use core::panic::Location;
+use kernel::{
+    prelude::*,
+    str::CStr,
+    types::Opaque, //
+};
+
+/// What a wait is for.
+pub(super) struct Wait<'a> {
+    /// As in "waits for WHAT of DOMAIN".
+    pub(super) what: &'a CStr,
+    /// The domain, or the module.
+    pub(super) domain: *const c_char,
+    /// What its readers have on their stacks; zero if they have nothing.
+    pub(super) mark: usize,
+}
+
+impl Wait<'_> {
+    fn stall(&self) -> helpers::quiesce_rcu_stall {
+        // SAFETY: A timer and others of C's fields that are zero are not in use.
+        let zeroed: helpers::quiesce_rcu_stall = unsafe { core::mem::zeroed() };
+        helpers::quiesce_rcu_stall {
+            what: self.what.as_char_ptr(),
+            domain: self.domain,
+            mark: self.mark,
+            ..zeroed
+        }
+    }
+
+    /// Calls `wait`, and reports the caller if that takes long. Process context.
+    pub(super) fn watched<R>(&self, caller: &Location<'_>, wait: impl FnOnce() -> R) -> R {
+        let file = caller.file();
+        let stall = Opaque::new(helpers::quiesce_rcu_stall {
+            file: file.as_ptr().cast(),
+            file_len: file.len(),
+            line: caller.line(),
+            ..self.stall()
+        });
+        // SAFETY: It stays where it is, and the strings live, until it has ended below.
+        unsafe { helpers::quiesce_helper_rcu_stall_begin(stall.get()) };
+        let ret = wait();
+        // SAFETY: It was begun above.
+        unsafe { helpers::quiesce_helper_rcu_stall_end(stall.get()) };
+        ret
+    }
+}
+
+/// Reports a wait that no task is in.
+///
+/// # Invariants
+///
+/// It is initialised, but for statics before [`init`](Self::init).
+pub(super) struct Stall(Opaque<helpers::quiesce_rcu_stall>);
+
+// SAFETY: Timers may be used from everywhere, and the rest is written by `init` alone.
+unsafe impl Send for Stall {}
+// SAFETY: As for `Send`: the timer has a lock of its own.
+unsafe impl Sync for Stall {}
+
+impl Stall {
+    /// Creates one that is not in use.
+    pub(super) const fn new() -> Self {
+        Self(Opaque::zeroed())
+    }
+
+    /// Initialises it.
+    ///
+    /// # Safety
+    ///
+    /// It is not in use, does not move any more, and the strings live until
+    /// [`destroy`](Self::destroy).
+    pub(super) unsafe fn init(&self, wait: &Wait<'_>) {
+        // SAFETY: It is not in use.
+        unsafe {
+            self.0.get().write(wait.stall());
+            helpers::quiesce_helper_rcu_stall_init(self.0.get());
+        }
+    }
+
+    /// A wait begins. Any context but NMI.
+    pub(super) fn start(&self) {
+        // SAFETY: By the type invariants it is initialised.
+        unsafe { helpers::quiesce_helper_rcu_stall_start(self.0.get()) };
+    }
+
+    /// The wait is over. Any context but NMI.
+    pub(super) fn stop(&self) {
+        // SAFETY: By the type invariants it is initialised.
+        unsafe { helpers::quiesce_helper_rcu_stall_stop(self.0.get()) };
+    }
+
+    /// Waits for a report that is under way, and prevents further ones.
+    ///
+    /// # Safety
+    ///
+    /// It is initialised, and not used any more but by `init`.
+    pub(super) unsafe fn destroy(&self) {
+        // SAFETY: It is initialised.
+        unsafe { helpers::quiesce_helper_rcu_stall_destroy(self.0.get()) };
+    }
+}

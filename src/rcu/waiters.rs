@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The futures that wait for grace periods of a domain.
+//!
+//! A domain has one callback for all of them. The first future to wait posts it; the callback wakes
+//! those whose grace period has elapsed and is posted again if others wait. liburcu's polled grace
+//! periods work the same way.
+
+use super::account::{
+    of_address,
+    Account, //
+};
+use crate::bindings as helpers;
+use core::{
+    cell::UnsafeCell,
+    mem::offset_of,
+    ptr::{
+        from_ref,
+        null,
+        null_mut, //
+    },
+    task::Waker, //
+};
+use kernel::{
+    bindings,
+    sync::rcu,
+    types::Opaque, //
+};
+
+/// How many futures are woken without a pause.
+const BATCH: usize = 8;
+
+/// A future that waits, in the list of its domain.
+///
+/// # Invariants
+///
+/// - All fields belong to the lock of the domain's waiters.
+/// - While `waits`, the node is in a list of the domain and does not move, `waker` is there, and
+///   the wait is counted in `account`, if that is not null.
+pub(super) struct Node {
+    links: bindings::list_head,
+    waits: bool,
+    seq: bindings::rcu_gp_seq,
+    waker: Option<Waker>,
+    account: *const Account,
+}
+
+impl Node {
+    /// Creates the node of a future that does not wait.
+    pub(super) const fn new(seq: bindings::rcu_gp_seq) -> Self {
+        // INVARIANT: It does not wait.
+        Self {
+            links: bindings::list_head {
+                next: null_mut(),
+                prev: null_mut(),
+            },
+            waits: false,
+            seq,
+            waker: None,
+            account: null(),
+        }
+    }
+}
+
+/// A waker that was taken from a node, and the account that counts the wait.
+struct Woken {
+    waker: Option<Waker>,
+    account: *const Account,
+}
+
+impl Woken {
+    /// Does with the waker what `f` does, and counts the wait as done after that.
+    fn finish(self, f: impl FnOnce(Waker)) {
+        if let Some(waker) = self.waker {
+            f(waker);
+        }
+        let _section = rcu::read_lock();
+        // SAFETY: The account stays as long as the wait is counted there, and during this section.
+        if let Some(account) = unsafe { self.account.as_ref() } {
+            account.done();
+        }
+    }
+}
+
+/// What is left after a call of [`Waiters::wake`].
+pub(super) enum Left {
+    /// No future waits.
+    Nobody,
+    /// The futures that wait do so for a later grace period.
+    Later,
+    /// There are more whose grace period has elapsed.
+    More,
+}
+
+/// The futures that wait for grace periods of a domain.
+///
+/// # Invariants
+///
+/// - `list` is initialised once the domain is ready, as is `lock`, to which all of `list` and
+///   `armed` belong.
+/// - While `armed`, `head` is posted, or its callback or the work item runs or is queued, or a task
+///   is about to post it.
+pub(super) struct Waiters {
+    pub(super) head: Opaque<bindings::callback_head>,
+    /// Wakes futures when there are too many for a callback.
+    pub(super) work: Opaque<bindings::work_struct>,
+    lock: Opaque<bindings::raw_spinlock_t>,
+    list: UnsafeCell<bindings::list_head>,
+    armed: UnsafeCell<bool>,
+}
+
+/// The lock of the futures that wait, held.
+struct Guard<'a> {
+    waiters: &'a Waiters,
+    flags: usize,
+}
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        // SAFETY: `Waiters::lock` has acquired it, with these flags.
+        unsafe {
+            helpers::quiesce_helper_raw_spin_unlock_irqrestore(self.waiters.lock.get(), self.flags)
+        };
+    }
+}
+
+impl Guard<'_> {
+    fn armed(&mut self) -> &mut bool {
+        // SAFETY: The lock is held.
+        unsafe { &mut *self.waiters.armed.get() }
+    }
+
+    /// The node that has waited longest.
+    fn first(&self) -> Option<*mut Node> {
+        let list = self.waiters.list.get();
+        // SAFETY: The lock is held, and the list is initialised.
+        let first = unsafe { (*list).next };
+        // SAFETY: What is in the list are the links of nodes.
+        (first != list).then(|| unsafe { first.byte_sub(offset_of!(Node, links)).cast() })
+    }
+
+    /// # Safety
+    ///
+    /// `node` is valid, does not wait, and does not move until it is removed.
+    unsafe fn append(&mut self, node: *mut Node) {
+        let list = self.waiters.list.get();
+        // SAFETY: The lock is held, and the list is initialised.
+        unsafe {
+            let links = &raw mut (*node).links;
+            let last = (*list).prev;
+            *links = bindings::list_head {
+                next: list,
+                prev: last,
+            };
+            (*last).next = links;
+            (*list).prev = links;
+            (*node).waits = true;
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `node` waits.
+    unsafe fn remove(&mut self, node: *mut Node) -> Woken {
+        // SAFETY: The lock is held, and the node is in the list.
+        unsafe {
+            let links = (*node).links;
+            (*links.prev).next = links.next;
+            (*links.next).prev = links.prev;
+            (*node).waits = false;
+            Woken {
+                waker: (*node).waker.take(),
+                account: core::mem::replace(&mut (*node).account, null()),
+            }
+        }
+    }
+}
+
+impl Waiters {
+    /// Creates the waiters of a domain that is not ready.
+    pub(super) const fn new() -> Self {
+        // INVARIANT: Not armed.
+        Self {
+            head: Opaque::zeroed(),
+            work: Opaque::zeroed(),
+            lock: Opaque::zeroed(),
+            list: UnsafeCell::new(bindings::list_head {
+                next: null_mut(),
+                prev: null_mut(),
+            }),
+            armed: UnsafeCell::new(false),
+        }
+    }
+
+    /// Initialises them; `work` becomes the function of the work item.
+    ///
+    /// # Safety
+    ///
+    /// The domain is not ready, and nobody else calls this.
+    pub(super) unsafe fn init(&self, work: unsafe extern "C" fn(*mut bindings::work_struct)) {
+        let list = self.list.get();
+        // SAFETY: They are not in use.
+        unsafe {
+            *list = bindings::list_head {
+                next: list,
+                prev: list,
+            };
+            helpers::quiesce_helper_raw_spin_lock_init(self.lock.get());
+            helpers::quiesce_helper_rcu_init_work(self.work.get(), Some(work));
+        }
+    }
+
+    fn lock(&self) -> Guard<'_> {
+        Guard {
+            waiters: self,
+            // SAFETY: The domain is ready, so the lock is initialised; the guard releases it.
+            flags: unsafe { helpers::quiesce_helper_raw_spin_lock_irqsave(self.lock.get()) },
+        }
+    }
+
+    /// Has `waker` woken after the node's grace period; true if the caller has to post the callback.
+    ///
+    /// The domain is ready.
+    ///
+    /// # Safety
+    ///
+    /// `node` is valid, is one of a future that waits for this domain alone, and does not move
+    /// until [`cancel`](Self::cancel) was called.
+    pub(super) unsafe fn wait(&self, node: *mut Node, waker: Waker) -> bool {
+        // The waker's functions are in the module that made its table. Modules that do not use this
+        // one, and the kernel itself, need no account.
+        let account = of_address(from_ref(waker.vtable()).cast()).unwrap_or(null());
+        // SAFETY: The account stays, as the module of a waker does while there is one.
+        if let Some(account) = unsafe { account.as_ref() } {
+            account.counts().posted();
+        }
+        let mut guard = self.lock();
+        // SAFETY: The node is valid, and the lock is held.
+        let old = unsafe {
+            if !(*node).waits {
+                guard.append(node);
+            }
+            Woken {
+                waker: (*node).waker.replace(waker),
+                account: core::mem::replace(&mut (*node).account, account),
+            }
+        };
+        // INVARIANT: If it was not armed, the caller posts the callback.
+        let post = !core::mem::replace(guard.armed(), true);
+        drop(guard);
+        old.finish(drop);
+        post
+    }
+
+    /// Takes the node off the list, if it is there, and drops its waker.
+    ///
+    /// The domain is ready.
+    ///
+    /// # Safety
+    ///
+    /// `node` is valid and was passed to no other domain.
+    pub(super) unsafe fn cancel(&self, node: *mut Node) {
+        let mut guard = self.lock();
+        // SAFETY: The node is valid, and the lock is held.
+        let woken = unsafe { (*node).waits.then(|| guard.remove(node)) };
+        drop(guard);
+        if let Some(woken) = woken {
+            woken.finish(drop);
+        }
+    }
+
+    /// Whether the callback is posted, or runs. The domain is ready.
+    pub(super) fn are_armed(&self) -> bool {
+        *self.lock().armed()
+    }
+
+    /// Wakes futures whose grace period has elapsed, `batches` of them at most.
+    ///
+    /// `armed` is true, and the caller acts on behalf of the callback.
+    pub(super) fn wake(
+        &self,
+        batches: usize,
+        is_over: impl Fn(&bindings::rcu_gp_seq) -> bool,
+    ) -> Left {
+        for _ in 0..batches {
+            let mut batch = [const { None::<Woken> }; BATCH];
+            let mut left = Left::More;
+            let mut guard = self.lock();
+            for place in &mut batch {
+                let Some(node) = guard.first() else {
+                    // INVARIANT: The callback ends without being posted.
+                    *guard.armed() = false;
+                    left = Left::Nobody;
+                    break;
+                };
+                // Those that came later wait for a later grace period, by and large, and at worst
+                // for one more.
+                // SAFETY: The node is in the list, and the lock is held.
+                if !is_over(unsafe { &(*node).seq }) {
+                    left = Left::Later;
+                    break;
+                }
+                // SAFETY: It waits, as it is in the list.
+                *place = Some(unsafe { guard.remove(node) });
+            }
+            // From here on the futures may be gone.
+            drop(guard);
+            for woken in batch.iter_mut().filter_map(Option::take) {
+                woken.finish(Waker::wake);
+            }
+            if !matches!(left, Left::More) {
+                return left;
+            }
+        }
+        Left::More
+    }
+}
