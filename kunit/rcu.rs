@@ -2,6 +2,7 @@
 
 //! Suites of `quiesce::rcu`.
 
+mod barrier;
 mod cell;
 mod disposal;
 mod domain;

@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What waits for destructors waits for those that were deferred before, and for no others.
+
+use super::domain::Sleepy;
+use crate::support;
+use kernel::{
+    bindings,
+    prelude::*,
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Relaxed,
+            Release, //
+        },
+        Arc, //
+    },
+    workqueue::Queue, //
+};
+use quiesce::rcu::{
+    self,
+    Domain,
+    Global,
+    InProcess,
+    Object,
+    RcuCell,
+    RcuPointer,
+    Shared,
+    Srcu, //
+};
+
+const THIS_MODULE: ThisModule = <crate::LocalModule as kernel::ModuleMetadata>::THIS_MODULE;
+
+/// Counts its destructor.
+struct Counted(Arc<Atomic<usize>>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.add(1usize, Relaxed);
+    }
+}
+
+/// Has a destructor that takes a while.
+struct Slow;
+
+impl Drop for Slow {
+    fn drop(&mut self) {
+        support::msleep(2);
+    }
+}
+
+/// Has a destructor that waits until a flag is set, and says that it does.
+struct Gate(Arc<Atomic<i32>>);
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        let _ = self.0.cmpxchg(0, 1, Release);
+        while self.0.load(Acquire) != 2 {
+            support::msleep(1);
+        }
+    }
+}
+
+fn counter() -> Result<Arc<Atomic<usize>>> {
+    Ok(Arc::new(Atomic::new(0usize), GFP_KERNEL)?)
+}
+
+fn defer<P: RcuPointer<D> + Send, D: Domain>(pointer: P) {
+    RcuCell::<Option<P>, D>::new(Some(pointer)).publish(None);
+}
+
+fn boxed<T>(value: T) -> Result<KBox<Object<T>>> {
+    Ok(KBox::new(Object::new(value), GFP_KERNEL)?)
+}
+
+/// Defers references to one shared object, `n` times; returns how often it was dropped, and how many
+/// objects were pending, after one barrier.
+fn shared<D: Domain>(domain: D, n: usize) -> Result<(usize, usize)> {
+    let dropped = counter()?;
+    let shared = Arc::new(
+        Shared::<Counted, D, InProcess>::new(Counted(dropped.clone())),
+        GFP_KERNEL,
+    )?;
+    for _ in 0..n {
+        defer::<_, D>(shared.clone());
+    }
+    drop(shared);
+    domain.barrier()?;
+    Ok((dropped.load(Relaxed), domain.pending()))
+}
+
+/// Has a thread of its own defer slow objects, faster than they are dropped, until `f` has returned.
+fn beside_a_producer<D: Domain, R>(_domain: D, f: impl FnOnce() -> R) -> Result<R> {
+    let state = Arc::new(Atomic::new(0i32), GFP_KERNEL)?;
+    let theirs = state.clone();
+    let producer = support::spawn(c"rcu_producer", move || {
+        let mut n = 0;
+        while theirs.load(Acquire) != 2 {
+            if let Ok(slow) = boxed(Slow) {
+                defer::<_, D>(slow);
+            }
+            n += 1;
+            // A few are under way at any time from here on.
+            if n == 20 {
+                let _ = theirs.cmpxchg(0, 1, Release);
+            }
+            support::msleep(1);
+        }
+    })?;
+    while state.load(Acquire) == 0 {
+        support::msleep(1);
+    }
+    let ret = f();
+    state.store(2, Release);
+    producer.join();
+    Ok(ret)
+}
+
+#[kunit_tests(quiesce_rcu_barrier)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_for_what_was_retired_several_times() -> Result {
+        let sleepy = Srcu::<Sleepy>::init()?;
+        for n in [1, 2, 3, 100] {
+            let in_global = shared(rcu::global(), n)?;
+            let in_sleepy = shared(sleepy, n)?;
+            assert_eq!(in_global, (1, 0));
+            assert_eq!(in_sleepy, (1, 0));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn returns_beside_a_producer() -> Result {
+        let sleepy = Srcu::<Sleepy>::init()?;
+        let global = beside_a_producer(rcu::global(), || rcu::global().barrier())?;
+        let srcu = beside_a_producer(sleepy, || sleepy.barrier())?;
+        let module = beside_a_producer(rcu::global(), || rcu::barrier(&THIS_MODULE))?;
+        rcu::global().barrier()?;
+        sleepy.barrier()?;
+        assert!(global == Ok(()));
+        assert!(srcu == Ok(()));
+        assert!(module == Ok(()));
+        Ok(())
+    }
+
+    #[test]
+    fn a_slow_destructor_delays_no_other_domain() -> Result {
+        let (gate, dropped) = (Arc::new(Atomic::new(0i32), GFP_KERNEL)?, counter()?);
+        let sleepy = Srcu::<Sleepy>::init()?;
+        defer::<_, Global>(boxed(Gate(gate.clone()))?);
+        // The barrier hurries the callback; it cannot return before the gate is open.
+        let theirs = gate.clone();
+        let opener = support::spawn(c"rcu_opener", move || {
+            while theirs.load(Acquire) != 2 {
+                support::msleep(1);
+            }
+        })?;
+        while gate.load(Acquire) == 0 {
+            let _ = rcu::global().start_expedited().wait_expedited();
+            support::msleep(1);
+        }
+        defer::<_, Srcu<Sleepy>>(boxed(Counted(dropped.clone()))?);
+        let ret = sleepy.barrier();
+        let meanwhile = (dropped.load(Relaxed), rcu::global().pending() != 0);
+        gate.store(2, Release);
+        opener.join();
+        rcu::global().barrier()?;
+        assert!(ret.is_ok());
+        assert_eq!(meanwhile, (1, true));
+        assert_eq!(rcu::global().pending(), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn of_a_module_waits_in_all_domains() -> Result {
+        let sleepy = Srcu::<Sleepy>::init()?;
+        let dropped = counter()?;
+        for _ in 0..100 {
+            defer::<_, Global>(boxed(Counted(dropped.clone()))?);
+            defer::<_, Srcu<Sleepy>>(boxed(Counted(dropped.clone()))?);
+        }
+        rcu::barrier(&THIS_MODULE)?;
+        let after = dropped.load(Relaxed);
+        let inside = [
+            rcu::global().run(|_| rcu::barrier(&THIS_MODULE)),
+            sleepy.run(|_| rcu::barrier(&THIS_MODULE)),
+        ];
+        assert_eq!(after, 200);
+        assert!(inside == [Err(EDEADLK), Err(EDEADLK)]);
+        Ok(())
+    }
+
+    #[test]
+    fn on_a_workqueue_that_frees_memory() -> Result {
+        let dropped = counter()?;
+        let result = Arc::new(Atomic::new(0i32), GFP_KERNEL)?;
+        for _ in 0..4 {
+            defer::<_, Global>(boxed(Counted(dropped.clone()))?);
+        }
+        // SAFETY: The name has no conversions.
+        let wq = unsafe {
+            bindings::alloc_workqueue_noprof(
+                c"rcu_kunit".as_ptr().cast(),
+                bindings::wq_flags_WQ_MEM_RECLAIM | bindings::wq_flags_WQ_UNBOUND,
+                1,
+            )
+        };
+        if wq.is_null() {
+            return Err(ENOMEM);
+        }
+        let theirs = result.clone();
+        // SAFETY: The queue is there until it is destroyed below.
+        let spawned = unsafe { Queue::from_raw(wq) }.try_spawn(GFP_KERNEL, move || {
+            let ok = rcu::global().barrier().is_ok();
+            theirs.store(if ok { 1 } else { 2 }, Release);
+        });
+        // SAFETY: Waits for the work item; nobody else uses the queue.
+        unsafe { bindings::destroy_workqueue(wq) };
+        spawned?;
+        assert_eq!(result.load(Acquire), 1);
+        assert_eq!(dropped.load(Relaxed), 4);
+        Ok(())
+    }
+
+    #[test]
+    fn objects_without_destructor_are_throttled() -> Result {
+        let cell = RcuCell::<Option<KBox<Object<u64>>>>::none();
+        // What was deferred before is throttled now.
+        rcu::global().synchronize_blocking()?;
+        for _ in 0..rcu::FLOOD {
+            cell.publish(Some(boxed(1)?));
+        }
+        rcu::global().throttle()?;
+        for _ in 0..rcu::FLOOD {
+            cell.publish(Some(boxed(1)?));
+        }
+        cell.publish(None);
+        // There are more than that since one of the calls before and after this has waited.
+        let cookie = rcu::global().cookie();
+        for _ in 0..2 {
+            for _ in 0..=rcu::FLOOD {
+                cell.publish(Some(boxed(1)?));
+            }
+            cell.publish(None);
+            rcu::global().throttle()?;
+        }
+        assert!(cookie.is_over());
+        Ok(())
+    }
+}

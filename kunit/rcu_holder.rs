@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A module that holds up grace periods and destructors of its own, for as long as `quiesce_gate` is
+//! closed; what is tested is that other modules do not notice.
+//!
+//! Its init defers `pending` objects of each kind in a domain that a thread of it reads, unless
+//! `read=0`. With `slow=1` it also defers an object in the kernel's RCU whose destructor waits for the gate. With `late=1` its
+//! exit function does, so that rmmod waits for the gate.
+
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Release, //
+        },
+        Arc, //
+    },
+};
+use quiesce::rcu::{
+    self,
+    AtomicDrop,
+    Domain,
+    InProcess,
+    InSoftirq,
+    Object,
+    RcuCell,
+    Srcu, //
+};
+
+mod support;
+
+module! {
+    type: Holder,
+    name: "quiesce_rcu_holder",
+    authors: ["The quiesce developers"],
+    description: "Holds up grace periods and destructors of its own",
+    license: "GPL",
+    params: {
+        pending: u32 {
+            default: 1000,
+            description: "Objects of each kind",
+        },
+        read: u32 {
+            default: 1,
+            description: "Whether a thread reads until the gate is open",
+        },
+        slow: u32 {
+            default: 0,
+            description: "Whether a destructor waits for the gate",
+        },
+        late: u32 {
+            default: 0,
+            description: "Whether one does that is deferred by the exit function",
+        },
+    },
+}
+
+rcu::define_domain! {
+    /// Read until the gate is open.
+    Held
+}
+
+extern "C" {
+    fn quiesce_gate_wait();
+}
+
+fn wait_at_gate() {
+    // SAFETY: Process context.
+    unsafe { quiesce_gate_wait() };
+}
+
+struct AtGate;
+
+impl Drop for AtGate {
+    fn drop(&mut self) {
+        wait_at_gate();
+    }
+}
+
+struct Counted(KBox<u64>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        *self.0 += 1;
+    }
+}
+
+// SAFETY: The destructor writes to memory and frees it.
+unsafe impl AtomicDrop for Counted {}
+
+/// Defers an object whose destructor waits for the gate.
+fn defer_slow() -> Result {
+    let cell = RcuCell::<Option<KBox<Object<AtGate>>>>::none();
+    cell.publish(Some(KBox::new(Object::new(AtGate), GFP_KERNEL)?));
+    cell.publish(None);
+    Ok(())
+}
+
+struct Holder {
+    _reader: Option<support::Thread>,
+}
+
+// SAFETY: Nothing is reached through a shared reference.
+unsafe impl Sync for Holder {}
+
+impl kernel::Module for Holder {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        let held = Srcu::<Held>::init()?;
+        let reader = if module_parameters::read.value() != 0 {
+            let reads = Arc::new(Atomic::new(0i32), GFP_KERNEL)?;
+            let theirs = reads.clone();
+            let reader = support::spawn(c"rcu_holder", move || {
+                held.run(|_| {
+                    theirs.store(1, Release);
+                    wait_at_gate();
+                })
+            })?;
+            while reads.load(Acquire) == 0 {
+                support::msleep(1);
+            }
+            Some(reader)
+        } else {
+            None
+        };
+        let soft = RcuCell::<Option<KBox<Object<Counted, InSoftirq>>>, Srcu<Held>>::none();
+        let process = RcuCell::<Option<KBox<Object<Counted, InProcess>>>, Srcu<Held>>::none();
+        for i in 0..module_parameters::pending.value() {
+            let counted = || Ok::<_, Error>(Counted(KBox::new(u64::from(i), GFP_KERNEL)?));
+            soft.publish(Some(KBox::new(Object::new_atomic(counted()?), GFP_KERNEL)?));
+            process.publish(Some(KBox::new(Object::new(counted()?), GFP_KERNEL)?));
+        }
+        if module_parameters::slow.value() != 0 {
+            defer_slow()?;
+        }
+        Ok(Self { _reader: reader })
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        if module_parameters::late.value() != 0 {
+            let _ = defer_slow();
+        }
+    }
+}
