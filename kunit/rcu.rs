@@ -9,4 +9,5 @@ mod domain;
 mod executor;
 mod future;
 mod retire;
+mod srcu;
 mod torture;

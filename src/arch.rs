@@ -16,4 +16,5 @@ pub(crate) mod percpu_count;
 pub(crate) mod pointer;
 pub(crate) mod preempt;
 pub(crate) mod seq;
+pub(crate) mod srcu;
 pub(crate) mod word;

@@ -97,6 +97,15 @@ void quiesce_helper_raw_spin_unlock_bh(raw_spinlock_t *lock);
 
 int quiesce_helper_rcu_context(void);
 bool quiesce_helper_rcu_depth(void);
+int quiesce_helper_srcu_init(struct srcu_struct *ssp, const char *name,
+			     struct lock_class_key *key, bool up_down);
+void *quiesce_helper_srcu_enter(struct srcu_struct *ssp, bool up_down);
+void quiesce_helper_srcu_exit(struct srcu_struct *ssp, bool up_down, void *counter);
+void quiesce_helper_srcu_expedite(struct srcu_struct *ssp);
+void quiesce_helper_synchronize_rcu_expedited(void);
+void quiesce_helper_rcu_snapshot(struct rcu_gp_seq *seq);
+void quiesce_helper_rcu_start(struct rcu_gp_seq *seq, bool expedited);
+bool quiesce_helper_rcu_is_over(struct rcu_gp_seq *seq);
 bool quiesce_helper_rcu_marked(unsigned long tag);
 void quiesce_helper_rcu_quiesce(void);
 /* A wait that is reported if it takes long; all but the first four are C's. */

@@ -31,11 +31,6 @@
 //! C headers: [`include/linux/rcupdate.h`](srctree/include/linux/rcupdate.h),
 //! [`include/linux/srcu.h`](srctree/include/linux/srcu.h)
 
-// Where read sections are disabled preemption a reader that sleeps ends its section without
-// knowing, and safe code would read freed memory.
-#[cfg(not(CONFIG_PREEMPT_RCU))]
-compile_error!("quiesce::rcu needs a kernel with CONFIG_PREEMPT_RCU");
-
 mod account;
 mod batch;
 mod cell;
@@ -51,7 +46,6 @@ mod pointer;
 mod retired;
 mod srcu;
 mod stall;
-mod token;
 mod unload;
 mod waiters;
 mod worker;
@@ -78,6 +72,7 @@ pub use domain::{
     global,
     Domain,
     Global,
+    Token,
     FLOOD, //
 };
 #[doc(hidden)]
@@ -105,10 +100,11 @@ pub use retired::{
     Retired, //
 };
 pub use srcu::{
+    OwnedSection,
     Srcu,
-    Tag, //
+    Tag,
+    UpDownTag, //
 };
-pub use token::Token;
 
 pub(crate) use unload::Runtime;
 

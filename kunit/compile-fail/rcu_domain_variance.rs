@@ -9,6 +9,7 @@
 //~ ERROR expected struct `quiesce::rcu::Retired<_, quiesce::rcu::Srcu<Named<fn(&())>>
 //~ ERROR expected struct `quiesce::rcu::Shared<_, quiesce::rcu::Srcu<Named<fn(&())>>
 //~ ERROR expected struct `quiesce::rcu::Batch<_, quiesce::rcu::Srcu<Named<fn(&())>>
+//~ ERROR expected struct `quiesce::rcu::OwnedSection<Named<fn(&())>>
 //~ ERROR expected struct `quiesce::rcu::GracePeriod<quiesce::rcu::Srcu<Named<fn(&())>>
 
 #![allow(coherence_leak_check)]
@@ -28,10 +29,12 @@ pub type Super = Sub;
 
 macro_rules! tag {
     ($name:ty) => {
-        // SAFETY: The state is this tag's own.
+        // SAFETY: The state is this tag's own. That another tag is a subtype is what this case is about.
         unsafe impl Tag for $name {
+            const UP_DOWN: bool = true;
+
             fn state() -> &'static DomainState {
-                static STATE: DomainState = DomainState::new(kernel::c_str!("named"), true);
+                static STATE: DomainState = DomainState::new_srcu_up_down(kernel::c_str!("named"));
                 &STATE
             }
 
@@ -41,6 +44,10 @@ macro_rules! tag {
         }
     };
 }
+
+// SAFETY: `UP_DOWN` is true.
+unsafe impl<F> UpDownTag for Named<F> where Named<F>: Tag {}
+
 tag! { Named<for<'a> fn(&'a ())> }
 tag! { Named<fn(&'static ())> }
 
@@ -67,6 +74,9 @@ pub fn shared(x: Shared<u32, A>) -> Shared<u32, B> {
     x
 }
 pub fn batch(x: Batch<Number, A>) -> Batch<Number, B> {
+    x
+}
+pub fn section(x: OwnedSection<Sub>) -> OwnedSection<Super> {
     x
 }
 pub fn grace_period(x: GracePeriod<A>) -> GracePeriod<B> {

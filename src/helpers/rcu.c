@@ -13,7 +13,6 @@
 #include <linux/percpu.h>
 #include <linux/preempt.h>
 #include <linux/rcupdate.h>
-#include <linux/rcutree.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task_stack.h>
@@ -39,6 +38,99 @@ int quiesce_helper_rcu_context(void)
 	return preemptible() ? QUIESCE_RCU_MAY_WAIT : QUIESCE_RCU_ATOMIC;
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_rcu_context);
+
+int quiesce_helper_srcu_init(struct srcu_struct *ssp, const char *name,
+			     struct lock_class_key *key, bool up_down)
+{
+#ifdef CONFIG_DEBUG_LOCK_ALLOC
+	return up_down ? __init_srcu_struct_fast_updown(ssp, name, key) :
+			 __init_srcu_struct_fast(ssp, name, key);
+#else
+	return up_down ? init_srcu_struct_fast_updown(ssp) :
+			 init_srcu_struct_fast(ssp);
+#endif
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_srcu_init);
+
+/*
+ * Tiny SRCU counts readers with a load and a store, which is right for readers
+ * that an interrupt has and gives back, and wrong for those that it only has or
+ * only gives back.
+ */
+#ifdef CONFIG_TINY_SRCU
+#define quiesce_srcu_split_save(flags) local_irq_save(flags)
+#define quiesce_srcu_split_restore(flags) local_irq_restore(flags)
+#else
+#define quiesce_srcu_split_save(flags) ((void)(flags))
+#define quiesce_srcu_split_restore(flags) ((void)(flags))
+#endif
+
+/* bindgen knows no per-CPU address space, hence the void pointers. */
+void *quiesce_helper_srcu_enter(struct srcu_struct *ssp, bool up_down)
+{
+	struct srcu_ctr __percpu *counter;
+	unsigned long flags = 0;
+
+	if (up_down) {
+		quiesce_srcu_split_save(flags);
+		counter = srcu_down_read_fast(ssp);
+		quiesce_srcu_split_restore(flags);
+	} else {
+		counter = srcu_read_lock_fast(ssp);
+	}
+	return (__force void *)(unsigned long)counter;
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_srcu_enter);
+
+void quiesce_helper_srcu_exit(struct srcu_struct *ssp, bool up_down, void *counter)
+{
+	struct srcu_ctr __percpu *ctr =
+		(__force struct srcu_ctr __percpu *)(unsigned long)counter;
+	unsigned long flags = 0;
+
+	if (up_down) {
+		quiesce_srcu_split_save(flags);
+		srcu_up_read_fast(ssp, ctr);
+		quiesce_srcu_split_restore(flags);
+	} else {
+		srcu_read_unlock_fast(ssp, ctr);
+	}
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_srcu_exit);
+
+/* From here on, what tiny RCU and tiny SRCU have as inline functions. */
+void quiesce_helper_srcu_expedite(struct srcu_struct *ssp)
+{
+	srcu_expedite_current(ssp);
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_srcu_expedite);
+
+void quiesce_helper_synchronize_rcu_expedited(void)
+{
+	synchronize_rcu_expedited();
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_synchronize_rcu_expedited);
+
+void quiesce_helper_rcu_snapshot(struct rcu_gp_seq *seq)
+{
+	get_state_synchronize_rcu_full(seq);
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_rcu_snapshot);
+
+void quiesce_helper_rcu_start(struct rcu_gp_seq *seq, bool expedited)
+{
+	if (expedited)
+		start_poll_synchronize_rcu_expedited_full(seq);
+	else
+		start_poll_synchronize_rcu_full(seq);
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_rcu_start);
+
+bool quiesce_helper_rcu_is_over(struct rcu_gp_seq *seq)
+{
+	return poll_state_synchronize_rcu_full(seq);
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_rcu_is_over);
 
 bool quiesce_helper_rcu_depth(void)
 {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What can be asked of every domain, and the kernel's own one.
+//! [`Domain`], the trait of all RCU domains, [`Global`], the kernel's own one, and [`Token`].
 
 use super::{
     domain_state::{
@@ -9,8 +9,7 @@ use super::{
     },
     Cookie,
     GracePeriod,
-    QuiesceOnPending,
-    Token, //
+    QuiesceOnPending, //
 };
 use core::{
     future::Future,
@@ -18,66 +17,108 @@ use core::{
     panic::Location, //
 };
 use kernel::{
-    bindings,
-    prelude::*, //
+    prelude::*,
+    types::NotThreadSafe, //
 };
 
 /// A domain has more callbacks pending than this when it is flooded; see [`Domain::throttle`].
 pub const FLOOD: usize = 10_000;
 
 pub(super) mod sealed {
-    /// What only this crate can do.
+    /// Implemented by types of this crate only.
     pub trait Sealed {}
 }
 
-/// A set of read sections and of those who wait for them.
+/// Proof that the caller is inside a read-side critical section of the domain `D`.
 ///
-/// There are two kinds: [`Global`], the kernel's own RCU, and [`Srcu`](super::Srcu), whose readers
-/// may sleep. A handle of a domain is a zero-sized [`Copy`] type. The trait is sealed.
+/// [`Domain::run`] passes one to its closure, for a lifetime `'r` that the closure does not choose,
+/// so neither the token nor anything read with it can leave the closure: there is no guard that
+/// could be leaked. A token is neither [`Send`] nor [`Sync`], because the section is the task's, and
+/// has no size.
 ///
-/// Where not said otherwise a function may be called from any context but NMI, and does not sleep.
+/// # Invariants
 ///
-/// The names follow OpenVMM's `minircu`.
+/// The current task or interrupt is inside a read-side critical section of `D` for all of `'r`.
+pub struct Token<'r, D: Domain> {
+    _section: PhantomData<&'r ()>,
+    _domain: PhantomData<fn(D) -> D>,
+    _not_send: NotThreadSafe,
+}
+
+impl<D: Domain> Clone for Token<'_, D> {
+    #[inline(always)]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<D: Domain> Copy for Token<'_, D> {}
+
+impl<D: Domain> Token<'_, D> {
+    /// Creates a token.
+    ///
+    /// # Safety
+    ///
+    /// The caller is inside a read-side critical section of `D`, and stays there for the token's
+    /// lifetime.
+    #[inline(always)]
+    pub(super) unsafe fn new() -> Self {
+        // INVARIANT: By the safety requirements.
+        Self {
+            _section: PhantomData,
+            _domain: PhantomData,
+            _not_send: NotThreadSafe,
+        }
+    }
+}
+
+/// A set of read-side critical sections that grace periods wait for.
+///
+/// There are two kinds: [`Global`], the kernel's own RCU, and [`Srcu`](super::Srcu) domains, whose
+/// readers may sleep. A handle of a domain is a zero-sized [`Copy`] type. The trait is sealed.
+///
+/// Unless stated otherwise a function may be called from any context but NMI, and does not sleep.
+/// Names follow the kernel's and those of OpenVMM's `minircu`.
 pub trait Domain: sealed::Sealed + Copy + Send + Sync + 'static {
-    /// The domain's state.
+    /// Returns the domain's state.
     #[doc(hidden)]
     fn state() -> &'static DomainState;
 
-    /// Runs `f` inside a read section.
+    /// Calls `f` inside a read-side critical section.
     ///
     /// What was readable when the section began is not reclaimed before it ends. Sections nest, and
     /// cost what they cost in C: for [`Global`] `rcu_read_lock()` and `rcu_read_unlock()`, for
-    /// [`Srcu`](super::Srcu) `srcu_read_lock()` and `srcu_read_unlock()`.
+    /// [`Srcu`](super::Srcu) `srcu_read_lock_fast()` and `srcu_read_unlock_fast()` and two stores.
     ///
     /// # Context
     ///
-    /// Process, softirq and hardirq, also on PREEMPT_RT; NMI for [`Global`] alone. The closure of
-    /// [`Global`] must not sleep; if it does the kernel warns, and memory stays whole, because the
-    /// grace period waits for sleeping readers too. The closure of an [`Srcu`](super::Srcu) domain
-    /// may sleep.
+    /// Process, softirq, hardirq and NMI, also on PREEMPT_RT. The closure of [`Global`] must not
+    /// sleep; if it does, the kernel warns, and memory safety is kept, because the grace period waits
+    /// for sleeping readers too. The closure of an [`Srcu`](super::Srcu) domain may sleep.
     ///
     /// # Ordering
     ///
-    /// None against other CPUs, but for the order that a load of a pointer gives to reads through
-    /// it. A grace period that begins after the section began ends after it.
+    /// None against other CPUs, except that of address dependencies: accesses through a pointer that
+    /// was read in the section see what was stored before it was published. A grace period that
+    /// begins after the section began ends after it.
     fn run<R>(self, f: impl for<'r> FnOnce(Token<'r, Self>) -> R) -> R;
 
-    /// Whether the current task is inside a read section of this domain.
+    /// Returns whether the current task is inside a read-side critical section of this domain.
     ///
-    /// Works without lockdep. [`Global`] also counts sections entered by other means than
-    /// [`run`](Self::run). In a softirq or hardirq [`Global`] tells of the task that was
-    /// interrupted too, and an [`Srcu`](super::Srcu) domain says no.
+    /// Does not need lockdep. On kernels with preemptible RCU, [`Global`] includes sections that were
+    /// entered by other means than [`run`](Self::run), and in a softirq or hardirq those of the task
+    /// that was interrupted. Otherwise, and for [`Srcu`](super::Srcu), interrupts return `false`.
     fn in_reader(self) -> bool {
         Self::state().in_reader()
     }
 
-    /// Waits until all read sections that there were at the call are over.
+    /// Waits for a grace period: until all read-side critical sections that had begun have ended.
     ///
     /// # Errors
     ///
-    /// [`EDEADLK`] inside a read section of this domain and [`EAGAIN`] where sleeping is not
-    /// allowed: interrupt context, preemption or interrupts disabled, a read section of [`Global`].
-    /// Nobody was waited for then, and the first such call is logged with its place.
+    /// [`EDEADLK`] inside a read-side critical section of this domain and [`EAGAIN`] where sleeping
+    /// is not allowed: in interrupt context, with preemption or interrupts disabled, in a section of
+    /// [`Global`]. The call has not waited then. It is logged, once for each call site.
     ///
     /// # Context
     ///
@@ -86,8 +127,8 @@ pub trait Domain: sealed::Sealed + Copy + Send + Sync + 'static {
     ///
     /// # Ordering
     ///
-    /// Everything before the call is seen by all sections that begin after it returns, and
-    /// everything in the sections waited for is seen after it.
+    /// Sections that begin after the call returns see everything stored before the call, and the
+    /// caller sees afterwards everything stored in the sections that it has waited for.
     ///
     /// # Examples
     ///
@@ -104,10 +145,10 @@ pub trait Domain: sealed::Sealed + Copy + Send + Sync + 'static {
         Self::state().synchronize(false, Location::caller())
     }
 
-    /// As [`synchronize_blocking`](Self::synchronize_blocking), sooner and at a higher price.
+    /// As [`synchronize_blocking`](Self::synchronize_blocking), with an expedited grace period.
     ///
-    /// The price is interrupts to all CPUs. PREEMPT_RT does it the normal way, unless told
-    /// otherwise by `rcupdate.rcu_normal_after_boot`.
+    /// It is shorter, and interrupts all CPUs. PREEMPT_RT uses normal grace periods instead, unless
+    /// `rcupdate.rcu_normal_after_boot` is zero.
     #[track_caller]
     fn synchronize_expedited(self) -> Result {
         Self::state().synchronize(true, Location::caller())
@@ -140,7 +181,7 @@ pub trait Domain: sealed::Sealed + Copy + Send + Sync + 'static {
         Cookie::new(Self::state().start(true))
     }
 
-    /// Waits until everything deferred before the call has been reclaimed, on the workqueue too.
+    /// Waits until everything that was deferred before the call has been reclaimed.
     ///
     /// Includes objects that were retired from several cells. What is deferred later is not waited for,
     /// nor is what the destructors defer in turn, nor is memory that has no destructor and that the
@@ -188,11 +229,11 @@ pub trait Domain: sealed::Sealed + Copy + Send + Sync + 'static {
         Self::state().throttle(Location::caller())
     }
 
-    /// Tells RCU that this CPU is not reading now.
+    /// Reports a quiescent state of this CPU to RCU.
     ///
-    /// For long loops in the kernel that neither sleep nor return to user space; others need not
-    /// call it, for the kernel sees user mode, idling and context switches by itself. Also gives up
-    /// the CPU if another task wants it. Does nothing where the caller is a reader or cannot sleep.
+    /// For long loops in the kernel that neither sleep nor return to user space; the kernel detects
+    /// user mode, idling and context switches without it. Also reschedules if another task needs the
+    /// CPU. Does nothing in read-side critical sections and where the caller may not sleep.
     ///
     /// # Context
     ///
@@ -201,7 +242,7 @@ pub trait Domain: sealed::Sealed + Copy + Send + Sync + 'static {
         super::quiesce()
     }
 
-    /// A future that does what `future` does and calls [`quiesce`](Self::quiesce) after each poll.
+    /// Returns a future that polls `future` and calls [`quiesce`](Self::quiesce) after each poll.
     fn quiesce_on_pending<F: Future>(self, future: F) -> QuiesceOnPending<F> {
         QuiesceOnPending::new(future)
     }
@@ -209,11 +250,19 @@ pub trait Domain: sealed::Sealed + Copy + Send + Sync + 'static {
 
 /// The kernel's own RCU; [`global()`] returns it.
 ///
-/// Readers may not sleep. Disabled preemption, bottom halves and interrupts are read sections too.
+/// Readers may not sleep.
+///
+/// # Kernels without preemptible RCU
+///
+/// Where `CONFIG_PREEMPT_RCU` is off, a reader that sleeps would end its section by doing so, and
+/// safe code would read freed memory. There, `Global` is an SRCU domain that is always initialised:
+/// a reader that sleeps by mistake delays grace periods and breaks nothing. Everything else is as
+/// elsewhere, but for this: only where it is on do regions with preemption, bottom halves or
+/// interrupts disabled and sections of C's `rcu_read_lock()` hold up grace periods of `Global`.
 #[derive(Clone, Copy, Debug)]
 pub struct Global(PhantomData<()>);
 
-/// The kernel's own RCU as a domain.
+/// Returns the handle of the kernel's own RCU.
 ///
 /// # Examples
 ///
@@ -222,11 +271,11 @@ pub struct Global(PhantomData<()>);
 /// use quiesce::rcu::{self, Domain, Object, RcuCell};
 ///
 /// # fn f() -> Result {
-/// let cell = RcuCell::<_, rcu::Global>::new(KBox::new(Object::new(1u32), GFP_KERNEL)?);
+/// let cell = RcuCell::<_, rcu::Global>::new(Object::new(1u32).boxed(GFP_KERNEL)?);
 /// let seen = rcu::global().run(|t| *cell.read(t));
 ///
-/// // The old value is freed after a grace period; nobody waits.
-/// cell.publish(KBox::new(Object::new(seen + 1), GFP_KERNEL)?);
+/// // The old value is freed after a grace period; the call does not wait.
+/// cell.publish(Object::new(seen + 1).boxed(GFP_KERNEL)?);
 /// # Ok(()) }
 /// ```
 #[inline(always)]
@@ -236,44 +285,47 @@ pub const fn global() -> Global {
 
 impl sealed::Sealed for Global {}
 
-/// A read section of [`Global`].
+/// A read-side critical section of the kernel's RCU.
 ///
 /// # Invariants
 ///
 /// `rcu_read_lock()` was called for it and `rcu_read_unlock()` was not.
+#[cfg(CONFIG_PREEMPT_RCU)]
 struct Section;
 
+#[cfg(CONFIG_PREEMPT_RCU)]
 impl Section {
     #[inline(always)]
     fn enter() -> Self {
-        // SAFETY: Callable from everywhere; `Drop` is the other half. What C's `rcu_read_lock()`
-        // is without lockdep, and no call through a helper.
+        // SAFETY: Callable from every context; `Drop` calls the counterpart. Without lockdep this is
+        // all that C's `rcu_read_lock()` does, and no call through a helper.
         #[cfg(not(CONFIG_DEBUG_LOCK_ALLOC))]
         unsafe {
-            bindings::__rcu_read_lock()
+            kernel::bindings::__rcu_read_lock()
         };
-        // SAFETY: As above.
+        // SAFETY: Callable from every context; `Drop` calls the counterpart.
         #[cfg(CONFIG_DEBUG_LOCK_ALLOC)]
         unsafe {
-            bindings::rcu_read_lock()
+            kernel::bindings::rcu_read_lock()
         };
         // INVARIANT: Just called.
         Self
     }
 }
 
+#[cfg(CONFIG_PREEMPT_RCU)]
 impl Drop for Section {
     #[inline(always)]
     fn drop(&mut self) {
-        // SAFETY: By the type invariants the section is there to be left.
+        // SAFETY: By the type invariants `rcu_read_lock()` was called for this section.
         #[cfg(not(CONFIG_DEBUG_LOCK_ALLOC))]
         unsafe {
-            bindings::__rcu_read_unlock()
+            kernel::bindings::__rcu_read_unlock()
         };
-        // SAFETY: As above.
+        // SAFETY: By the type invariants `rcu_read_lock()` was called for this section.
         #[cfg(CONFIG_DEBUG_LOCK_ALLOC)]
         unsafe {
-            bindings::rcu_read_unlock()
+            kernel::bindings::rcu_read_unlock()
         };
     }
 }
@@ -286,8 +338,17 @@ impl Domain for Global {
 
     #[inline(always)]
     fn run<R>(self, f: impl for<'r> FnOnce(Token<'r, Self>) -> R) -> R {
-        let _section = Section::enter();
-        // SAFETY: The section lasts until this function returns, and `f` cannot keep the token.
-        f(unsafe { Token::new() })
+        #[cfg(CONFIG_PREEMPT_RCU)]
+        {
+            let _section = Section::enter();
+            // SAFETY: The section lasts until this function returns, and `f` cannot keep the token.
+            f(unsafe { Token::new() })
+        }
+        #[cfg(not(CONFIG_PREEMPT_RCU))]
+        // SAFETY: The domain is of the flavor SRCU-fast, is initialised before this module's users can
+        // call this, and stays so as long as they are there.
+        unsafe {
+            super::srcu::run::<Self, R>(false, f)
+        }
     }
 }

@@ -93,6 +93,15 @@ fn log_misuse(caller: &Location<'_>, domain: &CStr, e: Error) {
     }
 }
 
+/// Whether as many sections as safe code can leak make SRCU's counters wrap: 16 bits in TINY_SRCU,
+/// which is selected without SMP and preemptible RCU, otherwise the bits of a long.
+const SECTIONS_ARE_LIMITED: bool =
+    cfg!(not(CONFIG_64BIT)) || cfg!(not(any(CONFIG_SMP, CONFIG_PREEMPT_RCU)));
+
+/// The most sections that are not tied to a task, where they are limited: half of the number with
+/// which the counter wraps is left for sections that are, of which a task has a few.
+const SECTIONS: u32 = 1 << 14;
+
 /// The state of a domain.
 ///
 /// # Invariants
@@ -106,6 +115,9 @@ fn log_misuse(caller: &Location<'_>, domain: &CStr, e: Error) {
 pub struct DomainState {
     name: &'static CStr,
     sleepable: bool,
+    up_down: bool,
+    /// The number of sections that are not tied to a task, where it is limited.
+    sections: Atomic<u32>,
     ready: Atomic<i32>,
     srcu: Opaque<bindings::srcu_struct>,
     counts: Counts,
@@ -135,16 +147,31 @@ unsafe impl Sync for DomainState {}
 const DEFERRED: &CStr = c"what was deferred behind the readers";
 
 /// The state of the kernel's own RCU.
-pub(super) static GLOBAL: DomainState = DomainState::new(c"rcu", false);
+///
+/// Where RCU is not preemptible, the state of the SRCU domain that stands in for it.
+pub(super) static GLOBAL: DomainState =
+    DomainState::new(c"rcu", cfg!(not(CONFIG_PREEMPT_RCU)), false);
 
 impl DomainState {
-    /// Creates the state of a domain that is not ready.
+    /// Creates the state of a domain of SRCU-fast that is not initialised.
     #[doc(hidden)]
-    pub const fn new(name: &'static CStr, sleepable: bool) -> Self {
+    pub const fn new_srcu(name: &'static CStr) -> Self {
+        Self::new(name, true, false)
+    }
+
+    /// Creates the state of a domain of SRCU-fast-updown that is not initialised.
+    #[doc(hidden)]
+    pub const fn new_srcu_up_down(name: &'static CStr) -> Self {
+        Self::new(name, true, true)
+    }
+
+    const fn new(name: &'static CStr, sleepable: bool, up_down: bool) -> Self {
         // INVARIANT: Not ready.
         Self {
             name,
             sleepable,
+            up_down,
+            sections: Atomic::new(0),
             ready: Atomic::new(0),
             srcu: Opaque::zeroed(),
             counts: Counts::new(),
@@ -212,12 +239,14 @@ impl DomainState {
             if !self.sleepable {
                 return Ok(());
             }
-            // SAFETY: Nor is the `srcu_struct`; it is static, as are its name and its key.
+            // SAFETY: The `srcu_struct` is not in use, as the domain is not ready. It is static, as are
+            // its name and its key.
             kernel::error::to_result(unsafe {
-                bindings::init_srcu_struct_with_key(
+                helpers::quiesce_helper_srcu_init(
                     self.srcu.get(),
                     self.name.as_char_ptr(),
                     key.as_ptr(),
+                    self.up_down,
                 )
             })
         });
@@ -284,6 +313,22 @@ impl DomainState {
         unsafe {
             self.counts.free();
             self.plain.free();
+        }
+    }
+
+    /// Counts a section that is not tied to a task, where SRCU's own counter could wrap.
+    pub(super) fn count_section(&self) -> Result {
+        if SECTIONS_ARE_LIMITED && self.sections.fetch_add(1, Relaxed) >= SECTIONS {
+            self.uncount_section();
+            return Err(EOVERFLOW);
+        }
+        Ok(())
+    }
+
+    /// Undoes [`count_section`](Self::count_section).
+    pub(super) fn uncount_section(&self) {
+        if SECTIONS_ARE_LIMITED {
+            self.sections.fetch_sub(1u32, Relaxed);
         }
     }
 
@@ -354,7 +399,7 @@ impl DomainState {
                 (true, false) => bindings::synchronize_srcu(self.srcu.get()),
                 (true, true) => bindings::synchronize_srcu_expedited(self.srcu.get()),
                 (false, false) => bindings::synchronize_rcu(),
-                (false, true) => bindings::synchronize_rcu_expedited(),
+                (false, true) => helpers::quiesce_helper_synchronize_rcu_expedited(),
             }
         }
     }
@@ -767,7 +812,7 @@ impl DomainState {
         let mut seq = Self::OVER;
         if !self.sleepable {
             // SAFETY: Writes to `seq`.
-            unsafe { bindings::get_state_synchronize_rcu_full(&mut seq) };
+            unsafe { helpers::quiesce_helper_rcu_snapshot(&mut seq) };
         } else if self.is_ready() {
             // SAFETY: The domain is ready.
             seq.norm = unsafe { bindings::get_state_synchronize_srcu(self.srcu.get()) };
@@ -782,20 +827,14 @@ impl DomainState {
         }
         let mut seq = Self::OVER;
         if !self.sleepable {
-            // SAFETY: Both write to `seq`.
-            unsafe {
-                if expedited {
-                    bindings::start_poll_synchronize_rcu_expedited_full(&mut seq)
-                } else {
-                    bindings::start_poll_synchronize_rcu_full(&mut seq)
-                }
-            };
+            // SAFETY: Writes to `seq`.
+            unsafe { helpers::quiesce_helper_rcu_start(&mut seq, expedited) };
         } else if self.is_ready() {
             // SAFETY: The domain is ready.
             unsafe {
                 seq.norm = bindings::start_poll_synchronize_srcu(self.srcu.get());
                 if expedited {
-                    bindings::srcu_expedite_current(self.srcu.get());
+                    helpers::quiesce_helper_srcu_expedite(self.srcu.get());
                 }
             }
         }
@@ -807,7 +846,7 @@ impl DomainState {
         let mut seq = *seq;
         if !self.sleepable {
             // SAFETY: Reads `seq`.
-            unsafe { bindings::poll_state_synchronize_rcu_full(&mut seq) }
+            unsafe { helpers::quiesce_helper_rcu_is_over(&mut seq) }
         } else if self.is_ready() {
             // SAFETY: The domain is ready.
             unsafe { bindings::poll_state_synchronize_srcu(self.srcu.get(), seq.norm) }

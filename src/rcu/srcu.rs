@@ -1,45 +1,69 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Domains whose readers may sleep.
+//! [`Srcu`]: domains whose readers may sleep.
 
 use super::{
-    domain::sealed::Sealed,
+    domain::{
+        sealed::Sealed,
+        Domain,
+        Token, //
+    },
     domain_list,
-    domain_state::DomainState,
-    Domain,
-    Token, //
+    domain_state::{
+        leaked_in_nmi,
+        DomainState, //
+    },
+};
+use crate::arch::{
+    context::in_nmi,
+    srcu, //
 };
 use core::{
     cell::UnsafeCell,
+    ffi::c_void,
     fmt,
     marker::PhantomData, //
 };
 use kernel::{
-    bindings,
     prelude::*,
     sync::LockClassKey, //
 };
 
-/// Names an SRCU domain; [`define_domain!`](super::define_domain) makes one.
+/// Names an SRCU domain; [`define_domain!`](super::define_domain) implements it.
 ///
 /// # Safety
 ///
-/// `state` returns the same static at each call, made for this tag alone as sleepable, in the
-/// module that the tag is in.
+/// - `state` returns the same static at each call, in the module that the tag is in. It was created
+///   for this tag alone, as that of an SRCU domain of the flavor that `UP_DOWN` selects.
+/// - No other type that is a subtype or a supertype of the tag implements this trait.
 pub unsafe trait Tag: Send + Sync + 'static {
-    /// The domain's state.
+    /// Whether the domain is of the flavor SRCU-fast-updown instead of SRCU-fast.
+    #[doc(hidden)]
+    const UP_DOWN: bool;
+
+    /// Returns the domain's state.
     #[doc(hidden)]
     fn state() -> &'static DomainState;
 
-    /// The domain's lock class.
+    /// Returns the domain's lock class.
     #[doc(hidden)]
     fn class() -> Pin<&'static LockClassKey>;
 }
 
+/// A [`Tag`] of a domain that has [`Srcu::down`].
+///
+/// # Safety
+///
+/// `UP_DOWN` is true.
+pub unsafe trait UpDownTag: Tag {}
+
 /// Defines the tag of an SRCU domain.
 ///
-/// The domain is named after the tag in reports. It uses no memory before [`Srcu::init`], and what
-/// it uses is freed when the module that it is in has been unloaded; there is nothing to call.
+/// Reports name the domain after the tag. The domain uses no memory before [`Srcu::init`], and what
+/// it uses is freed after the module that it is in was unloaded; there is no other function to call.
+///
+/// The domain is one of SRCU-fast. With `: up_down` it is one of SRCU-fast-updown, which in addition
+/// has [`Srcu::down`], for read-side critical sections that end in another task than they began in.
 ///
 /// # Examples
 ///
@@ -48,15 +72,20 @@ pub unsafe trait Tag: Send + Sync + 'static {
 /// use quiesce::rcu::{self, Domain, Object, RcuCell, Srcu};
 ///
 /// rcu::define_domain! {
-///     /// Guards the routes.
+///     /// Protects the routes.
 ///     pub Routes
+/// }
+///
+/// rcu::define_domain! {
+///     /// Protects the buffers of requests, which complete in another context.
+///     pub Buffers: up_down
 /// }
 ///
 /// static TABLE: RcuCell<Option<KBox<Object<[u32; 16]>>>, Srcu<Routes>> = RcuCell::none();
 ///
 /// # fn f() -> Result {
 /// let routes = Srcu::<Routes>::init()?;
-/// TABLE.publish(Some(KBox::new(Object::new([7; 16]), GFP_KERNEL)?));
+/// TABLE.publish(Some(Object::new([7; 16]).boxed(GFP_KERNEL)?));
 /// let first = routes.run(|t| TABLE.read(t).map(|table| table[0]));
 /// # Ok(()) }
 /// ```
@@ -64,15 +93,26 @@ pub unsafe trait Tag: Send + Sync + 'static {
 #[doc(hidden)]
 macro_rules! define_domain {
     ($(#[$meta:meta])* $vis:vis $name:ident) => {
+        $crate::define_domain!(@tag [$(#[$meta])*] $vis $name, false, new_srcu);
+    };
+    ($(#[$meta:meta])* $vis:vis $name:ident: up_down) => {
+        $crate::define_domain!(@tag [$(#[$meta])*] $vis $name, true, new_srcu_up_down);
+
+        // SAFETY: `UP_DOWN` is true.
+        unsafe impl $crate::rcu::UpDownTag for $name {}
+    };
+    (@tag [$(#[$meta:meta])*] $vis:vis $name:ident, $up_down:literal, $new:ident) => {
         $(#[$meta])*
         $vis enum $name {}
 
-        // SAFETY: The static is this function's own, and sleepable.
+        // SAFETY: The static is this function's own and of the flavor; an enum without parameters is
+        // a subtype and a supertype of itself only.
         unsafe impl $crate::rcu::Tag for $name {
+            const UP_DOWN: bool = $up_down;
+
             fn state() -> &'static $crate::rcu::DomainState {
-                static STATE: $crate::rcu::DomainState = $crate::rcu::DomainState::new(
+                static STATE: $crate::rcu::DomainState = $crate::rcu::DomainState::$new(
                     ::kernel::c_str!(::core::stringify!($name)),
-                    true,
                 );
                 &STATE
             }
@@ -86,8 +126,9 @@ macro_rules! define_domain {
 
 /// The SRCU domain that `T` names: its readers may sleep.
 ///
-/// Read sections cost two full memory barriers more than those of [`Global`](super::Global), as in
-/// C. They are not for NMIs.
+/// A domain of the flavor SRCU-fast: its read-side critical sections have no memory barriers and no
+/// atomic operations, and can be entered in NMIs. In return its grace periods include those of the
+/// kernel's RCU, and take longer than those of `srcu_read_lock()`.
 ///
 /// # Invariants
 ///
@@ -110,7 +151,7 @@ impl<T: Tag> fmt::Debug for Srcu<T> {
 }
 
 impl<T: Tag> Srcu<T> {
-    /// Makes the domain, unless it is there, and returns its handle.
+    /// Initialises the domain, unless it is initialised, and returns its handle.
     ///
     /// # Errors
     ///
@@ -121,66 +162,152 @@ impl<T: Tag> Srcu<T> {
     /// Process; allocates.
     pub fn init() -> Result<Self> {
         domain_list::prepare(T::state(), T::class())?;
-        // INVARIANT: Just made ready.
+        // INVARIANT: `prepare` has succeeded.
         Ok(Self(PhantomData))
     }
 }
 
-impl<T: Tag> Sealed for Srcu<T> {}
+impl<T: UpDownTag> Srcu<T> {
+    /// Enters a read-side critical section that any task or interrupt can end.
+    ///
+    /// Costs what [`run`](Domain::run) costs, but waiting for the domain in such a section cannot be
+    /// detected as an error: it is a deadlock, which is reported as a stall.
+    ///
+    /// # Errors
+    ///
+    /// [`EAGAIN`] in an NMI. [`EOVERFLOW`] if 2^14 such sections exist, on 32-bit kernels and where
+    /// SRCU counts in 16 bits (without SMP and preemptible RCU). Elsewhere the count has 64 bits.
+    ///
+    /// # Context
+    ///
+    /// Any but NMI. Never sleeps.
+    pub fn down(self) -> Result<OwnedSection<T>> {
+        if in_nmi() {
+            return Err(EAGAIN);
+        }
+        T::state().count_section()?;
+        // SAFETY: By the invariants of the handle the domain is ready, and of the flavor that
+        // `UP_DOWN` selects.
+        let counter = unsafe { srcu::enter(T::state().srcu_raw(), true) };
+        // INVARIANT: Just entered.
+        Ok(OwnedSection {
+            counter,
+            _domain: PhantomData,
+        })
+    }
+}
 
-/// A read section of the SRCU domain that `T` names.
+/// A read-side critical section of [`Srcu<T>`](Srcu) that is not tied to a task.
+///
+/// [`Srcu::down`] creates one; dropping it ends the section. It can be sent to another task, and kept
+/// across `.await`. C's `srcu_down_read_fast()` and `srcu_up_read_fast()`.
+///
+/// # Context
+///
+/// Any but NMI: dropped there, it never ends.
+///
+/// # Leaks
+///
+/// The section of one that is leaked never ends. No later grace period of the domain elapses, and
+/// what waits for one does not return.
 ///
 /// # Invariants
 ///
-/// `__srcu_read_lock()` returned `idx` for the domain, and `__srcu_read_unlock()` was not called.
-struct Section<T: Tag> {
-    idx: c_int,
-    _domain: PhantomData<Srcu<T>>,
+/// `counter` is what entering the section returned, and the section was not left.
+///
+/// # Examples
+///
+/// ```
+/// # use kernel::prelude::*;
+/// use quiesce::rcu::{self, Object, RcuCell, Srcu};
+///
+/// rcu::define_domain! { Buffers: up_down }
+///
+/// # fn f(cell: &RcuCell<KBox<Object<u32>>, Srcu<Buffers>>) -> Result {
+/// let section = Srcu::<Buffers>::init()?.down()?;
+/// // Perhaps in another task:
+/// let value = section.run(|t| *cell.read(t));
+/// drop(section);
+/// # Ok(()) }
+/// ```
+#[must_use = "the section ends when this is dropped"]
+pub struct OwnedSection<T: UpDownTag> {
+    counter: *mut c_void,
+    _domain: PhantomData<fn(T) -> T>,
 }
 
-impl<T: Tag> Section<T> {
+// SAFETY: Sections of the flavor SRCU-fast-updown can be left in another task than they were entered.
+unsafe impl<T: UpDownTag> Send for OwnedSection<T> {}
+// SAFETY: Shared references only give out tokens, during a borrow.
+unsafe impl<T: UpDownTag> Sync for OwnedSection<T> {}
+
+impl<T: UpDownTag> OwnedSection<T> {
+    /// Calls `f` with a token of the section.
+    ///
+    /// Waiting for the domain in `f` is an error, as in [`Domain::run`].
+    #[inline]
+    pub fn run<R>(&self, f: impl for<'r> FnOnce(Token<'r, Srcu<T>>) -> R) -> R {
+        let mark = Mark(UnsafeCell::new(0));
+        mark.set(T::state());
+        // SAFETY: By the type invariants the section lasts while `self` is borrowed, and `f` cannot
+        // keep the token.
+        f(unsafe { Token::new() })
+    }
+}
+
+impl<T: UpDownTag> Drop for OwnedSection<T> {
+    fn drop(&mut self) {
+        if in_nmi() {
+            return leaked_in_nmi();
+        }
+        // SAFETY: By the type invariants the section was entered and not left.
+        unsafe { srcu::exit(T::state().srcu_raw(), true, self.counter) };
+        T::state().uncount_section();
+    }
+}
+
+/// A read-side critical section of the SRCU domain `D` in a function.
+///
+/// # Invariants
+///
+/// `counter` is what entering the section returned, and the section was not left.
+struct Section<D: Domain> {
+    counter: *mut c_void,
+    up_down: bool,
+    _domain: PhantomData<D>,
+}
+
+impl<D: Domain> Section<D> {
+    /// # Safety
+    ///
+    /// `D` is an SRCU domain that is ready, of the flavor that `up_down` selects, and stays so during
+    /// the section.
     #[inline(always)]
-    fn enter(_domain: Srcu<T>) -> Self {
-        let srcu = T::state().srcu_raw();
-        // SAFETY: By the invariants of the handle the domain is ready, and the module that it is in
-        // is not unloaded while its code or that of its users runs. `Drop` is the other half. What
-        // C's `srcu_read_lock()` is without lockdep.
-        #[cfg(not(CONFIG_DEBUG_LOCK_ALLOC))]
-        let idx = unsafe { bindings::__srcu_read_lock(srcu) };
-        // SAFETY: As above.
-        #[cfg(CONFIG_DEBUG_LOCK_ALLOC)]
-        let idx = unsafe { bindings::srcu_read_lock(srcu) };
-        // INVARIANT: Just called.
+    unsafe fn enter(up_down: bool) -> Self {
+        // INVARIANT: Just entered.
         Self {
-            idx,
+            // SAFETY: By the safety requirements.
+            counter: unsafe { srcu::enter(D::state().srcu_raw(), up_down) },
+            up_down,
             _domain: PhantomData,
         }
     }
 }
 
-impl<T: Tag> Drop for Section<T> {
+impl<D: Domain> Drop for Section<D> {
     #[inline(always)]
     fn drop(&mut self) {
-        let srcu = T::state().srcu_raw();
-        // SAFETY: By the type invariants the section is there to be left.
-        #[cfg(not(CONFIG_DEBUG_LOCK_ALLOC))]
-        unsafe {
-            bindings::__srcu_read_unlock(srcu, self.idx)
-        };
-        // SAFETY: As above.
-        #[cfg(CONFIG_DEBUG_LOCK_ALLOC)]
-        unsafe {
-            bindings::srcu_read_unlock(srcu, self.idx)
-        };
+        // SAFETY: By the type invariants the section was entered and not left, in this function.
+        unsafe { srcu::exit(D::state().srcu_raw(), self.up_down, self.counter) };
     }
 }
 
 /// A word on the stack that tells [`Domain::in_reader`] about a section.
 ///
 /// It holds its own address combined with the domain's, and is cleared when the section ends, so
-/// that looking through the current stack answers the question. Two stores pay for that, no memory
-/// is shared and nothing has to be allocated. What is left of it on the stack later is zero, and a
-/// copy is in another place than it says.
+/// that a search of the current stack finds the sections of the current task. Two stores pay for it;
+/// no memory is shared or allocated. A stale mark reads as zero, and a copied mark does not match
+/// because it encodes its own address.
 struct Mark(UnsafeCell<usize>);
 
 impl Mark {
@@ -188,7 +315,7 @@ impl Mark {
     #[inline(always)]
     fn set(&self, domain: &DomainState) {
         let word = self.0.get();
-        // SAFETY: The word is ours.
+        // SAFETY: The word is a field of `self`.
         unsafe { word.write_volatile(word.expose_provenance() ^ domain.mark()) };
     }
 }
@@ -196,10 +323,31 @@ impl Mark {
 impl Drop for Mark {
     #[inline(always)]
     fn drop(&mut self) {
-        // SAFETY: The word is ours.
+        // SAFETY: The word is a field of `self`.
         unsafe { self.0.get().write_volatile(0) };
     }
 }
+
+/// Runs `f` inside a section of an SRCU domain.
+///
+/// # Safety
+///
+/// `D` is an SRCU domain that is ready, of the flavor that `up_down` selects, and stays so during the
+/// call.
+#[inline(always)]
+pub(super) unsafe fn run<D: Domain, R>(
+    up_down: bool,
+    f: impl for<'r> FnOnce(Token<'r, D>) -> R,
+) -> R {
+    // SAFETY: By the safety requirements.
+    let _section = unsafe { Section::<D>::enter(up_down) };
+    let mark = Mark(UnsafeCell::new(0));
+    mark.set(D::state());
+    // SAFETY: The section lasts until this function returns, and `f` cannot keep the token.
+    f(unsafe { Token::new() })
+}
+
+impl<T: Tag> Sealed for Srcu<T> {}
 
 impl<T: Tag> Domain for Srcu<T> {
     #[inline]
@@ -209,10 +357,8 @@ impl<T: Tag> Domain for Srcu<T> {
 
     #[inline(always)]
     fn run<R>(self, f: impl for<'r> FnOnce(Token<'r, Self>) -> R) -> R {
-        let _section = Section::enter(self);
-        let mark = Mark(UnsafeCell::new(0));
-        mark.set(T::state());
-        // SAFETY: The section lasts until this function returns, and `f` cannot keep the token.
-        f(unsafe { Token::new() })
+        // SAFETY: By the invariants of the handle the domain is ready and stays so while code that
+        // names its tag runs; the tag's state is one of the flavor.
+        unsafe { run::<Self, R>(T::UP_DOWN, f) }
     }
 }

@@ -11,7 +11,7 @@
 
 static struct node __rcu *current_node;
 static struct node __rcu *counted_node;
-DEFINE_STATIC_SRCU(bench_srcu);
+DEFINE_STATIC_SRCU_FAST(bench_srcu);
 
 int bench_peers_rcu_init(void)
 {
@@ -68,10 +68,10 @@ noinline notrace u64 size_peer_rcu_read(struct node __rcu **p)
 
 noinline notrace u64 size_peer_srcu_read(struct srcu_struct *ssp, struct node __rcu **p)
 {
-	int idx = srcu_read_lock(ssp);
+	struct srcu_ctr __percpu *ctr = srcu_read_lock_fast(ssp);
 	u64 v = srcu_dereference(*p, ssp)->a[0];
 
-	srcu_read_unlock(ssp, idx);
+	srcu_read_unlock_fast(ssp, ctr);
 	return v;
 }
 

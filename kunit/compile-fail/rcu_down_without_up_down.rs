@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Only the sections of a domain that was defined so are not tied to a task.
+
+//~ ERROR the trait bound `Routes: UpDownTag` is not satisfied
+
+use kernel::prelude::*;
+use quiesce::rcu::{self, Srcu};
+
+#[cfg(not(fixed))]
+rcu::define_domain! {
+    /// Sections end where they began.
+    pub Routes
+}
+#[cfg(fixed)]
+rcu::define_domain! {
+    /// Sections end anywhere.
+    pub Routes: up_down
+}
+
+pub fn f() -> Result {
+    let section = Srcu::<Routes>::init()?.down()?;
+    drop(section);
+    Ok(())
+}

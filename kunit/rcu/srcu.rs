@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! SRCU domains: sections in every context, and sections that move between tasks.
+
+use super::domain::Sleepy;
+use crate::support;
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    },
+};
+use quiesce::rcu::{
+    self,
+    Domain,
+    Object,
+    OwnedSection,
+    RcuCell,
+    Srcu, //
+};
+
+rcu::define_domain! {
+    /// A domain whose sections move.
+    Moving: up_down
+}
+
+type Cell = RcuCell<KBox<Object<u32>>, Srcu<Moving>>;
+
+fn number(n: u32) -> Result<KBox<Object<u32>>> {
+    Ok(Object::new(n).boxed(GFP_KERNEL)?)
+}
+
+/// Whether a grace period that began before elapses while the caller waits for a while.
+fn elapses(cookie: &rcu::Cookie<Srcu<Moving>>) -> bool {
+    (0..20).any(|_| {
+        support::msleep(5);
+        cookie.is_over()
+    })
+}
+
+#[kunit_tests(quiesce_rcu_srcu)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sections_in_every_context() -> Result {
+        static CELL: RcuCell<Option<KBox<Object<u32>>>, Srcu<Sleepy>> = RcuCell::none();
+
+        let sleepy = Srcu::<Sleepy>::init()?;
+        CELL.publish(Some(number(7)?));
+        let read = move || sleepy.run(|t| CELL.read(t).copied());
+        let task = read();
+        let softirq = support::in_softirq(read);
+        let hardirq = sleepy.run(|_| support::in_hardirq(read));
+        let nmi = sleepy.run(|_| support::in_nmi(read));
+        CELL.publish(None);
+        // All of them have ended.
+        sleepy.synchronize_blocking()?;
+        assert_eq!(task, Some(7));
+        assert_eq!(softirq, Some(Some(7)));
+        assert_eq!(hardirq, Some(Some(7)));
+        assert!(matches!(nmi, None | Some(Some(7))));
+        Ok(())
+    }
+
+    #[test]
+    fn a_section_ends_in_another_task() -> Result {
+        let domain = Srcu::<Moving>::init()?;
+        let cell = Arc::new(Cell::new(number(1)?), GFP_KERNEL)?;
+        let section = domain.down()?;
+        let before = section.run(|t| *cell.read(t));
+        let old = cell.replace(number(2)?).start();
+        let cookie = domain.start();
+        let here = elapses(&cookie);
+        let sum = Arc::new(Atomic::new(0u32), GFP_KERNEL)?;
+        let (theirs, there) = (sum.clone(), cell.clone());
+        let thread = support::spawn(c"rcu_section", move || {
+            let n = section.run(|t| *there.read(t));
+            if !elapses(&cookie) {
+                theirs.add(n, Relaxed);
+            }
+            drop(section);
+            if cookie.wait().is_ok() {
+                theirs.add(4u32, Relaxed);
+            }
+        })?;
+        thread.join();
+        let old = old.wait()?;
+        assert_eq!(before, 1);
+        assert!(!here);
+        assert_eq!(sum.load(Relaxed), 2 + 4);
+        assert_eq!(**old, 1);
+        Ok(())
+    }
+
+    #[test]
+    fn a_section_ends_in_an_interrupt_and_begins_in_one() -> Result {
+        let domain = Srcu::<Moving>::init()?;
+        let section = domain.down()?;
+        let cookie = domain.start();
+        let early = elapses(&cookie);
+        let ended = support::in_hardirq(move || drop(section)).is_some();
+        cookie.wait()?;
+
+        let section: Option<OwnedSection<Moving>> =
+            support::in_hardirq(move || domain.down().ok()).flatten();
+        let cookie = domain.start();
+        let also_early = elapses(&cookie);
+        let begun = section.is_some();
+        drop(section);
+        cookie.wait()?;
+        assert!(!early && !also_early);
+        assert!(ended && begun);
+        Ok(())
+    }
+
+    #[test]
+    fn none_begins_in_an_nmi() -> Result {
+        let domain = Srcu::<Moving>::init()?;
+        let refused = support::in_nmi(move || domain.down().err());
+        domain.synchronize_blocking()?;
+        assert!(matches!(refused, None | Some(Some(EAGAIN))));
+        Ok(())
+    }
+
+    #[test]
+    fn waiting_with_a_token_is_an_error() -> Result {
+        let domain = Srcu::<Moving>::init()?;
+        let section = domain.down()?;
+        let nested = domain.run(|_| section.run(|_| domain.synchronize_blocking()));
+        let inside = section.run(|_| domain.synchronize_blocking());
+        let seen = (section.run(|_| domain.in_reader()), domain.in_reader());
+        drop(section);
+        domain.synchronize_blocking()?;
+        assert_eq!(nested, Err(EDEADLK));
+        assert_eq!(inside, Err(EDEADLK));
+        assert_eq!(seen, (true, false));
+        Ok(())
+    }
+
+    #[test]
+    fn sections_of_both_kinds_hold_up_the_same_grace_period() -> Result {
+        let domain = Srcu::<Moving>::init()?;
+        let section = domain.down()?;
+        let (cookie, first) = domain.run(|_| {
+            let cookie = domain.start();
+            let section = domain.down();
+            (cookie, section)
+        });
+        let with_two = elapses(&cookie);
+        drop(first?);
+        let with_one = elapses(&cookie);
+        drop(section);
+        cookie.wait()?;
+        assert!(!with_two && !with_one);
+        Ok(())
+    }
+}
