@@ -8,6 +8,7 @@ mod disposal;
 mod domain;
 mod executor;
 mod future;
+mod list;
 mod retire;
 mod srcu;
 mod torture;

@@ -41,6 +41,8 @@ mod domain;
 mod domain_list;
 mod domain_state;
 mod future;
+mod hash_map;
+mod list;
 mod object;
 mod pointer;
 mod retired;
@@ -81,6 +83,18 @@ pub use future::{
     GracePeriod,
     QuiesceOnPending,
     Reclaim, //
+};
+pub use hash_map::{
+    HashMapGuard,
+    RcuHashMap, //
+};
+pub use list::{
+    Cursor,
+    Entry,
+    EntryBox,
+    Iter,
+    ListGuard,
+    RcuList, //
 };
 pub use object::{
     AtomicDrop,

@@ -17,7 +17,8 @@ use super::{
 use crate::arch::context::in_nmi;
 use core::{
     ffi::c_void,
-    mem::needs_drop, //
+    mem::needs_drop,
+    ptr::NonNull, //
 };
 use kernel::{
     alloc::{
@@ -261,6 +262,18 @@ unsafe fn dispose_box<T, C: DropContext, A: Memory, D: Domain>(raw: *mut c_void)
     // SAFETY: By the safety requirements the object is ours and no reader can reach it; the function
     // drops a box of this type, and the pointer is `Send` and `'static`.
     unsafe { disposal::dispose(D::state(), this_module(), raw.cast(), drop_box::<T, C, A>) };
+}
+
+/// Drops the value of a box that a list owned, and the box.
+///
+/// # Safety
+///
+/// As for [`RcuPointer::dispose`], `value` being that of an `Object<T, C>` in a [`KBox`].
+pub(super) unsafe fn dispose_entry<T, C: DropContext, D: Domain>(value: NonNull<T>) {
+    // SAFETY: By the safety requirements the value is in an object in a box.
+    unsafe {
+        dispose_box::<T, C, Kmalloc, D>(value.byte_sub(Object::<T, C>::OFFSET).cast().as_ptr())
+    };
 }
 
 impl<T, C: DropContext, A: Memory> sealed::Sealed for Box<Object<T, C>, A> {}
