@@ -12,7 +12,7 @@
 //! | [`Retired::synchronize`], `_expedited` | the call | yes | process |
 //! | [`Retired::start`], `_expedited`, `cookie` | [`Polled::try_reclaim`], `wait` | yes | any but NMI to start |
 //! | [`Retired::reclaimed`] | a future | yes | any executor |
-//! | [`Batch`] | one grace period for many | yes | |
+//! | [`Batch`], [`Domain::reclaim`] | one grace period for many | yes | |
 //!
 //! Cell, token, retired pointer and domain are tied together by type: what is in a cell of one
 //! domain is neither read with a token of another one nor reclaimed after its grace periods.
@@ -111,6 +111,7 @@ pub use pointer::{
 pub use retired::{
     Polled,
     Refused,
+    Retire,
     Retired, //
 };
 pub use srcu::{

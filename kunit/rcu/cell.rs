@@ -74,6 +74,41 @@ mod tests {
     }
 
     #[test]
+    fn boxes_of_every_allocator() -> Result {
+        let mut sum = 0;
+        let large = |n: u8| Ok::<_, Error>(VBox::new(Object::new([n; 3 * 4096]), GFP_KERNEL)?);
+        let cell = RcuCell::<_, Global>::new(large(1)?);
+        cell.publish(large(2)?);
+        sum += rcu::global().run(|t| u32::from(cell.read(t)[9000]));
+        let old = cell.replace(large(4)?).synchronize()?;
+        sum += u32::from(old[9000]);
+        let droppable = |n| Ok::<_, Error>(KVBox::new(Object::new(number(n)?), GFP_KERNEL)?);
+        let sleepy = Srcu::<Sleepy>::init()?;
+        let cell = RcuCell::<_, Srcu<Sleepy>>::new(droppable(8)?);
+        cell.publish(droppable(16)?);
+        sum += sleepy.run(|t| ***cell.read(t));
+        // Dropped where memory of vmalloc() cannot be freed.
+        let one = RcuCell::<_, Global>::new(large(1)?);
+        support::preempt_disabled(|| drop(one));
+        rcu::global().barrier()?;
+        sleepy.barrier()?;
+        assert_eq!(sum, 2 + 2 + 16);
+        Ok(())
+    }
+
+    #[test]
+    fn read_with_the_kernel_crates_guard() -> Result {
+        let cell = RcuCell::<_, Global>::new(number(3)?);
+        let guard = kernel::sync::rcu::read_lock();
+        let (seen, inside) =
+            rcu::global().run_in(&guard, |t| (*cell.read(t), rcu::global().in_reader()));
+        drop(guard);
+        assert_eq!(seen, 3);
+        assert!(inside);
+        Ok(())
+    }
+
+    #[test]
     fn optional_and_static() -> Result {
         let read = || rcu::global().run(|t| EMPTY.read(t).copied());
         let empty = read();

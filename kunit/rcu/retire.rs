@@ -394,6 +394,38 @@ mod tests {
     }
 
     #[test]
+    fn pointers_of_several_types_share_one_grace_period() -> Result {
+        let tally = Tally::new()?;
+        let new = || Ok::<_, Error>(Object::new(Counted(tally.clone())).boxed(GFP_KERNEL)?);
+        let counted = RcuCell::<_, Global>::new(new()?);
+        let number =
+            RcuCell::<Option<KBox<Object<u32>>>>::new(Some(Object::new(7).boxed(GFP_KERNEL)?));
+        let empty = RcuCell::<Option<KBox<Object<u8>>>>::none();
+        let shared = RcuCell::<Arc<Shared<u64>>>::new(Arc::new(Shared::new(1), GFP_KERNEL)?);
+        let mut batch = Batch::new();
+        batch.push(counted.replace(new()?));
+        batch.push(counted.replace(new()?));
+        let all = (
+            batch,
+            number.replace(None),
+            empty.replace(None),
+            shared.replace(Arc::new(Shared::new(2), GFP_KERNEL)?),
+        );
+        // Refused, everything comes back.
+        let refused = rcu::global().run(|_| rcu::global().reclaim(all).err());
+        let (error, all) = refused.map(|r| (r.error, r.retired)).ok_or(EINVAL)?;
+        let (batch, number, empty, shared) = rcu::global().reclaim(all)?;
+        let before = tally.get().0;
+        let n = batch.count();
+        assert_eq!(error, EDEADLK);
+        assert_eq!((before, n, tally.get().0), (0, 2, 2));
+        assert_eq!(number.map(|n| **n), Some(7));
+        assert!(empty.is_none());
+        assert_eq!(**shared, 1);
+        Ok(())
+    }
+
+    #[test]
     fn floods_are_throttled() -> Result {
         let tally = Tally::new()?;
         let cell = RcuCell::<Option<KBox<Object<Counted, InSoftirq>>>>::none();

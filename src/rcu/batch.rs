@@ -210,6 +210,16 @@ impl<P: UniquePointer<D>, D: Domain> PolledBatch<P, D> {
 /// A grace period of `D` has gone by since each of them was retired.
 pub struct Reclaimed<P: UniquePointer<D>, D: Domain = Global>(Batch<P, D>);
 
+impl<P: UniquePointer<D>, D: Domain> Reclaimed<P, D> {
+    /// # Safety
+    ///
+    /// A grace period of `D` has elapsed since the batch was retired.
+    pub(super) unsafe fn new(batch: Batch<P, D>) -> Self {
+        // INVARIANT: By the safety requirements.
+        Self(batch)
+    }
+}
+
 impl<P: UniquePointer<D>, D: Domain> Iterator for Reclaimed<P, D> {
     type Item = P;
 

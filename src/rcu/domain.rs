@@ -7,6 +7,10 @@ use super::{
         DomainState,
         GLOBAL, //
     },
+    retired::{
+        Refused,
+        Retire, //
+    },
     Cookie,
     GracePeriod,
     QuiesceOnPending, //
@@ -154,6 +158,38 @@ pub trait Domain: sealed::Sealed + Copy + Send + Sync + 'static {
         Self::state().synchronize(true, Location::caller())
     }
 
+    /// Waits for one grace period and returns everything that `retired` consists of.
+    ///
+    /// # Errors
+    ///
+    /// As [`synchronize_blocking`](Self::synchronize_blocking), together with `retired`.
+    ///
+    /// # Context
+    ///
+    /// As [`synchronize_blocking`](Self::synchronize_blocking).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use kernel::prelude::*;
+    /// use quiesce::rcu::{self, Domain, Object, RcuCell};
+    ///
+    /// # fn f(
+    /// #     number: &RcuCell<Option<KBox<Object<u64>>>>,
+    /// #     name: &RcuCell<Option<KBox<Object<[u8; 8]>>>>,
+    /// # ) -> Result {
+    /// let (number, name) = rcu::global().reclaim((number.replace(None), name.replace(None)))?;
+    /// # Ok(()) }
+    /// ```
+    #[track_caller]
+    fn reclaim<R: Retire<Self>>(self, retired: R) -> Result<R::Reclaimed, Refused<R>> {
+        match Self::state().synchronize(false, Location::caller()) {
+            // SAFETY: `synchronize` succeeded, so a grace period has elapsed since `retired` was made.
+            Ok(()) => Ok(unsafe { retired.reclaim() }),
+            Err(error) => Err(Refused { retired, error }),
+        }
+    }
+
     /// A future that is ready when all read sections that there are now are over.
     ///
     /// It allocates nothing, needs no timer and no executor of its own, and can be dropped at any
@@ -281,6 +317,39 @@ pub struct Global(PhantomData<()>);
 #[inline(always)]
 pub const fn global() -> Global {
     Global(PhantomData)
+}
+
+impl Global {
+    /// Calls `f` with a token of the section that the kernel crate's guard has entered.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use kernel::{prelude::*, sync::rcu::read_lock};
+    /// use quiesce::rcu::{self, Object, RcuCell};
+    ///
+    /// # fn f(cell: &RcuCell<KBox<Object<u32>>>) -> u32 {
+    /// let guard = read_lock();
+    /// rcu::global().run_in(&guard, |t| *cell.read(t))
+    /// # }
+    /// ```
+    #[inline(always)]
+    pub fn run_in<R>(
+        self,
+        _guard: &kernel::sync::rcu::Guard,
+        f: impl for<'r> FnOnce(Token<'r, Self>) -> R,
+    ) -> R {
+        #[cfg(CONFIG_PREEMPT_RCU)]
+        {
+            // SAFETY: The guard is borrowed until this function returns and cannot be used by another
+            // task, and by its invariants the task is in a section while it is there. `f` cannot keep
+            // the token.
+            f(unsafe { Token::new() })
+        }
+        // The guard's section is not one of the domain.
+        #[cfg(not(CONFIG_PREEMPT_RCU))]
+        self.run(f)
+    }
 }
 
 impl sealed::Sealed for Global {}

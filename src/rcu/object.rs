@@ -362,7 +362,7 @@ const SATURATED: u32 = 1 << 31;
 const SATURATION: u32 = SATURATED + (SATURATED >> 1);
 
 /// What a caller of [`Shared::retire`] has to do.
-pub(super) enum Retire {
+pub(super) enum Outcome {
     /// The caller owns the head and posts it.
     Post,
     /// A callback that is under way drops the reference.
@@ -403,22 +403,22 @@ impl<T, D: Domain, C: DropContext> Shared<T, D, C> {
     }
 
     /// Records one retired reference.
-    pub(super) fn retire(&self) -> Retire {
+    pub(super) fn retire(&self) -> Outcome {
         let retired = self.retired.fetch_add(1u32, Full);
         if retired == 0 {
             // INVARIANT: The caller owns the head from here on, and its own reference is covered.
             // SAFETY: The counter was zero, so the head and `covered` had no owner.
             unsafe { *self.covered.get() = 1 };
-            Retire::Post
+            Outcome::Post
         } else if retired < SATURATED - 1 {
-            Retire::Counted
+            Outcome::Counted
         } else {
             // The reference was one of at least 2^31, so that the reference count of the `Arc` has
             // saturated and the object stays, even if a callback takes the reference meanwhile.
             // INVARIANT: Saturated, and far from the end of the range.
             self.retired.store(SATURATION, Relaxed);
             overflowed();
-            Retire::Leaked
+            Outcome::Leaked
         }
     }
 

@@ -9,7 +9,7 @@ use super::{
     object::{
         DropContext,
         Object,
-        Retire,
+        Outcome,
         Shared, //
     },
     Domain, //
@@ -488,8 +488,8 @@ unsafe impl<T: 'static, D: Domain, C: DropContext> RcuPointer<D> for Arc<Shared<
         // SAFETY: The reference that is retired keeps the object alive.
         match unsafe { (*shared).retire() } {
             // SAFETY: `retire` gave us the head; the rest are the safety requirements.
-            Retire::Post => unsafe { D::state().post(raw.cast(), drop_retired_func::<T, C, D>()) },
-            Retire::Counted | Retire::Leaked => (),
+            Outcome::Post => unsafe { D::state().post(raw.cast(), drop_retired_func::<T, C, D>()) },
+            Outcome::Counted | Outcome::Leaked => (),
         }
     }
 

@@ -3,8 +3,15 @@
 //! What was taken out of a cell and may still be read.
 
 use super::{
+    batch::{
+        Batch,
+        Reclaimed, //
+    },
     domain_state::leaked_in_nmi,
-    pointer::RcuPointer,
+    pointer::{
+        RcuPointer,
+        UniquePointer, //
+    },
     Cookie,
     Domain,
     Global,
@@ -175,6 +182,81 @@ impl<P: RcuPointer<D>, D: Domain> Retired<P, D> {
         Reclaim::new(self)
     }
 }
+
+mod sealed {
+    /// Implemented by types of this crate only.
+    pub trait Sealed {}
+}
+
+/// Something retired: one pointer, an optional one, a [`Batch`](super::Batch), or a tuple of these.
+///
+/// [`Domain::reclaim`] waits for one grace period for all of it. Sealed.
+pub trait Retire<D: Domain>: sealed::Sealed + Sized {
+    /// What comes back after a grace period.
+    type Reclaimed;
+
+    /// Takes it back.
+    ///
+    /// # Safety
+    ///
+    /// A grace period of `D` has elapsed since `self` was retired.
+    #[doc(hidden)]
+    unsafe fn reclaim(self) -> Self::Reclaimed;
+}
+
+impl<P: RcuPointer<D>, D: Domain> sealed::Sealed for Retired<P, D> {}
+
+impl<P: RcuPointer<D>, D: Domain> Retire<D> for Retired<P, D> {
+    type Reclaimed = P;
+
+    unsafe fn reclaim(self) -> P {
+        // SAFETY: By the safety requirements a grace period of `D` has elapsed.
+        unsafe { Retired::reclaim(self) }
+    }
+}
+
+impl<P: UniquePointer<D>, D: Domain> sealed::Sealed for Batch<P, D> {}
+
+impl<P: UniquePointer<D>, D: Domain> Retire<D> for Batch<P, D> {
+    type Reclaimed = Reclaimed<P, D>;
+
+    unsafe fn reclaim(self) -> Reclaimed<P, D> {
+        // SAFETY: By the safety requirements a grace period of `D` has elapsed.
+        unsafe { Reclaimed::new(self) }
+    }
+}
+
+impl<R: sealed::Sealed> sealed::Sealed for Option<R> {}
+
+impl<R: Retire<D>, D: Domain> Retire<D> for Option<R> {
+    type Reclaimed = Option<R::Reclaimed>;
+
+    unsafe fn reclaim(self) -> Option<R::Reclaimed> {
+        // SAFETY: By the safety requirements a grace period of `D` has elapsed.
+        self.map(|retired| unsafe { retired.reclaim() })
+    }
+}
+
+macro_rules! retire_tuple {
+    ($($name:ident)*) => {
+        impl<$($name: sealed::Sealed),*> sealed::Sealed for ($($name,)*) {}
+
+        impl<$($name: Retire<D>,)* D: Domain> Retire<D> for ($($name,)*) {
+            type Reclaimed = ($($name::Reclaimed,)*);
+
+            unsafe fn reclaim(self) -> Self::Reclaimed {
+                #[allow(non_snake_case, reason = "the parameters name the variables too")]
+                let ($($name,)*) = self;
+                // SAFETY: By the safety requirements a grace period of `D` has elapsed.
+                unsafe { ($($name.reclaim(),)*) }
+            }
+        }
+    };
+}
+
+retire_tuple! { A B }
+retire_tuple! { A B C }
+retire_tuple! { A B C E }
 
 impl<P: RcuPointer<D>, D: Domain> Drop for Retired<P, D> {
     fn drop(&mut self) {
