@@ -164,11 +164,14 @@ impl kernel::Module for Router {
         let timer = lookups.clone().start(Delta::from_micros(200));
         let updates = module_parameters::updates.value();
         for generation in 1..=updates {
-            // The old table is dropped after a grace period, in the RCU callback.
+            // Never waits: the old table is dropped after a grace period, in the RCU callback.
             lookups.table.publish(Table::new(generation)?);
+            // Tables can be replaced faster than grace periods elapse, and old ones would fill the
+            // memory. publish() cannot slow its caller down, who may hold a lock; this can. It returns
+            // at once unless more than `rcu::FLOOD` objects are pending: try updates=1000000.
+            rcu::global().throttle()?;
             if generation % 100 == 0 {
-                // Gives back-pressure if tables come faster than grace periods end.
-                rcu::global().throttle()?;
+                // The softirq is to see this table, too.
                 rcu::global().synchronize_blocking()?;
             }
         }

@@ -24,7 +24,7 @@ fn limit() -> usize {
 
 fn set_limit(limit: usize) -> Result {
     // Writers: any number at once, no lock.
-    let new = KBox::new(Object::new(Config { limit }), GFP_KERNEL)?;
+    let new = Object::new(Config { limit }).boxed(GFP_KERNEL)?;
     let old = CONFIG.replace(Some(new));
     drop(old); // freed after a grace period; never waits, allocates nothing
     Ok(())

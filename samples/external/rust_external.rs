@@ -48,7 +48,7 @@ impl kernel::Module for External {
         pr_info!("the clock as it was at one moment: {:?}\n", CLOCK.read());
 
         // What was there before is freed after a grace period, without waiting for it here.
-        LIMIT.publish(Some(KBox::new(Object::new(10), GFP_KERNEL)?));
+        LIMIT.publish(Some(Object::new(10).boxed(GFP_KERNEL)?));
         let limit = rcu::global().run(|t| LIMIT.read(t).map_or(0, |limit| *limit));
         pr_info!("the limit: {limit}\n");
         Ok(Self)
