@@ -2,7 +2,7 @@
 
 //! Read-copy-update: read through a pointer without a lock, free the old value later.
 //!
-//! A reader runs in a read section of a [`Domain`], where it gets a [`Token`]; with the token it
+//! A reader runs in a read section of a [`Domain`], where it gets a [`ReadToken`]; with the token it
 //! reads an [`RcuCell`]. A writer replaces what the cell holds, gets the old value as [`Retired`],
 //! and has it reclaimed when all read sections are over that may have seen it:
 //!
@@ -10,7 +10,7 @@
 //! |---|---|---|---|
 //! | [`Retired::defer`], or dropping it | nothing | no | any context but NMI |
 //! | [`Retired::synchronize`], `_expedited` | the call | yes | process |
-//! | [`Retired::start`], `_expedited`, `cookie` | [`Polled::try_reclaim`], `wait` | yes | any but NMI to start |
+//! | [`Retired::start`], `_expedited`, `cookie` | [`PolledRetired::try_reclaim`], `wait` | yes | any but NMI to start |
 //! | [`Retired::reclaimed`] | a future | yes | any executor |
 //! | [`Batch`], [`Domain::reclaim`] | one grace period for many | yes | |
 //!
@@ -63,7 +63,7 @@ pub use crate::{
 pub use batch::{
     Batch,
     PolledBatch,
-    Reclaimed, //
+    ReclaimedBatch, //
 };
 pub use cell::{
     CellValue,
@@ -74,7 +74,7 @@ pub use domain::{
     global,
     Domain,
     Global,
-    Token,
+    ReadToken,
     FLOOD, //
 };
 #[doc(hidden)]
@@ -109,8 +109,8 @@ pub use pointer::{
     UniquePointer, //
 };
 pub use retired::{
-    Polled,
-    Refused,
+    PolledRetired,
+    SynchronizeError,
     Retire,
     Retired, //
 };

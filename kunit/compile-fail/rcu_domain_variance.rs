@@ -4,7 +4,7 @@
 
 //~ ERROR expected struct `quiesce::rcu::Srcu<Named<fn(&())>>
 //~ ERROR expected reference `&quiesce::rcu::RcuCell<_, quiesce::rcu::Srcu<Named<fn(&())>>
-//~ ERROR expected struct `quiesce::rcu::Token<'_, quiesce::rcu::Srcu<Named<fn(&())>>
+//~ ERROR expected struct `quiesce::rcu::ReadToken<'_, quiesce::rcu::Srcu<Named<fn(&())>>
 //~ ERROR expected struct `quiesce::rcu::Cookie<quiesce::rcu::Srcu<Named<fn(&())>>
 //~ ERROR expected struct `quiesce::rcu::Retired<_, quiesce::rcu::Srcu<Named<fn(&())>>
 //~ ERROR expected struct `quiesce::rcu::Shared<_, quiesce::rcu::Srcu<Named<fn(&())>>
@@ -61,7 +61,7 @@ pub fn domain(x: A) -> B {
 pub fn cell(x: &RcuCell<Number, A>) -> &RcuCell<Number, B> {
     x
 }
-pub fn token<'r>(x: Token<'r, A>) -> Token<'r, B> {
+pub fn token<'r>(x: ReadToken<'r, A>) -> ReadToken<'r, B> {
     x
 }
 pub fn cookie(x: Cookie<A>) -> Cookie<B> {

@@ -292,7 +292,7 @@ mod tests {
         let word = size_of::<usize>();
         assert_eq!(size_of::<RcuCell<Number>>(), word);
         assert_eq!(size_of::<RcuCell<Option<Number>>>(), word);
-        assert_eq!(size_of::<rcu::Token<'_, Global>>(), 0);
+        assert_eq!(size_of::<rcu::ReadToken<'_, Global>>(), 0);
         assert_eq!(size_of::<Object<[usize; 4]>>(), 6 * word);
         assert_eq!(size_of::<Global>(), 0);
         assert_eq!(size_of::<Srcu<Sleepy>>(), 0);

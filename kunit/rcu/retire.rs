@@ -411,7 +411,7 @@ mod tests {
             empty.replace(None),
             shared.replace(Arc::new(Shared::new(2), GFP_KERNEL)?),
         );
-        // Refused, everything comes back.
+        // SynchronizeError, everything comes back.
         let refused = rcu::global().run(|_| rcu::global().reclaim(all).err());
         let (error, all) = refused.map(|r| (r.error, r.retired)).ok_or(EINVAL)?;
         let (batch, number, empty, shared) = rcu::global().reclaim(all)?;

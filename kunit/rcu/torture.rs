@@ -49,7 +49,7 @@ pub(crate) struct Counters {
 enum Path {
     Synchronize,
     Expedited,
-    Polled,
+    PolledRetired,
     PolledExpedited,
     Snapshot,
     Future,
@@ -66,7 +66,7 @@ const BATCH: usize = 8;
 const ALL: [Path; PATHS] = [
     Path::Synchronize,
     Path::DeferSoftirq,
-    Path::Polled,
+    Path::PolledRetired,
     Path::DeferProcess,
     Path::Expedited,
     Path::DeferShared,
@@ -227,10 +227,10 @@ impl<D: Domain> Scheme for Real<D> {
             Path::Expedited => {
                 self.again(self.soft.replace(soft(counters)?).synchronize_expedited()?);
             }
-            Path::Polled | Path::PolledExpedited => {
+            Path::PolledRetired | Path::PolledExpedited => {
                 let old = self.soft.replace(soft(counters)?);
                 let mut polled = match ALL[path] {
-                    Path::Polled => old.start(),
+                    Path::PolledRetired => old.start(),
                     _ => old.start_expedited(),
                 };
                 loop {

@@ -7,8 +7,8 @@ use super::{
     Cookie,
     Domain,
     Global,
-    Refused,
     Retired, //
+    SynchronizeError,
 };
 use core::{
     ffi::c_void,
@@ -126,13 +126,13 @@ impl<P: UniquePointer<D>, D: Domain> Batch<P, D> {
     ///
     /// As [`Domain::synchronize_blocking`].
     #[track_caller]
-    pub fn synchronize(self) -> Result<Reclaimed<P, D>, Refused<Self>> {
+    pub fn synchronize(self) -> Result<ReclaimedBatch<P, D>, SynchronizeError<Self>> {
         self.wait(false, Location::caller())
     }
 
     /// As [`synchronize`](Self::synchronize), with an expedited grace period.
     #[track_caller]
-    pub fn synchronize_expedited(self) -> Result<Reclaimed<P, D>, Refused<Self>> {
+    pub fn synchronize_expedited(self) -> Result<ReclaimedBatch<P, D>, SynchronizeError<Self>> {
         self.wait(true, Location::caller())
     }
 
@@ -140,14 +140,14 @@ impl<P: UniquePointer<D>, D: Domain> Batch<P, D> {
         self,
         expedited: bool,
         caller: &Location<'_>,
-    ) -> Result<Reclaimed<P, D>, Refused<Self>> {
+    ) -> Result<ReclaimedBatch<P, D>, SynchronizeError<Self>> {
         if self.is_empty() {
-            return Ok(Reclaimed(self));
+            return Ok(ReclaimedBatch(self));
         }
         match D::state().synchronize(expedited, caller) {
             // INVARIANT: It was waited for one.
-            Ok(()) => Ok(Reclaimed(self)),
-            Err(error) => Err(Refused {
+            Ok(()) => Ok(ReclaimedBatch(self)),
+            Err(error) => Err(SynchronizeError {
                 retired: self,
                 error,
             }),
@@ -192,12 +192,12 @@ impl<P: UniquePointer<D>, D: Domain> PolledBatch<P, D> {
     /// # Errors
     ///
     /// Returns `self` if it is not.
-    pub fn try_reclaim(self) -> Result<Reclaimed<P, D>, Self> {
+    pub fn try_reclaim(self) -> Result<ReclaimedBatch<P, D>, Self> {
         if !self.cookie.is_over() {
             return Err(self);
         }
         // INVARIANT: By the type invariants.
-        Ok(Reclaimed(self.batch))
+        Ok(ReclaimedBatch(self.batch))
     }
 }
 
@@ -208,9 +208,9 @@ impl<P: UniquePointer<D>, D: Domain> PolledBatch<P, D> {
 /// # Invariants
 ///
 /// A grace period of `D` has gone by since each of them was retired.
-pub struct Reclaimed<P: UniquePointer<D>, D: Domain = Global>(Batch<P, D>);
+pub struct ReclaimedBatch<P: UniquePointer<D>, D: Domain = Global>(Batch<P, D>);
 
-impl<P: UniquePointer<D>, D: Domain> Reclaimed<P, D> {
+impl<P: UniquePointer<D>, D: Domain> ReclaimedBatch<P, D> {
     /// # Safety
     ///
     /// A grace period of `D` has elapsed since the batch was retired.
@@ -220,7 +220,7 @@ impl<P: UniquePointer<D>, D: Domain> Reclaimed<P, D> {
     }
 }
 
-impl<P: UniquePointer<D>, D: Domain> Iterator for Reclaimed<P, D> {
+impl<P: UniquePointer<D>, D: Domain> Iterator for ReclaimedBatch<P, D> {
     type Item = P;
 
     fn next(&mut self) -> Option<P> {
@@ -229,7 +229,7 @@ impl<P: UniquePointer<D>, D: Domain> Iterator for Reclaimed<P, D> {
     }
 }
 
-impl<P: UniquePointer<D>, D: Domain> Drop for Reclaimed<P, D> {
+impl<P: UniquePointer<D>, D: Domain> Drop for ReclaimedBatch<P, D> {
     fn drop(&mut self) {
         self.for_each(drop);
     }

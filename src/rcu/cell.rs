@@ -6,8 +6,8 @@ use super::{
     pointer::RcuPointer,
     Domain,
     Global,
+    ReadToken, //
     Retired,
-    Token, //
 };
 use crate::arch;
 use core::{
@@ -265,7 +265,7 @@ impl<P: CellValue<D> + Send, D: Domain> RcuCell<P, D> {
     /// Accesses through the result see everything that was stored to the content before it was put
     /// into the cell (`rcu_dereference()`).
     #[inline(always)]
-    pub fn read<'a>(&'a self, _token: Token<'a, D>) -> P::Read<'a> {
+    pub fn read<'a>(&'a self, _token: ReadToken<'a, D>) -> P::Read<'a> {
         let raw = arch::pointer::load_pointer(&self.pointer);
         // SAFETY: The cell held `raw` at a moment during the read-side critical section that the
         // token proves. A writer that replaces it retires it, and it is not taken back before the
@@ -333,7 +333,7 @@ impl<P: CellValue<D> + Send, D: Domain> RcuCell<P, D> {
     /// Full if it succeeds, none if not.
     pub fn compare_exchange<'a>(
         &'a self,
-        _token: Token<'a, D>,
+        _token: ReadToken<'a, D>,
         expected: P::Read<'a>,
         new: P,
     ) -> Result<P::Old, P> {

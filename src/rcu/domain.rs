@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! [`Domain`], the trait of all RCU domains, [`Global`], the kernel's own one, and [`Token`].
+//! [`Domain`], the trait of all RCU domains, [`Global`], the kernel's own one, and [`ReadToken`].
 
 use super::{
     domain_state::{
@@ -8,8 +8,8 @@ use super::{
         GLOBAL, //
     },
     retired::{
-        Refused,
         Retire, //
+        SynchronizeError,
     },
     Cookie,
     GracePeriod,
@@ -43,22 +43,22 @@ pub(super) mod sealed {
 /// # Invariants
 ///
 /// The current task or interrupt is inside a read-side critical section of `D` for all of `'r`.
-pub struct Token<'r, D: Domain> {
+pub struct ReadToken<'r, D: Domain> {
     _section: PhantomData<&'r ()>,
     _domain: PhantomData<fn(D) -> D>,
     _not_send: NotThreadSafe,
 }
 
-impl<D: Domain> Clone for Token<'_, D> {
+impl<D: Domain> Clone for ReadToken<'_, D> {
     #[inline(always)]
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<D: Domain> Copy for Token<'_, D> {}
+impl<D: Domain> Copy for ReadToken<'_, D> {}
 
-impl<D: Domain> Token<'_, D> {
+impl<D: Domain> ReadToken<'_, D> {
     /// Creates a token.
     ///
     /// # Safety
@@ -105,7 +105,7 @@ pub trait Domain: sealed::Sealed + Copy + Send + Sync + 'static {
     /// None against other CPUs, except that of address dependencies: accesses through a pointer that
     /// was read in the section see what was stored before it was published. A grace period that
     /// begins after the section began ends after it.
-    fn run<R>(self, f: impl for<'r> FnOnce(Token<'r, Self>) -> R) -> R;
+    fn run<R>(self, f: impl for<'r> FnOnce(ReadToken<'r, Self>) -> R) -> R;
 
     /// Returns whether the current task is inside a read-side critical section of this domain.
     ///
@@ -182,11 +182,11 @@ pub trait Domain: sealed::Sealed + Copy + Send + Sync + 'static {
     /// # Ok(()) }
     /// ```
     #[track_caller]
-    fn reclaim<R: Retire<Self>>(self, retired: R) -> Result<R::Reclaimed, Refused<R>> {
+    fn reclaim<R: Retire<Self>>(self, retired: R) -> Result<R::Reclaimed, SynchronizeError<R>> {
         match Self::state().synchronize(false, Location::caller()) {
             // SAFETY: `synchronize` succeeded, so a grace period has elapsed since `retired` was made.
             Ok(()) => Ok(unsafe { retired.reclaim() }),
-            Err(error) => Err(Refused { retired, error }),
+            Err(error) => Err(SynchronizeError { retired, error }),
         }
     }
 
@@ -337,14 +337,14 @@ impl Global {
     pub fn run_in<R>(
         self,
         _guard: &kernel::sync::rcu::Guard,
-        f: impl for<'r> FnOnce(Token<'r, Self>) -> R,
+        f: impl for<'r> FnOnce(ReadToken<'r, Self>) -> R,
     ) -> R {
         #[cfg(CONFIG_PREEMPT_RCU)]
         {
             // SAFETY: The guard is borrowed until this function returns and cannot be used by another
             // task, and by its invariants the task is in a section while it is there. `f` cannot keep
             // the token.
-            f(unsafe { Token::new() })
+            f(unsafe { ReadToken::new() })
         }
         // The guard's section is not one of the domain.
         #[cfg(not(CONFIG_PREEMPT_RCU))]
@@ -406,12 +406,12 @@ impl Domain for Global {
     }
 
     #[inline(always)]
-    fn run<R>(self, f: impl for<'r> FnOnce(Token<'r, Self>) -> R) -> R {
+    fn run<R>(self, f: impl for<'r> FnOnce(ReadToken<'r, Self>) -> R) -> R {
         #[cfg(CONFIG_PREEMPT_RCU)]
         {
             let _section = Section::enter();
             // SAFETY: The section lasts until this function returns, and `f` cannot keep the token.
-            f(unsafe { Token::new() })
+            f(unsafe { ReadToken::new() })
         }
         #[cfg(not(CONFIG_PREEMPT_RCU))]
         // SAFETY: The domain is of the flavor SRCU-fast, is initialised before this module's users can

@@ -14,8 +14,8 @@ use super::{
     },
     Domain,
     Global,
+    ReadToken, //
     Retired,
-    Token, //
 };
 use core::{
     borrow::Borrow,
@@ -158,7 +158,7 @@ impl<K: Hash + Eq + Send + 'static, V: Send + 'static, D: Domain, B: Backend, C:
     }
 
     /// Returns the value of a key. Any context in which there can be a section of `D`.
-    pub fn get<'a, Q>(&'a self, _token: Token<'a, D>, key: &Q) -> Option<&'a V>
+    pub fn get<'a, Q>(&'a self, _token: ReadToken<'a, D>, key: &Q) -> Option<&'a V>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
@@ -173,7 +173,7 @@ impl<K: Hash + Eq + Send + 'static, V: Send + 'static, D: Domain, B: Backend, C:
     /// Returns all keys and values, in no order. Any context in which there can be a section of `D`.
     ///
     /// Entries that are inserted, removed or replaced meanwhile are returned or not.
-    pub fn iter<'a>(&'a self, _token: Token<'a, D>) -> impl Iterator<Item = (&'a K, &'a V)> {
+    pub fn iter<'a>(&'a self, _token: ReadToken<'a, D>) -> impl Iterator<Item = (&'a K, &'a V)> {
         // SAFETY: The token proves that the caller is in a section of `D` during `'a`.
         let buckets = self.table.buckets.iter().map(|b| unsafe { b.iter() });
         buckets.flatten().map(|pair| (&pair.0, &pair.1))

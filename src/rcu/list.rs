@@ -13,8 +13,8 @@ use super::{
     AtomicDrop,
     Domain,
     Global,
+    ReadToken, //
     Retired,
-    Token, //
 };
 use crate::arch::pointer::load_pointer;
 use core::{
@@ -463,7 +463,7 @@ impl<T: Send + 'static, D: Domain, B: Backend, C: DropContext> RcuList<T, D, B, 
 
     /// Returns the values, in order. Any context in which there can be a section of `D`.
     #[inline(always)]
-    pub fn iter<'a>(&'a self, _token: Token<'a, D>) -> Iter<'a, T> {
+    pub fn iter<'a>(&'a self, _token: ReadToken<'a, D>) -> Iter<'a, T> {
         // SAFETY: The token proves that the caller is in a section of `D` during `'a`.
         unsafe { self.list.iter() }
     }

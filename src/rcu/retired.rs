@@ -5,7 +5,7 @@
 use super::{
     batch::{
         Batch,
-        Reclaimed, //
+        ReclaimedBatch, //
     },
     domain_state::leaked_in_nmi,
     pointer::{
@@ -65,21 +65,21 @@ unsafe impl<P: RcuPointer<D>, D: Domain> Sync for Retired<P, D> {}
 
 /// A wait that was refused, with what was to be reclaimed after it.
 #[must_use = "dropping it defers the destructor until after a grace period"]
-pub struct Refused<R> {
+pub struct SynchronizeError<R> {
     /// What was to be reclaimed.
     pub retired: R,
     /// Why not: see [`Domain::synchronize_blocking`].
     pub error: Error,
 }
 
-impl<R> fmt::Debug for Refused<R> {
+impl<R> fmt::Debug for SynchronizeError<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.error.fmt(f)
     }
 }
 
-impl<R> From<Refused<R>> for Error {
-    fn from(refused: Refused<R>) -> Error {
+impl<R> From<SynchronizeError<R>> for Error {
+    fn from(refused: SynchronizeError<R>) -> Error {
         refused.error
     }
 }
@@ -136,21 +136,21 @@ impl<P: RcuPointer<D>, D: Domain> Retired<P, D> {
     ///
     /// As [`Domain::synchronize_blocking`].
     #[track_caller]
-    pub fn synchronize(self) -> Result<P, Refused<Self>> {
+    pub fn synchronize(self) -> Result<P, SynchronizeError<Self>> {
         self.wait(false, Location::caller())
     }
 
     /// As [`synchronize`](Self::synchronize), with an expedited grace period.
     #[track_caller]
-    pub fn synchronize_expedited(self) -> Result<P, Refused<Self>> {
+    pub fn synchronize_expedited(self) -> Result<P, SynchronizeError<Self>> {
         self.wait(true, Location::caller())
     }
 
-    fn wait(self, expedited: bool, caller: &Location<'_>) -> Result<P, Refused<Self>> {
+    fn wait(self, expedited: bool, caller: &Location<'_>) -> Result<P, SynchronizeError<Self>> {
         match D::state().synchronize(expedited, caller) {
             // SAFETY: It was waited for one.
             Ok(()) => Ok(unsafe { self.reclaim() }),
-            Err(error) => Err(Refused {
+            Err(error) => Err(SynchronizeError {
                 retired: self,
                 error,
             }),
@@ -158,21 +158,21 @@ impl<P: RcuPointer<D>, D: Domain> Retired<P, D> {
     }
 
     /// Notes which grace period it takes, without asking for it.
-    pub fn cookie(self) -> Polled<P, D> {
+    pub fn cookie(self) -> PolledRetired<P, D> {
         let cookie = Cookie::new(D::state().snapshot());
-        Polled::new(self, cookie)
+        PolledRetired::new(self, cookie)
     }
 
     /// Asks for a grace period, to be polled.
-    pub fn start(self) -> Polled<P, D> {
+    pub fn start(self) -> PolledRetired<P, D> {
         let cookie = Cookie::new(D::state().start(false));
-        Polled::new(self, cookie)
+        PolledRetired::new(self, cookie)
     }
 
     /// Asks for an expedited grace period, to be polled.
-    pub fn start_expedited(self) -> Polled<P, D> {
+    pub fn start_expedited(self) -> PolledRetired<P, D> {
         let cookie = Cookie::new(D::state().start(true));
-        Polled::new(self, cookie)
+        PolledRetired::new(self, cookie)
     }
 
     /// A future that waits for a grace period and returns the pointer.
@@ -218,11 +218,11 @@ impl<P: RcuPointer<D>, D: Domain> Retire<D> for Retired<P, D> {
 impl<P: UniquePointer<D>, D: Domain> sealed::Sealed for Batch<P, D> {}
 
 impl<P: UniquePointer<D>, D: Domain> Retire<D> for Batch<P, D> {
-    type Reclaimed = Reclaimed<P, D>;
+    type Reclaimed = ReclaimedBatch<P, D>;
 
-    unsafe fn reclaim(self) -> Reclaimed<P, D> {
+    unsafe fn reclaim(self) -> ReclaimedBatch<P, D> {
         // SAFETY: By the safety requirements a grace period of `D` has elapsed.
-        unsafe { Reclaimed::new(self) }
+        unsafe { ReclaimedBatch::new(self) }
     }
 }
 
@@ -276,12 +276,12 @@ impl<P: RcuPointer<D>, D: Domain> Drop for Retired<P, D> {
 ///
 /// `cookie` was made after `retired`.
 #[must_use = "dropping it defers the destructor until after a grace period"]
-pub struct Polled<P: RcuPointer<D>, D: Domain = Global> {
+pub struct PolledRetired<P: RcuPointer<D>, D: Domain = Global> {
     retired: Retired<P, D>,
     cookie: Cookie<D>,
 }
 
-impl<P: RcuPointer<D>, D: Domain> Polled<P, D> {
+impl<P: RcuPointer<D>, D: Domain> PolledRetired<P, D> {
     fn new(retired: Retired<P, D>, cookie: Cookie<D>) -> Self {
         // INVARIANT: The callers have just made it.
         Self { retired, cookie }
@@ -311,11 +311,11 @@ impl<P: RcuPointer<D>, D: Domain> Polled<P, D> {
     ///
     /// As [`Cookie::wait`], together with `self`.
     #[track_caller]
-    pub fn wait(self) -> Result<P, Refused<Self>> {
+    pub fn wait(self) -> Result<P, SynchronizeError<Self>> {
         match self.cookie.wait() {
             // SAFETY: As in `try_reclaim`.
             Ok(()) => Ok(unsafe { self.retired.reclaim() }),
-            Err(error) => Err(Refused {
+            Err(error) => Err(SynchronizeError {
                 retired: self,
                 error,
             }),
@@ -324,11 +324,11 @@ impl<P: RcuPointer<D>, D: Domain> Polled<P, D> {
 
     /// As [`wait`](Self::wait), with an expedited grace period.
     #[track_caller]
-    pub fn wait_expedited(self) -> Result<P, Refused<Self>> {
+    pub fn wait_expedited(self) -> Result<P, SynchronizeError<Self>> {
         match self.cookie.wait_expedited() {
             // SAFETY: As in `try_reclaim`.
             Ok(()) => Ok(unsafe { self.retired.reclaim() }),
-            Err(error) => Err(Refused {
+            Err(error) => Err(SynchronizeError {
                 retired: self,
                 error,
             }),

@@ -6,7 +6,7 @@ use super::{
     domain::{
         sealed::Sealed,
         Domain,
-        Token, //
+        ReadToken, //
     },
     domain_list,
     domain_state::{
@@ -246,12 +246,12 @@ impl<T: UpDownTag> OwnedSection<T> {
     ///
     /// Waiting for the domain in `f` is an error, as in [`Domain::run`].
     #[inline]
-    pub fn run<R>(&self, f: impl for<'r> FnOnce(Token<'r, Srcu<T>>) -> R) -> R {
+    pub fn run<R>(&self, f: impl for<'r> FnOnce(ReadToken<'r, Srcu<T>>) -> R) -> R {
         let mark = Mark(UnsafeCell::new(0));
         mark.set(T::state());
         // SAFETY: By the type invariants the section lasts while `self` is borrowed, and `f` cannot
         // keep the token.
-        f(unsafe { Token::new() })
+        f(unsafe { ReadToken::new() })
     }
 }
 
@@ -337,14 +337,14 @@ impl Drop for Mark {
 #[inline(always)]
 pub(super) unsafe fn run<D: Domain, R>(
     up_down: bool,
-    f: impl for<'r> FnOnce(Token<'r, D>) -> R,
+    f: impl for<'r> FnOnce(ReadToken<'r, D>) -> R,
 ) -> R {
     // SAFETY: By the safety requirements.
     let _section = unsafe { Section::<D>::enter(up_down) };
     let mark = Mark(UnsafeCell::new(0));
     mark.set(D::state());
     // SAFETY: The section lasts until this function returns, and `f` cannot keep the token.
-    f(unsafe { Token::new() })
+    f(unsafe { ReadToken::new() })
 }
 
 impl<T: Tag> Sealed for Srcu<T> {}
@@ -356,7 +356,7 @@ impl<T: Tag> Domain for Srcu<T> {
     }
 
     #[inline(always)]
-    fn run<R>(self, f: impl for<'r> FnOnce(Token<'r, Self>) -> R) -> R {
+    fn run<R>(self, f: impl for<'r> FnOnce(ReadToken<'r, Self>) -> R) -> R {
         // SAFETY: By the invariants of the handle the domain is ready and stays so while code that
         // names its tag runs; the tag's state is one of the flavor.
         unsafe { run::<Self, R>(T::UP_DOWN, f) }
