@@ -2,31 +2,56 @@
 
 //! Read-copy-update: read through a pointer without a lock, free the old value later.
 //!
-//! A reader runs in a read section of a [`Domain`], where it gets a [`ReadToken`]; with the token it
-//! reads an [`RcuCell`]. A writer replaces what the cell holds, gets the old value as [`Retired`],
-//! and has it reclaimed when all read sections are over that may have seen it:
+//! A thin, typed layer over the kernel's own RCU and SRCU: it has no grace-period machinery of its
+//! own. A reader enters a read-side critical section of a [`Domain`] and gets a [`ReadToken`], with
+//! which it reads an [`RcuCell`], an [`RcuList`] or an [`RcuHashMap`]. A writer replaces or removes
+//! what is there, gets the old value as [`Retired`], and has it reclaimed after a grace period, when
+//! all sections have ended that may have read it:
 //!
-//! | | waits in | returns the pointer | |
+//! | | waits in | returns the pointer | context |
 //! |---|---|---|---|
-//! | [`Retired::defer`], or dropping it | nothing | no | any context but NMI |
+//! | [`Retired::defer`], or dropping it | nothing | no | any but NMI |
 //! | [`Retired::synchronize`], `_expedited` | the call | yes | process |
 //! | [`Retired::start`], `_expedited`, `cookie` | [`PolledRetired::try_reclaim`], `wait` | yes | any but NMI to start |
 //! | [`Retired::reclaimed`] | a future | yes | any executor |
-//! | [`Batch`], [`Domain::reclaim`] | one grace period for many | yes | |
+//! | [`Batch`], [`Domain::reclaim`] | one grace period for many | yes | process |
 //!
 //! Cell, token, retired pointer and domain are tied together by type: what is in a cell of one
 //! domain is neither read with a token of another one nor reclaimed after its grace periods.
 //!
-//! There is no read guard, so there is none to leak: [`Domain::run`] takes a closure, and what is
-//! read cannot leave it.
+//! There is no read guard that could be leaked: [`Domain::run`] takes a closure, and what is read
+//! cannot leave it.
 //!
-//! [`global()`] is the kernel's own RCU. [`Srcu`] domains have readers that may sleep.
+//! # Domains
+//!
+//! [`global()`] is the kernel's own RCU, whose readers do not sleep. [`define_domain!`] defines
+//! [`Srcu`] domains, whose readers may. Where the kernel's RCU is not preemptible, [`Global`] is an
+//! SRCU domain too.
+//!
+//! # Objects
+//!
+//! What a cell holds has an RCU head in front of it, so that deferring neither allocates nor fails:
+//! a box of an [`Object`], or an [`Arc`](kernel::sync::Arc) of a [`Shared`].
+//!
+//! | to create | call |
+//! |---|---|
+//! | an object whose destructor may sleep | `Object::new(value).boxed(GFP_KERNEL)?` |
+//! | one whose destructor may run in the RCU callback | `Object::new_atomic(value).boxed(GFP_KERNEL)?` |
+//! | one that is pinned and initialised in place | `KBox::pin_init(Object::pin(init), GFP_KERNEL)?` |
+//! | one that is too large for `kmalloc()` | `KVBox::new(Object::new(value), GFP_KERNEL)?` |
+//! | one with several owners | `Arc::new(Shared::new(value), GFP_KERNEL)?` |
+//! | one that holds a reference to a C object | an [`Object`] of the [`ARef`](kernel::sync::aref::ARef) |
+//!
+//! # Back-pressure
+//!
+//! Deferring never waits, because the caller may hold a lock that a destructor acquires. A task that
+//! retires faster than grace periods elapse calls [`Domain::throttle`] where it holds none.
 //!
 //! # Unloading
 //!
-//! What a module defers is reclaimed before the module is freed, without its author doing anything,
-//! after its exit function too, and after an init function that failed. rmmod of the module waits for
-//! it, and no other does.
+//! What a module defers is reclaimed before the module's memory is freed, after its exit function or
+//! a failed init function. rmmod of that module waits for it, and no other does. The module's author
+//! has nothing to call.
 //!
 //! C headers: [`include/linux/rcupdate.h`](srctree/include/linux/rcupdate.h),
 //! [`include/linux/srcu.h`](srctree/include/linux/srcu.h)
@@ -123,16 +148,17 @@ pub use srcu::{
 
 pub(crate) use unload::Runtime;
 
-/// Who waits longer than this for a domain's readers is reported; returns what it was before.
+/// Sets the stall timeout and returns the previous one, in milliseconds.
 ///
-/// In milliseconds, and the module parameter `rcu_stall_ms`: 10 s unless changed. A report names
-/// the domain, the task and the place of the call, and is repeated after twice the time.
+/// A wait for readers that takes longer is reported in the log, with the domain, the task and the
+/// call site, and again each time that the time has doubled. Also the module parameter
+/// `rcu_stall_ms`; 10 s by default.
 pub fn set_stall_report_ms(ms: u32) -> u32 {
     // SAFETY: Callable from everywhere.
     unsafe { helpers::quiesce_helper_rcu_stall_ms(ms) }
 }
 
-/// How many times somebody was reported for waiting long.
+/// Returns the number of reports of stalls.
 pub fn stall_reports() -> u32 {
     // SAFETY: Callable from everywhere.
     unsafe { helpers::quiesce_helper_rcu_stalls() }

@@ -35,6 +35,10 @@ int quiesce_helper_rcu_context(void)
 		return QUIESCE_RCU_ATOMIC;
 	if (rcu_preempt_depth())
 		return QUIESCE_RCU_READER;
+	/* Without a preemption count, held spin locks do not show. */
+	if (!IS_ENABLED(CONFIG_PREEMPT_COUNT))
+		return irqs_disabled() || in_softirq() ? QUIESCE_RCU_ATOMIC :
+							  QUIESCE_RCU_MAY_WAIT;
 	return preemptible() ? QUIESCE_RCU_MAY_WAIT : QUIESCE_RCU_ATOMIC;
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_rcu_context);

@@ -86,7 +86,8 @@ pub(super) unsafe fn dispose(
 ) {
     // SAFETY: Reads the state of the current task and CPU only.
     let context = unsafe { helpers::quiesce_helper_rcu_context() } as u32;
-    if context == helpers::QUIESCE_RCU_MAY_WAIT {
+    // Without a preemption count, "may wait" is a guess, on which no destructor runs.
+    if cfg!(CONFIG_PREEMPT_COUNT) && context == helpers::QUIESCE_RCU_MAY_WAIT {
         let task = kernel::current!().as_ptr().addr();
         // Tasks are a few kilobytes each.
         let set = &QUEUES[(task >> 6 ^ task >> 13) % SETS];

@@ -122,7 +122,8 @@ pub trait Domain: sealed::Sealed + Copy + Send + Sync + 'static {
     ///
     /// [`EDEADLK`] inside a read-side critical section of this domain and [`EAGAIN`] where sleeping
     /// is not allowed: in interrupt context, with preemption or interrupts disabled, in a section of
-    /// [`Global`]. The call has not waited then. It is logged, once for each call site.
+    /// [`Global`]. The call has not waited then. It is logged, once for each call site. Kernels
+    /// without `CONFIG_PREEMPT_COUNT` do not know that preemption is disabled.
     ///
     /// # Context
     ///
