@@ -15,6 +15,7 @@ use crate::{
 };
 use kernel::{
     prelude::*,
+    static_lock_class,
     sync::{
         atomic::{
             Acquire,
@@ -34,9 +35,12 @@ use quiesce::{
         self,
         Batch,
         Domain,
+        Entry,
         Global,
         Object,
         RcuCell,
+        RcuHashMap,
+        RcuList,
         Retired,
         Shared,
         Srcu, //
@@ -47,6 +51,9 @@ define_domain! {
     /// Readers of this one sleep.
     pub(crate) Sleepers
 }
+
+/// The number of keys of the map.
+const KEYS: u32 = 12;
 
 const LIVE: u64 = 0x6c69_7665_6c69_7665;
 const DEAD: u64 = 0x6465_6164_6465_6164;
@@ -95,6 +102,10 @@ struct Cells {
     spare: RcuCell<Option<Boxed>, Global>,
     /// Two cells that have one object now and then.
     shared: [RcuCell<Counted, Global>; 2],
+    /// The newest entries are at the front; the writers keep it short.
+    list: Pin<KBox<RcuList<Item, Srcu<Sleepers>>>>,
+    /// Few buckets, so that entries are in chains.
+    map: Pin<KBox<RcuHashMap<u32, Item>>>,
     srcu: Srcu<Sleepers>,
     books: Arc<Books>,
 }
@@ -113,6 +124,14 @@ impl Cells {
                 RcuCell::new(Self::counted(&books)?),
                 RcuCell::new(Self::counted(&books)?),
             ],
+            list: KBox::pin_init(
+                RcuList::new(c"torture list", static_lock_class!()),
+                GFP_KERNEL,
+            )?,
+            map: KBox::pin_init(
+                RcuHashMap::new(4, c"torture map", static_lock_class!()),
+                GFP_KERNEL,
+            )?,
             srcu,
             books,
         })
@@ -149,6 +168,68 @@ impl Cells {
         }
         // Retired in one cell while it is in the other, and from both at once.
         drop(self.shared[0].replace(new));
+    }
+
+    /// Changes the list, and has removed entries reclaimed.
+    fn write_list(&self, me: &Worker<'_>) {
+        self.books.made.inc();
+        let Ok(new) = Entry::new(Self::live(&self.books), GFP_KERNEL) else {
+            me.tally.refused.inc();
+            return;
+        };
+        let mut batch = Batch::new();
+        {
+            let mut list = self.list.lock();
+            list.push_front(new);
+            let mut at = list.cursor();
+            let mut left = 0;
+            while at.value().is_some() {
+                // One in eight, and whatever is beyond the first eight.
+                if left == 8 || me.rng.one_in(8) {
+                    if let Some(old) = at.remove() {
+                        batch.push(old);
+                    }
+                } else {
+                    left += 1;
+                    at.move_next();
+                }
+            }
+        }
+        if me.rng.one_in(4) {
+            me.tally
+                .must(batch.synchronize().is_ok(), Violation::Refused);
+        } else {
+            batch.defer();
+        }
+    }
+
+    /// Changes the map, and has a removed entry reclaimed.
+    fn write_map(&self, me: &Worker<'_>) {
+        let key = me.rng.below(KEYS);
+        self.books.made.inc();
+        let Ok(new) = Entry::new((key, Self::live(&self.books)), GFP_KERNEL) else {
+            me.tally.refused.inc();
+            return;
+        };
+        let old = if me.rng.one_in(4) {
+            drop(new);
+            self.map.lock().remove(&key)
+        } else {
+            self.map.lock().insert(new)
+        };
+        match old.map(|old| (old, me.rng.one_in(4))) {
+            Some((old, true)) => me.tally.must(old.synchronize().is_ok(), Violation::Refused),
+            Some((old, false)) => old.defer(),
+            None => (),
+        }
+    }
+
+    fn read_map(&self, me: &Worker<'_>) {
+        rcu::global().run(|t| {
+            if let Some(item) = self.map.get(t, &me.rng.below(KEYS)) {
+                Self::judge(me, item, || me.window());
+            }
+        });
     }
 
     fn judge(me: &Worker<'_>, item: &Item, window: impl Fn()) {
@@ -212,7 +293,7 @@ impl Part for Cells {
     }
 
     fn read(&self, me: &Worker<'_>) {
-        match me.rng.below(5) {
+        match me.rng.below(8) {
             0..=1 => rcu::global().run(|t| {
                 let item = self.plain.read(t);
                 Self::judge(me, item, || me.window());
@@ -220,6 +301,12 @@ impl Part for Cells {
             2 => rcu::global().run(|t| {
                 let item = self.shared[me.rng.below(2) as usize].read(t);
                 Self::judge(me, &item, || me.window());
+            }),
+            3 => self.read_map(me),
+            4..=5 => self.srcu.run(|t| {
+                for item in self.list.iter(t) {
+                    Self::judge(me, item, || me.sleeping_window());
+                }
             }),
             _ => self.srcu.run(|t| {
                 let item = self.sleepable.read(t);
@@ -232,6 +319,12 @@ impl Part for Cells {
         rcu::global().run(|t| Self::judge(me, self.plain.read(t), || me.window()));
         self.srcu
             .run(|t| Self::judge(me, self.sleepable.read(t), || me.window()));
+        self.srcu.run(|t| {
+            self.list
+                .iter(t)
+                .for_each(|item| Self::judge(me, item, || ()))
+        });
+        self.read_map(me);
         if me.rng.one_in(4) {
             // Deferred from here.
             drop(self.spare.replace(None));
@@ -243,14 +336,22 @@ impl Part for Cells {
             me.tally.refused.inc();
             return;
         };
-        match me.rng.below(6) {
+        match me.rng.below(8) {
             0 => drop(self.spare.replace(Some(item))),
             1 if self.lost == Lost::Object && me.rng.one_in(4) => self.keep(item),
             1 => {
                 drop(item);
                 self.write_shared(me);
             }
-            2..=3 => Self::reclaim(me, self.srcu, self.sleepable.replace(item)),
+            2 => {
+                drop(item);
+                self.write_list(me);
+            }
+            3 => {
+                drop(item);
+                self.write_map(me);
+            }
+            4..=5 => Self::reclaim(me, self.srcu, self.sleepable.replace(item)),
             _ => Self::reclaim(me, rcu::global(), self.plain.replace(item)),
         }
         me.tally.writes.inc();
@@ -270,7 +371,8 @@ impl Part for Cells {
             tally.must(rcu::global().barrier().is_ok(), Violation::Refused);
             tally.must(self.srcu.barrier().is_ok(), Violation::Refused);
         }
-        // What is in the cells is not gone: two, and one or two shared ones.
+        // What is in the cells is not gone: two, and one or two shared ones; nor what is in the list and
+        // the map.
         let shared = rcu::global().run(|t| {
             let first: *const Item = &**self.shared[0].read(t);
             let second: *const Item = &**self.shared[1].read(t);
@@ -280,8 +382,11 @@ impl Part for Cells {
                 2
             }
         });
+        let listed = self.srcu.run(|t| self.list.iter(t).count());
+        let mapped = rcu::global().run(|t| self.map.iter(t).count());
+        let left = 2 + shared + listed as u64 + mapped as u64;
         tally.must(
-            self.books.made.get() == self.books.gone.get() + 2 + shared,
+            self.books.made.get() == self.books.gone.get() + left,
             Violation::NotReclaimed,
         );
     }
