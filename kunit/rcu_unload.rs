@@ -150,7 +150,7 @@ impl<D: Domain> Kinds<D> {
             kinds.shared.push(shared, GFP_KERNEL)?;
         }
         for _ in 0..core::cmp::min(n, 100) {
-            let future = KBox::pin(domain.synchronize(), GFP_KERNEL)?;
+            let future = KBox::pin(domain.synchronize_async(), GFP_KERNEL)?;
             kinds.futures.push(future, GFP_KERNEL)?;
         }
         Ok(kinds)

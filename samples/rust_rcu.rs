@@ -172,7 +172,7 @@ impl kernel::Module for Router {
             rcu::global().throttle()?;
             if generation % 100 == 0 {
                 // The softirq is to see this table, too.
-                rcu::global().synchronize_blocking()?;
+                rcu::global().synchronize()?;
             }
         }
         pr_info!(

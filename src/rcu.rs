@@ -13,7 +13,7 @@
 //! | [`Retired::defer`], or dropping it | nothing | no | any but NMI |
 //! | [`Retired::synchronize`], `_expedited` | the call | yes | process |
 //! | [`Retired::start`], `_expedited`, `cookie` | [`PolledRetired::try_reclaim`], `wait` | yes | any but NMI to start |
-//! | [`Retired::reclaimed`] | a future | yes | any executor |
+//! | [`Retired::synchronize_async`] | a future | yes | any executor |
 //! | [`Batch`], [`Domain::reclaim`] | one grace period for many | yes | process |
 //!
 //! Cell, token, retired pointer and domain are tied together by type: what is in a cell of one
@@ -107,7 +107,7 @@ pub use domain_state::DomainState;
 pub use future::{
     GracePeriod,
     QuiesceOnPending,
-    Reclaim, //
+    ReclaimFuture, //
 };
 pub use hash_map::{
     HashMapGuard,
@@ -135,9 +135,9 @@ pub use pointer::{
 };
 pub use retired::{
     PolledRetired,
-    SynchronizeError,
     Retire,
     Retired, //
+    SynchronizeError,
 };
 pub use srcu::{
     OwnedSection,

@@ -353,7 +353,7 @@ mod tests {
             counts
         });
         sleepy.barrier()?;
-        sleepy.synchronize_blocking()?;
+        sleepy.synchronize()?;
         sleepy.barrier()?;
         retire();
         sleepy.barrier()?;

@@ -129,17 +129,17 @@ mod tests {
         );
         let in_global = global.run(|_| {
             [
-                global.synchronize_blocking(),
+                global.synchronize(),
                 global.synchronize_expedited(),
                 global.barrier(),
                 global.throttle(),
                 global.start().wait(),
-                sleepy.synchronize_blocking(),
+                sleepy.synchronize(),
             ]
         });
         let in_sleepy = sleepy.run(|_| {
             [
-                sleepy.synchronize_blocking(),
+                sleepy.synchronize(),
                 sleepy.synchronize_expedited(),
                 sleepy.barrier(),
                 sleepy.throttle(),
@@ -147,7 +147,7 @@ mod tests {
                 sleepy.start_expedited().wait_expedited(),
             ]
         });
-        let across = sleepy.run(|_| [global.synchronize_blocking(), other.synchronize_blocking()]);
+        let across = sleepy.run(|_| [global.synchronize(), other.synchronize()]);
         for (i, ret) in in_global.iter().enumerate() {
             assert!(*ret == Err(if i < 5 { EDEADLK } else { EAGAIN }));
         }
@@ -157,15 +157,15 @@ mod tests {
         for ret in &across {
             assert!(ret.is_ok());
         }
-        assert!(global.synchronize_blocking().is_ok());
-        assert!(sleepy.synchronize_blocking().is_ok());
+        assert!(global.synchronize().is_ok());
+        assert!(sleepy.synchronize().is_ok());
         Ok(())
     }
 
     #[test]
     fn waiting_in_atomic_context_is_an_error() -> Result {
         let (global, sleepy) = (rcu::global(), Srcu::<Sleepy>::init()?);
-        let all = move || (global.synchronize_blocking(), sleepy.synchronize_blocking());
+        let all = move || (global.synchronize(), sleepy.synchronize());
         let again = (Err(EAGAIN), Err(EAGAIN));
         let preempt = support::preempt_disabled(all);
         let bh = support::bh_disabled(all);
@@ -183,7 +183,7 @@ mod tests {
     fn synchronize_waits_for_readers() -> Result {
         let late = with_reader(rcu::global(), support::cpu_relax, |state| {
             let stopper = stop_later(state, 20)?;
-            rcu::global().synchronize_blocking()?;
+            rcu::global().synchronize()?;
             let seen = state.load(Acquire);
             stopper.join();
             Ok::<_, Error>(seen)
@@ -212,7 +212,7 @@ mod tests {
                     if expedited {
                         sleepy.synchronize_expedited()?;
                     } else {
-                        sleepy.synchronize_blocking()?;
+                        sleepy.synchronize()?;
                     }
                     let seen = state.load(Acquire);
                     stopper.join();
@@ -231,8 +231,8 @@ mod tests {
             sleepy,
             || support::msleep(5),
             |state| {
-                rcu::global().synchronize_blocking()?;
-                other.synchronize_blocking()?;
+                rcu::global().synchronize()?;
+                other.synchronize()?;
                 Ok::<_, Error>(state.load(Acquire))
             },
         )??;
@@ -266,7 +266,7 @@ mod tests {
             // One that is over need not be waited for, so not even a reader is refused.
             let over = domain.run(|_| polled.wait().is_ok());
             polled = domain.cookie();
-            domain.synchronize_blocking()?;
+            domain.synchronize()?;
             Ok([
                 during,
                 started,
@@ -307,7 +307,7 @@ mod tests {
             || support::msleep(5),
             |state| {
                 let stopper = stop_later(state, 100)?;
-                let ret = sleepy.synchronize_blocking();
+                let ret = sleepy.synchronize();
                 stopper.join();
                 ret
             },
@@ -339,7 +339,7 @@ mod tests {
     #[test]
     fn init_of_a_domain_again_is_the_same_domain() -> Result {
         let (one, two) = (Srcu::<Sleepy>::init()?, Srcu::<Sleepy>::init()?);
-        let seen = one.run(|_| (two.in_reader(), two.synchronize_blocking()));
+        let seen = one.run(|_| (two.in_reader(), two.synchronize()));
         assert!(seen == (true, Err(EDEADLK)));
         assert_eq!(one.pending(), 0);
         Ok(())

@@ -105,10 +105,10 @@ mod tests {
     fn block_on_a_grace_period() -> Result {
         let global = rcu::global();
         let cookie = global.cookie();
-        block_on(global.synchronize())??;
+        block_on(global.synchronize_async())??;
         let sleepy = Srcu::<Sleepy>::init()?;
         let other = sleepy.cookie();
-        block_on(sleepy.synchronize())??;
+        block_on(sleepy.synchronize_async())??;
         assert!(cookie.is_over());
         assert!(other.is_over());
         Ok(())
@@ -124,7 +124,7 @@ mod tests {
             sleepy,
             || support::msleep(1),
             |_| {
-                let mut future = pin!(sleepy.synchronize());
+                let mut future = pin!(sleepy.synchronize_async());
                 let mut early = false;
                 for _ in 0..20 {
                     early |= future.as_mut().poll(&mut cx).is_ready();
@@ -143,11 +143,11 @@ mod tests {
         let woken = woken()?;
         let waker = waker(woken.clone());
         let mut cx = Context::from_waker(&waker);
-        let mut future = KBox::pin(domain.synchronize(), GFP_KERNEL)?;
+        let mut future = KBox::pin(domain.synchronize_async(), GFP_KERNEL)?;
         let inside = domain.run(|_| future.as_mut().poll(&mut cx));
         let wakes = woken.0.load(Relaxed);
         let outside = future.as_mut().poll(&mut cx);
-        domain.synchronize_blocking()?;
+        domain.synchronize()?;
         let over = domain.run(|_| future.as_mut().poll(&mut cx));
         Ok((
             inside == Poll::Ready(Err(EDEADLK)) && wakes == 0,
@@ -162,14 +162,14 @@ mod tests {
         let in_global = poll_inside(rcu::global())?;
         let in_sleepy = poll_inside(sleepy)?;
         // A section of another domain is none of this one.
-        let mut future = KBox::pin(rcu::global().synchronize(), GFP_KERNEL)?;
+        let mut future = KBox::pin(rcu::global().synchronize_async(), GFP_KERNEL)?;
         let across = sleepy.run(|_| {
             let waker = core::task::Waker::noop();
             future.as_mut().poll(&mut Context::from_waker(waker))
         });
         let new = |n: u32| Ok::<_, Error>(KBox::new(Object::new(n), GFP_KERNEL)?);
         let cell = RcuCell::<KBox<Object<u32>>>::new(new(1)?);
-        let mut reclaim = KBox::pin(cell.replace(new(2)?).reclaimed(), GFP_KERNEL)?;
+        let mut reclaim = KBox::pin(cell.replace(new(2)?).synchronize_async(), GFP_KERNEL)?;
         let refused = rcu::global().run(|_| {
             let waker = core::task::Waker::noop();
             reclaim.as_mut().poll(&mut Context::from_waker(waker))
@@ -196,12 +196,12 @@ mod tests {
             || support::msleep(1),
             |_| {
                 for _ in 0..10 {
-                    let mut future = pin!(sleepy.synchronize());
+                    let mut future = pin!(sleepy.synchronize_async());
                     let _ = future.as_mut().poll(&mut cx);
                 }
             },
         )?;
-        sleepy.synchronize_blocking()?;
+        sleepy.synchronize()?;
         sleepy.barrier()?;
         assert_eq!(woken.0.load(Relaxed), 0);
         Ok(())
@@ -217,7 +217,10 @@ mod tests {
         let mut futures =
             KVVec::<Pin<KBox<GracePeriod<Srcu<Sleepy>>>>>::with_capacity(n, GFP_KERNEL)?;
         for _ in 0..n {
-            futures.push(KBox::pin(sleepy.synchronize(), GFP_KERNEL)?, GFP_KERNEL)?;
+            futures.push(
+                KBox::pin(sleepy.synchronize_async(), GFP_KERNEL)?,
+                GFP_KERNEL,
+            )?;
         }
         let early = with_reader(
             sleepy,
@@ -278,7 +281,7 @@ mod tests {
             sleepy,
             || support::msleep(1),
             |_| {
-                let mut future = KBox::pin(sleepy.synchronize(), GFP_KERNEL)?;
+                let mut future = KBox::pin(sleepy.synchronize_async(), GFP_KERNEL)?;
                 let first = future.as_mut().poll(&mut Context::from_waker(&waker));
                 while rcu::stall_reports() == before {
                     support::msleep(5);
@@ -287,7 +290,7 @@ mod tests {
             },
         )??;
         rcu::set_stall_report_ms(was);
-        sleepy.synchronize_blocking()?;
+        sleepy.synchronize()?;
         assert!(!ready);
         Ok(())
     }
@@ -300,8 +303,8 @@ mod tests {
         let sleepy = Srcu::<Sleepy>::init()?;
         for _ in 0..N {
             spawn(Both {
-                global: KBox::pin(rcu::global().synchronize(), GFP_KERNEL)?,
-                sleepy: KBox::pin(sleepy.synchronize(), GFP_KERNEL)?,
+                global: KBox::pin(rcu::global().synchronize_async(), GFP_KERNEL)?,
+                sleepy: KBox::pin(sleepy.synchronize_async(), GFP_KERNEL)?,
                 done: &DONE,
             })?;
         }
@@ -321,11 +324,11 @@ mod tests {
     fn reclaimed_returns_the_pointer_and_defers_when_dropped() -> Result {
         let new = |n: u32| Ok::<_, Error>(KBox::new(Object::new(n), GFP_KERNEL)?);
         let cell = RcuCell::<KBox<Object<u32>>>::new(new(1)?);
-        let one = block_on(cell.replace(new(2)?).reclaimed())??;
+        let one = block_on(cell.replace(new(2)?).synchronize_async())??;
         let woken = woken()?;
         let waker = waker(woken.clone());
         {
-            let mut future = pin!(cell.replace(new(3)?).reclaimed());
+            let mut future = pin!(cell.replace(new(3)?).synchronize_async());
             let _ = future.as_mut().poll(&mut Context::from_waker(&waker));
         }
         rcu::global().barrier()?;
@@ -338,7 +341,7 @@ mod tests {
     fn polled_in_every_context() -> Result {
         let woken = woken()?;
         let waker = waker(woken.clone());
-        let mut future = KBox::pin(rcu::global().synchronize(), GFP_KERNEL)?;
+        let mut future = KBox::pin(rcu::global().synchronize_async(), GFP_KERNEL)?;
         let at = &mut future;
         let w = &waker;
         let hardirq =
@@ -346,7 +349,7 @@ mod tests {
         let at = &mut future;
         let softirq =
             support::in_softirq(move || at.as_mut().poll(&mut Context::from_waker(w)).is_ready());
-        rcu::global().synchronize_blocking()?;
+        rcu::global().synchronize()?;
         let ready = future
             .as_mut()
             .poll(&mut Context::from_waker(&waker))
@@ -364,7 +367,7 @@ mod tests {
                 Yield(false).await;
                 rcu::global().run(|_| ());
             }
-            rcu::global().synchronize().await?;
+            rcu::global().synchronize_async().await?;
             Ok::<_, Error>(7)
         }))?;
         assert!(output == Ok(7));

@@ -86,7 +86,7 @@ impl Drop for Waits {
         let global = rcu::global();
         let refused = global.barrier() == Err(EDEADLK) && global.throttle() == Err(EDEADLK);
         // Waiting for readers is another thing.
-        let waited = global.synchronize_blocking().is_ok();
+        let waited = global.synchronize().is_ok();
         self.0.store(if refused && waited { 1 } else { 2 }, Relaxed);
     }
 }
@@ -195,7 +195,8 @@ mod tests {
                 }
                 support::msleep(5);
             }
-            sum += **super::super::executor::block_on(cell.replace(new(128)?).reclaimed())??;
+            sum +=
+                **super::super::executor::block_on(cell.replace(new(128)?).synchronize_async())??;
             Ok(sum)
         }
         let global = all::<Global>()?;

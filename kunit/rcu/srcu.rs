@@ -59,7 +59,7 @@ mod tests {
         let nmi = sleepy.run(|_| support::in_nmi(read));
         CELL.publish(None);
         // All of them have ended.
-        sleepy.synchronize_blocking()?;
+        sleepy.synchronize()?;
         assert_eq!(task, Some(7));
         assert_eq!(softirq, Some(Some(7)));
         assert_eq!(hardirq, Some(Some(7)));
@@ -122,7 +122,7 @@ mod tests {
     fn none_begins_in_an_nmi() -> Result {
         let domain = Srcu::<Moving>::init()?;
         let refused = support::in_nmi(move || domain.down().err());
-        domain.synchronize_blocking()?;
+        domain.synchronize()?;
         assert!(matches!(refused, None | Some(Some(EAGAIN))));
         Ok(())
     }
@@ -131,11 +131,11 @@ mod tests {
     fn waiting_with_a_token_is_an_error() -> Result {
         let domain = Srcu::<Moving>::init()?;
         let section = domain.down()?;
-        let nested = domain.run(|_| section.run(|_| domain.synchronize_blocking()));
-        let inside = section.run(|_| domain.synchronize_blocking());
+        let nested = domain.run(|_| section.run(|_| domain.synchronize()));
+        let inside = section.run(|_| domain.synchronize());
         let seen = (section.run(|_| domain.in_reader()), domain.in_reader());
         drop(section);
-        domain.synchronize_blocking()?;
+        domain.synchronize()?;
         assert_eq!(nested, Err(EDEADLK));
         assert_eq!(inside, Err(EDEADLK));
         assert_eq!(seen, (true, false));

@@ -245,7 +245,9 @@ impl<D: Domain> Scheme for Real<D> {
                 self.again(self.soft.replace(soft(counters)?).cookie().wait()?);
             }
             Path::Future => {
-                self.again(block_on(self.soft.replace(soft(counters)?).reclaimed())??);
+                self.again(block_on(
+                    self.soft.replace(soft(counters)?).synchronize_async(),
+                )??);
             }
             Path::Batch => {
                 n = BATCH;

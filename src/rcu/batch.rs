@@ -120,11 +120,11 @@ impl<P: UniquePointer<D>, D: Domain> Batch<P, D> {
     ///
     /// # Errors
     ///
-    /// As [`Domain::synchronize_blocking`], together with `self`.
+    /// As [`Domain::synchronize`], together with `self`.
     ///
     /// # Context
     ///
-    /// As [`Domain::synchronize_blocking`].
+    /// As [`Domain::synchronize`].
     #[track_caller]
     pub fn synchronize(self) -> Result<ReclaimedBatch<P, D>, SynchronizeError<Self>> {
         self.wait(false, Location::caller())

@@ -63,7 +63,7 @@ impl<D: Domain> Cookie<D> {
     ///
     /// # Ordering
     ///
-    /// If it is over, as after [`Domain::synchronize_blocking`]; none if not.
+    /// If it is over, as after [`Domain::synchronize`]; none if not.
     pub fn is_over(&self) -> bool {
         D::state().is_over(&self.seq)
     }
@@ -72,11 +72,11 @@ impl<D: Domain> Cookie<D> {
     ///
     /// # Errors
     ///
-    /// As [`Domain::synchronize_blocking`], unless the grace period is over.
+    /// As [`Domain::synchronize`], unless the grace period is over.
     ///
     /// # Context
     ///
-    /// As [`Domain::synchronize_blocking`].
+    /// As [`Domain::synchronize`].
     #[track_caller]
     pub fn wait(&self) -> Result {
         self.wait_for(false, Location::caller())

@@ -86,11 +86,9 @@ pub(super) unsafe fn dispose(
 ) {
     // SAFETY: Reads the state of the current task and CPU only.
     let context = unsafe { helpers::quiesce_helper_rcu_context() } as u32;
-    // Without a preemption count, "may wait" is a guess, on which no destructor runs.
-    if cfg!(CONFIG_PREEMPT_COUNT) && context == helpers::QUIESCE_RCU_MAY_WAIT {
+    if context == helpers::QUIESCE_RCU_MAY_WAIT {
         let task = kernel::current!().as_ptr().addr();
-        // Tasks are a few kilobytes each.
-        let set = &QUEUES[(task >> 6 ^ task >> 13) % SETS];
+        let set = set_of(task);
         if let Some(queue) = set.iter().find(|q| q.owner.load(Relaxed) == task) {
             // SAFETY: The head is ours by the safety requirements.
             unsafe { (*head).func = Some(func) };
@@ -100,38 +98,78 @@ pub(super) unsafe fn dispose(
             unsafe { (*head).next = queue.first.get().replace(head) };
             return;
         }
-        // ORDERING: Pairs with the release below: this owner finds the list empty.
-        let claimed = set
-            .iter()
-            .find(|q| q.owner.load(Relaxed) == 0 && q.owner.cmpxchg(0, task, Acquire).is_ok());
-        if let Some(queue) = claimed {
-            // SAFETY: By the safety requirements.
-            unsafe { func(head) };
-            loop {
-                // SAFETY: The queue is this task's by the claim above, so only this task, which is in
-                // process context, accesses `first`.
-                let head = unsafe { *queue.first.get() };
-                if head.is_null() {
-                    break;
-                }
-                // SAFETY: By the type invariants the head is ours and its function may be called.
-                // The function frees the head, which is therefore read before.
-                unsafe {
-                    *queue.first.get() = (*head).next;
-                    if let Some(func) = (*head).func {
-                        func(head);
-                    }
-                }
-                // SAFETY: The caller may sleep, and has not lost that right: a destructor that
-                // returns with preemption disabled is a bug of its own.
-                unsafe { helpers::quiesce_helper_rcu_cond_resched() };
+        // Without a preemption count, "may wait" is a guess, on which no destructor runs.
+        if cfg!(CONFIG_PREEMPT_COUNT) {
+            if let Some(queue) = claim(set, task) {
+                // SAFETY: By the safety requirements `func` may be called with the head. The queue was
+                // claimed for this task, in process context.
+                return unsafe { queue.run(|| func(head)) };
             }
-            // INVARIANT: The list is empty.
-            queue.owner.store(0, Release);
-            return;
         }
-        // All queues of the set are in use.
     }
     // SAFETY: By the safety requirements: no reader can reach the object.
     unsafe { domain.push(module, head, func) };
+}
+
+/// Runs `f`, a destructor, with a queue for what it disposes of, if there would not be one otherwise.
+///
+/// # Safety
+///
+/// Process context; the caller may sleep.
+#[inline]
+pub(super) unsafe fn with_queue(f: impl FnOnce()) {
+    if !cfg!(CONFIG_PREEMPT_COUNT) {
+        let task = kernel::current!().as_ptr().addr();
+        if let Some(queue) = claim(set_of(task), task) {
+            // SAFETY: The queue was claimed for this task, which is in process context by the safety
+            // requirements.
+            return unsafe { queue.run(f) };
+        }
+    }
+    f()
+}
+
+/// The queues that a task may use.
+fn set_of(task: usize) -> &'static [Queue; WAYS] {
+    // Tasks are a few kilobytes each.
+    &QUEUES[(task >> 6 ^ task >> 13) % SETS]
+}
+
+/// Claims a queue for a task that has none.
+fn claim(set: &'static [Queue; WAYS], task: usize) -> Option<&'static Queue> {
+    // ORDERING: Pairs with the release in `run`: this owner finds the list empty.
+    set.iter()
+        .find(|q| q.owner.load(Relaxed) == 0 && q.owner.cmpxchg(0, task, Acquire).is_ok())
+}
+
+impl Queue {
+    /// Runs `f`, then drops the objects that were added meanwhile, and gives the queue back.
+    ///
+    /// # Safety
+    ///
+    /// The queue was claimed for the current task, which is in process context and may sleep.
+    unsafe fn run(&self, f: impl FnOnce()) {
+        f();
+        loop {
+            // SAFETY: The queue is this task's, so only this task, which is in process context, accesses
+            // `first`.
+            let head = unsafe { *self.first.get() };
+            if head.is_null() {
+                break;
+            }
+            // SAFETY: By the type invariants the head is ours and its function may be called. The
+            // function frees the head, which is therefore read before.
+            unsafe {
+                *self.first.get() = (*head).next;
+                if let Some(func) = (*head).func {
+                    func(head);
+                }
+            }
+            // SAFETY: The caller may sleep: a destructor that returns with preemption disabled is a bug
+            // of its own.
+            unsafe { helpers::quiesce_helper_rcu_cond_resched() };
+        }
+        // INVARIANT: The list is empty.
+        self.owner.store(0, Release);
+    }
 }

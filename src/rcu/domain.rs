@@ -142,15 +142,15 @@ pub trait Domain: sealed::Sealed + Copy + Send + Sync + 'static {
     /// use quiesce::rcu::{self, Domain};
     ///
     /// # fn f() -> Result {
-    /// rcu::global().synchronize_blocking()?;
+    /// rcu::global().synchronize()?;
     /// # Ok(()) }
     /// ```
     #[track_caller]
-    fn synchronize_blocking(self) -> Result {
+    fn synchronize(self) -> Result {
         Self::state().synchronize(false, Location::caller())
     }
 
-    /// As [`synchronize_blocking`](Self::synchronize_blocking), with an expedited grace period.
+    /// As [`synchronize`](Self::synchronize), with an expedited grace period.
     ///
     /// It is shorter, and interrupts all CPUs. PREEMPT_RT uses normal grace periods instead, unless
     /// `rcupdate.rcu_normal_after_boot` is zero.
@@ -163,11 +163,11 @@ pub trait Domain: sealed::Sealed + Copy + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// As [`synchronize_blocking`](Self::synchronize_blocking), together with `retired`.
+    /// As [`synchronize`](Self::synchronize), together with `retired`.
     ///
     /// # Context
     ///
-    /// As [`synchronize_blocking`](Self::synchronize_blocking).
+    /// As [`synchronize`](Self::synchronize).
     ///
     /// # Examples
     ///
@@ -191,24 +191,32 @@ pub trait Domain: sealed::Sealed + Copy + Send + Sync + 'static {
         }
     }
 
-    /// A future that is ready when all read sections that there are now are over.
+    /// The name of [`synchronize`](Self::synchronize) in OpenVMM's `minircu`.
+    #[track_caller]
+    fn synchronize_blocking(self) -> Result {
+        self.synchronize()
+    }
+
+    /// Returns a future that is ready when a grace period has elapsed: waits for nothing by itself.
     ///
-    /// It allocates nothing, needs no timer and no executor of its own, and can be dropped at any
-    /// time. One grace period serves all that wait. See [`GracePeriod`].
-    fn synchronize(self) -> GracePeriod<Self> {
+    /// The grace period begins after this call. The future allocates nothing, needs no timer and no
+    /// executor of its own, and can be dropped at any time. One grace period serves all that wait.
+    /// See [`GracePeriod`].
+    #[must_use = "the call does not wait, the future does"]
+    fn synchronize_async(self) -> GracePeriod<Self> {
         GracePeriod::new()
     }
 
-    /// A cookie for the next grace period, which this call does not ask for.
+    /// Returns a cookie of the next grace period, without starting one.
     ///
     /// Callable from any context, NMI too.
     fn cookie(self) -> Cookie<Self> {
         Cookie::new(Self::state().snapshot())
     }
 
-    /// Asks for a grace period and returns its cookie.
+    /// Starts a grace period, unless one is needed by others anyhow, and returns its cookie.
     ///
-    /// In an NMI it asks for nothing, as [`cookie`](Self::cookie).
+    /// In an NMI it starts none, as [`cookie`](Self::cookie).
     fn start(self) -> Cookie<Self> {
         Cookie::new(Self::state().start(false))
     }
@@ -227,7 +235,7 @@ pub trait Domain: sealed::Sealed + Copy + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// As [`synchronize_blocking`](Self::synchronize_blocking), and [`EDEADLK`] in a destructor
+    /// As [`synchronize`](Self::synchronize), and [`EDEADLK`] in a destructor
     /// that was deferred, which would wait for itself.
     ///
     /// # Context

@@ -9,8 +9,8 @@ use super::{
     Cookie,
     Domain,
     Global,
-    Refused,
     Retired, //
+    SynchronizeError,
 };
 use core::{
     cell::UnsafeCell,
@@ -26,14 +26,14 @@ use kernel::prelude::*;
 
 /// A future that is ready when a grace period of the domain `D` has elapsed.
 ///
-/// [`Domain::synchronize`] creates one; the grace period begins after that call, not after the first
+/// [`Domain::synchronize_async`] creates one; the grace period begins after that call, not after the first
 /// poll. It is fused: polled again it is ready again.
 ///
 /// # Errors
 ///
 /// [`EDEADLK`] if it is polled inside a read-side critical section of `D` of the same task, unless
 /// the grace period has elapsed: the section would hold up the grace period that the task waits for.
-/// As for [`Domain::synchronize_blocking`], such a section of [`Global`] need not be one of
+/// As for [`Domain::synchronize`], such a section of [`Global`] need not be one of
 /// [`Domain::run`]; a task that has a spin lock or disabled bottom halves is in one on PREEMPT_RT.
 ///
 /// # Context
@@ -59,7 +59,7 @@ use kernel::prelude::*;
 ///
 /// async fn replace_and_wait() -> Result {
 ///     // ... take something out of a cell ...
-///     rcu::global().synchronize().await?;
+///     rcu::global().synchronize_async().await?;
 ///     // ... nobody reads it any more ...
 ///     Ok(())
 /// }
@@ -124,7 +124,7 @@ impl<D: Domain> Drop for GracePeriod<D> {
 
 /// A future that waits for a grace period and returns the pointer that was retired.
 ///
-/// [`Retired::reclaimed`] creates one. Dropped before the end it defers. The rest is as for
+/// [`Retired::synchronize_async`] creates one. Dropped before the end it defers. The rest is as for
 /// [`GracePeriod`]; with an error it returns what was retired.
 ///
 /// # Panics
@@ -135,12 +135,12 @@ impl<D: Domain> Drop for GracePeriod<D> {
 ///
 /// `grace_period` was created after `retired`.
 #[must_use = "futures do nothing unless polled"]
-pub struct Reclaim<P: RcuPointer<D>, D: Domain = Global> {
+pub struct ReclaimFuture<P: RcuPointer<D>, D: Domain = Global> {
     grace_period: GracePeriod<D>,
     retired: Option<Retired<P, D>>,
 }
 
-impl<P: RcuPointer<D>, D: Domain> Reclaim<P, D> {
+impl<P: RcuPointer<D>, D: Domain> ReclaimFuture<P, D> {
     pub(super) fn new(retired: Retired<P, D>) -> Self {
         // INVARIANT: In this order.
         Self {
@@ -150,8 +150,8 @@ impl<P: RcuPointer<D>, D: Domain> Reclaim<P, D> {
     }
 }
 
-impl<P: RcuPointer<D>, D: Domain> Future for Reclaim<P, D> {
-    type Output = Result<P, Refused<Retired<P, D>>>;
+impl<P: RcuPointer<D>, D: Domain> Future for ReclaimFuture<P, D> {
+    type Output = Result<P, SynchronizeError<Retired<P, D>>>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         // SAFETY: The grace period is pinned below, and `retired` is never treated as pinned.
@@ -167,7 +167,7 @@ impl<P: RcuPointer<D>, D: Domain> Future for Reclaim<P, D> {
         match (result, this.retired.take()) {
             // SAFETY: By the type invariants a grace period has elapsed since it was retired.
             (Ok(()), Some(retired)) => Poll::Ready(Ok(unsafe { retired.reclaim() })),
-            (Err(error), Some(retired)) => Poll::Ready(Err(Refused { retired, error })),
+            (Err(error), Some(retired)) => Poll::Ready(Err(SynchronizeError { retired, error })),
             (_, None) => Poll::Pending,
         }
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What was taken out of a cell and may still be read.
+//! [`Retired`]: what was taken out of a cell or a list and may still be read.
 
 use super::{
     batch::{
@@ -15,7 +15,7 @@ use super::{
     Cookie,
     Domain,
     Global,
-    Reclaim, //
+    ReclaimFuture, //
 };
 use crate::arch::context::in_nmi;
 use core::{
@@ -28,11 +28,10 @@ use core::{
 };
 use kernel::prelude::*;
 
-/// A pointer that was taken out of a cell, and that readers may still have.
+/// A pointer that was taken out of a cell or a list, and that readers may still use.
 ///
-/// It is the only way to the object, so who has it decides how the object is reclaimed. Dropping it
-/// [defers](Self::defer), so forgetting to decide is fine; [`mem::forget`](core::mem::forget) leaks
-/// the object.
+/// Its owner decides how the object is reclaimed. Dropping it [defers](Self::defer) the object;
+/// [`mem::forget`](core::mem::forget) leaks it.
 ///
 /// # Invariants
 ///
@@ -47,7 +46,7 @@ use kernel::prelude::*;
 ///
 /// # fn f(cell: &RcuCell<KBox<Object<u64>>>, two: KBox<Object<u64>>) -> Result {
 /// let old = cell.replace(two);
-/// // Process context: wait, and have the box back.
+/// // Process context: wait, and get the box back.
 /// let boxed = old.synchronize().map_err(|refused| refused.error)?;
 /// # Ok(()) }
 /// ```
@@ -60,15 +59,15 @@ pub struct Retired<P: RcuPointer<D>, D: Domain = Global> {
 
 // SAFETY: It owns a `P`, which is `Send` by the type invariants.
 unsafe impl<P: RcuPointer<D>, D: Domain> Send for Retired<P, D> {}
-// SAFETY: A shared reference leads nowhere.
+// SAFETY: A shared reference gives access to nothing.
 unsafe impl<P: RcuPointer<D>, D: Domain> Sync for Retired<P, D> {}
 
-/// A wait that was refused, with what was to be reclaimed after it.
+/// The error of a wait that was refused, with what was to be reclaimed after it.
 #[must_use = "dropping it defers the destructor until after a grace period"]
 pub struct SynchronizeError<R> {
     /// What was to be reclaimed.
     pub retired: R,
-    /// Why not: see [`Domain::synchronize_blocking`].
+    /// The reason, see [`Domain::synchronize`].
     pub error: Error,
 }
 
@@ -85,7 +84,7 @@ impl<R> From<SynchronizeError<R>> for Error {
 }
 
 impl<P: RcuPointer<D>, D: Domain> Retired<P, D> {
-    /// Makes one.
+    /// Creates one.
     ///
     /// # Safety
     ///
@@ -108,13 +107,14 @@ impl<P: RcuPointer<D>, D: Domain> Retired<P, D> {
     ///
     /// # Safety
     ///
-    /// A grace period of `D` has gone by since `self` was made.
+    /// A grace period of `D` has elapsed since `self` was created.
     pub(super) unsafe fn reclaim(self) -> P {
-        // SAFETY: By the type invariants it is ours, and nobody reads it any more.
+        // SAFETY: By the type invariants the pointer is ours, and as a grace period has elapsed it has
+        // no readers.
         unsafe { P::from_raw(self.into_raw().as_ptr()) }
     }
 
-    /// Has the object dropped after a grace period, without waiting for it.
+    /// Drops the object after a grace period, without waiting for it.
     ///
     /// An object without destructor is freed by `kvfree_rcu()` (in an SRCU domain by a callback).
     /// Otherwise the destructor runs in a callback or on a workqueue, as the object's type says.
@@ -130,11 +130,11 @@ impl<P: RcuPointer<D>, D: Domain> Retired<P, D> {
     ///
     /// # Errors
     ///
-    /// As [`Domain::synchronize_blocking`], together with `self`.
+    /// As [`Domain::synchronize`], together with `self`.
     ///
     /// # Context
     ///
-    /// As [`Domain::synchronize_blocking`].
+    /// As [`Domain::synchronize`].
     #[track_caller]
     pub fn synchronize(self) -> Result<P, SynchronizeError<Self>> {
         self.wait(false, Location::caller())
@@ -148,7 +148,8 @@ impl<P: RcuPointer<D>, D: Domain> Retired<P, D> {
 
     fn wait(self, expedited: bool, caller: &Location<'_>) -> Result<P, SynchronizeError<Self>> {
         match D::state().synchronize(expedited, caller) {
-            // SAFETY: It was waited for one.
+            // SAFETY: `synchronize` succeeded, so a grace period of `D` has elapsed since `self` was
+            // retired.
             Ok(()) => Ok(unsafe { self.reclaim() }),
             Err(error) => Err(SynchronizeError {
                 retired: self,
@@ -157,29 +158,29 @@ impl<P: RcuPointer<D>, D: Domain> Retired<P, D> {
         }
     }
 
-    /// Notes which grace period it takes, without asking for it.
+    /// Takes the cookie of the next grace period, without starting one.
     pub fn cookie(self) -> PolledRetired<P, D> {
         let cookie = Cookie::new(D::state().snapshot());
         PolledRetired::new(self, cookie)
     }
 
-    /// Asks for a grace period, to be polled.
+    /// Starts a grace period, to be polled.
     pub fn start(self) -> PolledRetired<P, D> {
         let cookie = Cookie::new(D::state().start(false));
         PolledRetired::new(self, cookie)
     }
 
-    /// Asks for an expedited grace period, to be polled.
+    /// Starts an expedited grace period, to be polled.
     pub fn start_expedited(self) -> PolledRetired<P, D> {
         let cookie = Cookie::new(D::state().start(true));
         PolledRetired::new(self, cookie)
     }
 
-    /// A future that waits for a grace period and returns the pointer.
+    /// Returns a future that waits for a grace period and yields the pointer.
     ///
     /// Dropped before that it defers.
-    pub fn reclaimed(self) -> Reclaim<P, D> {
-        Reclaim::new(self)
+    pub fn synchronize_async(self) -> ReclaimFuture<P, D> {
+        ReclaimFuture::new(self)
     }
 }
 
@@ -268,7 +269,7 @@ impl<P: RcuPointer<D>, D: Domain> Drop for Retired<P, D> {
     }
 }
 
-/// Something retired, and the cookie of the grace period that it takes.
+/// Something retired, and the cookie of the grace period after which it can be reclaimed.
 ///
 /// Dropping it [defers](Retired::defer).
 ///
@@ -283,11 +284,11 @@ pub struct PolledRetired<P: RcuPointer<D>, D: Domain = Global> {
 
 impl<P: RcuPointer<D>, D: Domain> PolledRetired<P, D> {
     fn new(retired: Retired<P, D>, cookie: Cookie<D>) -> Self {
-        // INVARIANT: The callers have just made it.
+        // INVARIANT: The callers have just created the cookie.
         Self { retired, cookie }
     }
 
-    /// Whether the grace period is over. Any context.
+    /// Returns whether the grace period has elapsed. Any context.
     pub fn is_over(&self) -> bool {
         self.cookie.is_over()
     }
@@ -301,7 +302,8 @@ impl<P: RcuPointer<D>, D: Domain> PolledRetired<P, D> {
         if !self.cookie.is_over() {
             return Err(self);
         }
-        // SAFETY: By the type invariants the grace period began after `retired` was made.
+        // SAFETY: By the type invariants the grace period began after `retired` was created, and it has
+        // elapsed.
         Ok(unsafe { self.retired.reclaim() })
     }
 
@@ -313,7 +315,8 @@ impl<P: RcuPointer<D>, D: Domain> PolledRetired<P, D> {
     #[track_caller]
     pub fn wait(self) -> Result<P, SynchronizeError<Self>> {
         match self.cookie.wait() {
-            // SAFETY: As in `try_reclaim`.
+            // SAFETY: By the type invariants the cookie's grace period began after `retired` was
+            // created, and `wait` says that it has elapsed.
             Ok(()) => Ok(unsafe { self.retired.reclaim() }),
             Err(error) => Err(SynchronizeError {
                 retired: self,
@@ -326,7 +329,8 @@ impl<P: RcuPointer<D>, D: Domain> PolledRetired<P, D> {
     #[track_caller]
     pub fn wait_expedited(self) -> Result<P, SynchronizeError<Self>> {
         match self.cookie.wait_expedited() {
-            // SAFETY: As in `try_reclaim`.
+            // SAFETY: By the type invariants the cookie's grace period began after `retired` was
+            // created, and `wait` says that it has elapsed.
             Ok(()) => Ok(unsafe { self.retired.reclaim() }),
             Err(error) => Err(SynchronizeError {
                 retired: self,

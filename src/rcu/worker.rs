@@ -5,11 +5,14 @@
 //! Each SRCU domain has one, and each module has one for what it defers in the kernel's RCU, so that
 //! a slow destructor delays those of its own domain or module and no others.
 
-use super::account::{
-    of_function,
-    Account,
-    Counts,
-    Reclaim, //
+use super::{
+    account::{
+        of_function,
+        Account,
+        Counts,
+        Reclaim, //
+    },
+    disposal, //
 };
 use crate::bindings as helpers;
 use core::{
@@ -260,8 +263,9 @@ unsafe fn reclaim(
     // SAFETY: The module of the function stays, with its account, until the function is counted as
     // done below.
     let account: &Account = unsafe { of_function(home, func as *const _) };
-    // SAFETY: By the safety requirements.
-    unsafe { func(head) };
+    // SAFETY: By the safety requirements the function may be called with the head. A work item is in
+    // process context.
+    unsafe { disposal::with_queue(|| func(head)) };
     let _section = rcu::read_lock();
     // SAFETY: The counts stay as long as something is in flight.
     unsafe { (*counts).done() };

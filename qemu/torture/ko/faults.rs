@@ -54,7 +54,7 @@ pub(crate) fn run(name: &CStr) -> Result {
             lock.write().set(2);
             Ok(())
         }
-        b"srcu-init" => Srcu::<Lazy>::init()?.synchronize_blocking(),
+        b"srcu-init" => Srcu::<Lazy>::init()?.synchronize(),
         b"rcu-retire" => {
             let cell =
                 RcuCell::<_, Global>::new(KBox::new(Object::new(KVec::<u8>::new()), GFP_KERNEL)?);
@@ -66,7 +66,7 @@ pub(crate) fn run(name: &CStr) -> Result {
         b"rcu-plain" => {
             let cell = RcuCell::<_, Global>::new(Object::new(0u64).boxed(GFP_KERNEL)?);
             cell.publish(Object::new(1).boxed(GFP_KERNEL)?);
-            global().synchronize_blocking()
+            global().synchronize()
         }
         b"flood" => rcu::flood(20000),
         _ => Err(EINVAL),
