@@ -109,11 +109,11 @@ struct Tortured<D: Domain> {
     map: RcuHashMap<usize, Item, D, MutexBackend, InProcess>,
     domain: D,
     books: Arc<Books>,
-    busted: bool,
+    mutant: bool,
 }
 
 impl<D: Domain> Tortured<D> {
-    fn new(domain: D, busted: bool) -> Result<Arc<Self>> {
+    fn new(domain: D, mutant: bool) -> Result<Arc<Self>> {
         let books = Arc::new(
             Books {
                 stop: Atomic::new(0),
@@ -131,7 +131,7 @@ impl<D: Domain> Tortured<D> {
                 map <- RcuHashMap::new(4, c"kunit map", static_lock_class!()),
                 domain,
                 books,
-                busted,
+                mutant,
             }? Error),
             GFP_KERNEL,
         )
@@ -160,9 +160,9 @@ impl<D: Domain> Tortured<D> {
         self.books.reads[which].add(1usize, Relaxed);
     }
 
-    /// In the busted twin nobody waits for readers before an item is dead.
+    /// In the mutant nobody waits for readers before an item is dead.
     fn bury(&self, item: &Item) {
-        if self.busted {
+        if self.mutant {
             item.dead.store(1, Relaxed);
         }
     }
@@ -210,10 +210,10 @@ impl<D: Domain> Tortured<D> {
 /// Tortures; returns the reads of each kind, the dead items seen, and the items made and dropped.
 fn torture<D: Domain>(
     domain: D,
-    busted: bool,
+    mutant: bool,
     writes: usize,
 ) -> Result<([usize; 3], usize, usize, usize)> {
-    let tortured = Tortured::new(domain, busted)?;
+    let tortured = Tortured::new(domain, mutant)?;
     let books = tortured.books.clone();
     let mut readers = KVec::new();
     for _ in 0..2 {

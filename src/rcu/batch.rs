@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Many retired objects, one grace period.
+//! [`Batch`]: many retired objects, one grace period.
 
 use super::{
     pointer::UniquePointer,
@@ -26,9 +26,9 @@ use kernel::{
 
 /// Retired objects that share one grace period.
 ///
-/// It is a list through the objects' own heads: adding to it allocates nothing and never fails.
-/// Dropping it defers all of them. An `Arc` does not go into a batch; retiring many of those shares
-/// a callback anyhow.
+/// The objects are linked by their own heads: adding one allocates nothing and never fails. Dropping
+/// the batch defers all of them. An [`Arc`](kernel::sync::Arc) cannot be added, because its object's
+/// head may be in use. [`Domain::reclaim`] takes objects of several types.
 ///
 /// # Invariants
 ///
@@ -58,9 +58,9 @@ pub struct Batch<P: UniquePointer<D>, D: Domain = Global> {
     _owns: PhantomData<Retired<P, D>>,
 }
 
-// SAFETY: It is a number of `Retired`.
+// SAFETY: A batch owns `Retired`s, which are `Send`.
 unsafe impl<P: UniquePointer<D>, D: Domain> Send for Batch<P, D> {}
-// SAFETY: As above.
+// SAFETY: A shared reference gives access to the length only.
 unsafe impl<P: UniquePointer<D>, D: Domain> Sync for Batch<P, D> {}
 
 impl<P: UniquePointer<D>, D: Domain> Default for Batch<P, D> {
@@ -70,7 +70,7 @@ impl<P: UniquePointer<D>, D: Domain> Default for Batch<P, D> {
 }
 
 impl<P: UniquePointer<D>, D: Domain> Batch<P, D> {
-    /// Makes an empty batch.
+    /// Creates an empty batch.
     pub const fn new() -> Self {
         // INVARIANT: An empty list.
         Self {
@@ -86,34 +86,33 @@ impl<P: UniquePointer<D>, D: Domain> Batch<P, D> {
             .into_raw()
             .cast::<bindings::callback_head>()
             .as_ptr();
-        // SAFETY: A retired object begins with its head, which for a unique pointer is ours.
+        // SAFETY: A retired object begins with its head, which is ours as the pointer is unique.
         unsafe { (*head).next = self.first };
         // INVARIANT: One more.
         self.first = head;
         self.len = self.len.wrapping_add(1);
     }
 
-    /// The number of objects.
+    /// Returns the number of objects.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there are none.
+    /// Returns whether there are none.
     pub fn is_empty(&self) -> bool {
         self.first.is_null()
     }
 
     fn pop(&mut self) -> Option<Retired<P, D>> {
         let head = NonNull::new(self.first)?;
-        // SAFETY: By the type invariants.
+        // SAFETY: By the type invariants it is the head of a retired object, which the batch owns.
         self.first = unsafe { (*head.as_ptr()).next };
         self.len = self.len.wrapping_sub(1);
-        // SAFETY: As above; it was retired when it was pushed, and is no longer on the list.
+        // SAFETY: The object was retired when it was pushed, and is no longer on the list, which owned it.
         Some(unsafe { Retired::new(head.cast::<c_void>()) })
     }
 
-    /// Has all objects dropped after a grace period, without waiting for it. As
-    /// [`Retired::defer`] for each; callbacks posted in a row share a grace period.
+    /// Drops all objects after a grace period, without waiting for it, as [`Retired::defer`] does.
     pub fn defer(self) {}
 
     /// Waits for one grace period and returns all the pointers.
@@ -145,7 +144,7 @@ impl<P: UniquePointer<D>, D: Domain> Batch<P, D> {
             return Ok(ReclaimedBatch(self));
         }
         match D::state().synchronize(expedited, caller) {
-            // INVARIANT: It was waited for one.
+            // INVARIANT: `synchronize` succeeded, so a grace period has elapsed.
             Ok(()) => Ok(ReclaimedBatch(self)),
             Err(error) => Err(SynchronizeError {
                 retired: self,
@@ -154,10 +153,10 @@ impl<P: UniquePointer<D>, D: Domain> Batch<P, D> {
         }
     }
 
-    /// Asks for one grace period for all, to be polled.
+    /// Starts one grace period for all, to be polled.
     pub fn start(self) -> PolledBatch<P, D> {
         let cookie = Cookie::new(D::state().start(false));
-        // INVARIANT: Just made.
+        // INVARIANT: The cookie was created just now.
         PolledBatch {
             batch: self,
             cookie,
@@ -173,13 +172,13 @@ impl<P: UniquePointer<D>, D: Domain> Drop for Batch<P, D> {
     }
 }
 
-/// A batch, and the cookie of the grace period that it takes.
+/// A batch, and the cookie of the grace period after which it can be reclaimed.
 ///
 /// Dropping it defers all of the batch.
 ///
 /// # Invariants
 ///
-/// `cookie` was made after the last object was retired.
+/// `cookie` was created after the last object was retired.
 #[must_use = "dropping it defers the destructors until after a grace period"]
 pub struct PolledBatch<P: UniquePointer<D>, D: Domain = Global> {
     batch: Batch<P, D>,
@@ -196,18 +195,18 @@ impl<P: UniquePointer<D>, D: Domain> PolledBatch<P, D> {
         if !self.cookie.is_over() {
             return Err(self);
         }
-        // INVARIANT: By the type invariants.
+        // INVARIANT: By the type invariants the grace period began after the objects were retired.
         Ok(ReclaimedBatch(self.batch))
     }
 }
 
-/// The pointers of a batch whose grace period is over: an iterator.
+/// An iterator over the pointers of a batch whose grace period has elapsed.
 ///
-/// Those that are not taken are dropped with it, in the caller's context.
+/// The rest is dropped with the iterator, in the caller's context.
 ///
 /// # Invariants
 ///
-/// A grace period of `D` has gone by since each of them was retired.
+/// A grace period of `D` has elapsed since each of them was retired.
 pub struct ReclaimedBatch<P: UniquePointer<D>, D: Domain = Global>(Batch<P, D>);
 
 impl<P: UniquePointer<D>, D: Domain> ReclaimedBatch<P, D> {
@@ -224,7 +223,7 @@ impl<P: UniquePointer<D>, D: Domain> Iterator for ReclaimedBatch<P, D> {
     type Item = P;
 
     fn next(&mut self) -> Option<P> {
-        // SAFETY: By the type invariants.
+        // SAFETY: By the type invariants a grace period has elapsed since the object was retired.
         self.0.pop().map(|retired| unsafe { retired.reclaim() })
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Cookies: ask now whether a grace period is over, and go on if not.
+//! [`Cookie`]: polling whether a grace period has elapsed.
 
 use super::{
     Domain,
@@ -15,11 +15,15 @@ use kernel::{
     prelude::*, //
 };
 
-/// Stands for a grace period of the domain `D` that began after the cookie was made.
+/// The cookie of a grace period of the domain `D` that began after the cookie was created.
 ///
-/// [`Domain::cookie`], [`Domain::start`] and [`Domain::start_expedited`] make one. These are the
-/// `_full` forms of C's polled grace periods, which count normal and expedited ones apart and so
-/// miss none.
+/// [`Domain::cookie`], [`Domain::start`] and [`Domain::start_expedited`] create one. For [`Global`]
+/// these are the `_full` forms of C's polled grace periods, which count normal and expedited ones
+/// separately and so miss none.
+///
+/// A grace period that has elapsed stays so, until the kernel's counter has wrapped: 64 bits of
+/// grace periods, on 32-bit kernels 30 bits. There, a cookie that is kept so long may say no for the
+/// length of two further grace periods. It never says yes too early.
 ///
 /// # Examples
 ///
@@ -55,7 +59,7 @@ impl<D: Domain> Cookie<D> {
         }
     }
 
-    /// Whether the grace period is over.
+    /// Returns whether the grace period has elapsed.
     ///
     /// # Context
     ///
@@ -68,7 +72,7 @@ impl<D: Domain> Cookie<D> {
         D::state().is_over(&self.seq)
     }
 
-    /// Waits until the grace period is over, and does not if it is.
+    /// Waits until the grace period has elapsed.
     ///
     /// # Errors
     ///

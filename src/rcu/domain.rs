@@ -25,7 +25,7 @@ use kernel::{
     types::NotThreadSafe, //
 };
 
-/// A domain has more callbacks pending than this when it is flooded; see [`Domain::throttle`].
+/// The number of pending objects above which [`Domain::throttle`] waits.
 pub const FLOOD: usize = 10_000;
 
 pub(super) mod sealed {
@@ -228,19 +228,19 @@ pub trait Domain: sealed::Sealed + Copy + Send + Sync + 'static {
 
     /// Waits until everything that was deferred before the call has been reclaimed.
     ///
-    /// Includes objects that were retired from several cells. What is deferred later is not waited for,
-    /// nor is what the destructors defer in turn, nor is memory that has no destructor and that the
-    /// kernel frees by itself. [`barrier()`](super::barrier) is the same for what one module has
-    /// deferred.
+    /// Includes objects that were retired from several cells, and chains of cells with the object that
+    /// owns the chain. The call does not wait for what is deferred later, for what the destructors
+    /// defer themselves, nor for memory without destructor, which the kernel frees.
+    /// [`barrier()`](super::barrier) is the same for what one module has deferred.
     ///
     /// # Errors
     ///
-    /// As [`synchronize`](Self::synchronize), and [`EDEADLK`] in a destructor
-    /// that was deferred, which would wait for itself.
+    /// As [`synchronize`](Self::synchronize), and [`EDEADLK`] in a deferred destructor, which would
+    /// wait for itself.
     ///
     /// # Context
     ///
-    /// Process; sleeps. The caller must not hold a lock that a destructor that was deferred takes.
+    /// Process; sleeps. The caller must not hold a lock that a deferred destructor acquires.
     #[track_caller]
     fn barrier(self) -> Result {
         Self::state().barrier(Location::caller())
@@ -248,19 +248,18 @@ pub trait Domain: sealed::Sealed + Copy + Send + Sync + 'static {
 
     /// Returns the number of deferred objects that have not been reclaimed.
     ///
-    /// Objects without destructor that the kernel frees by itself, those of [`Global`], are not
-    /// included. Exact if none is deferred or reclaimed during the call, which adds up the counts of all
-    /// CPUs.
+    /// Objects of [`Global`] without destructor, which the kernel frees, are not included. Exact if none
+    /// is deferred or reclaimed during the call, which sums up the counts of all CPUs.
     fn pending(self) -> usize {
         Self::state().pending()
     }
 
-    /// Waits, if the domain is flooded, for what was deferred before.
+    /// Waits until what was deferred has been reclaimed, if more than [`FLOOD`] objects are pending.
     ///
-    /// A domain with more than [`FLOOD`] objects pending is flooded, those without destructor included:
-    /// they count until a call has waited for a grace period. Code that retires objects faster than
-    /// they are reclaimed has to call this now and then. Deferring itself never waits: its caller may
-    /// hold a lock that a destructor takes.
+    /// Objects without destructor count until a call has waited for a grace period. A task that retires
+    /// faster than grace periods elapse and destructors run calls this regularly, where it holds no
+    /// locks. Deferring itself never waits, because its caller may hold a lock that a destructor
+    /// acquires.
     ///
     /// # Errors
     ///
