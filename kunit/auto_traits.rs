@@ -14,17 +14,23 @@ use quiesce::{
     rcu::{
         Batch,
         Cookie,
+        Entry,
         Global,
         GracePeriod,
         Object,
-        Polled,
+        OwnedSection,
         PolledBatch,
+        PolledRetired,
         RcuCell,
-        Reclaim,
-        Reclaimed,
+        RcuHashMap,
+        RcuList,
+        ReadToken,
+        ReclaimFuture,
+        ReclaimedBatch,
         Retired,
         Shared,
-        Token, //
+        Srcu,
+        SynchronizeError, //
     },
     rundown::{
         ArcGuard,
@@ -121,6 +127,11 @@ mod rundown {
     }
 }
 
+quiesce::rcu::define_domain! {
+    /// A domain with sections that move.
+    Moving: up_down
+}
+
 #[kunit_tests(quiesce_rcu_auto_traits)]
 mod rcu {
     use super::*;
@@ -140,18 +151,28 @@ mod rcu {
             Shared<Nothing>: false false,
 
             // A reader's critical section belongs to its task.
-            Token<'static, Global>: false false,
+            ReadToken<'static, Global>: false false,
 
             Retired<Owned<u8>>: true true,
             // A shared reference gives no access to the value.
             Retired<Owned<NotSync>>: true true,
-            Polled<Owned<u8>>: true true,
+            PolledRetired<Owned<u8>>: true true,
             Batch<Owned<u8>>: true true,
             PolledBatch<Owned<u8>>: true true,
-            Reclaimed<Owned<u8>>: true true,
+            ReclaimedBatch<Owned<u8>>: true true,
             Cookie: true true,
             GracePeriod: true true,
-            Reclaim<Owned<u8>>: true true,
+            ReclaimFuture<Owned<u8>>: true true,
+            SynchronizeError<Retired<Owned<u8>>>: true true,
+            Entry<u8>: true true,
+            Entry<NotSync>: true false,
+            Entry<Nothing>: false false,
+            RcuList<u8>: true true,
+            RcuList<NotSync>: true false,
+            RcuHashMap<u8, u8>: true true,
+            RcuHashMap<u8, NotSync>: true false,
+            Srcu<Moving>: true true,
+            OwnedSection<Moving>: true true,
             Global: true true,
         };
         assert!(right);

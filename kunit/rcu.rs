@@ -2,6 +2,8 @@
 
 //! Suites of `quiesce::rcu`.
 
+use kernel::prelude::*;
+
 mod barrier;
 mod cell;
 mod disposal;
@@ -12,3 +14,17 @@ mod list;
 mod retire;
 mod srcu;
 mod torture;
+
+/// What quiesce.ko logs for a wait that is an error.
+const MISUSE: &str = "quiesce: rcu: .* where it must not";
+
+/// What it logs for a wait that takes long.
+const STALL: &str = "quiesce: rcu: .*(waits since|is in a read-side critical section)";
+
+/// Runs a part of a test in which quiesce.ko has to log what `regex` matches, for the checker.
+fn complaining<R>(regex: &str, f: impl FnOnce() -> R) -> R {
+    pr_info!("quiesce: expect-begin {}\n", regex);
+    let ret = f();
+    pr_info!("quiesce: expect-end\n");
+    ret
+}

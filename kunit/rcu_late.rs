@@ -74,7 +74,7 @@ impl Wake for Woken {
 fn leak<D: Domain>(domain: D) -> Result {
     let waker = waker(Arc::new(Woken, GFP_KERNEL)?);
     for _ in 0..500 {
-        let mut future = KBox::pin(domain.synchronize(), GFP_KERNEL)?;
+        let mut future = KBox::pin(domain.synchronize_async(), GFP_KERNEL)?;
         let _ = future.as_mut().poll(&mut Context::from_waker(&waker));
         core::mem::forget(future);
     }

@@ -185,10 +185,12 @@ mod tests {
         }
         rcu::barrier(&THIS_MODULE)?;
         let after = dropped.load(Relaxed);
-        let inside = [
-            rcu::global().run(|_| rcu::barrier(&THIS_MODULE)),
-            sleepy.run(|_| rcu::barrier(&THIS_MODULE)),
-        ];
+        let inside = crate::rcu::complaining(crate::rcu::MISUSE, || {
+            [
+                rcu::global().run(|_| rcu::barrier(&THIS_MODULE)),
+                sleepy.run(|_| rcu::barrier(&THIS_MODULE)),
+            ]
+        });
         assert_eq!(after, 200);
         assert!(inside == [Err(EDEADLK), Err(EDEADLK)]);
         Ok(())
@@ -230,7 +232,7 @@ mod tests {
     fn objects_without_destructor_are_throttled() -> Result {
         let cell = RcuCell::<Option<KBox<Object<u64>>>>::none();
         // What was deferred before is throttled now.
-        rcu::global().synchronize_blocking()?;
+        rcu::global().synchronize()?;
         for _ in 0..rcu::FLOOD {
             cell.publish(Some(boxed(1)?));
         }

@@ -2,6 +2,11 @@
 
 //! Domains: sections, waiting, cookies.
 
+use super::{
+    complaining,
+    MISUSE,
+    STALL, //
+};
 use crate::support;
 use kernel::{
     prelude::*,
@@ -127,26 +132,32 @@ mod tests {
             Srcu::<Sleepy>::init()?,
             Srcu::<Other>::init()?,
         );
-        let in_global = global.run(|_| {
-            [
-                global.synchronize(),
-                global.synchronize_expedited(),
-                global.barrier(),
-                global.throttle(),
-                global.start().wait(),
-                sleepy.synchronize(),
-            ]
-        });
-        let in_sleepy = sleepy.run(|_| {
-            [
-                sleepy.synchronize(),
-                sleepy.synchronize_expedited(),
-                sleepy.barrier(),
-                sleepy.throttle(),
-                sleepy.start().wait(),
-                sleepy.start_expedited().wait_expedited(),
-            ]
-        });
+        let in_global = || {
+            global.run(|_| {
+                [
+                    global.synchronize(),
+                    global.synchronize_expedited(),
+                    global.barrier(),
+                    global.throttle(),
+                    global.start().wait(),
+                    sleepy.synchronize(),
+                ]
+            })
+        };
+        let in_global = complaining(MISUSE, in_global);
+        let in_sleepy = || {
+            sleepy.run(|_| {
+                [
+                    sleepy.synchronize(),
+                    sleepy.synchronize_expedited(),
+                    sleepy.barrier(),
+                    sleepy.throttle(),
+                    sleepy.start().wait(),
+                    sleepy.start_expedited().wait_expedited(),
+                ]
+            })
+        };
+        let in_sleepy = complaining(MISUSE, in_sleepy);
         let across = sleepy.run(|_| [global.synchronize(), other.synchronize()]);
         for (i, ret) in in_global.iter().enumerate() {
             assert!(*ret == Err(if i < 5 { EDEADLK } else { EAGAIN }));
@@ -167,14 +178,18 @@ mod tests {
         let (global, sleepy) = (rcu::global(), Srcu::<Sleepy>::init()?);
         let all = move || (global.synchronize(), sleepy.synchronize());
         let again = (Err(EAGAIN), Err(EAGAIN));
-        let preempt = support::preempt_disabled(all);
-        let bh = support::bh_disabled(all);
-        let softirq = support::in_softirq(all);
-        let hardirq = support::in_hardirq(all);
+        let (preempt, bh, softirq, hardirq) = complaining(MISUSE, || {
+            (
+                support::preempt_disabled(all),
+                support::bh_disabled(all),
+                support::in_softirq(all),
+                support::in_hardirq(all),
+            )
+        });
         assert!(preempt == again);
         assert!(softirq == Some(again));
         assert!(hardirq == Some(again));
-        // Disabled bottom halves are a read section on PREEMPT_RT and atomic context elsewhere.
+        // Disabled bottom halves are a read-side critical section on PREEMPT_RT and atomic context elsewhere.
         assert!(bh.0.is_err() && bh.1.is_err());
         Ok(())
     }
@@ -302,16 +317,18 @@ mod tests {
         let sleepy = Srcu::<Sleepy>::init()?;
         let before = rcu::stall_reports();
         let was = rcu::set_stall_report_ms(10);
-        let ret = with_reader(
-            sleepy,
-            || support::msleep(5),
-            |state| {
-                let stopper = stop_later(state, 100)?;
-                let ret = sleepy.synchronize();
-                stopper.join();
-                ret
-            },
-        )?;
+        let ret = complaining(STALL, || {
+            with_reader(
+                sleepy,
+                || support::msleep(5),
+                |state| {
+                    let stopper = stop_later(state, 100)?;
+                    let ret = sleepy.synchronize();
+                    stopper.join();
+                    ret
+                },
+            )
+        })?;
         rcu::set_stall_report_ms(was);
         let reports = rcu::stall_reports().wrapping_sub(before);
         assert!(ret.is_ok());
@@ -339,7 +356,7 @@ mod tests {
     #[test]
     fn init_of_a_domain_again_is_the_same_domain() -> Result {
         let (one, two) = (Srcu::<Sleepy>::init()?, Srcu::<Sleepy>::init()?);
-        let seen = one.run(|_| (two.in_reader(), two.synchronize()));
+        let seen = complaining(MISUSE, || one.run(|_| (two.in_reader(), two.synchronize())));
         assert!(seen == (true, Err(EDEADLK)));
         assert_eq!(one.pending(), 0);
         Ok(())

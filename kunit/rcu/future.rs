@@ -277,18 +277,20 @@ mod tests {
         let waker = waker(woken.clone());
         let before = rcu::stall_reports();
         let was = rcu::set_stall_report_ms(10);
-        let ready = with_reader(
-            sleepy,
-            || support::msleep(1),
-            |_| {
-                let mut future = KBox::pin(sleepy.synchronize_async(), GFP_KERNEL)?;
-                let first = future.as_mut().poll(&mut Context::from_waker(&waker));
-                while rcu::stall_reports() == before {
-                    support::msleep(5);
-                }
-                Ok::<_, Error>(first.is_ready())
-            },
-        )??;
+        let ready = crate::rcu::complaining(crate::rcu::STALL, || {
+            with_reader(
+                sleepy,
+                || support::msleep(1),
+                |_| {
+                    let mut future = KBox::pin(sleepy.synchronize_async(), GFP_KERNEL)?;
+                    let first = future.as_mut().poll(&mut Context::from_waker(&waker));
+                    while rcu::stall_reports() == before {
+                        support::msleep(5);
+                    }
+                    Ok::<_, Error>(first.is_ready())
+                },
+            )
+        })??;
         rcu::set_stall_report_ms(was);
         sleepy.synchronize()?;
         assert!(!ready);

@@ -2,7 +2,11 @@
 
 //! What was retired is reclaimed once, after a grace period, in the right context.
 
-use super::domain::Sleepy;
+use super::{
+    complaining,
+    domain::Sleepy,
+    MISUSE, //
+};
 use crate::support;
 use kernel::{
     prelude::*,
@@ -218,12 +222,14 @@ mod tests {
         let (a, b) = (cell.replace(new()?), cell.replace(new()?));
         let mut batch = Batch::new();
         batch.push(cell.replace(new()?));
-        let (a, b, batch) = rcu::global().run(|_| {
-            (
-                a.synchronize().err(),
-                b.start().wait().err(),
-                batch.synchronize().err(),
-            )
+        let (a, b, batch) = complaining(MISUSE, || {
+            rcu::global().run(|_| {
+                (
+                    a.synchronize().err(),
+                    b.start().wait().err(),
+                    batch.synchronize().err(),
+                )
+            })
         });
         let refused = a.is_some() && b.is_some() && batch.is_some();
         let errors = [
@@ -337,8 +343,10 @@ mod tests {
         let seen = Arc::new(Atomic::new(0i32), GFP_KERNEL)?;
         let object = KBox::new(Object::new(Waits(seen.clone())), GFP_KERNEL)?;
         let cell: RcuCell<Option<KBox<Object<Waits>>>> = RcuCell::new(Some(object));
-        cell.publish(None);
-        rcu::global().barrier()?;
+        complaining(MISUSE, || {
+            cell.publish(None);
+            rcu::global().barrier()
+        })?;
         assert_eq!(seen.load(Relaxed), 1);
         Ok(())
     }
@@ -412,8 +420,9 @@ mod tests {
             empty.replace(None),
             shared.replace(Arc::new(Shared::new(2), GFP_KERNEL)?),
         );
-        // SynchronizeError, everything comes back.
-        let refused = rcu::global().run(|_| rcu::global().reclaim(all).err());
+        // Refused, everything comes back.
+        let reclaim = || rcu::global().run(|_| rcu::global().reclaim(all).err());
+        let refused = complaining(MISUSE, reclaim);
         let (error, all) = refused.map(|r| (r.error, r.retired)).ok_or(EINVAL)?;
         let (batch, number, empty, shared) = rcu::global().reclaim(all)?;
         let before = tally.get().0;

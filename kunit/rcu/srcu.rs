@@ -2,7 +2,11 @@
 
 //! SRCU domains: sections in every context, and sections that move between tasks.
 
-use super::domain::Sleepy;
+use super::{
+    complaining,
+    domain::Sleepy,
+    MISUSE, //
+};
 use crate::support;
 use kernel::{
     prelude::*,
@@ -131,8 +135,12 @@ mod tests {
     fn waiting_with_a_token_is_an_error() -> Result {
         let domain = Srcu::<Moving>::init()?;
         let section = domain.down()?;
-        let nested = domain.run(|_| section.run(|_| domain.synchronize()));
-        let inside = section.run(|_| domain.synchronize());
+        let (nested, inside) = complaining(MISUSE, || {
+            (
+                domain.run(|_| section.run(|_| domain.synchronize())),
+                section.run(|_| domain.synchronize()),
+            )
+        });
         let seen = (section.run(|_| domain.in_reader()), domain.in_reader());
         drop(section);
         domain.synchronize()?;
