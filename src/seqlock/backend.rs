@@ -122,9 +122,10 @@ pub(super) type SpinSeqlock = bindings::seqlock_t;
 #[cfg(not(CONFIG_SMP))]
 #[doc(hidden)]
 #[repr(C)]
+#[allow(missing_docs, reason = "the names are those of C's type")]
 pub struct SpinSeqlock {
-    pub(super) seqcount: bindings::seqcount_spinlock_t,
-    pub(super) lock: bindings::spinlock_t,
+    pub seqcount: bindings::seqcount_spinlock_t,
+    pub lock: bindings::spinlock_t,
     held: u32,
 }
 

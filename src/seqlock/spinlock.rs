@@ -187,17 +187,21 @@ mod x86 {
     /// This context has just disabled interrupts and saved `flags`.
     #[inline(always)]
     unsafe fn begin(flags: usize) -> IrqState {
-        if flags & IF == 0 {
-            begin_counted();
-        }
-        IrqState(flags)
+        IrqState(if flags & IF != 0 {
+            flags
+        } else {
+            begin_counted(flags)
+        })
     }
 
+    /// Begins a section that is counted. Returns its argument, so that the caller of the fast path
+    /// keeps no register for it across this call.
     #[cold]
     #[inline(never)]
-    fn begin_counted() {
-        // SAFETY: The section is counted until `end_not_last()`.
-        unsafe { bindings::local_interrupt_disable() }
+    fn begin_counted(flags: usize) -> usize {
+        // SAFETY: `unlock_not_last()` ends the section's count.
+        unsafe { bindings::local_interrupt_disable() };
+        flags
     }
 
     /// # Safety
