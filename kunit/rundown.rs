@@ -69,6 +69,8 @@ mod data;
 mod drops;
 mod guards;
 mod lockdep;
+mod requests;
+mod run_down;
 mod saturation;
 mod stress;
 mod waits;

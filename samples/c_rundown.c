@@ -125,8 +125,8 @@ static void __exit c_rundown_exit(void)
 	stop_users();
 	if (!take_buffer())
 		pr_info("everybody is out\n");
-	ex_wait_for_rundown_protection_release_cache_aware(statistics);
-	ex_free_cache_aware_rundown_protection(statistics);
+	if (!ex_wait_for_rundown_protection_release_cache_aware(statistics))
+		ex_free_cache_aware_rundown_protection(statistics);
 }
 
 module_init(c_rundown_init);

@@ -22,6 +22,7 @@ struct irq_work;
 struct lockdep_map;
 struct module;
 struct percpu_ref;
+struct seq_file;
 
 enum {
 	QUIESCE_NMI_MASK = NMI_MASK,
@@ -42,7 +43,14 @@ int quiesce_helper_rundown_on_module_going(void (*func)(struct module *mod));
 void quiesce_helper_rundown_off_module_going(void);
 void quiesce_helper_rundown_leaked(void);
 void quiesce_helper_rundown_forever(void);
-unsigned int quiesce_helper_rundown_report_ms(void);
+u64 quiesce_helper_jiffies_64(void);
+bool quiesce_helper_rundown_may_sleep(void);
+pid_t quiesce_helper_current_comm(char *comm);
+void quiesce_helper_format_pointer(char *buffer, size_t size, const void *pointer);
+void quiesce_helper_rundown_monitor_init(bool (*monitor)(unsigned int ms),
+					 void (*list)(struct seq_file *m));
+void quiesce_helper_rundown_monitor_start(bool again);
+void quiesce_helper_rundown_monitor_exit(void);
 unsigned int quiesce_helper_set_rundown_report_ms(unsigned int ms);
 void quiesce_helper_rundown_too_many_holders(void);
 void quiesce_helper_rundown_too_many_releases(void);
@@ -57,6 +65,7 @@ void quiesce_helper_percpu_ref_put(struct percpu_ref *ref);
 void quiesce_helper_percpu_ref_put_many(struct percpu_ref *ref, unsigned long nr);
 unsigned long quiesce_helper_percpu_ref_holders(struct percpu_ref *ref);
 bool quiesce_helper_dep_hold(struct lockdep_map *map);
+bool quiesce_helper_dep_hold_exclusive(struct lockdep_map *map);
 void quiesce_helper_dep_let_go(struct lockdep_map *map);
 void quiesce_helper_dep_sync(struct lockdep_map *map);
 bool quiesce_helper_dep_is_held(struct lockdep_map *map);

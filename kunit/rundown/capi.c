@@ -4,6 +4,7 @@
 #include <linux/delay.h>
 #include <linux/jiffies.h>
 #include <linux/kthread.h>
+#include <linux/sched/signal.h>
 #include <linux/sched/task.h>
 #include <linux/slab.h>
 
@@ -28,7 +29,6 @@ int quiesce_kunit_capi_word(void)
 	ENSURE(ex_acquire_rundown_protection_ex(&ref, 5));
 	ENSURE(!ex_acquire_rundown_protection_ex(&ref, 0));
 	ENSURE(!ex_acquire_rundown_protection_ex(&ref, ULONG_MAX));
-	ex_release_rundown_protection_ex(&ref, 0);
 	ENSURE(ex_wait_for_rundown_protection_release_timeout(&ref, 1) == -ETIMEDOUT);
 	ENSURE(!ex_acquire_rundown_protection(&ref));
 	ENSURE(!ex_acquire_rundown_protection_ex(&ref, 2));
@@ -44,6 +44,140 @@ int quiesce_kunit_capi_word(void)
 	ENSURE(ex_acquire_rundown_protection(&ref));
 	ex_release_rundown_protection(&ref);
 	ENSURE(!ex_wait_for_rundown_protection_release(&ref));
+	return 0;
+}
+
+/* Releases of counts that cannot have been acquired: each with a warning, without effect. */
+int quiesce_kunit_capi_bad_counts(void)
+{
+	static const unsigned long counts[] = { 0, ULONG_MAX, (ULONG_MAX >> 1) + 2 };
+	struct ex_rundown_ref ref;
+	int i;
+
+	ex_initialize_rundown_protection(&ref);
+	ENSURE(ex_acquire_rundown_protection(&ref));
+	for (i = 0; i < ARRAY_SIZE(counts); i++)
+		ex_release_rundown_protection_ex(&ref, counts[i]);
+	ENSURE(ex_wait_for_rundown_protection_release_timeout(&ref, 1) == -ETIMEDOUT);
+	ex_release_rundown_protection(&ref);
+	ENSURE(!ex_wait_for_rundown_protection_release(&ref));
+	return 0;
+}
+
+static int signalled(void *arg)
+{
+	struct ex_rundown_ref *ref = arg;
+	int ret = 0;
+
+	allow_signal(SIGKILL);
+	send_sig(SIGKILL, current, 1);
+	if (ex_wait_for_rundown_protection_release_interruptible(ref) != -ERESTARTSYS ||
+	    ex_wait_for_rundown_protection_release_killable(ref) != -ERESTARTSYS)
+		ret = __LINE__;
+	while (!kthread_should_stop())
+		usleep_range(1000, 2000);
+	return ret;
+}
+
+int quiesce_kunit_capi_signals(void)
+{
+	struct ex_rundown_ref ref;
+	struct task_struct *task;
+	int ret;
+
+	ex_initialize_rundown_protection(&ref);
+	ENSURE(ex_acquire_rundown_protection(&ref));
+	task = kthread_run(signalled, &ref, "rundown_signalled");
+	ENSURE(!IS_ERR(task));
+	while (!(READ_ONCE(ref.word) == 2))
+		usleep_range(1000, 2000);
+	ret = kthread_stop(task);
+	ex_release_rundown_protection(&ref);
+	ENSURE(!ex_wait_for_rundown_protection_release(&ref));
+	return ret;
+}
+
+/* A wait, a begin and a re-initialization where the caller cannot sleep: errors. */
+int quiesce_kunit_capi_atomic(void)
+{
+	struct ex_rundown_ref_cache_aware *percpu = ex_allocate_cache_aware_rundown_protection();
+	struct ex_rundown_ref ref;
+	int word, aware, re_init, poll;
+
+	ENSURE(percpu);
+	ex_initialize_rundown_protection(&ref);
+	if (!ex_acquire_rundown_protection(&ref))
+		return __LINE__;
+	preempt_disable();
+	word = ex_wait_for_rundown_protection_release(&ref);
+	poll = ex_wait_for_rundown_protection_release_timeout(&ref, 0);
+	aware = ex_wait_for_rundown_protection_release_cache_aware(percpu);
+	re_init = ex_re_initialize_rundown_protection_cache_aware(percpu);
+	preempt_enable();
+	/* The rundown of the first was begun by the poll; nothing happened to the other. */
+	ex_release_rundown_protection(&ref);
+	ENSURE(!ex_wait_for_rundown_protection_release(&ref));
+	ENSURE(ex_acquire_rundown_protection_cache_aware(percpu));
+	ex_release_rundown_protection_cache_aware(percpu);
+	ENSURE(!ex_wait_for_rundown_protection_release_cache_aware(percpu));
+	ex_free_cache_aware_rundown_protection(percpu);
+	if (!IS_ENABLED(CONFIG_PREEMPT_COUNT))
+		return 0;
+	ENSURE(word == -EAGAIN);
+	ENSURE(poll == -ETIMEDOUT);
+	ENSURE(aware == -EAGAIN);
+	ENSURE(re_init == -EAGAIN);
+	return 0;
+}
+
+/* Two waiters, of which the second to return frees the object. */
+struct shared {
+	struct ex_rundown_ref ref;
+	atomic_t waiting;
+};
+
+static atomic_t waiters_started;
+
+static int wait_and_free(void *arg)
+{
+	struct shared *object = arg;
+	int ret;
+
+	atomic_inc(&waiters_started);
+	ret = ex_wait_for_rundown_protection_release(&object->ref);
+
+	if (atomic_dec_and_test(&object->waiting))
+		kfree(object);
+	return ret;
+}
+
+int quiesce_kunit_capi_freed_after_every_wait(unsigned int rounds)
+{
+	while (rounds--) {
+		struct shared *object = kzalloc_obj(*object);
+		struct task_struct *tasks[2];
+		int i, ret = 0;
+
+		ENSURE(object);
+		ex_initialize_rundown_protection(&object->ref);
+		if (!ex_acquire_rundown_protection(&object->ref))
+			return __LINE__;
+		atomic_set(&object->waiting, 2);
+		atomic_set(&waiters_started, 0);
+		for (i = 0; i < 2; i++) {
+			tasks[i] = kthread_create(wait_and_free, object, "rundown_wait%d", i);
+			ENSURE(!IS_ERR(tasks[i]));
+			get_task_struct(tasks[i]);
+			wake_up_process(tasks[i]);
+		}
+		/* Both wait, or are about to. */
+		while (atomic_read(&waiters_started) != 2 || READ_ONCE(object->ref.word) != 2)
+			usleep_range(1000, 2000);
+		ex_release_rundown_protection(&object->ref);
+		for (i = 0; i < 2; i++)
+			ret = kthread_stop_put(tasks[i]) ?: ret;
+		ENSURE(!ret);
+	}
 	return 0;
 }
 

@@ -5,6 +5,10 @@
 #include <linux/types.h>
 
 int quiesce_kunit_capi_word(void);
+int quiesce_kunit_capi_bad_counts(void);
+int quiesce_kunit_capi_signals(void);
+int quiesce_kunit_capi_atomic(void);
+int quiesce_kunit_capi_freed_after_every_wait(unsigned int rounds);
 int quiesce_kunit_capi_statics(void);
 int quiesce_kunit_capi_cache_aware(void);
 int quiesce_kunit_capi_over_release(bool run_down);

@@ -14,6 +14,10 @@ mod bindings {
     // As in `capi.h`.
     extern "C" {
         pub(super) fn quiesce_kunit_capi_word() -> c_int;
+        pub(super) fn quiesce_kunit_capi_bad_counts() -> c_int;
+        pub(super) fn quiesce_kunit_capi_signals() -> c_int;
+        pub(super) fn quiesce_kunit_capi_atomic() -> c_int;
+        pub(super) fn quiesce_kunit_capi_freed_after_every_wait(rounds: c_uint) -> c_int;
         pub(super) fn quiesce_kunit_capi_statics() -> c_int;
         pub(super) fn quiesce_kunit_capi_cache_aware() -> c_int;
         pub(super) fn quiesce_kunit_capi_over_release(run_down: bool) -> c_int;
@@ -52,6 +56,43 @@ mod tests {
     fn freed_after_wait() -> Result {
         // SAFETY: See above.
         let line = unsafe { bindings::quiesce_kunit_capi_freed_after_wait(500) };
+        assert_eq!(line, 0);
+        Ok(())
+    }
+
+    #[test]
+    fn freed_after_every_wait() -> Result {
+        // SAFETY: No requirements.
+        let line = unsafe { bindings::quiesce_kunit_capi_freed_after_every_wait(50) };
+        assert_eq!(line, 0);
+        Ok(())
+    }
+
+    #[test]
+    fn bad_counts() -> Result {
+        let line = complaining("WARNING: .*src/rundown/capi.rs", || {
+            // SAFETY: No requirements.
+            unsafe { bindings::quiesce_kunit_capi_bad_counts() }
+        });
+        assert_eq!(line, 0);
+        Ok(())
+    }
+
+    #[test]
+    fn signals() -> Result {
+        // SAFETY: No requirements.
+        let line = unsafe { bindings::quiesce_kunit_capi_signals() };
+        assert_eq!(line, 0);
+        Ok(())
+    }
+
+    #[test]
+    fn atomic() -> Result {
+        // Once per boot, by this test alone.
+        let line = complaining("WARNING: .*rundown_may_sleep", || {
+            // SAFETY: No requirements.
+            unsafe { bindings::quiesce_kunit_capi_atomic() }
+        });
         assert_eq!(line, 0);
         Ok(())
     }

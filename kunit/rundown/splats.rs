@@ -13,8 +13,10 @@ use kernel::{
     time::msecs_to_jiffies, //
 };
 use quiesce::rundown::{
+    set_report_interval,
     HasRundown,
     PerCpuRundownRef,
+    Rundown,
     RundownProtect,
     RundownRef, //
 };
@@ -37,6 +39,41 @@ module! {
 }
 
 struct Splats;
+
+/// A wait without timeout that does not end.
+fn stuck() -> Result {
+    static USERS: RundownRef = RundownRef::new();
+
+    core::mem::forget(USERS.try_acquire()?.unbind());
+    let waiter = support::spawn(c"rundown_stuck", || USERS.wait_for_rundown())?;
+    core::mem::forget(waiter);
+    Ok(())
+}
+
+/// Waits for an object that this task owns exclusively.
+fn own_exclusive() -> Result {
+    static OBJECT: Rundown<u32> = Rundown::new(1);
+
+    let owner = OBJECT.wait_for_rundown()?;
+    let _ = OBJECT.wait_for_rundown_timeout(1);
+    drop(owner);
+    Ok(())
+}
+
+/// Waits for an object that another task owns exclusively, until that is reported.
+fn report_owner() -> Result {
+    static OBJECT: Rundown<u32> = Rundown::new(1);
+
+    let before = set_report_interval(20);
+    let owner = OBJECT.wait_for_rundown()?;
+    support::spawn(c"rundown_second", || {
+        let _ = OBJECT.wait_for_rundown_timeout(msecs_to_jiffies(2000));
+    })?
+    .join();
+    drop(owner);
+    set_report_interval(before);
+    Ok(())
+}
 
 /// Waits while this very task holds a guard.
 fn own_guard<R: RundownProtect + HasRundown<Ref = R>>(r: &R) -> Result {
@@ -91,6 +128,9 @@ impl kernel::Module for Splats {
                 cycle_free(word()?)?;
                 cycle_free(percpu()?)?;
             }
+            8 => stuck()?,
+            9 => own_exclusive()?,
+            10 => report_owner()?,
             _ => return Err(EINVAL),
         }
         Ok(Self)

@@ -62,7 +62,7 @@ impl<R: Form> Subject for Arc<R> {
     }
 }
 
-/// How a twin is wrong.
+/// The fault of a mutant.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fault {
     /// None: it is as slow as the others, and right.
@@ -208,7 +208,7 @@ impl<S: Subject> Shared<S> {
             unsafe { (*self.plain[i].0.get())[0] = turn };
         };
         let last = || {
-            // SAFETY: As above.
+            // SAFETY: The place is this holder's, and the object is acquired.
             unsafe { (*self.plain[i].0.get())[1] = turn };
             inside.store(0, Relaxed);
         };

@@ -29,12 +29,13 @@ use quiesce::rundown::{
     set_report_interval,
     HasRundown,
     PerCpuRundownRef,
+    Rundown,
     RundownError,
     RundownRef,
     Wait, //
 };
 
-/// What a number of waiters were told.
+/// The results of a number of waits.
 struct Told {
     ok: Atomic<u32>,
     resurrected: Atomic<u32>,
@@ -303,13 +304,126 @@ fn reports<R: Form>() -> Result {
     let r = R::live()?;
     let guards = r.try_acquire_many(3)?.unbind();
     let before = set_report_interval(20);
-    let ret = complaining("rundown of .* has been waited for .*: 3 holders", || {
-        r.wait_for_rundown_timeout(msecs_to_jiffies(50))
-    });
+    let ret = complaining(
+        "rundown of .* has been waited for .* by 1 tasks: 3 holders",
+        || r.wait_for_rundown_timeout(msecs_to_jiffies(1500)),
+    );
     set_report_interval(before);
     drop(guards);
     ensure_eq!(ret, Err(RundownError::TimedOut));
     Ok(())
+}
+
+/// Many waiters of all kinds, some of which give up: all that do not are woken, one by another, by
+/// one release in an interrupt.
+fn chain<R: Form>() -> Result {
+    const WAITERS: u32 = 60;
+
+    let r = R::live()?;
+    let told = Told::new()?;
+    let guard = HasRundown::try_acquire_arc(r.clone())?;
+    let mut threads = KVec::new();
+    for i in 0..WAITERS {
+        let how = match i % 3 {
+            0 => Wait::uninterruptible(),
+            1 => Wait::killable(),
+            // Some of these give up at about the time of the release.
+            _ => Wait::interruptible().timeout(msecs_to_jiffies(20 + 2 * i)),
+        };
+        threads.push(Told::waiter(&told, &r, how)?, GFP_KERNEL)?;
+    }
+    told.await_started(WAITERS);
+    let before = told.ok.load(Acquire);
+    let mut guard = Some(guard);
+    let ran = support::in_hardirq(|| drop(guard.take()));
+    drop(threads);
+    ensure!(ran.is_some());
+    ensure_eq!(before, 0);
+    let (ok, resurrected, gave_up) = told.all();
+    ensure_eq!((ok + gave_up, resurrected), (WAITERS, 0));
+    ensure!(gave_up <= WAITERS / 3);
+
+    // The same with a re-initialization and a resurrection, each of which ends all waits at once.
+    for resurrect in [false, true] {
+        r.wait_for_rundown();
+        r.re_init()?;
+        let told = Told::new()?;
+        let guard = HasRundown::try_acquire_arc(r.clone())?;
+        let mut threads = KVec::new();
+        for i in 0..WAITERS {
+            let how = match i % 2 {
+                0 => Wait::uninterruptible(),
+                _ => Wait::interruptible().timeout(msecs_to_jiffies(60_000)),
+            };
+            threads.push(Told::waiter(&told, &r, how)?, GFP_KERNEL)?;
+        }
+        told.await_started(WAITERS);
+        if resurrect {
+            r.resurrect()?;
+            drop(threads);
+            drop(guard);
+            ensure_eq!(told.all(), (0, WAITERS, 0));
+        } else {
+            drop(guard);
+            while r.re_init().is_err() {
+                support::cpu_relax();
+            }
+            drop(threads);
+            ensure_eq!(told.all(), (WAITERS, 0, 0));
+        }
+    }
+    Ok(())
+}
+
+/// Waiters that own the object one after the other, among others that only wait.
+fn owners_in_turn() -> Result {
+    let object = Arc::new(Rundown::new(0u32), GFP_KERNEL)?;
+    let guard = HasRundown::try_acquire_arc(object.clone())?;
+    let started = Arc::new(Atomic::new(0u32), GFP_KERNEL)?;
+    let mut threads = KVec::new();
+    for i in 0..20 {
+        let (theirs, started) = (object.clone(), started.clone());
+        let other = (i % 4 == 0).then(|| guard.clone());
+        threads.push(
+            support::spawn(c"rundown_owner", move || {
+                started.fetch_add(1, Full);
+                if let Some(guard) = other {
+                    // Only waits.
+                    let _ = guard.into_rundown();
+                } else if let Ok(mut value) = theirs.wait_for_rundown() {
+                    *value += 1;
+                }
+            })?,
+            GFP_KERNEL,
+        )?;
+    }
+    while started.load(Acquire) < 20 {
+        support::msleep(1);
+    }
+    support::msleep(20);
+    drop(guard);
+    drop(threads);
+    let value = *object.wait_for_rundown()?;
+    ensure_eq!(value, 15);
+    Ok(())
+}
+
+/// The report of a wait for an object that is owned exclusively says so. That it names the owner is
+/// shown by `qemu/tests/rundown.splats`.
+fn owner_is_reported() -> Result {
+    let object = Arc::new(Rundown::new(0u32), GFP_KERNEL)?;
+    let owner = object.wait_for_rundown()?;
+    let theirs = object.clone();
+    let before = set_report_interval(20);
+    let ret = complaining("rundown of .*: 0 holders, owned exclusively", || {
+        support::spawn(c"rundown_second", move || {
+            let _ = theirs.wait_for_rundown_timeout(msecs_to_jiffies(1500));
+        })
+        .map(|thread| thread.join())
+    });
+    set_report_interval(before);
+    drop(owner);
+    ret
 }
 
 #[kunit_tests(quiesce_rundown_waits)]
@@ -324,6 +438,26 @@ mod tests {
     #[test]
     fn many_waiters_percpu() -> Result {
         many_waiters::<PerCpuRundownRef>()
+    }
+
+    #[test]
+    fn chain_word() -> Result {
+        chain::<RundownRef>()
+    }
+
+    #[test]
+    fn chain_percpu() -> Result {
+        chain::<PerCpuRundownRef>()
+    }
+
+    #[test]
+    fn owners_in_turn() -> Result {
+        super::owners_in_turn()
+    }
+
+    #[test]
+    fn owner_is_reported() -> Result {
+        super::owner_is_reported()
     }
 
     #[test]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What acquires and releases a rundown reference.
+//! Acquisition and release of a rundown reference.
 //!
 //! A word holds twice the number of holders, plus one while it is live. See `rundown/word.rs`.
 //!
@@ -14,23 +14,23 @@
 
 use kernel::sync::atomic::Atomic;
 
-/// What is added per holder.
+/// The amount that is added for a holder.
 pub(crate) const ONE: isize = 2;
 /// Set while the word is live.
 pub(crate) const LIVE: isize = 1;
 
-/// What became of a release.
+/// The result of a release.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Released {
     /// There are other holders, or the word is live.
     Shared,
-    /// It was the last one and the word is not live. Nothing may touch the word any more.
+    /// It was the last one and the word is not live. The word must not be accessed any more.
     Drained,
-    /// The word is negative now: it is saturated, or should be.
+    /// The word is negative: it is saturated, or has to be.
     Negative,
 }
 
-/// Adds a holder if the word is live; says whether it was.
+/// Adds a holder if the word is live; returns whether it was.
 ///
 /// Acquire ordering if it was, none if not.
 #[cfg(quiesce_asm)]
@@ -59,14 +59,14 @@ pub(crate) fn add_one_if_live(word: &Atomic<isize>) -> bool {
     true
 }
 
-/// Takes a holder away.
+/// Removes a holder.
 ///
 /// Release ordering; a full barrier on x86_64.
 #[cfg(quiesce_asm)]
 #[inline(always)]
 pub(crate) fn sub_one(word: &Atomic<isize>) -> Released {
-    // The usual way executes two instructions. The flags are those of this very subtraction:
-    // after it the word may be gone, so that it cannot be read again.
+    // The common path executes two instructions. The flags are those of the subtraction: after it
+    // the word may have been freed, so that it cannot be read again.
     //
     // SAFETY: The instruction changes the word atomically, which a reference to the atomic
     // allows; it touches no stack.
@@ -87,7 +87,7 @@ pub(crate) fn sub_one(word: &Atomic<isize>) -> Released {
     Released::Shared
 }
 
-/// Adds a holder if the word is live; says whether it was.
+/// Adds a holder if the word is live; returns whether it was.
 ///
 /// Acquire ordering if it was, none if not.
 #[cfg(not(quiesce_asm))]
@@ -97,7 +97,7 @@ pub(crate) fn add_one_if_live(word: &Atomic<isize>) -> bool {
 
     let mut old = word.load(Relaxed);
     while old & LIVE != 0 {
-        // With 32 bits, as many are within reach. Saturated words count no more.
+        // With 32 bits, that number can be reached. Saturated words do not count any more.
         if cfg!(not(CONFIG_64BIT)) && old < 0 {
             return true;
         }
@@ -109,7 +109,7 @@ pub(crate) fn add_one_if_live(word: &Atomic<isize>) -> bool {
     false
 }
 
-/// Takes a holder away.
+/// Removes a holder.
 ///
 /// Release ordering; a full barrier on x86_64.
 #[cfg(not(quiesce_asm))]

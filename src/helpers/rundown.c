@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* What rundown references need of C. */
 #include <linux/atomic.h>
+#include <linux/debugfs.h>
 #include <linux/export.h>
 #include <linux/irq_work.h>
 #include <linux/kernel.h>
@@ -13,6 +14,7 @@
 #include <linux/preempt.h>
 #include <linux/rwsem.h>
 #include <linux/sched.h>
+#include <linux/seq_file.h>
 #include <linux/spinlock.h>
 #include <linux/workqueue.h>
 
@@ -139,20 +141,116 @@ void quiesce_helper_rundown_forever(void)
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_rundown_forever);
 
-static unsigned int rundown_report_ms = 30000;
-module_param(rundown_report_ms, uint, 0644);
-MODULE_PARM_DESC(rundown_report_ms,
-		 "Report a rundown that is waited for this long, in milliseconds (0: never)");
-
-unsigned int quiesce_helper_rundown_report_ms(void)
+bool quiesce_helper_rundown_may_sleep(void)
 {
-	return READ_ONCE(rundown_report_ms);
+	bool atomic = rcu_preempt_depth() > 0;
+
+	if (IS_ENABLED(CONFIG_PREEMPT_COUNT))
+		atomic |= !preemptible();
+	else
+		atomic |= in_interrupt() || irqs_disabled();
+	return !WARN_ONCE(atomic, "quiesce: rundown: the caller may not sleep here\n");
 }
-EXPORT_SYMBOL_GPL(quiesce_helper_rundown_report_ms);
+EXPORT_SYMBOL_GPL(quiesce_helper_rundown_may_sleep);
+
+u64 quiesce_helper_jiffies_64(void)
+{
+	return get_jiffies_64();
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_jiffies_64);
+
+pid_t quiesce_helper_current_comm(char *comm)
+{
+	strscpy(comm, current->comm, TASK_COMM_LEN);
+	return task_pid_nr(current);
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_current_comm);
+
+/* Hashed, as all addresses in the log. */
+void quiesce_helper_format_pointer(char *buffer, size_t size, const void *pointer)
+{
+	scnprintf(buffer, size, "%p", pointer);
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_format_pointer);
+
+/* Reports rundowns that take long, while there are waiters. */
+static bool (*rundown_monitor)(unsigned int ms);
+static unsigned int rundown_report_ms = 30000;
+
+static void rundown_monitor_work(struct work_struct *work);
+static DECLARE_DELAYED_WORK(rundown_monitor_dwork, rundown_monitor_work);
+
+/* With @again, also if a report is due already: at another time from now on. */
+void quiesce_helper_rundown_monitor_start(bool again)
+{
+	unsigned int ms = READ_ONCE(rundown_report_ms);
+
+	if (again && ms)
+		mod_delayed_work(system_dfl_wq, &rundown_monitor_dwork, msecs_to_jiffies(ms) + 1);
+	else if (ms && !delayed_work_pending(&rundown_monitor_dwork))
+		queue_delayed_work(system_dfl_wq, &rundown_monitor_dwork, msecs_to_jiffies(ms) + 1);
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_rundown_monitor_start);
+
+static void rundown_monitor_work(struct work_struct *work)
+{
+	unsigned int ms = READ_ONCE(rundown_report_ms);
+
+	if (ms && rundown_monitor(ms))
+		quiesce_helper_rundown_monitor_start(false);
+}
+
+/* /sys/kernel/debug/quiesce_rundowns: the rundowns that are waited for. */
+static void (*rundown_list)(struct seq_file *m);
+static struct dentry *rundown_dentry;
+
+static int rundowns_show(struct seq_file *m, void *unused)
+{
+	rundown_list(m);
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(rundowns);
+
+void quiesce_helper_rundown_monitor_init(bool (*monitor)(unsigned int ms),
+					 void (*list)(struct seq_file *m))
+{
+	rundown_monitor = monitor;
+	rundown_list = list;
+	rundown_dentry = debugfs_create_file("quiesce_rundowns", 0400, NULL, NULL,
+					     &rundowns_fops);
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_rundown_monitor_init);
+
+void quiesce_helper_rundown_monitor_exit(void)
+{
+	debugfs_remove(rundown_dentry);
+	cancel_delayed_work_sync(&rundown_monitor_dwork);
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_rundown_monitor_exit);
+
+static int rundown_report_ms_set(const char *val, const struct kernel_param *kp)
+{
+	int ret = param_set_uint(val, kp);
+
+	if (!ret && rundown_monitor)
+		quiesce_helper_rundown_monitor_start(true);
+	return ret;
+}
+
+static const struct kernel_param_ops rundown_report_ms_ops = {
+	.set = rundown_report_ms_set,
+	.get = param_get_uint,
+};
+
+module_param_cb(rundown_report_ms, &rundown_report_ms_ops, &rundown_report_ms, 0644);
+MODULE_PARM_DESC(rundown_report_ms,
+		 "Interval of the reports of a rundown that is waited for, in milliseconds (0: disabled)");
 
 unsigned int quiesce_helper_set_rundown_report_ms(unsigned int ms)
 {
-	return xchg(&rundown_report_ms, ms);
+	ms = xchg(&rundown_report_ms, ms);
+	quiesce_helper_rundown_monitor_start(true);
+	return ms;
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_set_rundown_report_ms);
 
@@ -239,8 +337,8 @@ void quiesce_helper_percpu_ref_put_many(struct percpu_ref *ref, unsigned long nr
 EXPORT_SYMBOL_GPL(quiesce_helper_percpu_ref_put_many);
 
 /*
- * How many references there are besides the initial one: a look at what others
- * change meanwhile, for reports. The count is biased while the CPUs' counters
+ * How many references there are besides the initial one: for reports, as others
+ * change it meanwhile. The count is biased while the CPUs' counters
  * are in use or under collection.
  */
 unsigned long quiesce_helper_percpu_ref_holders(struct percpu_ref *ref)
@@ -290,6 +388,16 @@ bool quiesce_helper_dep_hold(struct lockdep_map *map)
 	return true;
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_dep_hold);
+
+bool quiesce_helper_dep_hold_exclusive(struct lockdep_map *map)
+{
+	dep_name(map);
+	if (lockdep_depth(current) >= MAX_LOCK_DEPTH / 2)
+		return false;
+	rwsem_acquire(map, 0, 1, _RET_IP_);
+	return true;
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_dep_hold_exclusive);
 
 void quiesce_helper_dep_let_go(struct lockdep_map *map)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Run-down protection for C: what <wdm.h> has for NT drivers, by the same names in
- * the kernel's spelling. The Rust API, quiesce::rundown, says more about each.
+ * Run-down protection for C: the functions that <wdm.h> has for NT drivers, by the
+ * same names in the kernel's spelling. The Rust API is quiesce::rundown.
  *
  *	ExInitializeRundownProtection		ex_initialize_rundown_protection()
  *	ExAcquireRundownProtection(Ex)		ex_acquire_rundown_protection(_ex)()
@@ -10,7 +10,14 @@
  *	ExRundownCompleted			ex_rundown_completed()
  *	ExReInitializeRundownProtection		ex_re_initialize_rundown_protection()
  *
- * and the same with _cache_aware for the form with a counter per CPU.
+ * and the same with _cache_aware for the variant with a counter per CPU, which exists
+ * on 64-bit architectures.
+ *
+ * Contexts: acquiring and releasing are allowed in any context, and in an NMI where
+ * cmpxchg() is (x86_64, arm64); also the last release, on PREEMPT_RT too. The only
+ * exception are locks that waking a task takes. Waits, and everything else about the
+ * cache-aware variant, need process context; they warn once and return -EAGAIN where
+ * the caller cannot sleep. The other functions are allowed in any context but NMI.
  */
 #ifndef _QUIESCE_RUNDOWN_H
 #define _QUIESCE_RUNDOWN_H
@@ -21,8 +28,10 @@
 /**
  * struct ex_rundown_ref - protects an object from being run down while it is used
  *
- * The fields are private. The object, and this with it, may be freed as soon as a
- * wait for its rundown has returned.
+ * The fields are private. The object, and this with it, may be freed when no task
+ * can acquire it any more and every wait for its rundown has returned: a wait that
+ * has not returned reads the reference. The last release may still be in progress
+ * then; it does not access the reference any more.
  */
 struct ex_rundown_ref {
 	/* private: */
@@ -48,7 +57,7 @@ struct ex_rundown_ref {
  * EX_RUNDOWN_REF_INIT_RUN_DOWN - static initialiser of a reference that is run down
  * @ref: the variable that is initialised
  *
- * For what is published before it is ready: acquiring fails until
+ * For an object that is published before it is ready: acquiring fails until
  * ex_re_initialize_rundown_protection().
  */
 #define EX_RUNDOWN_REF_INIT_RUN_DOWN(ref) { .word = 0, __EX_RUNDOWN_DEP_MAP(ref) }
@@ -63,7 +72,7 @@ void __ex_initialize_rundown_protection(struct ex_rundown_ref *ref, const char *
  * ex_initialize_rundown_protection - make a live reference without holders
  * @ref: the reference
  *
- * Context: any, before anything else is done with @ref.
+ * Context: any, before any other function is called with @ref.
  */
 #define ex_initialize_rundown_protection(ref)				\
 do {									\
@@ -76,7 +85,7 @@ do {									\
  * ex_acquire_rundown_protection - use the object, if its rundown has not begun
  * @ref: the reference
  *
- * Context: any; NMI where cmpxchg() is safe there. Acquire ordering on success.
+ * Context: any, see above. Acquire ordering on success.
  *
  * Return: true if the object can be used until the release; false if it must be
  * treated as gone.
@@ -100,10 +109,10 @@ bool __must_check ex_acquire_rundown_protection_ex(struct ex_rundown_ref *ref,
  * ex_release_rundown_protection - end the use of the object
  * @ref: the reference
  *
- * Releasing what was not acquired is a bug in the caller: it is warned of, and the
- * object is leaked.
+ * Releasing more than was acquired is a bug in the caller: there is a warning, and
+ * the object is leaked: it will never be run down.
  *
- * Context: any, but under locks that waking a task takes. Release ordering.
+ * Context: any, see above. Release ordering.
  */
 void ex_release_rundown_protection(struct ex_rundown_ref *ref);
 
@@ -112,43 +121,67 @@ void ex_release_rundown_protection(struct ex_rundown_ref *ref);
  * @ref: the reference
  * @count: how many times
  *
+ * Warns, and releases nothing, if @count cannot have been acquired: if it is zero, or
+ * larger than any count that ex_acquire_rundown_protection_ex() accepts.
+ *
  * Context: as ex_release_rundown_protection().
  */
 void ex_release_rundown_protection_ex(struct ex_rundown_ref *ref, unsigned long count);
 
 /**
- * ex_wait_for_rundown_protection_release - begin the rundown, wait until all let go
+ * ex_wait_for_rundown_protection_release - begin the rundown, wait for all holders
  * @ref: the reference
  *
  * Acquiring fails from now on. If the object is run down already, this returns at
- * once. Any number of tasks may wait. What was done under the protection happens
+ * once. Any number of tasks may wait. Everything done under the protection happens
  * before the return.
  *
  * Context: process, sleeps uninterruptibly.
  *
- * Return: 0. If the count is saturated, of which there was a warning, -EOVERFLOW:
- * then the object is leaked and must not be freed.
+ * Return: 0, or an error, after which the object must not be freed: -EOVERFLOW if the
+ * count is saturated, of which there was a warning; -EAGAIN, with a warning, where the
+ * caller cannot sleep.
  */
-int ex_wait_for_rundown_protection_release(struct ex_rundown_ref *ref);
+int __must_check ex_wait_for_rundown_protection_release(struct ex_rundown_ref *ref);
 
 /**
- * ex_wait_for_rundown_protection_release_timeout - as above, for some time at most
+ * ex_wait_for_rundown_protection_release_timeout - wait for a limited time
  * @ref: the reference
- * @timeout: in jiffies
+ * @timeout: in jiffies; with 0, this begins the rundown and polls its state
  *
- * Context: as above.
+ * Context: as ex_wait_for_rundown_protection_release(); any but NMI if @timeout is 0.
  *
- * Return: as above, or -ETIMEDOUT: then the rundown goes on, and one may wait again.
+ * Return: as ex_wait_for_rundown_protection_release(), or -ETIMEDOUT: then the rundown
+ * goes on, and the caller may wait again.
  */
-int ex_wait_for_rundown_protection_release_timeout(struct ex_rundown_ref *ref,
-						   unsigned long timeout);
+int __must_check ex_wait_for_rundown_protection_release_timeout(struct ex_rundown_ref *ref,
+								unsigned long timeout);
 
 /**
- * ex_rundown_completed - say that the object is run down
+ * ex_wait_for_rundown_protection_release_interruptible - wait until a signal
+ * @ref: the reference
+ *
+ * Context: as ex_wait_for_rundown_protection_release().
+ *
+ * Return: as ex_wait_for_rundown_protection_release(), or -ERESTARTSYS if a signal is
+ * pending: then the rundown goes on, and the caller may wait again.
+ */
+int __must_check ex_wait_for_rundown_protection_release_interruptible(struct ex_rundown_ref *ref);
+
+/**
+ * ex_wait_for_rundown_protection_release_killable - wait until a fatal signal
+ * @ref: the reference
+ *
+ * Context and return value: as ex_wait_for_rundown_protection_release_interruptible().
+ */
+int __must_check ex_wait_for_rundown_protection_release_killable(struct ex_rundown_ref *ref);
+
+/**
+ * ex_rundown_completed - check that the object is run down
  * @ref: the reference, which was waited for
  *
- * As a wait leaves nothing to be done, unlike NT's, this only warns if the object is
- * not run down.
+ * Nothing is left to be done after a wait, unlike in NT, so that this only warns if the
+ * object is not run down.
  *
  * Context: any.
  */
@@ -158,15 +191,17 @@ void ex_rundown_completed(struct ex_rundown_ref *ref);
  * ex_re_initialize_rundown_protection - let the object be acquired again
  * @ref: the reference, which was waited for
  *
- * Warns, and does nothing, if the object is not run down.
+ * Context: any but NMI; process for the cache-aware variant.
  *
- * Context: any but NMI.
+ * Return: 0; -EBUSY or -EOVERFLOW, with a warning and without effect, if the object is
+ * not run down; -EAGAIN, with a warning, where the caller may not call this.
  */
-void ex_re_initialize_rundown_protection(struct ex_rundown_ref *ref);
+int ex_re_initialize_rundown_protection(struct ex_rundown_ref *ref);
 
+#ifdef CONFIG_64BIT
 /*
- * The form with a counter per CPU: acquiring and releasing on several CPUs share no
- * cache line, and a wait takes a grace period of RCU.
+ * The variant with a counter per CPU: acquiring and releasing on several CPUs share no
+ * cache line, and a wait takes a grace period of RCU. The functions are as those above.
  */
 struct ex_rundown_ref_cache_aware;
 
@@ -191,15 +226,15 @@ __ex_initialize_rundown_protection_cache_aware(void *buffer, size_t size, const 
 })
 
 /**
- * ex_free_cache_aware_rundown_protection - free what was allocated
- * @ref: the reference, without holders
+ * ex_free_cache_aware_rundown_protection - free a reference
+ * @ref: the reference, without holders; every wait for it has returned
  *
  * Context: process, may sleep.
  */
 void ex_free_cache_aware_rundown_protection(struct ex_rundown_ref_cache_aware *ref);
 
 /**
- * ex_size_of_rundown_protection_cache_aware - what a buffer of the caller's needs
+ * ex_size_of_rundown_protection_cache_aware - size of a buffer for a reference
  *
  * Return: the size in bytes; the alignment is that of a pointer.
  */
@@ -225,10 +260,9 @@ size_t ex_size_of_rundown_protection_cache_aware(void);
 
 /**
  * ex_uninitialize_rundown_protection_cache_aware - undo the initialisation
- * @ref: the reference, without holders
+ * @ref: the reference, without holders; every wait for it has returned
  *
- * NT does not need it, as the counters are in the buffer there; here they are the
- * per-CPU allocator's.
+ * NT has no such function, as its counters are in the buffer. Here they are allocated.
  *
  * Context: process, may sleep.
  */
@@ -242,11 +276,17 @@ ex_acquire_rundown_protection_cache_aware_ex(struct ex_rundown_ref_cache_aware *
 void ex_release_rundown_protection_cache_aware(struct ex_rundown_ref_cache_aware *ref);
 void ex_release_rundown_protection_cache_aware_ex(struct ex_rundown_ref_cache_aware *ref,
 						  unsigned long count);
-int ex_wait_for_rundown_protection_release_cache_aware(struct ex_rundown_ref_cache_aware *ref);
-int
+int __must_check
+ex_wait_for_rundown_protection_release_cache_aware(struct ex_rundown_ref_cache_aware *ref);
+int __must_check
 ex_wait_for_rundown_protection_release_cache_aware_timeout(struct ex_rundown_ref_cache_aware *ref,
 							   unsigned long timeout);
+int __must_check ex_wait_for_rundown_protection_release_cache_aware_interruptible
+(struct ex_rundown_ref_cache_aware *ref);
+int __must_check ex_wait_for_rundown_protection_release_cache_aware_killable
+(struct ex_rundown_ref_cache_aware *ref);
 void ex_rundown_completed_cache_aware(struct ex_rundown_ref_cache_aware *ref);
-void ex_re_initialize_rundown_protection_cache_aware(struct ex_rundown_ref_cache_aware *ref);
+int ex_re_initialize_rundown_protection_cache_aware(struct ex_rundown_ref_cache_aware *ref);
+#endif /* CONFIG_64BIT */
 
 #endif /* _QUIESCE_RUNDOWN_H */

@@ -2,9 +2,9 @@
 
 //! The functions for C, which `include/quiesce_rundown.h` declares and documents.
 //!
-//! A C object may be freed as soon as a wait for it has returned, while the last release is still
-//! under way. [`RundownRef`] without a callback is made for that: after the count has reached zero
-//! nothing of it is looked at. `PerCpuRundownRef` keeps `percpu_ref`'s promise of the same.
+//! A C object may be freed when every wait for it has returned, while the last release is still in
+//! progress. [`RundownRef`] without a callback allows that: the release does not access it after the
+//! count has reached zero. The `percpu_ref` of a `PerCpuRundownRef` promises the same.
 
 use super::{
     guard::check_count,
@@ -13,20 +13,16 @@ use super::{
         Internal,
         RawRundown, //
     },
-    PerCpuRundownRef,
     RundownError,
     RundownRef,
     Wait, //
 };
-use core::ptr;
 use kernel::{
     bindings,
     ffi::{
         c_char,
-        c_int,
-        c_void, //
+        c_int, //
     },
-    prelude::*,
     time::Jiffies,
     warn_on, //
 };
@@ -37,89 +33,111 @@ const _: () = assert!(
         && align_of::<RundownRef>() == align_of::<usize>()
 );
 
-/// The functions of one form.
-///
-/// # Safety
-///
-/// Of all of them: the reference is initialised and not freed; what is released was acquired.
+/// Defines the functions of one variant.
 macro_rules! functions {
     ($ref:ty, $acquire:ident, $acquire_many:ident, $release:ident, $release_many:ident,
-     $wait:ident, $wait_timeout:ident, $completed:ident, $re_init:ident) => {
+     $wait:ident, $wait_timeout:ident, $wait_interruptible:ident, $wait_killable:ident,
+     $completed:ident, $re_init:ident) => {
         /// # Safety
         ///
-        /// That of all functions of a form.
+        /// `this` is an initialised reference that is not freed.
         #[no_mangle]
         unsafe extern "C" fn $acquire(this: *mut $ref) -> bool {
-            // SAFETY: C gives a reference that is initialised.
+            // SAFETY: `this` is a reference by the requirements of this function.
             unsafe { (*this).acquire_one(Internal::new()) }.is_ok()
         }
 
         /// # Safety
         ///
-        /// That of all functions of a form.
+        /// `this` is an initialised reference that is not freed.
         #[no_mangle]
         unsafe extern "C" fn $acquire_many(this: *mut $ref, count: usize) -> bool {
             if check_count(count).is_err() {
                 return false;
             }
-            // SAFETY: C gives a reference that is initialised.
+            // SAFETY: `this` is a reference by the requirements of this function.
             unsafe { (*this).acquire_many(count, Internal::new()) }.is_ok()
         }
 
         /// # Safety
         ///
-        /// That of all functions of a form.
+        /// `this` is an initialised reference that is not freed, and that the caller has acquired.
         #[no_mangle]
         unsafe extern "C" fn $release(this: *mut $ref) {
-            // SAFETY: As above, and what is released was acquired.
+            // SAFETY: `this` is a reference with an acquisition by the requirements of this
+            // function.
             unsafe { (*this).release_one(Internal::new()) };
         }
 
         /// # Safety
         ///
-        /// That of all functions of a form.
+        /// `this` is an initialised reference that is not freed, and that the caller has acquired
+        /// `count` times.
         #[no_mangle]
         unsafe extern "C" fn $release_many(this: *mut $ref, count: usize) {
-            if count != 0 {
-                // SAFETY: As above, `count` times.
+            if !warn_on!(check_count(count).is_err()) {
+                // SAFETY: `this` is a reference with `count` acquisitions by the requirements of
+                // this function.
                 unsafe { (*this).release_many(count, Internal::new()) };
             }
         }
 
         /// # Safety
         ///
-        /// That of all functions of a form.
+        /// `this` is an initialised reference that is not freed before this returns.
         #[no_mangle]
         unsafe extern "C" fn $wait(this: *mut $ref) -> c_int {
-            // SAFETY: As above.
-            to_errno(unsafe { (*this).wait_with(Wait::uninterruptible()) })
+            // SAFETY: `this` is a reference by the requirements of this function.
+            to_errno(unsafe { (*this).wait_raw(Wait::uninterruptible(), false, Internal::new()) })
         }
 
         /// # Safety
         ///
-        /// That of all functions of a form.
+        /// `this` is an initialised reference that is not freed before this returns.
         #[no_mangle]
         unsafe extern "C" fn $wait_timeout(this: *mut $ref, timeout: Jiffies) -> c_int {
-            // SAFETY: As above.
-            to_errno(unsafe { (*this).wait_for_rundown_timeout(timeout) })
+            let how = Wait::uninterruptible().timeout(timeout);
+            // SAFETY: `this` is a reference by the requirements of this function.
+            to_errno(unsafe { (*this).wait_raw(how, false, Internal::new()) })
         }
 
         /// # Safety
         ///
-        /// That of all functions of a form.
+        /// `this` is an initialised reference that is not freed before this returns.
+        #[no_mangle]
+        unsafe extern "C" fn $wait_interruptible(this: *mut $ref) -> c_int {
+            // SAFETY: `this` is a reference by the requirements of this function.
+            to_errno(unsafe { (*this).wait_raw(Wait::interruptible(), false, Internal::new()) })
+        }
+
+        /// # Safety
+        ///
+        /// `this` is an initialised reference that is not freed before this returns.
+        #[no_mangle]
+        unsafe extern "C" fn $wait_killable(this: *mut $ref) -> c_int {
+            // SAFETY: `this` is a reference by the requirements of this function.
+            to_errno(unsafe { (*this).wait_raw(Wait::killable(), false, Internal::new()) })
+        }
+
+        /// # Safety
+        ///
+        /// `this` is an initialised reference that is not freed.
         #[no_mangle]
         unsafe extern "C" fn $completed(this: *mut $ref) {
-            // SAFETY: As above.
+            // SAFETY: `this` is a reference by the requirements of this function.
             warn_on!(!unsafe { (*this).rundown_completed() });
         }
 
         /// # Safety
         ///
-        /// That of all functions of a form.
+        /// `this` is an initialised reference that is not freed.
         #[no_mangle]
-        unsafe extern "C" fn $re_init(this: *mut $ref) {
-            // SAFETY: As above.
-            warn_on!(unsafe { (*this).re_init() }.is_err());
+        unsafe extern "C" fn $re_init(this: *mut $ref) -> c_int {
+            // SAFETY: `this` is a reference by the requirements of this function.
+            let ret = unsafe { (*this).re_init() };
+            // What cannot sleep has been warned of.
+            warn_on!(ret.is_err_and(|err| err != RundownError::WouldSleep));
+            to_errno(ret)
         }
     };
 }
@@ -127,7 +145,7 @@ macro_rules! functions {
 fn to_errno(ret: Result<(), RundownError>) -> c_int {
     match ret {
         Ok(()) => 0,
-        Err(err) => Error::from(err).to_errno(),
+        Err(err) => err.restartable().to_errno(),
     }
 }
 
@@ -139,20 +157,10 @@ functions! {
     ex_release_rundown_protection_ex,
     ex_wait_for_rundown_protection_release,
     ex_wait_for_rundown_protection_release_timeout,
+    ex_wait_for_rundown_protection_release_interruptible,
+    ex_wait_for_rundown_protection_release_killable,
     ex_rundown_completed,
     ex_re_initialize_rundown_protection
-}
-
-functions! {
-    PerCpuRundownRef,
-    ex_acquire_rundown_protection_cache_aware,
-    ex_acquire_rundown_protection_cache_aware_ex,
-    ex_release_rundown_protection_cache_aware,
-    ex_release_rundown_protection_cache_aware_ex,
-    ex_wait_for_rundown_protection_release_cache_aware,
-    ex_wait_for_rundown_protection_release_cache_aware_timeout,
-    ex_rundown_completed_cache_aware,
-    ex_re_initialize_rundown_protection_cache_aware
 }
 
 /// # Safety
@@ -164,71 +172,100 @@ unsafe extern "C" fn __ex_initialize_rundown_protection(
     name: *const c_char,
     key: *mut bindings::lock_class_key,
 ) {
-    // SAFETY: By the requirements.
+    // SAFETY: `this` can be written, and `name` and `key` are static, by the requirements of this
+    // function.
     unsafe { this.write(RundownRef::with_dep(Dep::from_raw(name, key))) };
 }
 
-/// # Safety
-///
-/// `name` and `key` are static.
-#[no_mangle]
-unsafe extern "C" fn __ex_allocate_cache_aware_rundown_protection(
-    name: *const c_char,
-    key: *mut bindings::lock_class_key,
-) -> *mut PerCpuRundownRef {
-    // SAFETY: By the requirements.
-    let dep = unsafe { Dep::from_raw(name, key) };
-    match KBox::pin_init(PerCpuRundownRef::with_dep(dep), GFP_KERNEL) {
-        // SAFETY: Nobody moves it: C does not know its size.
-        Ok(this) => KBox::into_raw(unsafe { Pin::into_inner_unchecked(this) }),
-        Err(_) => ptr::null_mut(),
-    }
-}
+#[cfg(CONFIG_64BIT)]
+mod cache_aware {
+    use super::*;
+    use crate::rundown::PerCpuRundownRef;
+    use core::ptr;
+    use kernel::{
+        ffi::c_void,
+        prelude::*, //
+    };
 
-/// # Safety
-///
-/// `this` is null or was allocated above, and nobody uses it any more.
-#[no_mangle]
-unsafe extern "C" fn ex_free_cache_aware_rundown_protection(this: *mut PerCpuRundownRef) {
-    if !this.is_null() {
-        // SAFETY: By the requirements.
-        drop(unsafe { KBox::from_raw(this) });
+    functions! {
+        PerCpuRundownRef,
+        ex_acquire_rundown_protection_cache_aware,
+        ex_acquire_rundown_protection_cache_aware_ex,
+        ex_release_rundown_protection_cache_aware,
+        ex_release_rundown_protection_cache_aware_ex,
+        ex_wait_for_rundown_protection_release_cache_aware,
+        ex_wait_for_rundown_protection_release_cache_aware_timeout,
+        ex_wait_for_rundown_protection_release_cache_aware_interruptible,
+        ex_wait_for_rundown_protection_release_cache_aware_killable,
+        ex_rundown_completed_cache_aware,
+        ex_re_initialize_rundown_protection_cache_aware
     }
-}
 
-#[no_mangle]
-extern "C" fn ex_size_of_rundown_protection_cache_aware() -> usize {
-    size_of::<PerCpuRundownRef>()
-}
-
-/// # Safety
-///
-/// `buffer` has room for `size` bytes and stays in its place; `name` and `key` are static.
-#[no_mangle]
-unsafe extern "C" fn __ex_initialize_rundown_protection_cache_aware(
-    buffer: *mut c_void,
-    size: usize,
-    name: *const c_char,
-    key: *mut bindings::lock_class_key,
-) -> *mut PerCpuRundownRef {
-    let this: *mut PerCpuRundownRef = buffer.cast();
-    if size < size_of::<PerCpuRundownRef>() || !this.is_aligned() {
-        return ptr::null_mut();
+    /// # Safety
+    ///
+    /// `name` and `key` are static.
+    #[no_mangle]
+    unsafe extern "C" fn __ex_allocate_cache_aware_rundown_protection(
+        name: *const c_char,
+        key: *mut bindings::lock_class_key,
+    ) -> *mut PerCpuRundownRef {
+        // SAFETY: `name` and `key` are static by the requirements of this function.
+        let dep = unsafe { Dep::from_raw(name, key) };
+        match KBox::pin_init(PerCpuRundownRef::with_dep(dep), GFP_KERNEL) {
+            // SAFETY: Nobody moves it: C does not know its size.
+            Ok(this) => KBox::into_raw(unsafe { Pin::into_inner_unchecked(this) }),
+            Err(_) => ptr::null_mut(),
+        }
     }
-    // SAFETY: By the requirements.
-    let dep = unsafe { Dep::from_raw(name, key) };
-    // SAFETY: There is room, and C does not move it.
-    match unsafe { pin_init::raw_try_init(this, PerCpuRundownRef::with_dep(dep)) } {
-        Ok(()) => this,
-        Err(_) => ptr::null_mut(),
-    }
-}
 
-/// # Safety
-///
-/// `this` was initialised above, and nobody uses it any more.
-#[no_mangle]
-unsafe extern "C" fn ex_uninitialize_rundown_protection_cache_aware(this: *mut PerCpuRundownRef) {
-    // SAFETY: By the requirements.
-    unsafe { ptr::drop_in_place(this) };
+    /// # Safety
+    ///
+    /// `this` is null or was allocated above, and nobody uses it any more.
+    #[no_mangle]
+    unsafe extern "C" fn ex_free_cache_aware_rundown_protection(this: *mut PerCpuRundownRef) {
+        if !this.is_null() {
+            // SAFETY: `__ex_allocate_cache_aware_rundown_protection` made it a box.
+            drop(unsafe { KBox::from_raw(this) });
+        }
+    }
+
+    #[no_mangle]
+    extern "C" fn ex_size_of_rundown_protection_cache_aware() -> usize {
+        size_of::<PerCpuRundownRef>()
+    }
+
+    /// # Safety
+    ///
+    /// `buffer` has room for `size` bytes and stays in its place; `name` and `key` are static.
+    #[no_mangle]
+    unsafe extern "C" fn __ex_initialize_rundown_protection_cache_aware(
+        buffer: *mut c_void,
+        size: usize,
+        name: *const c_char,
+        key: *mut bindings::lock_class_key,
+    ) -> *mut PerCpuRundownRef {
+        let this: *mut PerCpuRundownRef = buffer.cast();
+        if size < size_of::<PerCpuRundownRef>() || !this.is_aligned() {
+            return ptr::null_mut();
+        }
+        // SAFETY: `name` and `key` are static by the requirements of this function.
+        let dep = unsafe { Dep::from_raw(name, key) };
+        // SAFETY: The buffer has room and is not moved, by the requirements of this function.
+        match unsafe { pin_init::raw_try_init(this, PerCpuRundownRef::with_dep(dep)) } {
+            Ok(()) => this,
+            Err(_) => ptr::null_mut(),
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `this` was initialised above, and nobody uses it any more.
+    #[no_mangle]
+    unsafe extern "C" fn ex_uninitialize_rundown_protection_cache_aware(
+        this: *mut PerCpuRundownRef,
+    ) {
+        // SAFETY: The reference is initialised and not used afterwards, by the requirements of this
+        // function.
+        unsafe { ptr::drop_in_place(this) };
+    }
 }

@@ -9,6 +9,8 @@ use super::{
         GuardPointer,
         Guards, //
     },
+    lockdep::Held,
+    track::ClaimSite,
     traits::{
         raw::Internal,
         HasRundown,
@@ -30,12 +32,14 @@ use core::{
         Deref,
         DerefMut, //
     },
+    panic::Location,
     pin::Pin, //
 };
 use kernel::{
     fmt,
     prelude::*,
-    time::Jiffies, //
+    time::Jiffies,
+    types::NotThreadSafe, //
 };
 
 /// A value that is used through guards until it is run down.
@@ -66,7 +70,7 @@ use kernel::{
 ///
 /// # Invariants
 ///
-/// `present` tells whether `value` is initialised. Both are changed only by the owner of a claim on
+/// `present` is whether `value` is initialised. Both are changed only by the owner of a claim on
 /// `rundown`, and `present` is `true` while acquisitions can succeed. If `T` is not [`Unpin`], this
 /// was initialised in place, and is pinned.
 ///
@@ -132,39 +136,21 @@ impl<T: Unpin> Rundown<T> {
 }
 
 impl<T, R: RundownProtect> Rundown<T, R> {
-    /// Initialises an object in place, with a value that cannot fail to be initialised.
+    /// Initialises an object in place.
     ///
-    /// `value` is a value or an initialiser, such as `new_mutex!(5)`. If `rundown` is run down, the
-    /// value is available to a wait, which returns at once.
-    ///
-    /// # Errors
-    ///
-    /// Those of `rundown`.
-    pub fn pin_init(
-        rundown: impl PinInit<R, Error>,
-        value: impl PinInit<T, Infallible>,
-    ) -> impl PinInit<Self, Error> {
-        Self::try_pin_init(
-            rundown,
-            // SAFETY: The closure initialises the slot as `value` does.
-            unsafe {
-                pin_init::pin_init_from_closure::<T, Error>(move |slot: *mut T| {
-                    pin_init::raw_init(slot, value);
-                    Ok(())
-                })
-            },
-        )
-    }
-
-    /// Initialises an object in place, with a value whose initialiser may fail.
+    /// `rundown` and `value` are values or initialisers, such as `new_mutex!(5)`. If `rundown` is run
+    /// down, the value is available to a wait, which returns at once.
     ///
     /// # Errors
     ///
     /// Those of `rundown` and `value`.
-    pub fn try_pin_init(
-        rundown: impl PinInit<R, Error>,
-        value: impl PinInit<T, Error>,
-    ) -> impl PinInit<Self, Error> {
+    pub fn pin_init<E, F>(
+        rundown: impl PinInit<R, E>,
+        value: impl PinInit<T, F>,
+    ) -> impl PinInit<Self, Error>
+    where
+        Error: From<E> + From<F>,
+    {
         // SAFETY: The closure initialises the slot as `value` does; `UnsafeCell` and `MaybeUninit`
         // have the layout of what they hold.
         let value = unsafe {
@@ -188,14 +174,17 @@ impl<T, R: RundownProtect> Rundown<T, R> {
     /// # Errors
     ///
     /// Those of `rundown`.
-    pub fn pin_init_vacant(rundown: impl PinInit<R, Error>) -> impl PinInit<Self, Error> {
+    pub fn pin_init_vacant<E>(rundown: impl PinInit<R, E>) -> impl PinInit<Self, Error>
+    where
+        Error: From<E>,
+    {
         // SAFETY: The closure initialises the slot as `rundown` does.
         let rundown = unsafe {
             pin_init::pin_init_from_closure(move |slot: *mut R| {
-                pin_init::raw_try_init(slot, rundown)?;
+                pin_init::raw_try_init(slot, rundown).map_err(Error::from)?;
                 // Nobody can hold it, so that this takes no longer than the reference needs.
                 //
-                // SAFETY: It was initialised in the line above.
+                // SAFETY: `raw_try_init` initialised the slot.
                 (*slot).wait_for_rundown();
                 Ok::<(), Error>(())
             })
@@ -325,7 +314,8 @@ impl<T: Send + Sync, R: RundownProtect> Rundown<T, R> {
 
     #[track_caller]
     fn claim(&self, how: Wait) -> Result<Claim<'_, T, R>, RundownError> {
-        self.rundown.wait_raw(how, true, Internal::new())?;
+        self.rundown
+            .wait_raw(how.at(Location::caller()), true, Internal::new())?;
         Ok(Claim::new(self))
     }
 }
@@ -378,13 +368,29 @@ deref!(Guards);
 /// The object's reference was claimed, and this is the claim.
 struct Claim<'a, T: Send + Sync, R: RundownProtect> {
     object: &'a Rundown<T, R>,
+    held: Held,
+    site: ClaimSite,
+    /// Lockdep knows which task holds the claim.
+    _task: NotThreadSafe,
 }
 
 impl<'a, T: Send + Sync, R: RundownProtect> Claim<'a, T, R> {
     /// Creates the owner of a claim that was just made.
+    #[track_caller]
     fn new(object: &'a Rundown<T, R>) -> Self {
         // INVARIANT: The callers have claimed the reference.
-        Self { object }
+        Self {
+            object,
+            held: Held::hold_exclusive(object.rundown.dep(Internal::new())),
+            site: ClaimSite::enter(object.rundown.key(Internal::new())),
+            _task: NotThreadSafe,
+        }
+    }
+
+    /// Ends lockdep's view of the claim, and its entry in the table.
+    fn untrack(&self) {
+        self.held.release(self.object.rundown.dep(Internal::new()));
+        self.site.leave();
     }
 
     fn is_present(&self) -> bool {
@@ -416,6 +422,7 @@ impl<'a, T: Send + Sync, R: RundownProtect> Claim<'a, T, R> {
     /// Makes the object live. There is a value.
     fn re_init(self) {
         let this = ManuallyDrop::new(self);
+        this.untrack();
         // SAFETY: By the type invariants this is the claim, and it is used up.
         unsafe { this.object.rundown.unclaim(true, Internal::new()) };
     }
@@ -423,6 +430,7 @@ impl<'a, T: Send + Sync, R: RundownProtect> Claim<'a, T, R> {
 
 impl<T: Send + Sync, R: RundownProtect> Drop for Claim<'_, T, R> {
     fn drop(&mut self) {
+        self.untrack();
         // SAFETY: By the type invariants this is the claim, and it is gone after this.
         unsafe { self.object.rundown.unclaim(false, Internal::new()) };
     }
@@ -431,7 +439,7 @@ impl<T: Send + Sync, R: RundownProtect> Drop for Claim<'_, T, R> {
 /// A value that is run down and owned exclusively.
 ///
 /// It dereferences to the value. Dropping this leaves the object run down, with its value, for the
-/// next task that waits. If it is leaked, the object stays run down and nobody else can wait for it
+/// next task that waits. It stays in its task, which lockdep takes for the holder of a lock. If it is leaked, the object stays run down and nobody else can wait for it
 /// without a timeout.
 ///
 /// # Invariants

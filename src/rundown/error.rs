@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What can go wrong.
+//! Errors.
 
 use kernel::{
     error::code,
@@ -8,31 +8,45 @@ use kernel::{
     prelude::*, //
 };
 
-/// Why a rundown reference did not do what it was asked for.
+/// An error of a rundown reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RundownError {
     /// The rundown has begun: the object must be treated as gone. `ENODEV` as an [`Error`].
     RundownInProgress,
-    /// No hold was asked for. `EINVAL`.
+    /// The count is zero. `EINVAL`.
     ZeroCount,
     /// There would be more holders than can be counted. `EOVERFLOW`.
     Overflow,
-    /// The time was up before everybody had let go. The rundown goes on. `ETIMEDOUT`.
+    /// The timeout elapsed before the rundown completed. The rundown goes on. `ETIMEDOUT`.
     TimedOut,
-    /// A signal came before everybody had let go. The rundown goes on. `EINTR`.
+    /// A signal is pending and the rundown has not completed. The rundown goes on. `EINTR`; see
+    /// [`restartable`](Self::restartable).
     Interrupted,
-    /// Somebody resurrected the object while this caller waited. `ECANCELED`.
+    /// The object was resurrected during the wait. `ECANCELED`.
     Resurrected,
-    /// The rundown is not over, or has not begun. `EBUSY`.
+    /// The rundown has not completed, or has not begun. `EBUSY`.
     NotDrained,
-    /// There is no rundown that could be undone: none has begun, or it is over. `EINVAL`.
+    /// The caller may not sleep, which the call would do. Nothing was changed. `EAGAIN`.
+    WouldSleep,
+    /// There is no rundown that could be cancelled: none has begun, or it has completed. `EINVAL`.
     NotInProgress,
     /// The count is saturated: the object is leaked and will never be run down. `EOVERFLOW`.
     Saturated,
-    /// There is no value to be had: somebody took it. `ENODATA`.
+    /// The object has no value. `ENODATA`.
     Vacant,
-    /// There is a value already. `EEXIST`.
+    /// The object has a value. `EEXIST`.
     Occupied,
+}
+
+impl RundownError {
+    /// Converts to the error that a system call returns, so that it is restarted after a signal:
+    /// [`Interrupted`](Self::Interrupted) becomes `ERESTARTSYS`.
+    pub fn restartable(self) -> Error {
+        match self {
+            Self::Interrupted => code::ERESTARTSYS,
+            err => err.into(),
+        }
+    }
 }
 
 impl From<RundownError> for Error {
@@ -45,6 +59,7 @@ impl From<RundownError> for Error {
             RundownError::Interrupted => code::EINTR,
             RundownError::Resurrected => code::ECANCELED,
             RundownError::NotDrained => code::EBUSY,
+            RundownError::WouldSleep => code::EAGAIN,
             RundownError::Vacant => code::ENODATA,
             RundownError::Occupied => code::EEXIST,
         }
@@ -55,16 +70,17 @@ impl fmt::Display for RundownError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::RundownInProgress => "the rundown has begun",
-            Self::ZeroCount => "a hold of nothing",
+            Self::ZeroCount => "the count is zero",
             Self::Overflow => "more holders than can be counted",
-            Self::TimedOut => "still held when the time was up",
-            Self::Interrupted => "still held when a signal came",
+            Self::TimedOut => "the timeout elapsed before the rundown completed",
+            Self::Interrupted => "a signal is pending",
             Self::Resurrected => "resurrected while waiting",
             Self::NotDrained => "not run down",
+            Self::WouldSleep => "the caller may not sleep",
             Self::NotInProgress => "no rundown is in progress",
             Self::Saturated => "the count is saturated",
             Self::Vacant => "no value",
-            Self::Occupied => "a value is there already",
+            Self::Occupied => "there is a value",
         })
     }
 }

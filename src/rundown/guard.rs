@@ -3,6 +3,7 @@
 //! Guards: acquisitions that are released on drop.
 
 use super::{
+    listeners,
     lockdep::Held,
     reaper,
     track::Site,
@@ -14,6 +15,7 @@ use super::{
         HasRundown,
         RundownProtect, //
     },
+    wait,
     RundownError,
     Wait, //
 };
@@ -165,10 +167,89 @@ macro_rules! guard {
 
             /// Returns whether a rundown of the object has begun.
             ///
-            /// A holder that keeps the object for long polls this, and then releases its guard.
+            /// A holder that keeps the object for long polls this, or is notified by
+            /// [`on_rundown`](Self::on_rundown), and then releases its guard.
             #[inline]
             pub fn is_rundown_requested(&self) -> bool {
                 rundown(&**self.at).is_rundown_requested()
+            }
+
+            /// Runs `body`, and calls `notify` when a rundown of the object begins meanwhile, or has
+            /// begun already.
+            ///
+            /// For a holder that waits for something else and has to stop when the object is to go:
+            /// `notify` wakes it up, and its condition includes
+            /// [`is_rundown_requested`](Self::is_rundown_requested). `notify` may be called more than
+            /// once, by the task or interrupt that begins the rundown, without locks. It must not
+            /// sleep. It is not called any more when this returns.
+            ///
+            /// Context: process, may sleep.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// use kernel::{new_condvar, new_spinlock};
+            /// use quiesce::rundown::RundownRef;
+            ///
+            /// let device = RundownRef::new();
+            /// let data = KBox::pin_init(new_spinlock!(None::<u32>), GFP_KERNEL)?;
+            /// let arrived = KBox::pin_init(new_condvar!(), GFP_KERNEL)?;
+            ///
+            /// let guard = device.try_acquire()?;
+            /// # let read = || {
+            /// // A read that ends when the device is removed, instead of delaying that.
+            /// guard.on_rundown(
+            ///     || {
+            ///         // With the lock, so that this is not between the check below and the wait.
+            ///         let _locked = data.lock();
+            ///         arrived.notify_all();
+            ///     },
+            ///     || {
+            ///         let mut locked = data.lock();
+            ///         loop {
+            ///             if let Some(data) = locked.take() {
+            ///                 return Ok(data);
+            ///             }
+            ///             if guard.is_rundown_requested() {
+            ///                 return Err(ENODEV);
+            ///             }
+            ///             if arrived.wait_interruptible(&mut locked) {
+            ///                 return Err(ERESTARTSYS);
+            ///             }
+            ///         }
+            ///     },
+            /// )
+            /// # };
+            /// # device.begin_rundown();
+            /// # assert_eq!(read(), Err(ENODEV));
+            /// # Ok::<(), Error>(())
+            /// ```
+            pub fn on_rundown<R>(
+                &self,
+                notify: impl Fn() + Sync,
+                body: impl FnOnce() -> R,
+            ) -> R {
+                listeners::listen(rundown(&**self.at).key(Internal::new()), &notify, || {
+                    // The listener is in the table: a rundown that begins later notifies it.
+                    if self.is_rundown_requested() {
+                        notify();
+                    }
+                    body()
+                })
+            }
+
+            /// Sleeps until a rundown of the object begins, or as `how` says.
+            ///
+            /// Returns at once if one has begun.
+            ///
+            /// Context: process, may sleep.
+            ///
+            /// # Errors
+            ///
+            /// [`RundownError::TimedOut`], [`RundownError::Interrupted`] and
+            /// [`RundownError::WouldSleep`].
+            pub fn wait_until_requested(&self, how: Wait) -> Result<(), RundownError> {
+                wait::until_notified(how, |notify, body| self.on_rundown(notify, body))
             }
         }
 
@@ -206,7 +287,7 @@ guard! {
     ///
     /// # Invariants
     ///
-    /// One acquisition of `at` belongs to this guard. `held` tells whether lockdep counts it as
+    /// One acquisition of `at` belongs to this guard. `held` is whether lockdep counts it as
     /// held by this task, and `site` is its entry in the table of holders.
     Guard {}
 }
@@ -217,7 +298,7 @@ guard! {
     /// # Invariants
     ///
     /// `count` acquisitions of `at` belong to this guard; `count` is not zero and at most
-    /// [`Guards::MAX`]. `held` tells whether lockdep counts them as held by this task, and `site`
+    /// [`Guards::MAX`]. `held` is whether lockdep counts them as held by this task, and `site`
     /// is their entry in the table of holders.
     Guards { count: usize }
 }

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What lockdep is told.
+//! Annotations for lockdep.
 //!
-//! After kernfs: a guard that stays in its task is a lock taken for reading, by trying, as an
-//! acquisition never blocks; a wait is the lock taken for writing, for a moment. With that,
-//! lockdep reports a wait by a task that holds a guard of the same class, and cycles such as "a
-//! holder needs a mutex under which somebody else waits".
+//! As in kernfs, a guard that stays in its task is a lock that was acquired for reading by a trylock,
+//! as an acquisition never blocks; a wait acquires it for writing and releases it; exclusive ownership
+//! holds it for writing. With that, lockdep reports a wait by a task that holds a guard of the same
+//! class, and cycles such as "a holder needs a mutex under which another task waits".
 //!
-//! Each place in the source that makes a reference is a class of its own. Its key is the address of
-//! the [`Location`], which is static as lockdep demands: so `const` constructors need no key.
+//! Each place in the source that creates a reference is a class. Its key is the address of the
+//! [`Location`], which is static as lockdep demands: so `const` constructors need no key.
 //!
 //! Without `CONFIG_LOCKDEP` the types are empty.
 
@@ -28,7 +28,7 @@ mod imp {
         types::Opaque, //
     };
 
-    /// The lock that lockdep sees in a reference.
+    /// The lockdep map of a reference.
     ///
     /// # Invariants
     ///
@@ -36,10 +36,10 @@ mod imp {
     #[repr(transparent)]
     pub struct Dep(Opaque<bindings::lockdep_map>);
 
-    // SAFETY: lockdep serialises what it does with a map.
+    // SAFETY: lockdep serialises its accesses to a map.
     unsafe impl Send for Dep {}
 
-    // SAFETY: As above.
+    // SAFETY: lockdep serialises its accesses to a map.
     unsafe impl Sync for Dep {}
 
     impl Dep {
@@ -48,7 +48,7 @@ mod imp {
             let mut map: bindings::lockdep_map = unsafe { MaybeUninit::zeroed().assume_init() };
             map.key = key;
             map.name = name;
-            // INVARIANT: The callers give static keys.
+            // INVARIANT: The callers pass static keys and names.
             Self(Opaque::new(map))
         }
 
@@ -76,15 +76,15 @@ mod imp {
             Self::with(name, key)
         }
 
-        /// Says that the caller may wait here for the holders.
+        /// Announces that the caller may wait here for the holders.
         pub(crate) fn may_wait(&self) {
-            // SAFETY: By the type invariants, this is a map that lockdep can use.
+            // SAFETY: By the type invariants of `Dep` the map has a static key.
             unsafe { helpers::quiesce_helper_dep_sync(self.0.get()) }
         }
 
-        /// Whether this task holds a guard, as far as lockdep knows.
+        /// Returns whether lockdep knows that this task holds a guard.
         pub(crate) fn is_held(&self) -> bool {
-            // SAFETY: As above.
+            // SAFETY: By the type invariants of `Dep` the map has a static key.
             unsafe { helpers::quiesce_helper_dep_is_held(self.0.get()) }
         }
     }
@@ -98,15 +98,21 @@ mod imp {
 
         #[inline]
         pub(crate) fn hold(dep: &Dep) -> Self {
-            // SAFETY: By the type invariants, this is a map that lockdep can use.
+            // SAFETY: By the type invariants of `Dep` the map has a static key.
             Self(unsafe { helpers::quiesce_helper_dep_hold(dep.0.get()) })
         }
 
-        /// `dep` is what the hold is of.
+        /// Holds the lock for writing, if there is room for it.
+        pub(crate) fn hold_exclusive(dep: &Dep) -> Self {
+            // SAFETY: By the type invariants of `Dep` the map has a static key.
+            Self(unsafe { helpers::quiesce_helper_dep_hold_exclusive(dep.0.get()) })
+        }
+
+        /// Ends the hold, which is of `dep`.
         #[inline]
         pub(crate) fn release(self, dep: &Dep) {
             if self.0 {
-                // SAFETY: As above.
+                // SAFETY: The hold was acquired with this map.
                 unsafe { helpers::quiesce_helper_dep_let_go(dep.0.get()) }
             }
         }
@@ -123,7 +129,7 @@ mod imp {
         sync::LockClassKey, //
     };
 
-    /// The lock that lockdep would see in a reference.
+    /// The lockdep map of a reference, which is empty.
     pub struct Dep;
 
     impl Dep {
@@ -157,7 +163,7 @@ mod imp {
         }
     }
 
-    /// Nobody counts.
+    /// No hold is tracked.
     #[derive(Clone, Copy)]
     pub(crate) struct Held;
 
@@ -166,6 +172,11 @@ mod imp {
 
         #[inline(always)]
         pub(crate) fn hold(_dep: &Dep) -> Self {
+            Self
+        }
+
+        #[inline(always)]
+        pub(crate) fn hold_exclusive(_dep: &Dep) -> Self {
             Self
         }
 

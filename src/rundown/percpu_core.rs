@@ -7,7 +7,9 @@ use super::{
         self,
         Callback, //
     },
+    listeners,
     reaper,
+    track,
     wait,
     RundownError,
     Wait, //
@@ -219,7 +221,7 @@ impl PerCpuCore {
     pub(super) fn unclaim(&self) {
         // INVARIANT: The object is run down, and no longer claimed.
         self.phase.store(RUN_DOWN, Release);
-        wait::poke(self.key());
+        wait::wake(self.key());
     }
 
     pub(super) fn is_begun(&self) -> bool {
@@ -236,11 +238,13 @@ impl PerCpuCore {
         claim: bool,
         dead: &dyn Fn(),
     ) -> Result<(), RundownError> {
+        how.check_context()?;
         loop {
-            let (_, mutex) = self.begin(dead);
+            let (begun, mutex) = self.begin(dead);
             let mut look = Look {
                 core: self,
                 claim,
+                notify: begun,
                 unarmed: Some(mutex),
             };
             match wait::wait(self.key(), &mut how, &mut look) {
@@ -334,6 +338,8 @@ impl PerCpuCore {
 #[pinned_drop]
 impl PinnedDrop for PerCpuCore {
     fn drop(self: Pin<&mut Self>) {
+        // Guards that were leaked.
+        track::forget(self.key());
         // SAFETY: `count` is initialised by the type invariants, and no callback of it is pending:
         // `free_core` is called without users, of which each pending callback is one.
         unsafe { bindings::percpu_ref_exit(self.count.get()) };
@@ -368,7 +374,7 @@ unsafe extern "C" fn released(count: *mut bindings::percpu_ref) {
     unsafe { callbacks::call(core) };
     // INVARIANT: The count is at zero. Release: uses under guards come before.
     this.phase.store(RUN_DOWN, Release);
-    wait::poke(this.key());
+    wait::wake(this.key());
     if this.refs.fetch_sub(1, Full) == 1 {
         // The owner is gone. The context is that of the last release, in which nothing is freed.
         //
@@ -384,12 +390,22 @@ unsafe extern "C" fn released(count: *mut bindings::percpu_ref) {
 struct Look<'a> {
     core: &'a PerCpuCore,
     claim: bool,
+    /// This wait began the rundown, and has to notify the listeners.
+    notify: bool,
     /// Until the waiter is linked, nobody may re-initialize or resurrect the object.
     unarmed: Option<MutexGuard<'a, ()>>,
 }
 
 impl wait::Subject for Look<'_> {
-    fn look(&mut self) -> Option<Result<(), RundownError>> {
+    fn object(&self) -> *const dyn wait::Report {
+        self.core
+    }
+
+    fn claims(&self) -> bool {
+        self.claim
+    }
+
+    fn poll(&mut self) -> Option<Result<(), RundownError>> {
         let over = if self.claim {
             self.core.claim().is_ok()
         } else {
@@ -398,20 +414,21 @@ impl wait::Subject for Look<'_> {
         over.then_some(Ok(()))
     }
 
-    fn told(&self, told: Result<(), RundownError>) -> Result<(), RundownError> {
-        if self.claim {
-            // Somebody else claimed and re-initialized the object: begin again.
-            told.and(Err(RundownError::NotDrained))
-        } else {
-            told
-        }
-    }
-
     fn unlocked(&mut self) {
         self.unarmed = None;
+        if self.notify {
+            self.notify = false;
+            listeners::notify(self.core.key());
+        }
+    }
+}
+
+impl wait::Report for PerCpuCore {
+    fn holders(&self) -> usize {
+        PerCpuCore::holders(self)
     }
 
-    fn holders(&self) -> usize {
-        self.core.holders()
+    fn is_claimed(&self) -> bool {
+        self.phase.load(Relaxed) == CLAIMED
     }
 }

@@ -20,6 +20,7 @@ use super::{
         Callback,
         Operations, //
     },
+    listeners,
     lockdep::Dep,
     percpu_core::{
         PerCpuCore,
@@ -36,6 +37,7 @@ use super::{
         HasRundown,
         RundownProtect, //
     },
+    wait,
     RundownError,
     RundownGuard,
     RundownGuards,
@@ -312,7 +314,7 @@ unsafe impl<C: Drained> RawRundown for PerCpuRundownRef<C> {
     }
 
     fn wait_raw(&self, how: Wait, claim: bool, _: Internal) -> Result<(), RundownError> {
-        how.tell(&self.dep);
+        how.announce(&self.dep);
         self.core().wait(how, claim, &|| self.counters.set_dead())
     }
 
@@ -329,7 +331,15 @@ unsafe impl<C: Drained> RawRundown for PerCpuRundownRef<C> {
 
 impl<C: Drained> RundownProtect for PerCpuRundownRef<C> {
     fn begin_rundown(&self) -> bool {
-        self.core().begin(&|| self.counters.set_dead()).0
+        if !wait::may_sleep() {
+            return false;
+        }
+        let (begun, mutex) = self.core().begin(&|| self.counters.set_dead());
+        drop(mutex);
+        if begun {
+            listeners::notify(self.core().key());
+        }
+        begun
     }
 
     fn is_rundown_requested(&self) -> bool {
@@ -341,10 +351,16 @@ impl<C: Drained> RundownProtect for PerCpuRundownRef<C> {
     }
 
     fn re_init(&self) -> Result<(), RundownError> {
+        if !wait::may_sleep() {
+            return Err(RundownError::WouldSleep);
+        }
         self.core().arm(RUN_DOWN, &|at| self.counters.set(at))
     }
 
     fn resurrect(&self) -> Result<(), RundownError> {
+        if !wait::may_sleep() {
+            return Err(RundownError::WouldSleep);
+        }
         self.core().resurrect(&|at| self.counters.set(at))
     }
 

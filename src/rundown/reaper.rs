@@ -86,7 +86,7 @@ pub(super) fn drop_arc<T: Sync>(this: Arc<T>) {
     ///
     /// `object` comes from `Arc::into_raw`, and is dropped once.
     unsafe fn drop_raw<T>(object: *mut c_void) {
-        // SAFETY: By the requirements of this function.
+        // SAFETY: `object` comes from `Arc::into_raw`, and is dropped once.
         drop(unsafe { Arc::from_raw(object.cast::<T>().cast_const()) });
     }
 

@@ -3,6 +3,7 @@
 //! The reference in one word.
 
 use super::{
+    listeners,
     lockdep::Dep,
     traits::{
         inherent_methods,
@@ -148,7 +149,7 @@ impl<C: Drained> RundownRef<C> {
     #[inline(always)]
     fn after(&self, after: After) {
         if after == After::Drained {
-            word::poke(self.word.key());
+            word::wake(self.word.key());
             self.callback.drained();
         }
     }
@@ -197,7 +198,7 @@ unsafe impl<C: Drained> RawRundown for RundownRef<C> {
     }
 
     fn wait_raw(&self, how: Wait, claim: bool, _: Internal) -> Result<(), RundownError> {
-        how.tell(&self.dep);
+        how.announce(&self.dep);
         word::wait(&self.word, how, claim, &|| self.callback.drained())
     }
 
@@ -217,7 +218,9 @@ impl<C: Drained> RundownProtect for RundownRef<C> {
         match self.word.begin() {
             None => false,
             Some(after) => {
+                let key = self.word.key();
                 self.after(after);
+                listeners::notify(key);
                 true
             }
         }

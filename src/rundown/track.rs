@@ -1,135 +1,240 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Who holds what: the place and the task of each acquisition, for reports.
+//! The owners of acquisitions and claims: places and tasks, for reports.
 //!
-//! With `--cfg quiesce_track`, which a kernel with lockdep and `make QUIESCE_TRACK=1` give to the
-//! crate, each guard has an entry in a table. The table is of a fixed size, so that nothing is
-//! allocated and guards can be had in any context; guards that find it full are counted and not
-//! listed. Without the cfg the types are empty and nothing is done.
+//! Exclusive owners are always recorded. With `--cfg quiesce_track`, which a kernel with lockdep and
+//! `make QUIESCE_TRACK=1` give to the crate, each guard is recorded as well; otherwise the types for
+//! that are empty and nothing is done. The tables have a fixed size, so that nothing is allocated and
+//! entries can be made in any context; owners that find no free entry are not recorded.
 
-#[cfg(quiesce_track)]
-mod imp {
-    use core::panic::Location;
-    use kernel::{
-        prelude::*,
-        sync::atomic::{
-            Acquire,
-            Atomic,
-            Full,
-            Relaxed,
-            Release, //
-        }, //
-    };
+use crate::bindings as helpers;
+use core::panic::Location;
+use kernel::{
+    bindings,
+    prelude::*,
+    sync::atomic::{
+        Acquire,
+        Atomic,
+        Full,
+        Relaxed,
+        Release, //
+    }, //
+};
 
-    const SITES: usize = 1024;
-    /// Words for the end of a file's name. It is copied, as it goes with its module.
-    const NAME: usize = 6;
+use super::waiters::Task;
 
-    /// An entry: free if `key` is zero, being written if it is one.
-    struct Entry {
-        key: Atomic<usize>,
-        line: Atomic<u32>,
-        pid: Atomic<i32>,
-        file: [Atomic<u64>; NAME],
-    }
+/// Words for the end of a file's name. It is copied, as the original is in the caller's module.
+const FILE: usize = 6;
+const COMM: usize = super::waiters::COMM / 8;
 
-    const BUSY: usize = 1;
+/// An entry: free if `key` is zero, being written if it is one.
+struct Entry {
+    key: Atomic<usize>,
+    line: Atomic<u32>,
+    pid: Atomic<i32>,
+    since: Atomic<u64>,
+    comm: [Atomic<u64>; COMM],
+    file: [Atomic<u64>; FILE],
+}
 
-    static TABLE: [Entry; SITES] = [const {
-        Entry {
-            key: Atomic::new(0),
-            line: Atomic::new(0),
-            pid: Atomic::new(0),
-            file: [const { Atomic::new(0) }; NAME],
-        }
-    }; SITES];
+const BUSY: usize = 1;
 
-    /// Where to look for a free entry first: after the one that was found last.
-    static NEXT: Atomic<usize> = Atomic::new(0);
+/// A table of owners.
+struct Table<const N: usize> {
+    entries: [Entry; N],
+    /// The entry after the one that was found free last.
+    next: Atomic<usize>,
+}
 
-    /// A guard's entry.
-    #[derive(Clone, Copy)]
-    pub(crate) struct Site(u16);
+/// The index of owners that found no free entry.
+const NONE: u16 = u16::MAX;
 
-    impl Site {
-        const NONE: Self = Self(u16::MAX);
-
-        /// Enters the caller as a holder of what is at `key`.
-        #[track_caller]
-        pub(crate) fn enter(key: usize) -> Self {
-            Self::enter_as(key, Location::caller())
-        }
-
-        fn enter_as(key: usize, place: &Location<'_>) -> Self {
-            let start = NEXT.load(Relaxed);
-            // Not all of the table: a full one should not cost more than a look.
-            for i in (0..64).map(|i| (start + i) % SITES) {
-                let entry = &TABLE[i];
-                if entry.key.load(Relaxed) != 0 || entry.key.cmpxchg(0, BUSY, Acquire).is_err() {
-                    continue;
+impl<const N: usize> Table<N> {
+    const fn new() -> Self {
+        Self {
+            entries: [const {
+                Entry {
+                    key: Atomic::new(0),
+                    line: Atomic::new(0),
+                    pid: Atomic::new(0),
+                    since: Atomic::new(0),
+                    comm: [const { Atomic::new(0) }; COMM],
+                    file: [const { Atomic::new(0) }; FILE],
                 }
-                entry.line.store(place.line(), Relaxed);
-                entry.pid.store(kernel::current!().pid(), Relaxed);
-                let name = place.file().as_bytes();
-                let name = &name[name.len().saturating_sub(NAME * 8)..];
-                let mut chunks = name.chunks(8);
-                for word in &entry.file {
-                    let mut bytes = [0; 8];
-                    if let Some(chunk) = chunks.next() {
-                        bytes[..chunk.len()].copy_from_slice(chunk);
-                    }
-                    word.store(u64::from_ne_bytes(bytes), Relaxed);
-                }
-                entry.key.store(key, Release);
-                NEXT.store(i + 1, Relaxed);
-                return Self(i as u16);
-            }
-            NEXT.store((start + 64) % SITES, Relaxed);
-            Self::NONE
-        }
-
-        /// Takes the entry away.
-        pub(crate) fn leave(self) {
-            if let Some(entry) = TABLE.get(usize::from(self.0)) {
-                entry.key.store(0, Release);
-            }
+            }; N],
+            next: Atomic::new(0),
         }
     }
 
-    /// Lists the holders of what is at `key` in the log; returns how many are known.
+    /// Enters the current task as an owner of the object with the key `key`.
+    fn enter(&self, key: usize, place: &Location<'_>) -> u16 {
+        let start = self.next.load(Relaxed);
+        // A limited search, so that a full table does not cost much.
+        for i in (0..N.min(64)).map(|i| (start % N + i) % N) {
+            let entry = &self.entries[i];
+            if entry.key.load(Relaxed) != 0 || entry.key.cmpxchg(0, BUSY, Acquire).is_err() {
+                continue;
+            }
+            let task = Task::current(None, false);
+            entry.line.store(place.line(), Relaxed);
+            entry.pid.store(task.pid, Relaxed);
+            // SAFETY: No requirements.
+            let now = unsafe { helpers::quiesce_helper_jiffies_64() };
+            entry.since.store(now, Relaxed);
+            write(&entry.comm, &task.comm);
+            let name = place.file().as_bytes();
+            write(&entry.file, &name[name.len().saturating_sub(FILE * 8)..]);
+            entry.key.store(key, Release);
+            self.next.store(i + 1, Relaxed);
+            return i as u16;
+        }
+        self.next.store((start % N + 64) % N, Relaxed);
+        NONE
+    }
+
+    /// Removes an entry.
+    fn leave(&self, index: u16) {
+        if let Some(entry) = self.entries.get(usize::from(index)) {
+            entry.key.store(0, Release);
+        }
+    }
+
+    /// Removes all entries of the object with the key `key`.
+    fn forget(&self, key: usize) {
+        for entry in &self.entries {
+            if entry.key.load(Relaxed) == key {
+                let _ = entry.key.cmpxchg(key, 0, Release);
+            }
+        }
+    }
+
+    /// Lists the owners of the object with the key `key` in the log; returns how many are listed.
     ///
-    /// Guards come and go meanwhile, so that a line may be of a guard that is gone.
-    pub(crate) fn report(key: usize) -> usize {
+    /// Owners come and go meanwhile, so that a line may be of one that has released the object.
+    fn report(&self, key: usize, how: &str) -> usize {
         let mut known = 0;
-        for entry in &TABLE {
+        for entry in &self.entries {
             if entry.key.load(Acquire) != key {
                 continue;
             }
-            let mut file = [0; NAME * 8];
-            for (bytes, word) in file.chunks_mut(8).zip(&entry.file) {
-                bytes.copy_from_slice(&word.load(Relaxed).to_ne_bytes());
-            }
-            let len = file.iter().position(|&b| b == 0).unwrap_or(file.len());
+            let file: [u8; FILE * 8] = read(&entry.file);
+            let comm: [u8; COMM * 8] = read(&entry.comm);
             let (line, pid) = (entry.line.load(Relaxed), entry.pid.load(Relaxed));
-            // A full barrier between what was read and the second look.
+            let since = entry.since.load(Relaxed);
+            // A full barrier between the reads above and the second check.
             if entry.key.cmpxchg(key, key, Full).is_err() {
                 continue;
             }
             known += 1;
+            // SAFETY: No requirements.
+            let ms = unsafe {
+                bindings::jiffies64_to_msecs(
+                    helpers::quiesce_helper_jiffies_64().saturating_sub(since),
+                )
+            };
             pr_warn!(
-                "  held by task {}, acquired at {}:{}\n",
+                "  {} {}/{} at {}:{}, {}.{:03} s ago\n",
+                how,
+                str_of(&comm),
                 pid,
-                core::str::from_utf8(&file[..len]).unwrap_or("?"),
-                line
+                str_of(&file),
+                line,
+                ms / 1000,
+                ms % 1000
             );
         }
         known
     }
 }
 
+fn write(words: &[Atomic<u64>], bytes: &[u8]) {
+    let mut chunks = bytes.chunks(8);
+    for word in words {
+        let mut bytes = [0; 8];
+        if let Some(chunk) = chunks.next() {
+            bytes[..chunk.len()].copy_from_slice(chunk);
+        }
+        word.store(u64::from_ne_bytes(bytes), Relaxed);
+    }
+}
+
+fn read<const N: usize>(words: &[Atomic<u64>]) -> [u8; N] {
+    let mut out = [0; N];
+    for (bytes, word) in out.chunks_mut(8).zip(words) {
+        bytes.copy_from_slice(&word.load(Relaxed).to_ne_bytes());
+    }
+    out
+}
+
+/// Returns the string before the first NUL.
+pub(super) fn str_of(bytes: &[u8]) -> &str {
+    let len = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
+    core::str::from_utf8(&bytes[..len]).unwrap_or("?")
+}
+
+static CLAIMS: Table<64> = Table::new();
+
+/// The entry of an exclusive owner.
+pub(super) struct ClaimSite(u16);
+
+impl ClaimSite {
+    /// Enters the caller as the exclusive owner of the object with the key `key`.
+    #[track_caller]
+    pub(super) fn enter(key: usize) -> Self {
+        // The entry of an earlier owner that was leaked, perhaps of another object at this address.
+        CLAIMS.forget(key);
+        Self(CLAIMS.enter(key, Location::caller()))
+    }
+
+    /// Removes the entry.
+    pub(super) fn leave(&self) {
+        CLAIMS.leave(self.0);
+    }
+}
+
+/// Lists the exclusive owner of the object with the key `key` in the log.
+pub(super) fn report_claims(key: usize) {
+    CLAIMS.report(key, "owned exclusively by");
+}
+
+#[cfg(quiesce_track)]
+mod imp {
+    use super::Table;
+    use core::panic::Location;
+
+    static HOLDERS: Table<1024> = Table::new();
+
+    /// The entry of a guard.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Site(u16);
+
+    impl Site {
+        /// Enters the caller as a holder of the object with the key `key`.
+        #[track_caller]
+        pub(crate) fn enter(key: usize) -> Self {
+            Self(HOLDERS.enter(key, Location::caller()))
+        }
+
+        /// Removes the entry.
+        pub(crate) fn leave(self) {
+            HOLDERS.leave(self.0);
+        }
+    }
+
+    /// Removes the entries of guards that were leaked, of an object that is freed.
+    pub(crate) fn forget(key: usize) {
+        HOLDERS.forget(key);
+    }
+
+    /// Lists the holders of the object with the key `key` in the log; returns how many are listed.
+    pub(crate) fn report(key: usize) -> usize {
+        HOLDERS.report(key, "held by")
+    }
+}
+
 #[cfg(not(quiesce_track))]
 mod imp {
-    /// Nobody is entered.
+    /// No guard is recorded.
     #[derive(Clone, Copy)]
     pub(crate) struct Site;
 
@@ -143,12 +248,16 @@ mod imp {
         pub(crate) fn leave(self) {}
     }
 
+    #[inline(always)]
+    pub(crate) fn forget(_key: usize) {}
+
     pub(crate) fn report(_key: usize) -> usize {
         0
     }
 }
 
 pub(super) use imp::{
+    forget,
     report,
     Site, //
 };

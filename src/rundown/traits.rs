@@ -16,6 +16,7 @@ use super::{
     RundownError,
     Wait, //
 };
+use core::panic::Location;
 use kernel::{
     fmt,
     sync::Arc,
@@ -136,7 +137,8 @@ impl Drained for () {
 pub trait RundownProtect: raw::RawRundown {
     /// Begins the rundown without waiting: from now on no acquisition succeeds.
     ///
-    /// Returns whether this call began it; `false` if it had begun already.
+    /// Returns whether this call began it; `false` if it had begun already, and with a warning if
+    /// the context is not allowed.
     ///
     /// Context: any but NMI for [`RundownRef`](super::RundownRef); process context, may sleep, for
     /// [`PerCpuRundownRef`](super::PerCpuRundownRef).
@@ -160,7 +162,8 @@ pub trait RundownProtect: raw::RawRundown {
     /// # Errors
     ///
     /// [`RundownError::NotDrained`] if the object is not run down, or owned exclusively;
-    /// [`RundownError::Saturated`] if it never will be run down.
+    /// [`RundownError::Saturated`] if it never will be run down; [`RundownError::WouldSleep`], with a
+    /// warning, if the context is not allowed.
     fn re_init(&self) -> Result<(), RundownError>;
 
     /// Cancels a rundown that has begun and has not completed.
@@ -190,10 +193,11 @@ pub trait RundownProtect: raw::RawRundown {
     ///
     /// [`RundownError::TimedOut`] and [`RundownError::Interrupted`], as `how` allows: the rundown
     /// goes on, and the caller may wait again. [`RundownError::Resurrected`] if it was cancelled.
-    /// [`RundownError::Saturated`] if it would never complete.
+    /// [`RundownError::Saturated`] if it would never complete. [`RundownError::WouldSleep`], with a
+    /// warning, where the caller cannot sleep.
     #[track_caller]
     fn wait_with(&self, how: Wait) -> Result<(), RundownError> {
-        self.wait_raw(how, false, Internal::new())
+        self.wait_raw(how.at(Location::caller()), false, Internal::new())
     }
 
     /// Begins the rundown and waits until it completes.
@@ -202,11 +206,11 @@ pub trait RundownProtect: raw::RawRundown {
     /// rundown begins again. If the reference is saturated, of which there was a warning, this does
     /// not return; [`wait_with`](Self::wait_with) fails then.
     ///
-    /// Context: process, may sleep.
+    /// Context: process, may sleep. Elsewhere the kernel warns, as for any function that sleeps.
     #[track_caller]
     fn wait_for_rundown(&self) {
         loop {
-            match self.wait_with(Wait::uninterruptible()) {
+            match self.wait_with(Wait::uninterruptible().insist()) {
                 Ok(()) => return,
                 Err(RundownError::Resurrected) => {}
                 Err(_) => wait::forever(),

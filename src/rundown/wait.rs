@@ -3,50 +3,60 @@
 //! Waiting for a rundown.
 
 pub(super) use super::waiters::{
-    poke,
-    settle, //
+    settle,
+    wake,
+    Report, //
 };
 
-use super::waiters::{
-    bucket,
-    Node, //
+use super::{
+    lockdep::Dep,
+    track,
+    waiters::{
+        bucket,
+        for_each,
+        for_each_overdue,
+        Node,
+        Running, //
+    },
+    RundownError, //
 };
-use crate::{
-    bindings as helpers,
-    rundown::{
-        lockdep::Dep,
-        track,
-        RundownError, //
-    }, //
-};
+use crate::bindings as helpers;
+use core::panic::Location;
 use kernel::{
     bindings,
+    fmt,
     prelude::*,
-    task::might_sleep,
+    seq_file::SeqFile,
+    seq_print,
     time::{
         msecs_to_jiffies,
         Jiffies,
         Msecs, //
-    }, //
+    },
+    types::Opaque, //
 };
 
-/// How to wait: what ends a wait before the rundown is over.
+/// The conditions that end a wait before the rundown completes.
 ///
 /// # Examples
 ///
 /// ```
-/// use quiesce::rundown::{RundownProtect, RundownRef, Wait};
+/// use quiesce::rundown::{RundownRef, Wait};
 ///
 /// let busy = RundownRef::new();
-/// // Until a fatal signal, and for a second at most.
+/// // Until a fatal signal is pending, and for at most a second.
 /// busy.wait_with(Wait::killable().timeout(kernel::time::msecs_to_jiffies(1000)))?;
 /// # Ok::<(), Error>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
-#[must_use = "this says how to wait, and does not wait"]
+#[must_use = "this only describes a wait"]
 pub struct Wait {
     signals: Signals,
     timeout: Option<Jiffies>,
+    /// Where the wait is, for reports.
+    place: Option<&'static Location<'static>>,
+    /// The caller cannot handle an error.
+    insists: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,82 +67,120 @@ enum Signals {
 }
 
 impl Wait {
-    /// Until the rundown is over, whatever comes.
+    const fn new(signals: Signals) -> Self {
+        Self {
+            signals,
+            timeout: None,
+            place: None,
+            insists: false,
+        }
+    }
+
+    /// A wait that only ends with the rundown.
     pub const fn uninterruptible() -> Self {
-        Self {
-            signals: Signals::None,
-            timeout: None,
-        }
+        Self::new(Signals::None)
     }
 
-    /// Until a signal comes.
+    /// A wait that also ends when a signal is pending.
     pub const fn interruptible() -> Self {
-        Self {
-            signals: Signals::All,
-            timeout: None,
-        }
+        Self::new(Signals::All)
     }
 
-    /// Until a signal comes that kills the task.
+    /// A wait that also ends when a fatal signal is pending.
     pub const fn killable() -> Self {
-        Self {
-            signals: Signals::Fatal,
-            timeout: None,
-        }
+        Self::new(Signals::Fatal)
     }
 
-    /// And for `timeout` at most; with zero, only look, which lockdep does not take for waiting.
+    /// Limits the wait to `timeout` jiffies.
+    ///
+    /// With a timeout of zero, the wait begins the rundown and polls the state once; lockdep does not
+    /// take it for a wait.
     pub const fn timeout(self, timeout: Jiffies) -> Self {
         Self {
             timeout: Some(timeout),
             ..self
         }
     }
-}
 
-impl Wait {
-    /// Tells lockdep, unless this only looks.
-    pub(super) fn tell(&self, dep: &Dep) {
+    /// Notes the place of the wait, for reports.
+    pub(super) fn at(self, place: &'static Location<'static>) -> Self {
+        Self {
+            place: Some(place),
+            ..self
+        }
+    }
+
+    /// Sleeps also where that is not allowed, as the caller cannot handle an error.
+    pub(super) const fn insist(self) -> Self {
+        Self {
+            insists: true,
+            ..self
+        }
+    }
+
+    /// Announces the wait to lockdep, unless it only polls.
+    pub(super) fn announce(&self, dep: &Dep) {
         if self.timeout != Some(0) {
             dep.may_wait();
         }
     }
+
+    /// Fails, with a warning, if the wait would sleep in a context where that is not allowed.
+    pub(super) fn check_context(&self) -> Result<(), RundownError> {
+        if self.timeout == Some(0) || may_sleep() || self.insists {
+            Ok(())
+        } else {
+            Err(RundownError::WouldSleep)
+        }
+    }
+}
+
+/// Returns whether the caller may sleep; warns once if not.
+pub(super) fn may_sleep() -> bool {
+    // SAFETY: No requirements.
+    unsafe { helpers::quiesce_helper_rundown_may_sleep() }
 }
 
 /// What is waited for.
 pub(super) trait Subject {
-    /// Looks, with the lock held, whether the wait is over.
-    fn look(&mut self) -> Option<Result<(), RundownError>>;
+    /// Returns the object, for reports. It stays until the wait returns.
+    fn object(&self) -> *const dyn Report;
 
-    /// What to make of it that whoever armed or resurrected the object told `told`.
-    fn told(&self, told: Result<(), RundownError>) -> Result<(), RundownError> {
-        told
+    /// Returns whether the wait takes exclusive ownership.
+    fn claims(&self) -> bool;
+
+    /// Returns the result of the wait if it is over. Called with the lock held.
+    fn poll(&mut self) -> Option<Result<(), RundownError>>;
+
+    /// Maps the outcome recorded by a re-initialization or resurrection to the result of this wait.
+    fn outcome(&self, outcome: Result<(), RundownError>) -> Result<(), RundownError> {
+        if self.claims() {
+            // Somebody else claimed and re-initialized the object: begin again.
+            outcome.and(Err(RundownError::NotDrained))
+        } else {
+            outcome
+        }
     }
 
-    /// Is called after each look, without the lock.
+    /// Called after each poll, without the lock.
     fn unlocked(&mut self) {}
-
-    /// The number of holders, for the report of a wait that takes long.
-    fn holders(&self) -> usize;
 }
 
-/// Waits for the `subject`, which is at `key`; what is left of the timeout stays in `how`.
+/// Waits for the `subject` with the key `key`; the rest of the timeout stays in `how`.
 ///
-/// Process context.
+/// Process context, unless `how` only polls.
 pub(super) fn wait(
     key: usize,
     how: &mut Wait,
     subject: &mut dyn Subject,
 ) -> Result<(), RundownError> {
     let bucket = bucket(key);
-    let mut node = Node::new(key);
-    // From here on the node is used by this pointer alone, and does not move.
+    let mut node = Node::new(key, subject.object(), subject.claims(), how.place);
+    // From here on the node is used by this pointer only, and is not moved.
     let node = &raw mut node;
-    let mut waited: Jiffies = 0;
     let mut gave_up = None;
 
-    might_sleep();
-    // SAFETY: Nobody else knows the node yet.
+    // SAFETY: No other task knows the node yet.
     unsafe { bindings::init_completion((*node).wake.get()) };
 
     loop {
@@ -141,50 +189,52 @@ pub(super) fn wait(
         }
 
         let mut locked = bucket.lock();
-        // SAFETY: The node is ours, or protected by the lock. It lives until this function returns,
-        // which it does only with the node not linked.
-        let end = unsafe {
-            let end = (*node)
-                .told
-                .map(|told| subject.told(told))
-                .or_else(|| subject.look())
-                .or(gave_up.map(Err));
-            match (end.is_some(), (*node).linked) {
-                (true, true) => locked.unlink(node),
+        // SAFETY: The node is not known to others, or protected by the lock. It lives until this
+        // function returns, which it does only with the node not linked.
+        let (end, linked) = unsafe {
+            let linked = locked.is_linked(node);
+            let (end, wake_next) = if let Some(outcome) = (*node).outcome {
+                (Some(subject.outcome(outcome)), false)
+            } else if let Some(ret) = subject.poll() {
+                // Of those that claim the object, no second one can return.
+                (Some(ret), !(subject.claims() && ret.is_ok()))
+            } else if let Some(err) = gave_up {
+                let outcome = linked.then(|| locked.outcome(node)).flatten();
+                (
+                    Some(outcome.map_or(Err(err), |outcome| subject.outcome(outcome))),
+                    false,
+                )
+            } else {
+                (None, false)
+            };
+            match (end.is_some(), linked) {
+                (true, true) => locked.unlink(node, wake_next),
                 (false, false) => locked.link(node),
                 _ => {}
             }
-            end
+            (end, linked)
         };
         drop(locked);
         subject.unlocked();
         if let Some(ret) = end {
             return ret;
         }
-
-        let interval = report_interval();
-        let slice = match (how.timeout, interval) {
-            (Some(timeout), Some(interval)) => timeout.min(interval),
-            (Some(slice), None) | (None, Some(slice)) => slice,
-            (None, None) => Jiffies::MAX / 2,
+        if !linked {
+            // SAFETY: No requirements.
+            unsafe { helpers::quiesce_helper_rundown_monitor_start(false) };
         }
-        .min(Jiffies::MAX / 2);
+
         // SAFETY: The completion was initialised above.
-        match unsafe { sleep((*node).wake.get(), how.signals, slice) } {
+        match unsafe { sleep((*node).wake.get(), how.signals, how.timeout) } {
             Err(err) => gave_up = Some(err),
-            Ok(left) => {
-                let slept = slice.saturating_sub(left);
-                waited = waited.saturating_add(slept);
-                how.timeout = how.timeout.map(|timeout| timeout.saturating_sub(slept));
-                if left == 0 && how.timeout != Some(0) {
-                    report(key, waited, subject.holders());
-                }
-            }
+            Ok(left) => how.timeout = how.timeout.map(|timeout| timeout.min(left)),
         }
     }
 }
 
-/// Sleeps until woken, for `slice` at most; says how much of that is left.
+/// Sleeps until woken, or for `timeout`; returns the rest of it.
+///
+/// Without a timeout this does not wake up in between, so that the hung task detector sees it.
 ///
 /// # Safety
 ///
@@ -192,55 +242,140 @@ pub(super) fn wait(
 unsafe fn sleep(
     wake: *mut bindings::completion,
     signals: Signals,
-    slice: Jiffies,
+    timeout: Option<Jiffies>,
 ) -> Result<Jiffies, RundownError> {
-    // SAFETY: By the requirements.
+    /// `MAX_SCHEDULE_TIMEOUT`.
+    const INDEFINITELY: Jiffies = isize::MAX as Jiffies;
+
+    let timeout = timeout.unwrap_or(INDEFINITELY).min(INDEFINITELY);
+    // SAFETY: The completion is initialised by the requirements of this function.
     let ret = unsafe {
         match signals {
-            Signals::None => return Ok(bindings::wait_for_completion_timeout(wake, slice)),
-            Signals::Fatal => bindings::wait_for_completion_killable_timeout(wake, slice),
-            Signals::All => bindings::wait_for_completion_interruptible_timeout(wake, slice),
+            Signals::None => return Ok(bindings::wait_for_completion_timeout(wake, timeout)),
+            Signals::Fatal => bindings::wait_for_completion_killable_timeout(wake, timeout),
+            Signals::All => bindings::wait_for_completion_interruptible_timeout(wake, timeout),
         }
     };
     Jiffies::try_from(ret).map_err(|_| RundownError::Interrupted)
 }
 
-/// Sets after how many milliseconds a wait is reported in the log, and again after as many more;
-/// zero for never. Returns what was set before.
-///
-/// This is the module's parameter `rundown_report_ms`, which is 30 seconds at first.
-pub fn set_report_interval(ms: Msecs) -> Msecs {
-    // SAFETY: No requirements.
-    unsafe { helpers::quiesce_helper_set_rundown_report_ms(ms) }
-}
+/// Sleeps as `how` says, until the closure that is passed to `listen` is called.
+pub(super) fn until_notified(
+    how: Wait,
+    listen: impl FnOnce(
+        &(dyn Fn() + Sync),
+        &mut dyn FnMut() -> Result<(), RundownError>,
+    ) -> Result<(), RundownError>,
+) -> Result<(), RundownError> {
+    /// A completion that other tasks complete.
+    struct Shared(Opaque<bindings::completion>);
 
-fn report_interval() -> Option<Jiffies> {
-    // SAFETY: No requirements.
-    match unsafe { helpers::quiesce_helper_rundown_report_ms() } {
-        0 => None,
-        ms => Some(msecs_to_jiffies(ms).max(1)),
-    }
-}
+    // SAFETY: Completions are made for that.
+    unsafe impl Sync for Shared {}
 
-#[cold]
-fn report(key: usize, waited: Jiffies, holders: usize) {
-    // SAFETY: No requirements.
-    let ms = unsafe { bindings::jiffies64_to_msecs(waited as u64) };
-    pr_warn!(
-        "rundown of {:p} has been waited for {}.{:03} s: {} holders\n",
-        key as *const u8,
-        ms / 1000,
-        ms % 1000,
-        holders
-    );
-    track::report(key);
+    how.check_context()?;
+    let shared = Shared(Opaque::uninit());
+    // SAFETY: The completion is not moved from here on, and not used yet.
+    unsafe { bindings::init_completion(shared.0.get()) };
+    let shared = &shared;
+    listen(
+        // SAFETY: The completion was initialised above, and stays until `listen` returns.
+        &|| unsafe { bindings::complete(shared.0.get()) },
+        // SAFETY: The completion was initialised above.
+        &mut || match unsafe { sleep(shared.0.get(), how.signals, how.timeout) } {
+            Ok(0) => Err(RundownError::TimedOut),
+            ret => ret.map(drop),
+        },
+    )
 }
 
 /// Never returns: the object is saturated and will not be run down.
 #[cold]
 pub(super) fn forever() -> ! {
     loop {
-        // SAFETY: No requirements; process context, as this follows a wait.
+        // SAFETY: No requirements; the caller waits.
         unsafe { helpers::quiesce_helper_rundown_forever() };
+    }
+}
+
+/// Sets the interval, in milliseconds, after which a rundown that is waited for is reported in the log,
+/// and is reported again; zero disables reports. Returns the previous interval.
+///
+/// This is the module parameter `rundown_report_ms`, with a default of 30 seconds. There is one report
+/// for each reference, with up to four waiters, the owner of the exclusive ownership, and the holders
+/// if they are recorded. The hung task detector (`CONFIG_DETECT_HUNG_TASK`) reports waits without
+/// timeout as well.
+pub fn set_report_interval(ms: Msecs) -> Msecs {
+    // SAFETY: No requirements.
+    unsafe { helpers::quiesce_helper_set_rundown_report_ms(ms) }
+}
+
+/// Reports rundowns that take long; returns whether there are waiters left.
+///
+/// # Safety
+///
+/// Called by the monitor's work item.
+pub(super) unsafe extern "C" fn monitor(ms: Msecs) -> bool {
+    for_each_overdue(msecs_to_jiffies(ms).max(1) as u64, report)
+}
+
+/// Lists the rundowns that are waited for in a file of debugfs.
+///
+/// # Safety
+///
+/// `m` is a file that can be written to.
+pub(super) unsafe extern "C" fn list(m: *mut bindings::seq_file) {
+    // SAFETY: The file can be written to by the requirements of this function.
+    let m = unsafe { SeqFile::from_raw(m) };
+    for_each(|running| describe(running, |line| seq_print!(m, "{}\n", line)));
+}
+
+#[cold]
+fn report(running: &Running) {
+    describe(running, |line| pr_warn!("{}\n", line));
+    if running.claimed {
+        track::report_claims(running.key);
+    }
+    track::report(running.key);
+}
+
+/// Calls `print` with the lines that describe a rundown and its waiters.
+fn describe(running: &Running, print: impl Fn(fmt::Arguments<'_>)) {
+    let mut name = [0u8; 32];
+    // SAFETY: The function writes a string of at most this size.
+    unsafe {
+        helpers::quiesce_helper_format_pointer(
+            name.as_mut_ptr().cast(),
+            name.len(),
+            running.key as *const core::ffi::c_void,
+        )
+    };
+    // SAFETY: No requirements.
+    let ms = unsafe { bindings::jiffies64_to_msecs(running.waited) };
+    print(fmt!(
+        "rundown of {} has been waited for {}.{:03} s by {} tasks: {} holders{}",
+        track::str_of(&name),
+        ms / 1000,
+        ms % 1000,
+        running.waiters,
+        running.holders,
+        if running.claimed {
+            ", owned exclusively"
+        } else {
+            ""
+        }
+    ));
+    for task in running.tasks.iter().flatten() {
+        let (file, line) = task
+            .place
+            .map_or(("C code", 0), |at| (at.file(), at.line()));
+        print(fmt!(
+            "  {}/{} waits at {}:{}{}",
+            track::str_of(&task.comm),
+            task.pid,
+            file,
+            line,
+            if task.claim { " to own it" } else { "" }
+        ));
     }
 }

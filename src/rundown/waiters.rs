@@ -1,32 +1,47 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The table of those who wait.
+//! The table of waiters.
 //!
-//! A waiter is a node on its own stack, in a table hashed by the address of what it waits for. So a
-//! reference needs no room for waiters, there can be any number of them, and each can give up.
+//! A waiter is a node on the stack of its task, in a table hashed by the address of the reference. So
+//! a reference needs no room for waiters, there can be any number of them, and each can give up.
 //!
-//! The kernel has such a table, `wait_var_event()`. Its locks sleep on PREEMPT_RT, and the last
-//! release may be in a hardirq there; the locks of this one do not.
+//! The kernel has such a table, `wait_var_event()`. Its locks sleep on PREEMPT_RT, where the last
+//! release may be in a hardirq; the locks of this one do not. And `wake_up_var()` wakes all waiters
+//! in the context of the release.
+//!
+//! # The list
+//!
+//! A bucket has a list of keys, and for each key a circle of waiters. The first waiter of a circle
+//! represents it in the list. Waiters that claim the object are at the end of a circle, as only one
+//! of them succeeds.
 //!
 //! # Who wakes whom
 //!
-//! - The last release [`poke`]s: waiters look again. It knows the address and does not look at what
-//!   is there, as the object may be gone. A poke may also come late, in the midst of the next
-//!   rundown. Therefore it proves nothing: a waiter goes only when it has itself seen, under the
-//!   lock, that the object is run down, or
-//! - when whoever re-arms the object or resurrects it settles, under the lock, what all who waited
-//!   until then are told. So nobody misses a rundown that was over for a short time only.
+//! The last release wakes the first waiter of its key, and each waiter that returns wakes the next one,
+//! in process context: so the time that a release takes in an interrupt does not depend on the number
+//! of waiters. Two kinds of wake-up end a wait:
 //!
-//! A release has changed the word before it takes the lock, and a waiter looks at the word with the
-//! lock held: one of both sees the other.
+//! - [`wake`]: the object may be run down, and the waiter re-checks its state. The last release knows
+//!   the address only, because the object may already have been freed if nobody waits. The wake-up may
+//!   also arrive late, during a later rundown. So it is never taken as completion: a waiter returns
+//!   only after it has seen, with the bucket lock held, that the object is run down.
+//! - [`settle`]: the object was re-initialized or resurrected. The whole circle is detached from the
+//!   bucket with an outcome, which its waiters pass on. So nobody misses a rundown that had completed
+//!   for a short time only.
+//!
+//! No wake-up is lost: a release changes the word before it takes the lock, and a waiter checks the
+//! word with the lock held before it sleeps. While the object is run down and a circle has a waiter
+//! that can return, its first one was woken and has not run yet. If it gives up meanwhile, it
+//! re-checks first.
 
+use super::RundownError;
 use crate::{
     arch::context::in_nmi,
-    bindings as helpers,
-    rundown::RundownError, //
+    bindings as helpers, //
 };
 use core::{
     cell::UnsafeCell,
+    panic::Location,
     ptr, //
 };
 use kernel::{
@@ -35,49 +50,119 @@ use kernel::{
     sync::atomic::{
         Atomic,
         Full,
+        Relaxed,
         Release, //
     },
     types::Opaque, //
 };
 
-const BUCKETS: usize = 64;
+const BUCKETS: usize = 256;
 
 pub(super) struct Bucket {
     lock: Opaque<bindings::raw_spinlock_t>,
-    /// The first waiter; protected by `lock`.
+    /// The first waiters of the circles, linked by `next_key`; protected by `lock`.
     first: UnsafeCell<*mut Node>,
-    /// An NMI was here and left its work to [`late_poke`].
+    /// The number of circles that were detached; protected by `lock`.
+    settled: UnsafeCell<usize>,
+    /// An NMI left its wake-up to [`late_wake`].
     late: Atomic<bool>,
 }
 
-// SAFETY: What is not atomic is protected by the lock.
+// SAFETY: Fields that are not atomic are protected by the lock.
 unsafe impl Sync for Bucket {}
+
+/// The outcome of a wait that was ended by a re-initialization or a resurrection.
+pub(super) type Outcome = Result<(), RundownError>;
+
+/// The state of an object, for reports of long waits.
+pub(super) trait Report {
+    /// Returns the number of holders.
+    fn holders(&self) -> usize;
+
+    /// Returns whether the object is owned exclusively.
+    fn is_claimed(&self) -> bool;
+}
+
+/// What a report says of a waiter.
+#[derive(Clone, Copy)]
+pub(super) struct Task {
+    pub(super) pid: i32,
+    pub(super) comm: [u8; COMM],
+    pub(super) place: Option<&'static Location<'static>>,
+    pub(super) claim: bool,
+}
+
+/// The size of `task_struct::comm`.
+pub(super) const COMM: usize = 16;
+
+impl Task {
+    pub(super) fn current(place: Option<&'static Location<'static>>, claim: bool) -> Self {
+        let mut comm = [0; COMM];
+        // SAFETY: The function writes a string of at most this size.
+        let pid = unsafe { helpers::quiesce_helper_current_comm(comm.as_mut_ptr().cast()) };
+        Self {
+            pid,
+            comm,
+            place,
+            claim,
+        }
+    }
+}
 
 /// A waiter, on the stack of its task.
 ///
 /// # Invariants
 ///
-/// If `linked`, the node is in the list of its key's bucket, alive and where it was. All fields are
-/// protected by the bucket's lock, except that `wake` synchronises itself.
+/// If `linked`, the node is in a circle, alive, and not moved. All fields but `wake` are protected by
+/// the lock of the key's bucket. A circle that is not detached has its first waiter in the list of
+/// the bucket; in one that is detached, exactly one waiter has an `outcome`.
 pub(super) struct Node {
     key: usize,
-    pub(super) linked: bool,
+    linked: bool,
     prev: *mut Node,
     next: *mut Node,
-    pub(super) told: Option<Result<(), RundownError>>,
+    /// The first waiter of the next key; of first waiters only.
+    next_key: *mut Node,
+    /// Of first waiters only: since when the circle is not empty, and its last report.
+    since: u64,
+    reported: u64,
+    /// The number of waiters in the circle; of first waiters only.
+    waiters: usize,
+    /// `Bucket::settled` when the node was linked.
+    settled: usize,
+    pub(super) outcome: Option<Outcome>,
+    object: *const dyn Report,
+    /// Set when the node is linked.
+    task: Option<Task>,
+    claim: bool,
+    place: Option<&'static Location<'static>>,
     pub(super) wake: Opaque<bindings::completion>,
 }
 
 impl Node {
-    /// A waiter for what is at `key`. Its completion is to be initialised in its place.
-    pub(super) fn new(key: usize) -> Self {
-        // INVARIANT: It is not linked.
+    /// Creates a waiter for the object with the key `key`. Its completion is initialised in place.
+    pub(super) fn new(
+        key: usize,
+        object: *const dyn Report,
+        claim: bool,
+        place: Option<&'static Location<'static>>,
+    ) -> Self {
+        // INVARIANT: The node is not linked.
         Self {
             key,
             linked: false,
             prev: ptr::null_mut(),
             next: ptr::null_mut(),
-            told: None,
+            next_key: ptr::null_mut(),
+            since: 0,
+            reported: 0,
+            waiters: 0,
+            settled: 0,
+            outcome: None,
+            object,
+            task: None,
+            claim,
+            place,
             wake: Opaque::uninit(),
         }
     }
@@ -87,43 +172,57 @@ static TABLE: [Bucket; BUCKETS] = [const {
     Bucket {
         lock: Opaque::uninit(),
         first: UnsafeCell::new(ptr::null_mut()),
+        settled: UnsafeCell::new(0),
         late: Atomic::new(false),
     }
 }; BUCKETS];
 
+/// The number of linked waiters.
+static LINKED: Atomic<usize> = Atomic::new(0);
+
 struct LateWork(Opaque<bindings::irq_work>);
 
-// SAFETY: `irq_work` is made for being queued from anywhere.
+// SAFETY: An `irq_work` can be queued from any context.
 unsafe impl Sync for LateWork {}
 
 static LATE: LateWork = LateWork(Opaque::uninit());
 
-/// The table is there as long as this is. Only the module's start makes one.
-pub(crate) struct Waiters(());
+/// The table of waiters is usable as long as this exists.
+pub(super) struct Waiters(());
 
 impl Waiters {
-    /// Sets up the table of waiters.
+    /// Initialises the table of waiters.
     ///
     /// # Safety
     ///
-    /// This is called once, before anything else of this file.
-    pub(crate) unsafe fn start() -> Self {
+    /// Called once, before anybody uses a reference.
+    pub(super) unsafe fn new() -> Self {
         for bucket in &TABLE {
-            // SAFETY: By the function's requirements nobody uses the lock yet.
+            // SAFETY: Nobody uses the lock yet.
             unsafe { helpers::quiesce_helper_raw_spin_lock_init(bucket.lock.get()) };
         }
-        // SAFETY: As above; `late_poke` needs nothing of its argument.
-        unsafe { helpers::quiesce_helper_init_irq_work_hard(LATE.0.get(), Some(late_poke)) };
+        // SAFETY: Nobody uses the work item yet; `late_wake` does not use its argument.
+        unsafe { helpers::quiesce_helper_init_irq_work_hard(LATE.0.get(), Some(late_wake)) };
+        // SAFETY: The functions are static.
+        unsafe {
+            helpers::quiesce_helper_rundown_monitor_init(
+                Some(super::wait::monitor),
+                Some(super::wait::list),
+            )
+        };
         Self(())
     }
 }
 
 impl Drop for Waiters {
     fn drop(&mut self) {
-        // The users of the module are gone, but the work of their last NMI may not be.
+        // The users of the module are unloaded, but the work of their last NMI may not have run.
         //
-        // SAFETY: `start` initialised it.
-        unsafe { bindings::irq_work_sync(LATE.0.get()) };
+        // SAFETY: `new` initialised both.
+        unsafe {
+            bindings::irq_work_sync(LATE.0.get());
+            helpers::quiesce_helper_rundown_monitor_exit();
+        }
     }
 }
 
@@ -141,7 +240,7 @@ pub(super) struct Locked {
 
 impl Bucket {
     pub(super) fn lock(&'static self) -> Locked {
-        // SAFETY: `Waiters::start` initialised the lock.
+        // SAFETY: `Waiters::new` initialised the lock.
         let flags = unsafe { helpers::quiesce_helper_raw_spin_lock_irqsave(self.lock.get()) };
         Locked {
             bucket: self,
@@ -160,98 +259,331 @@ impl Drop for Locked {
 }
 
 impl Locked {
+    /// Returns the place in the list where the first waiter for `key` is linked, or the end of the
+    /// list.
+    fn find(&mut self, key: usize) -> *mut *mut Node {
+        let mut slot = self.bucket.first.get();
+        // SAFETY: The lock is held, and linked nodes are alive.
+        unsafe {
+            while !(*slot).is_null() && (**slot).key != key {
+                slot = &raw mut (**slot).next_key;
+            }
+        }
+        slot
+    }
+
+    /// Returns whether the node is linked.
+    ///
     /// # Safety
     ///
-    /// `node` is of this bucket, not linked, and stays where it is until it is unlinked.
+    /// `node` is of this bucket and alive.
+    pub(super) unsafe fn is_linked(&self, node: *const Node) -> bool {
+        // SAFETY: The lock is held, and the node is alive.
+        unsafe { (*node).linked }
+    }
+
+    /// # Safety
+    ///
+    /// `node` is of this bucket, not linked, and not moved until it is unlinked. Its object stays
+    /// until then.
     pub(super) unsafe fn link(&mut self, node: *mut Node) {
-        let first = self.bucket.first.get();
         // SAFETY: The lock is held. Linked nodes are alive by their invariants, `node` by the
-        // requirements.
+        // requirements of this function.
         unsafe {
-            (*node).prev = ptr::null_mut();
-            (*node).next = *first;
-            if !(*first).is_null() {
-                (**first).prev = node;
+            (*node).task = Some(Task::current((*node).place, (*node).claim));
+            let slot = self.find((*node).key);
+            let first = *slot;
+            (*node).settled = *self.bucket.settled.get();
+            if first.is_null() {
+                (*node).prev = node;
+                (*node).next = node;
+                (*node).next_key = ptr::null_mut();
+                (*node).since = helpers::quiesce_helper_jiffies_64();
+                (*node).reported = (*node).since;
+                (*node).waiters = 1;
+                *slot = node;
+            } else {
+                let last = (*first).prev;
+                (*node).prev = last;
+                (*node).next = first;
+                (*last).next = node;
+                (*first).prev = node;
+                (*first).waiters += 1;
+                if !(*node).claim {
+                    // In front of those that claim the object.
+                    Self::replace_first(slot, node);
+                }
             }
-            // INVARIANT: The list begins with the node from here on.
-            *first = node;
+            // INVARIANT: The node is in the circle of its key, which is in the list.
             (*node).linked = true;
+        }
+        LINKED.fetch_add(1, Relaxed);
+    }
+
+    /// Makes `node` the first waiter of the circle at `slot`.
+    ///
+    /// # Safety
+    ///
+    /// The lock is held, and `node` is in the circle.
+    unsafe fn replace_first(slot: *mut *mut Node, node: *mut Node) {
+        // SAFETY: The lock is held, and both are linked or about to be, hence alive.
+        unsafe {
+            let first = *slot;
+            (*node).next_key = (*first).next_key;
+            (*node).since = (*first).since;
+            (*node).reported = (*first).reported;
+            (*node).waiters = (*first).waiters;
+            *slot = node;
+        }
+    }
+
+    /// Unlinks a waiter that returns. With `wake_next`, wakes the next one, which may return, too.
+    ///
+    /// # Safety
+    ///
+    /// `node` is of this bucket and linked.
+    pub(super) unsafe fn unlink(&mut self, node: *mut Node, wake_next: bool) {
+        // SAFETY: The lock is held, and `node` and its neighbours are alive as they are linked.
+        unsafe {
+            let slot = self.find((*node).key);
+            let alone = (*node).next == node;
+            let next = (*node).next;
+            if let Some(outcome) = (*node).outcome {
+                // The circle is detached, and the outcome is passed on.
+                if !alone {
+                    (*next).outcome = Some(outcome);
+                    bindings::complete((*next).wake.get());
+                }
+            } else if *slot == node {
+                if alone {
+                    *slot = (*node).next_key;
+                } else {
+                    Self::replace_first(slot, next);
+                    (*next).waiters = (*next).waiters.saturating_sub(1);
+                }
+            } else if !(*slot).is_null() && !self.is_detached(node) {
+                (**slot).waiters = (**slot).waiters.saturating_sub(1);
+            }
+            (*(*node).prev).next = next;
+            (*next).prev = (*node).prev;
+            // INVARIANT: No node points to this one any more.
+            (*node).linked = false;
+            if wake_next && (*node).outcome.is_none() {
+                self.wake((*node).key);
+            }
+        }
+        LINKED.fetch_sub(1, Relaxed);
+    }
+
+    /// Returns the outcome of a linked waiter that gives up, if its circle was detached and the
+    /// outcome has not reached it yet.
+    ///
+    /// # Safety
+    ///
+    /// `node` is of this bucket and linked.
+    pub(super) unsafe fn outcome(&self, node: *const Node) -> Option<Outcome> {
+        // SAFETY: The lock is held, and linked nodes are alive.
+        unsafe {
+            if (*node).settled == *self.bucket.settled.get() {
+                // None of this bucket was detached since the waiter was linked.
+                return None;
+            }
+            let mut other: *const Node = node;
+            loop {
+                if (*other).outcome.is_some() {
+                    return (*other).outcome;
+                }
+                other = (*other).next;
+                if other == node {
+                    return None;
+                }
+            }
         }
     }
 
     /// # Safety
     ///
     /// `node` is of this bucket and linked.
-    pub(super) unsafe fn unlink(&mut self, node: *mut Node) {
-        // SAFETY: The lock is held, and `node` and its neighbours are alive as they are linked.
+    unsafe fn is_detached(&self, node: *const Node) -> bool {
+        // SAFETY: The node is linked by the requirements of this function.
+        unsafe { self.outcome(node) }.is_some()
+    }
+
+    /// Wakes the first waiter for `key`.
+    fn wake(&mut self, key: usize) {
+        let slot = self.find(key);
+        // SAFETY: The lock is held, and linked nodes are alive; their tasks return only after they
+        // have taken the lock.
         unsafe {
-            if (*node).prev.is_null() {
-                *self.bucket.first.get() = (*node).next;
-            } else {
-                (*(*node).prev).next = (*node).next;
+            if !(*slot).is_null() {
+                bindings::complete((**slot).wake.get());
             }
-            if !(*node).next.is_null() {
-                (*(*node).next).prev = (*node).prev;
-            }
-            // INVARIANT: Nothing in the list points at the node any more.
-            (*node).linked = false;
         }
     }
 
-    /// Wakes the waiters for `key`, or all; if they are told something, they need not look.
-    fn wake(&mut self, key: Option<usize>, told: Option<Result<(), RundownError>>) {
-        // SAFETY: The lock is held.
-        let mut node = unsafe { *self.bucket.first.get() };
-        while !node.is_null() {
-            // SAFETY: Linked nodes are alive while the lock is held; their tasks return only after
-            // they have taken it.
-            unsafe {
-                let next = (*node).next;
-                if key.is_none() || key == Some((*node).key) {
-                    if told.is_some() {
-                        (*node).told = told;
-                        self.unlink(node);
-                    }
-                    bindings::complete((*node).wake.get());
-                }
-                node = next;
+    /// Wakes the first waiter for each key.
+    fn wake_all(&mut self) {
+        // SAFETY: The lock is held, and linked nodes are alive; their tasks return only after they
+        // have taken the lock.
+        unsafe {
+            let mut first = *self.bucket.first.get();
+            while !first.is_null() {
+                bindings::complete((*first).wake.get());
+                first = (*first).next_key;
             }
+        }
+    }
+
+    /// Detaches the waiters for `key`, which return with `outcome` one after the other.
+    fn detach(&mut self, key: usize, outcome: Outcome) {
+        let slot = self.find(key);
+        // SAFETY: The lock is held, and linked nodes are alive; their tasks return only after they
+        // have taken the lock.
+        unsafe {
+            let first = *slot;
+            if first.is_null() {
+                return;
+            }
+            *slot = (*first).next_key;
+            *self.bucket.settled.get() = (*self.bucket.settled.get()).wrapping_add(1);
+            // INVARIANT: The circle is detached, and its first waiter has the outcome.
+            (*first).outcome = Some(outcome);
+            bindings::complete((*first).wake.get());
         }
     }
 }
 
-/// Lets the waiters for `key` look again.
+/// Wakes the first waiter for `key`, which re-checks its object and wakes the next one.
 ///
-/// From any context, NMI included, except under locks that waking a task takes. Nothing is read at
-/// the address `key`.
-pub(super) fn poke(key: usize) {
+/// Any context, NMI included, except under locks that waking a task takes. Nothing is read at the
+/// address `key`.
+pub(super) fn wake(key: usize) {
     let bucket = bucket(key);
 
     if in_nmi() {
         bucket.late.store(true, Release);
-        // SAFETY: `Waiters::start` initialised it. If it is queued already, it has not begun.
+        // SAFETY: `Waiters::new` initialised it. If it is queued already, it has not begun.
         unsafe { bindings::irq_work_queue(LATE.0.get()) };
         return;
     }
-    bucket.lock().wake(Some(key), None);
+    bucket.lock().wake(key);
 }
 
-extern "C" fn late_poke(_work: *mut bindings::irq_work) {
+extern "C" fn late_wake(_work: *mut bindings::irq_work) {
     for bucket in &TABLE {
         if bucket.late.xchg(false, Full) {
-            bucket.lock().wake(None, None);
+            bucket.lock().wake_all();
         }
     }
 }
 
-/// Changes what is at `key` by `f`; if it does, all that have waited until now are told `told`.
+/// Changes the object with the key `key` by `f`; if it does, the waits that have begun return
+/// `outcome`.
 pub(super) fn settle(
     key: usize,
-    told: Result<(), RundownError>,
+    outcome: Outcome,
     f: impl FnOnce() -> Result<(), RundownError>,
 ) -> Result<(), RundownError> {
     let mut locked = bucket(key).lock();
     f()?;
-    locked.wake(Some(key), Some(told));
+    locked.detach(key, outcome);
     Ok(())
+}
+
+/// A rundown that is waited for.
+pub(super) struct Running {
+    pub(super) key: usize,
+    pub(super) waited: u64,
+    pub(super) waiters: usize,
+    pub(super) holders: usize,
+    pub(super) claimed: bool,
+    pub(super) tasks: [Option<Task>; TASKS],
+}
+
+/// The number of waiters that a report names.
+pub(super) const TASKS: usize = 4;
+
+/// Calls `f` with the rundowns that have been waited for longer than `interval` since the last report,
+/// one at a time and without the lock; returns whether there are any waiters.
+pub(super) fn for_each_overdue(interval: u64, mut f: impl FnMut(&Running)) -> bool {
+    for bucket in &TABLE {
+        while let Some(running) = bucket.lock().take_overdue(interval) {
+            f(&running);
+        }
+    }
+    LINKED.load(Relaxed) != 0
+}
+
+/// Calls `f` with all rundowns that are waited for, one at a time and without the lock. Those that
+/// begin or end meanwhile may be missed.
+pub(super) fn for_each(mut f: impl FnMut(&Running)) {
+    for bucket in &TABLE {
+        let mut n = 0;
+        while let Some(running) = bucket.lock().nth(n) {
+            f(&running);
+            n += 1;
+        }
+    }
+}
+
+impl Locked {
+    /// Returns a rundown that is overdue for a report, and takes note of the report.
+    fn take_overdue(&mut self, interval: u64) -> Option<Running> {
+        // SAFETY: The lock is held, and linked nodes are alive, as are the objects that they wait for.
+        unsafe {
+            let now = helpers::quiesce_helper_jiffies_64();
+            let mut first = *self.bucket.first.get();
+            while !first.is_null() && now.wrapping_sub((*first).reported) < interval {
+                first = (*first).next_key;
+            }
+            if first.is_null() {
+                return None;
+            }
+            (*first).reported = now;
+            Some(Self::describe(first, now))
+        }
+    }
+
+    /// Returns the rundown at a position of the list.
+    fn nth(&self, n: usize) -> Option<Running> {
+        // SAFETY: The lock is held, and linked nodes are alive, as are the objects that they wait for.
+        unsafe {
+            let mut first = *self.bucket.first.get();
+            for _ in 0..n {
+                if first.is_null() {
+                    break;
+                }
+                first = (*first).next_key;
+            }
+            (!first.is_null()).then(|| Self::describe(first, helpers::quiesce_helper_jiffies_64()))
+        }
+    }
+
+    /// Describes the rundown that a circle of waiters waits for.
+    ///
+    /// # Safety
+    ///
+    /// The lock is held, and `first` is the first waiter of a circle in the list.
+    unsafe fn describe(first: *mut Node, now: u64) -> Running {
+        // SAFETY: The lock is held, and linked nodes are alive, as are the objects that they wait for.
+        unsafe {
+            let mut tasks = [None; TASKS];
+            let mut node = first;
+            for task in &mut tasks {
+                *task = (*node).task;
+                node = (*node).next;
+                if node == first {
+                    break;
+                }
+            }
+            Running {
+                key: (*first).key,
+                waited: now.wrapping_sub((*first).since),
+                waiters: (*first).waiters,
+                holders: (*(*first).object).holders(),
+                claimed: (*(*first).object).is_claimed(),
+                tasks,
+            }
+        }
+    }
 }

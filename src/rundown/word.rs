@@ -1,28 +1,29 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The word of a reference: its states and how they change.
+//! The word of a reference: its states and their changes.
 //!
 //! Bit 0 is set while the object is live; the bits above count the holders. So a release that leaves
-//! zero is, and alone is, the last one of a rundown: the processor's zero flag says it, as it does
-//! for C's `dec_and_test`. (With the bit the other way round, each release would compare.)
+//! zero is the last one of a rundown, and no other release is: the processor's zero flag shows it, as for
+//! C's `dec_and_test`. (With the opposite meaning of the bit, each release would compare.)
 //!
-//! The count never leaves the word, unlike NT's, which moves it to the stack of the only waiter.
-//! Therefore there can be many waiters, any of them may give up, and a rundown can be taken back.
+//! The count never leaves the word, unlike that of NT, which moves it to the stack of the only waiter.
+//! Therefore there can be many waiters, any of them may give up, and a rundown can be cancelled.
 //!
 //! | word | state |
 //! |---|---|
 //! | odd, positive | live, `word >> 1` holders |
 //! | even, positive | rundown in progress, `word >> 1` holders |
 //! | 0 | run down |
-//! | [`CLAIMED`] | run down, and in somebody's exclusive hands |
+//! | [`CLAIMED`] | run down, and owned exclusively |
 //! | other negative | saturated: too many holders, or too many releases |
 //!
-//! Saturation is `refcount_t`'s: half of the range stands for it, and each operation that sees a
-//! value in there moves it to the middle, so that it takes 2^61 operations at the same time to get
-//! out. The fast acquisition does not look: 2^62 acquisitions, one each nanosecond, take 146 years,
-//! and those that ask for many at once do look. Should it happen, the next release sees it.
+//! Saturation is that of `refcount_t`: half of the range stands for it, and each operation that finds a
+//! value in there moves it to the middle, so that 2^61 operations at the same time would be needed to
+//! leave it. The acquisition of one does not check, and the next release does; see the limits in the
+//! documentation of the [module](crate::rundown#limits).
 
 use super::{
+    listeners,
     wait,
     RundownError,
     Wait, //
@@ -51,22 +52,22 @@ use kernel::{
 /// The middle of the saturated range. Even, and bit 0 still says whether the object is live.
 const SATURATED: isize = isize::MIN / 2;
 
-/// How far from the middle is still known as saturated.
+/// The distance from the middle at which a value is still known as saturated.
 const DRIFT: isize = isize::MAX / 8;
 
-/// Somebody has the object alone. Not within [`DRIFT`], and even: not live.
+/// The object is owned exclusively. Not within [`DRIFT`], and even: not live.
 const CLAIMED: isize = isize::MIN / 4;
 
-/// The count up to which many may be acquired at once.
+/// The largest count after an acquisition of several at once.
 const MAX_HOLDERS: isize = isize::MAX / 4;
 
-/// What to do after an operation: nothing, or what follows the end of a rundown.
+/// The effect of an operation: nothing, or the end of a rundown.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum After {
     /// Nothing ended.
     Nothing,
-    /// The rundown ended. The word, and the object it is in, may be gone.
+    /// The rundown ended. The word, and the object that contains it, may have been freed.
     Drained,
 }
 
@@ -80,21 +81,21 @@ pub(crate) enum After {
 pub(crate) struct Word(Atomic<isize>);
 
 impl Word {
-    /// Live, without holders.
+    /// Creates a live word without holders.
     #[inline]
     pub(crate) const fn live() -> Self {
-        // INVARIANT: As the name says.
+        // INVARIANT: Live, and there are no acquisitions.
         Self(Atomic::new(LIVE))
     }
 
-    /// Run down.
+    /// Creates a word that is run down.
     #[inline]
     pub(crate) const fn run_down() -> Self {
-        // INVARIANT: As the name says.
+        // INVARIANT: Run down, and there are no acquisitions.
         Self(Atomic::new(0))
     }
 
-    /// The address, by which waiters know the word.
+    /// Returns the address, by which waiters know the word.
     #[inline]
     pub(crate) fn key(&self) -> usize {
         core::ptr::from_ref(self).addr()
@@ -142,7 +143,7 @@ impl Word {
         }
     }
 
-    /// Takes a holder away. Release ordering.
+    /// Removes a holder. Release ordering.
     #[inline(always)]
     pub(crate) fn release_one(&self) -> After {
         // INVARIANT: It counts one less, or is saturated.
@@ -156,7 +157,7 @@ impl Word {
         }
     }
 
-    /// Takes `n` holders away. Release ordering.
+    /// Removes `n` holders. Release ordering.
     pub(crate) fn release_many(&self, n: usize) -> After {
         let less = (n as isize).wrapping_mul(ONE);
         // INVARIANT: It counts `n` less, or is saturated.
@@ -170,7 +171,7 @@ impl Word {
         }
     }
 
-    /// Begins the rundown; `None` if it has begun already.
+    /// Begins the rundown; returns `None` if it had begun already.
     pub(crate) fn begin(&self) -> Option<After> {
         let mut old = self.0.load(Relaxed);
         while old & LIVE != 0 {
@@ -184,13 +185,13 @@ impl Word {
         None
     }
 
-    /// Whether the rundown has begun, or is over. No ordering.
+    /// Returns whether the rundown has begun or completed. No ordering.
     #[inline]
     pub(crate) fn is_begun(&self) -> bool {
         self.0.load(Relaxed) & LIVE == 0
     }
 
-    /// Whether the rundown is over; an error if it never will be. Acquire ordering.
+    /// Returns whether the rundown has completed; an error if it never will. Acquire ordering.
     pub(crate) fn is_run_down(&self) -> Result<bool, RundownError> {
         match self.0.load(Acquire) {
             0 | CLAIMED => Ok(true),
@@ -199,13 +200,13 @@ impl Word {
         }
     }
 
-    /// Takes what is run down for the caller alone. Acquire ordering.
+    /// Takes exclusive ownership of an object that is run down. Acquire ordering.
     pub(crate) fn claim(&self) -> Result<(), RundownError> {
         // INVARIANT: It was run down, and nobody else has claimed it.
         self.change_run_down(CLAIMED)
     }
 
-    /// Gives up the caller's claim, to what is live if `live`. Release ordering.
+    /// Gives up the exclusive ownership; the object is live afterwards if `live`. Release ordering.
     pub(crate) fn unclaim(&self, live: bool) {
         // INVARIANT: It was claimed by the caller, and has no holders.
         let set = |new| match self.0.cmpxchg(CLAIMED, new, Full) {
@@ -215,14 +216,14 @@ impl Word {
         let ret = if live {
             wait::settle(self.key(), Ok(()), || set(LIVE))
         } else {
-            set(0).inspect(|()| wait::poke(self.key()))
+            set(0).inspect(|()| wait::wake(self.key()))
         };
         if ret.is_err() {
             self.saturate();
         }
     }
 
-    /// Arms what is run down. Release ordering.
+    /// Makes an object live that is run down. Release ordering.
     pub(crate) fn re_init(&self) -> Result<(), RundownError> {
         // INVARIANT: It was run down, so it has no holders.
         wait::settle(self.key(), Ok(()), || self.change_run_down(LIVE))
@@ -236,7 +237,7 @@ impl Word {
         }
     }
 
-    /// Takes back a rundown that is not over.
+    /// Cancels a rundown that has not completed.
     pub(crate) fn resurrect(&self) -> Result<(), RundownError> {
         wait::settle(self.key(), Err(RundownError::Resurrected), || {
             let mut old = self.0.load(Relaxed);
@@ -251,7 +252,7 @@ impl Word {
         })
     }
 
-    /// The number of holders; as many as there can be if it is saturated.
+    /// Returns the number of holders; `usize::MAX` if it is saturated.
     pub(crate) fn holders(&self) -> usize {
         match self.0.load(Relaxed) {
             0 | CLAIMED => 0,
@@ -278,11 +279,11 @@ impl Word {
             // SAFETY: No requirements.
             unsafe { bindings::quiesce_helper_rundown_too_many_holders() };
         } else {
-            // It was known.
+            // It was known as saturated.
             return;
         }
-        // Waiters learn that they would wait forever.
-        wait::poke(self.key());
+        // Waits fail, as they would never end.
+        wait::wake(self.key());
     }
 
     #[cfg(CONFIG_KUNIT)]
@@ -292,26 +293,28 @@ impl Word {
     }
 }
 
-/// What follows the end of the rundown of the word that was at `key`, for its waiters.
+/// Wakes the waiters of the word that was at `key`, after the end of its rundown.
 #[cold]
-pub(crate) fn poke(key: usize) {
-    wait::poke(key);
+pub(crate) fn wake(key: usize) {
+    wait::wake(key);
 }
 
-/// Begins the rundown of `word` and waits for its end, or for a claim.
+/// Begins the rundown of `word` and waits for it to complete, or for exclusive ownership.
 ///
-/// `drained` is called, without locks, if there was nobody to wait for.
+/// `drained` is called, without locks, if there was no holder.
 pub(crate) fn wait(
     word: &Word,
     mut how: Wait,
     claim: bool,
     drained: &dyn Fn(),
 ) -> Result<(), RundownError> {
+    how.check_context()?;
     loop {
         let mut look = Look {
             word,
             claim,
             begun: false,
+            notify: false,
             after: After::Nothing,
             drained,
         };
@@ -327,17 +330,30 @@ struct Look<'a> {
     word: &'a Word,
     claim: bool,
     begun: bool,
+    /// This wait began the rundown, and has to notify the listeners.
+    notify: bool,
     after: After,
     drained: &'a dyn Fn(),
 }
 
 impl wait::Subject for Look<'_> {
-    fn look(&mut self) -> Option<Result<(), RundownError>> {
-        // With the lock held, so that nobody re-arms or resurrects the object between the
+    fn object(&self) -> *const dyn wait::Report {
+        self.word
+    }
+
+    fn claims(&self) -> bool {
+        self.claim
+    }
+
+    fn poll(&mut self) -> Option<Result<(), RundownError>> {
+        // With the lock held, so that nobody re-initializes or resurrects the object between the
         // beginning and the waiting.
         if !self.begun {
             self.begun = true;
-            self.after = self.word.begin().unwrap_or(After::Nothing);
+            if let Some(after) = self.word.begin() {
+                self.after = after;
+                self.notify = true;
+            }
         }
         if self.claim {
             return match self.word.claim() {
@@ -352,24 +368,25 @@ impl wait::Subject for Look<'_> {
         }
     }
 
-    fn told(&self, told: Result<(), RundownError>) -> Result<(), RundownError> {
-        if self.claim {
-            // Somebody else claimed the object and armed it: begin anew.
-            told.and(Err(RundownError::NotDrained))
-        } else {
-            told
-        }
-    }
-
     fn unlocked(&mut self) {
+        if self.notify {
+            self.notify = false;
+            listeners::notify(self.word.key());
+        }
         if self.after == After::Drained {
             self.after = After::Nothing;
-            wait::poke(self.word.key());
+            wait::wake(self.word.key());
             (self.drained)();
         }
     }
+}
 
+impl wait::Report for Word {
     fn holders(&self) -> usize {
-        self.word.holders()
+        Word::holders(self)
+    }
+
+    fn is_claimed(&self) -> bool {
+        self.0.load(Relaxed) == CLAIMED
     }
 }

@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Holders that are notified of a rundown, and objects that are frozen for a while.
+
+use super::Form;
+use crate::support;
+use kernel::{
+    new_condvar,
+    new_spinlock,
+    prelude::*,
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Full,
+            Release, //
+        },
+        Arc, //
+    },
+    time::msecs_to_jiffies, //
+};
+use quiesce::rundown::{
+    Freezable,
+    HasRundown,
+    PerCpuRundownRef,
+    RundownError,
+    RundownRef,
+    Wait, //
+};
+
+/// A holder that would keep the object indefinitely stops when a rundown begins.
+fn holder_stops<R: Form>() -> Result {
+    for _ in 0..20 {
+        let r = R::live()?;
+        let guard = HasRundown::try_acquire_arc(r.clone())?;
+        let reader = support::spawn(c"rundown_reader", move || {
+            let waits = KBox::pin_init(new_spinlock!(()), GFP_KERNEL);
+            let arrived = KBox::pin_init(new_condvar!(), GFP_KERNEL);
+            let (Ok(waits), Ok(arrived)) = (waits, arrived) else {
+                return;
+            };
+            guard.on_rundown(
+                || {
+                    let _locked = waits.lock();
+                    arrived.notify_all();
+                },
+                || {
+                    let mut locked = waits.lock();
+                    while !guard.is_rundown_requested() {
+                        arrived.wait(&mut locked);
+                    }
+                },
+            );
+        })?;
+        r.wait_for_rundown();
+        reader.join();
+    }
+    Ok(())
+}
+
+fn notified<R: Form>() -> Result {
+    let r = R::live()?;
+    let count = Atomic::new(0u32);
+    let other = Atomic::new(0u32);
+    let guard = r.try_acquire()?.unbind();
+    let counts = guard.on_rundown(
+        || {
+            count.fetch_add(1, Full);
+        },
+        || {
+            guard.on_rundown(
+                || {
+                    other.fetch_add(1, Full);
+                },
+                || {
+                    let before = (count.load(Acquire), other.load(Acquire));
+                    r.begin_rundown();
+                    let begun = (count.load(Acquire), other.load(Acquire));
+                    let _ = r.resurrect();
+                    // Another rundown, begun by a wait.
+                    let waited = r.wait_for_rundown_timeout(msecs_to_jiffies(1));
+                    let again = (count.load(Acquire), other.load(Acquire));
+                    (before, begun, again, waited)
+                },
+            )
+        },
+    );
+    let after = count.load(Acquire);
+    ensure_eq!(
+        counts,
+        ((0, 0), (1, 1), (2, 2), Err(RundownError::TimedOut))
+    );
+    // Not any more, but at once if it has begun.
+    let late = guard.on_rundown(
+        || {
+            other.fetch_add(1, Full);
+        },
+        || other.load(Acquire),
+    );
+    ensure_eq!((after, late), (2, 3));
+    drop(guard);
+    r.wait_for_rundown();
+    ensure_eq!((count.load(Acquire), other.load(Acquire)), (2, 3));
+    Ok(())
+}
+
+fn wait_until_requested<R: Form>() -> Result {
+    let r = R::live()?;
+    let guard = HasRundown::try_acquire_arc(r.clone())?;
+    ensure_eq!(
+        guard.wait_until_requested(Wait::killable().timeout(1)),
+        Err(RundownError::TimedOut)
+    );
+    let told = Arc::new(Atomic::new(0u32), GFP_KERNEL)?;
+    let tell = told.clone();
+    let holder = support::spawn(c"rundown_holder", move || {
+        let ret = guard.wait_until_requested(Wait::uninterruptible());
+        let again = guard.wait_until_requested(Wait::uninterruptible());
+        tell.store(1 + u32::from(ret.is_ok() && again.is_ok()), Release);
+    })?;
+    support::msleep(5);
+    r.wait_for_rundown();
+    holder.join();
+    ensure_eq!(told.load(Acquire), 2);
+    Ok(())
+}
+
+/// A word is begun in a hardirq, also with a listener.
+fn notified_in_hardirq() -> Result {
+    let r = RundownRef::new();
+    let count = Atomic::new(0u32);
+    let guard = r.try_acquire()?.unbind();
+    let begun = guard.on_rundown(
+        || {
+            count.fetch_add(1, Full);
+        },
+        || support::in_hardirq(|| r.begin_rundown()),
+    );
+    drop(guard);
+    ensure_eq!((begun, count.load(Acquire)), (Some(true), 1));
+    Ok(())
+}
+
+fn freeze<R: Form>(queue: Arc<Freezable<R>>) -> Result {
+    struct Shared<R: Form> {
+        queue: Arc<Freezable<R>>,
+        frozen: Atomic<bool>,
+        inside: Atomic<u32>,
+        wrong: Atomic<u32>,
+        acquired: Atomic<u32>,
+        refused: Atomic<u32>,
+    }
+    let shared = Arc::new(
+        Shared {
+            queue: queue.clone(),
+            frozen: Atomic::new(false),
+            inside: Atomic::new(0),
+            wrong: Atomic::new(0),
+            acquired: Atomic::new(0),
+            refused: Atomic::new(0),
+        },
+        GFP_KERNEL,
+    )?;
+    let mut users = KVec::new();
+    for i in 0..3 {
+        let s = shared.clone();
+        users.push(
+            support::spawn(c"rundown_user", move || loop {
+                let guard = if i == 0 {
+                    s.queue.acquire_or_wait_interruptible()
+                } else {
+                    s.queue.acquire_or_wait()
+                };
+                let Ok(guard) = guard else {
+                    s.refused.fetch_add(1, Full);
+                    return;
+                };
+                s.inside.fetch_add(1, Full);
+                if s.frozen.load(Acquire) {
+                    s.wrong.fetch_add(1, Full);
+                }
+                support::cond_resched();
+                s.inside.fetch_sub(1, Full);
+                drop(guard);
+                s.acquired.fetch_add(1, Full);
+            })?,
+            GFP_KERNEL,
+        )?;
+    }
+    let mut ret = Ok(());
+    for round in 0..20u32 {
+        let seen = shared.acquired.load(Acquire);
+        // They go on after each thaw.
+        while shared.acquired.load(Acquire) == seen {
+            support::msleep(1);
+        }
+        // Nested, and dropped in either order.
+        let outer = queue.freeze(Wait::killable());
+        let inner = queue.freeze(Wait::uninterruptible());
+        shared.frozen.xchg(true, Full);
+        if shared.inside.load(Acquire) != 0 || !queue.is_frozen() || queue.try_acquire().is_ok() {
+            shared.wrong.fetch_add(1, Full);
+        }
+        ret = outer.as_ref().map(|_| ()).map_err(|err| *err);
+        if round % 2 == 0 {
+            drop(inner);
+            support::msleep(1);
+            shared.frozen.xchg(false, Full);
+            drop(outer);
+        } else {
+            drop(outer);
+            support::msleep(1);
+            shared.frozen.xchg(false, Full);
+            drop(inner);
+        }
+    }
+    // A freeze that fails leaves the object as it was.
+    let guard = queue.acquire_or_wait()?.unbind();
+    let failed = queue.freeze(Wait::uninterruptible().timeout(1)).map(drop);
+    let live = queue.try_acquire().is_ok();
+    drop(guard);
+    let removed = {
+        let _frozen = queue.freeze(Wait::uninterruptible())?;
+        queue.remove(Wait::uninterruptible())
+    };
+    // None of them waits any longer.
+    drop(users);
+    ensure_eq!(ret, Ok(()));
+    ensure_eq!(shared.wrong.load(Acquire), 0);
+    ensure_eq!((failed, live), (Err(RundownError::TimedOut), true));
+    ensure_eq!(removed, Ok(()));
+    ensure_eq!(shared.refused.load(Acquire), 3);
+    ensure_eq!(
+        queue.acquire_or_wait().err(),
+        Some(RundownError::RundownInProgress)
+    );
+    Ok(())
+}
+
+#[kunit_tests(quiesce_rundown_requests)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn holder_stops_word() -> Result {
+        holder_stops::<RundownRef>()
+    }
+
+    #[test]
+    fn holder_stops_percpu() -> Result {
+        holder_stops::<PerCpuRundownRef>()
+    }
+
+    #[test]
+    fn notified_word() -> Result {
+        notified::<RundownRef>()
+    }
+
+    #[test]
+    fn notified_percpu() -> Result {
+        notified::<PerCpuRundownRef>()
+    }
+
+    #[test]
+    fn notified_in_hardirq() -> Result {
+        super::notified_in_hardirq()
+    }
+
+    #[test]
+    fn wait_until_requested_word() -> Result {
+        wait_until_requested::<RundownRef>()
+    }
+
+    #[test]
+    fn wait_until_requested_percpu() -> Result {
+        wait_until_requested::<PerCpuRundownRef>()
+    }
+
+    #[test]
+    fn freeze_word() -> Result {
+        freeze(Arc::pin_init(
+            Freezable::new(RundownRef::new()),
+            GFP_KERNEL,
+        )?)
+    }
+
+    #[test]
+    fn freeze_percpu() -> Result {
+        freeze(Arc::pin_init(
+            Freezable::new(PerCpuRundownRef::new()),
+            GFP_KERNEL,
+        )?)
+    }
+}

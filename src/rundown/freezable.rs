@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A reference that is frozen for a while, and whose acquirers wait meanwhile.
+
+use super::{
+    traits::{
+        raw::Internal,
+        HasRundown,
+        RundownProtect, //
+    },
+    RundownError,
+    RundownGuard,
+    RundownRef,
+    Wait, //
+};
+use kernel::{
+    fmt,
+    new_condvar,
+    new_mutex,
+    prelude::*,
+    sync::{
+        CondVar,
+        Mutex, //
+    },
+    types::NotThreadSafe, //
+};
+
+/// A rundown reference that can be frozen, as the request queues of blk-mq can.
+///
+/// [`freeze`](Self::freeze) runs the reference down for a while: to change what its holders use. It
+/// nests; the reference is live again when all [`Frozen`] are dropped.
+/// [`acquire_or_wait`](Self::acquire_or_wait) waits for that, instead of failing. It fails when
+/// [`remove`](Self::remove) has run the reference down for good.
+///
+/// # Contexts
+///
+/// [`try_acquire`](Self::try_acquire) and releases are allowed where they are for `R`; everything else
+/// is for process context.
+///
+/// # Invariants
+///
+/// The reference is live if and only if `depth` is zero and it was not removed, outside of critical
+/// sections of `state`.
+///
+/// # Examples
+///
+/// ```
+/// use quiesce::rundown::{Freezable, RundownRef, Wait};
+///
+/// let queue = KBox::pin_init(Freezable::new(RundownRef::new()), GFP_KERNEL)?;
+/// {
+///     let _request = queue.acquire_or_wait()?;
+/// }
+/// {
+///     // Nobody has a request, and new ones wait.
+///     let _frozen = queue.freeze(Wait::killable())?;
+/// }
+/// queue.remove(Wait::uninterruptible())?;
+/// assert!(queue.acquire_or_wait().is_err());
+/// # Ok::<(), Error>(())
+/// ```
+#[pin_data]
+pub struct Freezable<R: RundownProtect = RundownRef> {
+    #[pin]
+    rundown: R,
+    #[pin]
+    state: Mutex<State>,
+    #[pin]
+    thawed: CondVar,
+}
+
+struct State {
+    depth: usize,
+    removed: bool,
+}
+
+impl<R: RundownProtect> Freezable<R> {
+    /// Initialises a reference that is not frozen.
+    ///
+    /// # Errors
+    ///
+    /// Those of `rundown`; [`EINVAL`] if it is not live.
+    pub fn new<E>(rundown: impl PinInit<R, E>) -> impl PinInit<Self, Error>
+    where
+        Error: From<E>,
+    {
+        // SAFETY: The closure initialises the slot as `rundown` does, or drops it and fails.
+        let rundown = unsafe {
+            pin_init::pin_init_from_closure(move |slot: *mut R| {
+                pin_init::raw_try_init(slot, rundown).map_err(Error::from)?;
+                // SAFETY: The slot was initialised in the line above.
+                if (*slot).is_rundown_requested() {
+                    core::ptr::drop_in_place(slot);
+                    return Err(EINVAL);
+                }
+                Ok(())
+            })
+        };
+        // INVARIANT: The reference is live, and the depth is zero.
+        try_pin_init!(Self {
+            rundown <- rundown,
+            state <- new_mutex!(State { depth: 0, removed: false }, "quiesce_freezable"),
+            thawed <- new_condvar!("quiesce_freezable"),
+        }? Error)
+    }
+
+    /// Acquires the object, or fails if it is frozen or removed.
+    ///
+    /// See [`HasRundown::try_acquire`].
+    #[inline]
+    #[cfg_attr(quiesce_track, track_caller)]
+    pub fn try_acquire(&self) -> Result<RundownGuard<'_, Self>, RundownError> {
+        HasRundown::try_acquire(self)
+    }
+
+    /// Acquires the object, and waits while it is frozen.
+    ///
+    /// Context: process, may sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`RundownError::RundownInProgress`] if it was removed; [`RundownError::WouldSleep`], with a
+    /// warning, where the caller may not sleep.
+    #[cfg_attr(quiesce_track, track_caller)]
+    pub fn acquire_or_wait(&self) -> Result<RundownGuard<'_, Self>, RundownError> {
+        self.acquire_with(|thawed, state| {
+            thawed.wait(state);
+            false
+        })
+    }
+
+    /// [`acquire_or_wait`](Self::acquire_or_wait) that ends when a signal is pending.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`acquire_or_wait`](Self::acquire_or_wait); [`RundownError::Interrupted`].
+    #[cfg_attr(quiesce_track, track_caller)]
+    pub fn acquire_or_wait_interruptible(&self) -> Result<RundownGuard<'_, Self>, RundownError> {
+        self.acquire_with(|thawed, state| thawed.wait_interruptible(state))
+    }
+
+    /// Acquires the object; `wait` waits for it to be thawed and returns whether a signal is pending.
+    #[cfg_attr(quiesce_track, track_caller)]
+    fn acquire_with(
+        &self,
+        wait: impl Fn(&CondVar, &mut kernel::sync::MutexGuard<'_, State>) -> bool,
+    ) -> Result<RundownGuard<'_, Self>, RundownError> {
+        loop {
+            if let Ok(guard) = self.try_acquire() {
+                return Ok(guard);
+            }
+            Wait::uninterruptible().check_context()?;
+            // A holder of the object deadlocks here.
+            self.rundown.dep(Internal::new()).may_wait();
+            let mut state = self.state.lock();
+            while state.depth != 0 && !state.removed {
+                if wait(&self.thawed, &mut state) {
+                    return Err(RundownError::Interrupted);
+                }
+            }
+            if state.removed {
+                return Err(RundownError::RundownInProgress);
+            }
+        }
+    }
+
+    /// Freezes the object: acquisitions fail or wait, and this waits until there is no holder.
+    ///
+    /// Everything done under guards happens before this returns; everything done while frozen happens
+    /// before what later guards protect.
+    ///
+    /// Context: process, may sleep.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`RundownProtect::wait_with`]: then the object is not frozen by this call.
+    #[track_caller]
+    pub fn freeze(&self, how: Wait) -> Result<Frozen<'_, R>, RundownError> {
+        how.check_context()?;
+        {
+            let mut state = self.state.lock();
+            if state.depth == usize::MAX {
+                return Err(RundownError::Overflow);
+            }
+            state.depth += 1;
+            // INVARIANT: The depth is not zero, and the rundown has begun.
+            self.rundown.begin_rundown();
+        }
+        let frozen = Frozen {
+            object: self,
+            _task: NotThreadSafe,
+        };
+        // If this fails, the drop of `frozen` undoes the above.
+        self.rundown.wait_with(how)?;
+        Ok(frozen)
+    }
+
+    /// Runs the object down for good. Acquirers that wait fail.
+    ///
+    /// Context: process, may sleep.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`RundownProtect::wait_with`]: the object is removed in any case, and the caller may
+    /// wait again.
+    #[track_caller]
+    pub fn remove(&self, how: Wait) -> Result<(), RundownError> {
+        how.check_context()?;
+        {
+            let mut state = self.state.lock();
+            state.removed = true;
+            self.rundown.begin_rundown();
+            self.thawed.notify_all();
+        }
+        self.rundown.wait_with(how)
+    }
+
+    /// Returns whether the object is frozen or removed.
+    pub fn is_frozen(&self) -> bool {
+        self.rundown.is_rundown_requested()
+    }
+
+    fn thaw(&self) {
+        let mut state = self.state.lock();
+        state.depth -= 1;
+        if state.depth != 0 || state.removed {
+            return;
+        }
+        // INVARIANT: The depth is zero, and the reference is live: its rundown has completed and is
+        // undone, or it is cancelled. Another one does not begin, as `state` is locked. A saturated
+        // reference stays frozen.
+        while self.rundown.re_init().is_err() && self.rundown.resurrect().is_err() {
+            // The rundown is about to complete.
+            if self.rundown.wait_with(Wait::uninterruptible()).is_err() {
+                break;
+            }
+        }
+        self.thawed.notify_all();
+    }
+}
+
+// SAFETY: The function returns a field of the object.
+unsafe impl<R: RundownProtect> HasRundown for Freezable<R> {
+    type Ref = R;
+
+    #[inline(always)]
+    unsafe fn rundown(&self) -> &R {
+        &self.rundown
+    }
+}
+
+/// A frozen object, see [`Freezable::freeze`].
+///
+/// Dropping the last one of an object thaws it; the drop is for process context, as it locks a mutex.
+/// If it is leaked, the object stays frozen.
+#[must_use = "the object is thawed immediately when this is unused"]
+pub struct Frozen<'a, R: RundownProtect = RundownRef> {
+    object: &'a Freezable<R>,
+    _task: NotThreadSafe,
+}
+
+impl<R: RundownProtect> Drop for Frozen<'_, R> {
+    fn drop(&mut self) {
+        self.object.thaw();
+    }
+}
+
+impl<R: RundownProtect> fmt::Debug for Frozen<'_, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        super::traits::debug(f, "Frozen", &self.object.rundown)
+    }
+}
