@@ -59,7 +59,7 @@ test-install: deb ## Install the packages in a Debian system with systemd and bo
 	@qemu/install.sh >.build/install.tap
 
 install: ## Install libquiesce, its manual pages and the udev rule: PREFIX=, DESTDIR=
-	$(MAKE) -C src/lib install
+	$(MAKE) -C src/libquiesce install
 
 rust-analyzer: ## Write rust-project.json for the editor
 	@PROFILE="$(PROFILE)" qemu/rust-analyzer.sh

@@ -11,7 +11,7 @@
 
 profile=${1:?usage: build.sh PROFILE [FOLDER...]}
 shift
-[ $# != 0 ] || set -- src/lib samples qemu/tests qemu/torture
+[ $# != 0 ] || set -- src/libquiesce samples qemu/tests qemu/torture
 folders=("$@")
 need_profile "$profile"
 ROOT=$("$QEMU_DIR/buildroot.sh" "${PROFILE_ROOT[$profile]}")

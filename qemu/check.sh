@@ -34,7 +34,7 @@ lint() {
 
 # What a program of user space is not asked for: the kernel's own types and macros,
 # and forms that kselftest_harness.h calls for.
-USER_C='^\(src/lib\|src/uapi\|qemu\)/\|^samples/[^c]'
+USER_C='^\(src/libquiesce\|src/uapi\|qemu\)/\|^samples/[^c]'
 USER_IGNORE=PREFER_KERNEL_TYPES,PREFER_DEFINED_ATTRIBUTE_MACRO,NEW_TYPEDEFS,BIT_MACRO,CAMELCASE,COMPLEX_MACRO
 
 # patch [TYPES]: checkpatch over the files named on its input. This is not the
@@ -83,7 +83,7 @@ spelling() {
 
 manuals() {
 	# shellcheck disable=SC2046 # names have no blanks
-	in_root "$ROOT" mandoc -T lint -W warning $(tracked 'src/lib/*.[1-9]')
+	in_root "$ROOT" mandoc -T lint -W warning $(tracked 'src/libquiesce/man/*.[1-9]')
 }
 
 python() {
@@ -97,7 +97,7 @@ check "Style of the C code (checkpatch)" checkpatch
 check "The harness's shell (shellcheck)" shell
 check "The harness's Python" python
 check "Spelling" spelling
-[ -z "$(tracked 'src/lib/*.[1-9]')" ] || check "Manual pages (mandoc)" manuals
+[ -z "$(tracked 'src/libquiesce/man/*.[1-9]')" ] || check "Manual pages (mandoc)" manuals
 "$QEMU_DIR/doc.sh" || failed=$((failed + 1))
 if [ $failed != 0 ]; then
 	say "$failed checks failed"

@@ -7,7 +7,7 @@
 
 profile=${PROFILE:-stock}
 ROOT=$("$QEMU_DIR/buildroot.sh")
-"$QEMU_DIR/build.sh" "$profile" src/lib || die "profile $profile does not build"
+"$QEMU_DIR/build.sh" "$profile" src/libquiesce || die "profile $profile does not build"
 rm -rf "$BUILD/doc"
 step "Writing the documentation" in_root "$ROOT" python3 "$QEMU_DIR/saved_command.py" \
 	"$BUILD/$profile/src/.quiesce.o.cmd" rustdoc --drop --cfg=CONFIG_KUNIT -- \

@@ -9,7 +9,7 @@
 profile=${PROFILE:-stock}
 ROOT=$("$QEMU_DIR/buildroot.sh")
 KERNEL=$("$QEMU_DIR/kernel.sh" "$profile")
-"$QEMU_DIR/build.sh" "$profile" src/lib || die "profile $profile does not build"
+"$QEMU_DIR/build.sh" "$profile" src/libquiesce || die "profile $profile does not build"
 
 generate() {
 	local words

@@ -13,7 +13,7 @@ build_bench() {
 	mkdir -p "$dir/module"
 	build_bench_module "$KERNEL" "$BUILD/$1" "$dir/module"
 	cp "$dir/module/quiesce_bench.ko" "$dir/"
-	in_root "$ROOT" make -C "$QEMU_DIR/bench/user" LIBQUIESCE="$BUILD/user/src/lib" O="$dir/user"
+	in_root "$ROOT" make -C "$QEMU_DIR/bench/user" LIBQUIESCE="$BUILD/user/src/libquiesce" O="$dir/user"
 }
 
 # build_bench_module KERNEL QUIESCE OUT: QUIESCE is where quiesce.ko was built.
