@@ -129,7 +129,13 @@ static inline bool wait_asleep_in(pid_t tid, long nr)
 	return true;
 }
 
-#define wait_asleep(tid) wait_asleep_in(tid, SYS_ioctl)
+/* In a wait of the device, or of what takes its place where it is missing. */
+#ifdef QUIESCE_FALLBACK
+#define SYS_WAIT SYS_ppoll
+#else
+#define SYS_WAIT SYS_ioctl
+#endif
+#define wait_asleep(tid) wait_asleep_in(tid, SYS_WAIT)
 
 /* The system calls of poll(), epoll_wait() and pause(): newer architectures lack the old ones. */
 #ifdef SYS_poll

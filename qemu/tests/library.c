@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* libquiesce itself: results, deadlines, adopted descriptors, misuse. */
 #include "ops.h"
-#include "barrier.h"
+#include "fallback.h"
 #include "quiesce-group.h"
 
 #include <sys/resource.h>
@@ -20,6 +20,8 @@ FIXTURE_SETUP(sides)
 	self->parent = b;
 	self->parent.me = dup(b.me);
 	self->parent.them = dup(b.them);
+	for (int i = 0; FALLBACK && i < 2; i++)
+		self->parent.pipe[i] = dup(b.pipe[i]);
 	self->child = b;
 	barrier_set_role(&self->parent, BARRIER_PARENT);
 	barrier_set_role(&self->child, BARRIER_CHILD);
@@ -48,7 +50,7 @@ static struct timespec soon(clockid_t clock)
 /* What the other side has done is not known before a wait has looked. */
 TEST_F(sides, lazy_view)
 {
-	struct quiesce_status s;
+	struct quiesce_status s = {};
 
 	EXPECT_TRUE(barrier_abort(&self->child));
 	EXPECT_VIEW(&self->child, true, false);
@@ -58,8 +60,8 @@ TEST_F(sides, lazy_view)
 	EXPECT_TRUE(barrier_place(&self->parent));
 	EXPECT_VIEW(&self->parent, false, false);
 	/* Except by asking for it. */
-	ASSERT_EQ(0, barrier_status(&self->parent, &s));
-	EXPECT_EQ(QUIESCE_CAUSE_ABORT, s.cause.cause);
+	ASSERT_EQ(FALLBACK ? -EOPNOTSUPP : 0, barrier_status(&self->parent, &s));
+	EXPECT_EQ(FALLBACK ? QUIESCE_CAUSE_NONE : QUIESCE_CAUSE_ABORT, s.cause.cause);
 	EXPECT_VIEW(&self->parent, false, false);
 
 	EXPECT_FALSE(barrier_sync(&self->parent));
@@ -116,11 +118,11 @@ TEST_F(sides, end_queues)
 
 TEST_F(sides, deadlines)
 {
-	static const clockid_t clocks[] = { CLOCK_MONOTONIC, CLOCK_REALTIME };
+	static const clockid_t clocks[] = { CLOCK_MONOTONIC, CLOCK_REALTIME, CLOCK_BOOTTIME };
 	Barrier *b = &self->parent;
 	struct timespec ts;
 
-	for (int i = 0; i < 2; i++) {
+	for (unsigned int i = 0; i < ARRAY_SIZE(clocks); i++) {
 		clockid_t c = clocks[i];
 
 		ts = soon(c);
@@ -154,17 +156,20 @@ TEST_F(sides, bad_deadlines)
 		{ 0, -1 }, { 0, NSEC_PER_SEC }, { 0, LONG_MAX }, { 0, LONG_MIN },
 	};
 	static const struct timespec past[] = { { 0, 0 }, { -1, 0 }, { LONG_MIN, 0 } };
-	struct timespec ts = soon(CLOCK_BOOTTIME);
+	struct timespec ts = soon(CLOCK_MONOTONIC_RAW);
 	struct quiesce_status s;
 	Barrier *b = &self->parent;
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(bad); i++)
 		EXPECT_EQ(-EINVAL, barrier_place_and_sync_until(b, CLOCK_MONOTONIC, &bad[i]));
-	EXPECT_EQ(-EINVAL, barrier_place_and_sync_until(b, CLOCK_BOOTTIME, &ts));
+	EXPECT_EQ(-EINVAL, barrier_place_and_sync_until(b, CLOCK_MONOTONIC_RAW, &ts));
 	EXPECT_EQ(-EINVAL, barrier_place_and_sync_until(b, CLOCK_PROCESS_CPUTIME_ID, NULL));
 	/* Nothing has come of these. */
-	ASSERT_EQ(0, barrier_status(b, &s));
-	EXPECT_EQ(0, s.sent);
+	if (!FALLBACK) {
+		ASSERT_EQ(0, barrier_status(b, &s));
+		EXPECT_EQ(0, s.sent);
+	}
+	EXPECT_EQ(0, b->barriers);
 	EXPECT_VIEW(b, false, false);
 	for (unsigned int i = 0; i < ARRAY_SIZE(past); i++)
 		EXPECT_EQ(-ETIMEDOUT, barrier_wait_next_until(b, CLOCK_MONOTONIC, &past[i]));
@@ -172,6 +177,46 @@ TEST_F(sides, bad_deadlines)
 	ts.tv_sec = LONG_MAX;
 	EXPECT_EQ(1, barrier_wait_next_until(b, CLOCK_MONOTONIC, &ts));
 }
+
+/* What a program that reads the struct's members finds there, as in systemd. */
+TEST_F(sides, members)
+{
+	EXPECT_EQ(0, self->parent.barriers);
+	EXPECT_TRUE(barrier_place(&self->parent));
+	EXPECT_TRUE(barrier_place(&self->parent));
+	EXPECT_EQ(2, self->parent.barriers);
+	EXPECT_TRUE(barrier_place(&self->child));
+	EXPECT_TRUE(barrier_sync(&self->child));
+	EXPECT_EQ(-1, self->child.barriers);
+	EXPECT_TRUE(barrier_wait_next(&self->parent));
+	EXPECT_EQ(1, self->parent.barriers);
+	EXPECT_TRUE(barrier_abort(&self->child));
+	EXPECT_EQ(BARRIER_I_ABORTED, self->child.barriers);
+	EXPECT_FALSE(barrier_sync(&self->parent));
+	EXPECT_EQ(BARRIER_THEY_ABORTED, self->parent.barriers);
+	EXPECT_FALSE(barrier_abort(&self->parent));
+	EXPECT_EQ(BARRIER_WE_ABORTED, self->parent.barriers);
+	EXPECT_TRUE(BARRIER_WE_ABORTED < BARRIER_THEY_ABORTED);
+	EXPECT_TRUE(BARRIER_THEY_ABORTED < BARRIER_I_ABORTED);
+}
+
+/* What there is only with the device. */
+#if FALLBACK
+
+TEST_F(sides, not_supported)
+{
+	struct quiesce_status s;
+	Barrier copy = BARRIER_NULL;
+
+	EXPECT_EQ(-EOPNOTSUPP, barrier_status(&self->parent, &s));
+	EXPECT_EQ(-EOPNOTSUPP, barrier_bind_process(&self->parent));
+	EXPECT_EQ(-ENOTTY, barrier_adopt(&copy, self->parent.me));
+	/* The barrier is what it was. */
+	EXPECT_TRUE(barrier_place(&self->parent));
+	EXPECT_TRUE(barrier_wait_next(&self->child));
+}
+
+#else
 
 TEST_F(sides, abort_with_code)
 {
@@ -237,20 +282,24 @@ TEST_F(sides, two_holders)
 	barrier_destroy(&copy);
 
 	ASSERT_EQ(0, barrier_adopt(&copy, dup(self->child.me)));
-	copy.aborted = 0;
+	copy.barriers = 0;
 	EXPECT_FALSE(barrier_place(&copy));
 	EXPECT_VIEW(&copy, true, false);
-	copy.aborted = 0;
+	copy.barriers = 0;
 	EXPECT_FALSE(barrier_sync(&copy));
 	EXPECT_VIEW(&copy, true, false);
 	barrier_destroy(&copy);
 }
 
+#endif
+
 /* A descriptor that somebody closed behind its back: aborted on both sides. */
 TEST_F(sides, lost_descriptor)
 {
-	close(self->parent.me);
-	self->parent.me = 1000;
+	int *fd = FALLBACK ? &self->parent.them : &self->parent.me;
+
+	close(*fd);
+	*fd = 1000;
 	EXPECT_FALSE(barrier_wait_next(&self->parent));
 	EXPECT_VIEW(&self->parent, true, true);
 	EXPECT_FALSE(barrier_wait_next(&self->child));
@@ -265,7 +314,7 @@ TEST(null_and_destroyed)
 	EXPECT_NULL(barrier_destroy(NULL));
 	EXPECT_NULL(barrier_destroy(&b));
 	ASSERT_EQ(0, barrier_create(&b));
-	EXPECT_EQ(fds + 2, count_fds());
+	EXPECT_EQ(fds + (FALLBACK ? 4 : 2), count_fds());
 	barrier_destroyp(&p);
 	EXPECT_NULL(p);
 	barrier_destroyp(&p);
@@ -289,7 +338,7 @@ TEST(creation_fails)
 	ASSERT_LE(0, lowest);
 	close(lowest);
 	ASSERT_EQ(0, getrlimit(RLIMIT_NOFILE, &limit));
-	for (int room = 0; room < 3; room++) {
+	for (int room = 0; room < 3 + FALLBACK; room++) {
 		limit.rlim_cur = lowest + room;
 		ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &limit));
 		/* The device takes one while the pair is made. */
@@ -298,9 +347,31 @@ TEST(creation_fails)
 		EXPECT_EQ(-EBADF, b.them);
 		EXPECT_NULL(barrier_destroy(&b));
 	}
-	limit.rlim_cur = lowest + 3;
+	limit.rlim_cur = lowest + 3 + FALLBACK;
 	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &limit));
 	EXPECT_EQ(0, barrier_create(&b));
+}
+
+/* On a descriptor of the device that is open already. */
+TEST(creation_at_a_descriptor)
+{
+	Barrier b = BARRIER_NULL;
+	int fds, device = open(FALLBACK ? "/dev/null" : QUIESCE_DEVICE, O_RDWR | O_CLOEXEC);
+
+	ASSERT_LE(0, device);
+	fds = count_fds();
+	EXPECT_EQ(-EBADF, barrier_create_at(&b, 1000));
+	EXPECT_EQ(FALLBACK ? -ENOTTY : 0, barrier_create_at(&b, device));
+	EXPECT_EQ(fds + (FALLBACK ? 0 : 2), count_fds());
+	barrier_destroy(&b);
+	EXPECT_EQ(FALLBACK, quiesce_group_create_at(device, 1, 1, 0) == -ENOTTY);
+	/* Whether there is a device or not. */
+	EXPECT_EQ(0, barrier_create_at(&b, BARRIER_NO_DEVICE));
+	EXPECT_LE(0, b.pipe[0]);
+	barrier_set_role(&b, BARRIER_PARENT);
+	EXPECT_TRUE(barrier_place(&b));
+	EXPECT_EQ(1, b.barriers);
+	barrier_destroy(&b);
 }
 
 #define DIES(code) do {							\
@@ -357,6 +428,7 @@ TEST(cause_texts)
 	EXPECT_STREQ("process", quiesce_cause_text(&cases[1].cause, small, sizeof(small)));
 }
 
+#if !FALLBACK
 TEST(group_calls)
 {
 	struct timespec ts = { 0, 0 };
@@ -408,5 +480,6 @@ TEST(group_calls)
 	EXPECT_EQ(0, quiesce_group_leave(b));
 	EXPECT_EQ(-ENOTCONN, quiesce_group_leave(b));
 }
+#endif
 
 TEST_HARNESS_MAIN

@@ -6,7 +6,7 @@
  * asleep in it; then it is also shown to end once the other side is gone.
  */
 #include "common.h"
-#include "barrier.h"
+#include "fallback.h"
 
 FIXTURE(systemd)
 {

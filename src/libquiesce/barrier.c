@@ -1,72 +1,89 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
 /*
  * The calls of systemd's barrier.h on a pair of /dev/quiesce.
  *
- * Nothing is kept here but what the predicates answer with: the aborts that the
- * last call learned of. The counts are the kernel's.
+ * Nothing is kept here but what the last call learned: the balance, or the
+ * aborts. The counts are the kernel's.
  */
 #define _GNU_SOURCE
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 #include <sys/ioctl.h>
 
-#include "barrier.h"
-#include "deadline.h"
+#include "common.h"
 
 #define WE_ABORTED (QUIESCE_I_ABORTED | QUIESCE_THEY_ABORTED)
 
-/* As in systemd, a call that cannot be meant is the end of the program. */
-#define must(cond) do {								\
-	if (!(cond)) {								\
-		fprintf(stderr, "libquiesce: %s: not so: %s\n", __func__, #cond); \
-		abort();							\
-	}									\
-} while (0)
-
-static void close_fd(int *fd)
+/* What the kernel said of this side. */
+static void learn(Barrier *b, uint32_t view, int64_t balance)
 {
-	int saved = errno;
-
-	if (*fd >= 0)
-		close(*fd);
-	*fd = -EBADF;
-	errno = saved;
+	switch (view & WE_ABORTED) {
+	case WE_ABORTED:
+		b->barriers = BARRIER_WE_ABORTED;
+		break;
+	case QUIESCE_I_ABORTED:
+		b->barriers = BARRIER_I_ABORTED;
+		break;
+	case QUIESCE_THEY_ABORTED:
+		b->barriers = BARRIER_THEY_ABORTED;
+		break;
+	default:
+		b->barriers = balance;
+	}
 }
 
-int barrier_create(Barrier *b)
+static void clear(Barrier *b)
+{
+	b->me = -EBADF;
+	b->them = -EBADF;
+	b->pipe[0] = -EBADF;
+	b->pipe[1] = -EBADF;
+	b->barriers = 0;
+}
+
+int barrier_create_at(Barrier *b, int device)
 {
 	struct quiesce_pair pair = {};
-	int dev, err = 0;
 
 	must(b);
 
-	b->me = -EBADF;
-	b->them = -EBADF;
-	b->aborted = 0;
-
-	dev = open(QUIESCE_DEVICE, O_RDWR | O_CLOEXEC);
-	if (dev < 0)
+	clear(b);
+	if (device == BARRIER_NO_DEVICE)
+		return barrier__fallback_create(b);
+	if (ioctl(device, QUIESCE_IOC_PAIR, &pair) < 0)
 		return -errno;
-	if (ioctl(dev, QUIESCE_IOC_PAIR, &pair) < 0)
-		err = -errno;
-	close(dev);
-	if (err)
-		return err;
-
 	b->me = pair.fd[BARRIER_PARENT];
 	b->them = pair.fd[BARRIER_CHILD];
 	return 0;
 }
 
+int barrier_create(Barrier *b)
+{
+	int device, err;
+
+	must(b);
+
+	device = quiesce__open_device();
+	switch (device) {
+	case -ENOENT:	/* the module is not loaded, or its node not in this root */
+	case -ENODEV:
+	case -ENXIO:
+	case -EACCES:	/* the node's mode, or a container's rules */
+	case -EPERM:
+		return barrier_create_at(b, BARRIER_NO_DEVICE);
+	}
+	clear(b);
+	if (device < 0)
+		return device;
+	err = barrier_create_at(b, device);
+	quiesce__close_fd(&device);
+	return err;
+}
+
 Barrier *barrier_destroy(Barrier *b)
 {
 	if (b) {
-		close_fd(&b->me);
-		close_fd(&b->them);
-		b->aborted = 0;
+		barrier__fail(b);
+		b->barriers = 0;
 	}
 	return NULL;
 }
@@ -85,7 +102,11 @@ void barrier_set_role(Barrier *b, unsigned int role)
 		b->me = b->them;
 		b->them = fd;
 	}
-	close_fd(&b->them);
+	if (is_fallback(b)) {
+		barrier__fallback_set_role(b, role);
+		return;
+	}
+	quiesce__close_fd(&b->them);
 	/* Only so that status and fdinfo name the right process. */
 	(void)!ioctl(b->me, QUIESCE_IOC_BIND, &bind);
 }
@@ -100,9 +121,9 @@ int barrier_adopt(Barrier *b, int fd)
 		return -errno;
 	if (status.kind != QUIESCE_KIND_PAIR)
 		return -EINVAL;
+	clear(b);
 	b->me = fd;
-	b->them = -EBADF;
-	b->aborted = status.view;
+	learn(b, status.view, status.balance);
 	return 0;
 }
 
@@ -110,11 +131,13 @@ int barrier_adopt(Barrier *b, int fd)
  * After an error that is no outcome nobody can say what the other side knows.
  * It ends here, and the other side sees that as the end of this one.
  */
-static void fail(Barrier *b)
+void barrier__fail(Barrier *b)
 {
-	close_fd(&b->me);
-	close_fd(&b->them);
-	b->aborted = WE_ABORTED;
+	quiesce__close_fd(&b->me);
+	quiesce__close_fd(&b->them);
+	quiesce__close_fd(&b->pipe[0]);
+	quiesce__close_fd(&b->pipe[1]);
+	b->barriers = BARRIER_WE_ABORTED;
 }
 
 /* The outcomes of a call, as against its failures. */
@@ -131,14 +154,20 @@ bool barrier_place(Barrier *b)
 
 	if (barrier_is_aborted(b))
 		return false;
-	if (ioctl(b->me, QUIESCE_IOC_ARRIVE, &arrive) == 0)
+	if (is_fallback(b)) {
+		barrier__fallback_write(b, 1);
 		return true;
+	}
+	if (ioctl(b->me, QUIESCE_IOC_ARRIVE, &arrive) == 0) {
+		learn(b, arrive.view, arrive.balance);
+		return true;
+	}
 	if (is_abort(errno)) {
 		/* Another holder of this side has learned of it, or called it. */
-		b->aborted |= errno == ESHUTDOWN ? QUIESCE_I_ABORTED : QUIESCE_THEY_ABORTED;
+		learn(b, arrive.view, arrive.balance);
 		return false;
 	}
-	fail(b);
+	barrier__fail(b);
 	return true;
 }
 
@@ -148,12 +177,14 @@ bool barrier_abort_code(Barrier *b, uint64_t code)
 
 	must(b);
 
-	if (!barrier_i_aborted(b)) {
-		if (ioctl(b->me, QUIESCE_IOC_ABORT, &args) == 0)
-			b->aborted = args.view;
-		else
-			fail(b);
-	}
+	if (barrier_i_aborted(b))
+		return !barrier_they_aborted(b);
+	if (is_fallback(b))
+		barrier__fallback_write(b, FALLBACK_ABORTION);
+	else if (ioctl(b->me, QUIESCE_IOC_ABORT, &args) == 0)
+		learn(b, args.view, b->barriers);
+	else
+		barrier__fail(b);
 	return !barrier_they_aborted(b);
 }
 
@@ -163,8 +194,8 @@ bool barrier_abort(Barrier *b)
 }
 
 /*
- * One wait, which also places first if @cmd says so. Returns 0 when the kernel
- * has told an outcome, which is in b->aborted.
+ * One wait, which also places first if @cmd says so. Returns 0 when there is an
+ * outcome, which is in b->barriers.
  */
 static int do_wait(Barrier *b, unsigned long cmd, unsigned int kind, clockid_t clock,
 		   const struct timespec *abstime)
@@ -173,17 +204,24 @@ static int do_wait(Barrier *b, unsigned long cmd, unsigned int kind, clockid_t c
 		.kind = kind,
 		.count = cmd == QUIESCE_IOC_ARRIVE_WAIT,
 	};
-	int err = set_deadline(&wait, clock, abstime);
+	int err = quiesce__set_deadline(&wait, clock, abstime);
 
 	if (err)
 		return err;
+	if (is_fallback(b)) {
+		if (cmd == QUIESCE_IOC_ARRIVE_WAIT)
+			barrier__fallback_write(b, 1);
+		return barrier__fallback_wait(b, kind, clock, wait.deadline);
+	}
 	if (ioctl(b->me, cmd, &wait) == 0 || is_abort(errno)) {
-		b->aborted = wait.view;
+		learn(b, wait.view, wait.balance);
 		return 0;
 	}
 	err = -errno;
-	if (err != -EINTR && err != -ETIMEDOUT)
-		fail(b);
+	if (err == -ETIMEDOUT)
+		learn(b, wait.view, wait.balance);
+	else if (err != -EINTR)
+		barrier__fail(b);
 	return err;
 }
 
@@ -289,14 +327,22 @@ int barrier_bind_process(Barrier *b)
 
 	must(b);
 
+	if (is_fallback(b))
+		return -EOPNOTSUPP;
 	return ioctl(b->me, QUIESCE_IOC_BIND, &bind) < 0 ? -errno : 0;
 }
 
-int barrier_status(Barrier *b, struct quiesce_status *status)
+int barrier_status_sized(Barrier *b, struct quiesce_status *status, size_t size)
 {
+	struct quiesce_status own = {};
+
 	must(b);
 	must(status);
 
-	memset(status, 0, sizeof(*status));
-	return ioctl(b->me, QUIESCE_IOC_STATUS, status) < 0 ? -errno : 0;
+	if (is_fallback(b))
+		return -EOPNOTSUPP;
+	if (ioctl(b->me, QUIESCE_IOC_STATUS, &own) < 0)
+		return -errno;
+	give(status, size, &own, sizeof(own));
+	return 0;
 }

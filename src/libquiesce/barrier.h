@@ -1,10 +1,11 @@
-/* SPDX-License-Identifier: GPL-2.0 */
+/* SPDX-License-Identifier: LGPL-2.1-or-later OR MIT */
 /*
  * Barrier: two processes wait for each other, and learn when the other is gone.
  *
  * The calls, their names, results and blocking are those of systemd's
- * src/shared/barrier.h (David Herrmann, 2014). A program written for that header
- * changes the line that includes it. What is new stands below, after them.
+ * src/shared/barrier.h (David Herrmann, 2014), and so are the members of the
+ * struct. A program written for that header changes the line that includes it.
+ * What is new stands below, after them.
  *
  *	Barrier b = BARRIER_NULL;
  *
@@ -23,13 +24,15 @@
  *		...			// the child aborted or is gone
  *	barrier_destroy(&b);
  *
- * Link with -lquiesce. Needs /dev/quiesce. barrier(3) has the whole story.
+ * Link with -lquiesce. Where /dev/quiesce is missing, eventfds and a pipe take
+ * its place, as in systemd. barrier(3) has the whole story.
  */
 #ifndef _QUIESCE_BARRIER_H
 #define _QUIESCE_BARRIER_H
 
 #include <errno.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <time.h>
 #include <sys/types.h>
@@ -46,26 +49,33 @@ typedef struct Barrier Barrier;
 
 enum {
 	BARRIER_PARENT,
-	BARRIER_CHILD,
+	BARRIER_CHILD
 };
 
 /**
  * struct Barrier - one side of a barrier
  * @me: this side's descriptor; before barrier_set_role() the parent's
- * @them: before barrier_set_role() the child's descriptor, then -EBADF
- * @aborted: what the last call on this side learned: QUIESCE_I_ABORTED,
- *	QUIESCE_THEY_ABORTED
+ * @them: before barrier_set_role() the child's descriptor, then -EBADF; without
+ *	/dev/quiesce the other side's eventfd
+ * @pipe: without /dev/quiesce, the pipe whose ends tell of an exit
+ * @barriers: places that this side made, less those of the other side that it
+ *	read, as of the last call; or one of BARRIER_*_ABORTED
  *
- * @me can be polled, kept over exec and sent to another process. Everything
- * else about the barrier is in the kernel.
+ * With /dev/quiesce @me can be polled, kept over exec and sent to another
+ * process, and all state is in the kernel.
  */
 struct Barrier {
 	int me;
 	int them;
-	uint32_t aborted;
+	int pipe[2];
+	int64_t barriers;
 };
 
-#define BARRIER_NULL { -EBADF, -EBADF, 0 }
+#define BARRIER_NULL { -EBADF, -EBADF, { -EBADF, -EBADF }, 0 }
+
+#define BARRIER_WE_ABORTED	(INT64_MIN + 1)
+#define BARRIER_THEY_ABORTED	(INT64_MIN + 2)
+#define BARRIER_I_ABORTED	(INT64_MIN + 3)
 
 int barrier_create(Barrier *b);
 Barrier *barrier_destroy(Barrier *b);
@@ -80,26 +90,30 @@ bool barrier_sync_next(Barrier *b);
 bool barrier_sync(Barrier *b);
 bool barrier_place_and_sync(Barrier *b);
 
-/* What this side knows. None of them looks at the other side. */
+/*
+ * What this side knows. None of them asks the other side. Who has no compiler
+ * for these finds functions of the same names in the library.
+ */
+#ifndef _QUIESCE_NO_INLINE
 
 static inline bool barrier_i_aborted(Barrier *b)
 {
-	return b->aborted & QUIESCE_I_ABORTED;
+	return b->barriers == BARRIER_I_ABORTED || b->barriers == BARRIER_WE_ABORTED;
 }
 
 static inline bool barrier_they_aborted(Barrier *b)
 {
-	return b->aborted & QUIESCE_THEY_ABORTED;
+	return b->barriers == BARRIER_THEY_ABORTED || b->barriers == BARRIER_WE_ABORTED;
 }
 
 static inline bool barrier_we_aborted(Barrier *b)
 {
-	return b->aborted == (QUIESCE_I_ABORTED | QUIESCE_THEY_ABORTED);
+	return b->barriers == BARRIER_WE_ABORTED;
 }
 
 static inline bool barrier_is_aborted(Barrier *b)
 {
-	return b->aborted;
+	return barrier_i_aborted(b) || barrier_they_aborted(b);
 }
 
 /* For __attribute__((cleanup)) of a variable of type Barrier *. */
@@ -109,21 +123,38 @@ static inline void barrier_destroyp(Barrier **b)
 		*b = barrier_destroy(*b);
 }
 
+#else
+
+bool barrier_i_aborted(Barrier *b);
+bool barrier_they_aborted(Barrier *b);
+bool barrier_we_aborted(Barrier *b);
+bool barrier_is_aborted(Barrier *b);
+void barrier_destroyp(Barrier **b);
+
+#endif
+
 /*
  * What systemd's barrier does not have.
  *
  * The waits with a deadline return 1 where those above return true and 0 where
- * they return false, -ETIMEDOUT when @abstime of @clock (CLOCK_MONOTONIC or
- * CLOCK_REALTIME) has passed, -EINTR when a signal handler without SA_RESTART
- * ran, -EINVAL for another clock or a broken time. NULL waits without end. After
- * -ETIMEDOUT and -EINTR barrier_place_and_sync_until() has placed: go on with
- * barrier_sync_until().
+ * they return false, -ETIMEDOUT when @abstime of @clock (CLOCK_MONOTONIC,
+ * CLOCK_REALTIME or CLOCK_BOOTTIME) has passed, -EINTR when a signal handler
+ * without SA_RESTART ran, -EINVAL for another clock or a broken time. NULL waits
+ * without end. After -ETIMEDOUT and -EINTR barrier_place_and_sync_until() has
+ * placed: go on with barrier_sync_until().
  */
 int barrier_wait_next_until(Barrier *b, clockid_t clock, const struct timespec *abstime);
 int barrier_wait_abortion_until(Barrier *b, clockid_t clock, const struct timespec *abstime);
 int barrier_sync_next_until(Barrier *b, clockid_t clock, const struct timespec *abstime);
 int barrier_sync_until(Barrier *b, clockid_t clock, const struct timespec *abstime);
 int barrier_place_and_sync_until(Barrier *b, clockid_t clock, const struct timespec *abstime);
+
+/*
+ * barrier_create() on a descriptor of /dev/quiesce that is open already, or,
+ * with BARRIER_NO_DEVICE, with eventfds and a pipe even where there is a device.
+ */
+#define BARRIER_NO_DEVICE (-1)
+int barrier_create_at(Barrier *b, int device);
 
 /* barrier_abort() with a reason, which the other side finds in cause.code. */
 bool barrier_abort_code(Barrier *b, uint64_t code);
@@ -134,8 +165,18 @@ int barrier_bind_process(Barrier *b);
 /*
  * The truth, at once: whether the other side aborted or is gone though no wait
  * has told so yet, and why (in cause). Leaves what the calls above know alone.
+ * A caller gets as much of the struct as it knows of: @size is its sizeof.
  */
+int barrier_status_sized(Barrier *b, struct quiesce_status *status, size_t size);
+
+#ifndef _QUIESCE_NO_INLINE
+static inline int barrier_status(Barrier *b, struct quiesce_status *status)
+{
+	return barrier_status_sized(b, status, sizeof(*status));
+}
+#else
 int barrier_status(Barrier *b, struct quiesce_status *status);
+#endif
 
 /* Make a side of a descriptor that came by exec or over a socket. */
 int barrier_adopt(Barrier *b, int fd);

@@ -1,11 +1,58 @@
-// SPDX-License-Identifier: GPL-2.0
-/* Why something ended, in words. */
+// SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
 #define _GNU_SOURCE
-#include <stdio.h>
-#include <string.h>
+#include <fcntl.h>
+#include <unistd.h>
 
-#include "barrier.h"
+#include "common.h"
 
+int quiesce__open_device(void)
+{
+	int fd = open(QUIESCE_DEVICE, O_RDWR | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+void quiesce__close_fd(int *fd)
+{
+	int saved = errno;
+
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -EBADF;
+	errno = saved;
+}
+
+int quiesce__set_deadline(struct quiesce_wait *wait, clockid_t clock, const struct timespec *abstime)
+{
+	switch (clock) {
+	case CLOCK_MONOTONIC:
+		break;
+	case CLOCK_REALTIME:
+		wait->flags |= QUIESCE_WAIT_REALTIME;
+		break;
+	case CLOCK_BOOTTIME:
+		wait->flags |= QUIESCE_WAIT_BOOTTIME;
+		break;
+	default:
+		return -EINVAL;
+	}
+
+	if (!abstime) {
+		wait->deadline = QUIESCE_FOREVER;
+		return 0;
+	}
+	if (abstime->tv_nsec < 0 || abstime->tv_nsec >= (long)NSEC_PER_SEC)
+		return -EINVAL;
+	if (abstime->tv_sec < 0)
+		wait->deadline = QUIESCE_NOW;
+	else if ((uint64_t)abstime->tv_sec >= QUIESCE_FOREVER / NSEC_PER_SEC)
+		wait->deadline = QUIESCE_FOREVER;
+	else
+		wait->deadline = abstime->tv_sec * NSEC_PER_SEC + abstime->tv_nsec;
+	return 0;
+}
+
+/* Why something ended, in words. */
 char *quiesce_cause_text(const struct quiesce_cause *cause, char *buf, size_t size)
 {
 	char who[48];

@@ -1,49 +1,48 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
 /* Groups of /dev/quiesce: one function a command. */
 #define _GNU_SOURCE
-#include <fcntl.h>
-#include <stdbool.h>
-#include <stdint.h>
-#include <string.h>
-#include <unistd.h>
 #include <sys/ioctl.h>
 
+#include "common.h"
 #include "quiesce-group.h"
-#include "deadline.h"
 
 static int call(int fd, unsigned long cmd, void *args)
 {
 	return ioctl(fd, cmd, args) < 0 ? -errno : 0;
 }
 
-int quiesce_group_create(unsigned int parties, unsigned int max_parties, unsigned int flags)
+int quiesce_group_create_at(int device, unsigned int parties, unsigned int max_parties,
+			    unsigned int flags)
 {
 	struct quiesce_group group = {
 		.flags = flags,
 		.parties = parties,
 		.max_parties = max_parties,
 	};
-	int dev, err;
+	int err = call(device, QUIESCE_IOC_GROUP, &group);
 
-	dev = open(QUIESCE_DEVICE, O_RDWR | O_CLOEXEC);
-	if (dev < 0)
-		return -errno;
-	err = call(dev, QUIESCE_IOC_GROUP, &group);
-	close(dev);
 	return err ? err : group.fd;
 }
 
-int quiesce_group_join(int group, unsigned int flags, struct quiesce_join *join)
+int quiesce_group_create(unsigned int parties, unsigned int max_parties, unsigned int flags)
 {
-	struct quiesce_join own;
-	int err;
+	int device = quiesce__open_device(), ret;
 
-	if (!join)
-		join = &own;
-	memset(join, 0, sizeof(*join));
-	join->flags = flags;
-	err = call(group, QUIESCE_IOC_JOIN, join);
-	return err ? err : join->fd;
+	if (device < 0)
+		return device;
+	ret = quiesce_group_create_at(device, parties, max_parties, flags);
+	quiesce__close_fd(&device);
+	return ret;
+}
+
+int quiesce_group_join_sized(int group, unsigned int flags, struct quiesce_join *join,
+			     size_t size)
+{
+	struct quiesce_join own = { .flags = flags, .fd = -1 };
+	int err = call(group, QUIESCE_IOC_JOIN, &own);
+
+	give(join, size, &own, sizeof(own));
+	return err ? err : own.fd;
 }
 
 int quiesce_group_arrive(int party, uint64_t *ticket)
@@ -66,7 +65,7 @@ int quiesce_group_arrive_and_drop(int party)
 static int do_wait(int party, unsigned long cmd, struct quiesce_wait *wait, clockid_t clock,
 		   const struct timespec *abstime)
 {
-	int err = set_deadline(wait, clock, abstime);
+	int err = quiesce__set_deadline(wait, clock, abstime);
 
 	if (!err)
 		err = call(party, cmd, wait);
@@ -74,51 +73,49 @@ static int do_wait(int party, unsigned long cmd, struct quiesce_wait *wait, cloc
 }
 
 static int wait_phase(int party, uint64_t ticket, unsigned int flags, struct quiesce_wait *wait,
-		      clockid_t clock, const struct timespec *abstime)
+		      size_t size, clockid_t clock, const struct timespec *abstime)
 {
-	struct quiesce_wait own;
+	struct quiesce_wait own = {
+		.kind = QUIESCE_WAIT_PHASE,
+		.flags = flags,
+		.ticket = ticket,
+	};
+	int ret = do_wait(party, QUIESCE_IOC_WAIT, &own, clock, abstime);
 
-	if (!wait)
-		wait = &own;
-	memset(wait, 0, sizeof(*wait));
-	wait->kind = QUIESCE_WAIT_PHASE;
-	wait->flags = flags;
-	wait->ticket = ticket;
-	return do_wait(party, QUIESCE_IOC_WAIT, wait, clock, abstime);
+	give(wait, size, &own, sizeof(own));
+	return ret;
 }
 
-int quiesce_group_wait(int party, uint64_t ticket, struct quiesce_wait *wait, clockid_t clock,
-		       const struct timespec *abstime)
+int quiesce_group_wait_sized(int party, uint64_t ticket, struct quiesce_wait *wait, size_t size,
+			     clockid_t clock, const struct timespec *abstime)
 {
-	return wait_phase(party, ticket, 0, wait, clock, abstime);
+	return wait_phase(party, ticket, 0, wait, size, clock, abstime);
 }
 
-int quiesce_group_wait_or_break(int party, uint64_t ticket, struct quiesce_wait *wait,
-				clockid_t clock, const struct timespec *abstime)
+int quiesce_group_wait_or_break_sized(int party, uint64_t ticket, struct quiesce_wait *wait,
+				      size_t size, clockid_t clock,
+				      const struct timespec *abstime)
 {
-	return wait_phase(party, ticket, QUIESCE_WAIT_BREAK, wait, clock, abstime);
+	return wait_phase(party, ticket, QUIESCE_WAIT_BREAK, wait, size, clock, abstime);
 }
 
-int quiesce_group_arrive_and_wait(int party, struct quiesce_wait *wait, clockid_t clock,
-				  const struct timespec *abstime)
+int quiesce_group_arrive_and_wait_sized(int party, struct quiesce_wait *wait, size_t size,
+					clockid_t clock, const struct timespec *abstime)
 {
-	struct quiesce_wait own;
-	bool keeps_ticket = wait;
-	int err;
+	struct quiesce_wait own = {
+		.kind = QUIESCE_WAIT_PHASE,
+		.count = 1,
+	};
+	int ret;
 
-	/* A timeout would leave an arrival that nobody can wait for. */
-	if (!keeps_ticket && abstime)
+	if (!wait && abstime)
 		return -EINVAL;
-	if (!keeps_ticket)
-		wait = &own;
-	memset(wait, 0, sizeof(*wait));
-	wait->kind = QUIESCE_WAIT_PHASE;
-	wait->count = 1;
-	do {
-		/* The struct has the ticket: the wait goes on, and nobody arrives again. */
-		err = do_wait(party, QUIESCE_IOC_ARRIVE_WAIT, wait, clock, abstime);
-	} while (err == -EINTR && !keeps_ticket);
-	return err;
+	ret = do_wait(party, QUIESCE_IOC_ARRIVE_WAIT, &own, clock, abstime);
+	/* Nobody else would have the ticket. */
+	while (!wait && ret == -EINTR)
+		ret = wait_phase(party, own.ticket, 0, &own, sizeof(own), clock, NULL);
+	give(wait, size, &own, sizeof(own));
+	return ret;
 }
 
 int quiesce_group_leave(int party)
@@ -143,18 +140,25 @@ int quiesce_group_reset(int group, uint64_t *phase)
 	return err;
 }
 
-int quiesce_group_status(int fd, struct quiesce_status *status, uint64_t *late,
-			 unsigned int words)
+int quiesce_group_status_sized(int fd, struct quiesce_status *status, size_t size,
+			       uint64_t *late, unsigned int words)
 {
-	memset(status, 0, sizeof(*status));
-	status->late = (uintptr_t)late;
-	status->late_words = words;
-	return call(fd, QUIESCE_IOC_STATUS, status);
+	struct quiesce_status own = {
+		.late = (uintptr_t)late,
+		.late_words = words,
+	};
+	int err = call(fd, QUIESCE_IOC_STATUS, &own);
+
+	give(status, size, &own, sizeof(own));
+	return err;
 }
 
-int quiesce_group_member(int fd, unsigned int party, struct quiesce_member *member)
+int quiesce_group_member_sized(int fd, unsigned int party, struct quiesce_member *member,
+			       size_t size)
 {
-	memset(member, 0, sizeof(*member));
-	member->party = party;
-	return call(fd, QUIESCE_IOC_MEMBER, member);
+	struct quiesce_member own = { .party = party };
+	int err = call(fd, QUIESCE_IOC_MEMBER, &own);
+
+	give(member, size, &own, sizeof(own));
+	return err;
 }

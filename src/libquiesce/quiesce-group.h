@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 */
+/* SPDX-License-Identifier: LGPL-2.1-or-later OR MIT */
 /*
  * Groups: N processes or threads meet again and again, and learn who is late,
  * who died, and of what.
@@ -41,40 +41,16 @@ struct timespec;
  * Make a group of @parties seats, which joins may raise to @max_parties (0: as
  * many as @parties). @flags: QUIESCE_GROUP_SHRINK, QUIESCE_FD_INHERIT. Returns
  * the group's descriptor. Nobody can join once all copies of it are closed.
+ * Groups need /dev/quiesce: -ENOENT or the like where it is missing.
  */
 int quiesce_group_create(unsigned int parties, unsigned int max_parties, unsigned int flags);
 
-/*
- * Take a seat. @flags: QUIESCE_BIND_PROCESS, QUIESCE_FD_INHERIT. Returns the
- * party's descriptor; its number and first phase are in @join unless that is
- * NULL.
- */
-int quiesce_group_join(int group, unsigned int flags, struct quiesce_join *join);
+/* The same, on a descriptor of /dev/quiesce that is open already. */
+int quiesce_group_create_at(int device, unsigned int parties, unsigned int max_parties,
+			    unsigned int flags);
 
 /* Arrive, without waiting, and get a ticket for the end of this phase. */
 int quiesce_group_arrive(int party, uint64_t *ticket);
-
-/*
- * Wait for the end of the ticket's phase, until @abstime of @clock at the
- * longest; NULL waits without end. Returns 1 to the phase's leader and 0 to the
- * others. @wait, unless it is NULL, has the index, and the cause of a break. A
- * party can wait for its last QUIESCE_OUTCOMES tickets, also after it dropped
- * out or left.
- */
-int quiesce_group_wait(int party, uint64_t ticket, struct quiesce_wait *wait,
-		       clockid_t clock, const struct timespec *abstime);
-
-/* The same, and a timeout breaks the group: -ETIMEDOUT here, -ECONNABORTED there. */
-int quiesce_group_wait_or_break(int party, uint64_t ticket, struct quiesce_wait *wait,
-				clockid_t clock, const struct timespec *abstime);
-
-/*
- * Both, in one system call. After -EINTR and -ETIMEDOUT the party has arrived;
- * go on with quiesce_group_wait() and @wait's ticket. Without @wait nothing keeps
- * the ticket: no signal ends the call then, and @abstime must be NULL (-EINVAL).
- */
-int quiesce_group_arrive_and_wait(int party, struct quiesce_wait *wait, clockid_t clock,
-				  const struct timespec *abstime);
 
 /* Arrive in this phase and have no part in those that follow. */
 int quiesce_group_arrive_and_drop(int party);
@@ -89,15 +65,103 @@ int quiesce_group_abort(int fd, uint64_t code);
 int quiesce_group_reset(int group, uint64_t *phase);
 
 /*
+ * The calls that fill in a struct are told how much of it the caller knows, so
+ * that a program works with libraries that are older or newer than the header it
+ * was built with. Those without _sized, below, do that by themselves.
+ */
+int quiesce_group_join_sized(int group, unsigned int flags, struct quiesce_join *join,
+			     size_t size);
+int quiesce_group_wait_sized(int party, uint64_t ticket, struct quiesce_wait *wait, size_t size,
+			     clockid_t clock, const struct timespec *abstime);
+int quiesce_group_wait_or_break_sized(int party, uint64_t ticket, struct quiesce_wait *wait,
+				      size_t size, clockid_t clock,
+				      const struct timespec *abstime);
+int quiesce_group_arrive_and_wait_sized(int party, struct quiesce_wait *wait, size_t size,
+					clockid_t clock, const struct timespec *abstime);
+int quiesce_group_status_sized(int fd, struct quiesce_status *status, size_t size,
+			       uint64_t *late, unsigned int words);
+int quiesce_group_member_sized(int fd, unsigned int party, struct quiesce_member *member,
+			       size_t size);
+
+#ifndef _QUIESCE_NO_INLINE
+
+/*
+ * Take a seat. @flags: QUIESCE_BIND_PROCESS, QUIESCE_FD_INHERIT. Returns the
+ * party's descriptor; its number and first phase are in @join unless that is
+ * NULL.
+ */
+static inline int quiesce_group_join(int group, unsigned int flags, struct quiesce_join *join)
+{
+	return quiesce_group_join_sized(group, flags, join, sizeof(*join));
+}
+
+/*
+ * Wait for the end of the ticket's phase, until @abstime of @clock at the
+ * longest; NULL waits without end. Returns 1 to the phase's leader and 0 to the
+ * others. @wait, unless it is NULL, has the index, and the cause of a break. A
+ * party can wait for its last QUIESCE_OUTCOMES tickets, also after it dropped
+ * out or left.
+ */
+static inline int quiesce_group_wait(int party, uint64_t ticket, struct quiesce_wait *wait,
+				     clockid_t clock, const struct timespec *abstime)
+{
+	return quiesce_group_wait_sized(party, ticket, wait, sizeof(*wait), clock, abstime);
+}
+
+/* The same, and a timeout breaks the group: -ETIMEDOUT here, -ECONNABORTED there. */
+static inline int quiesce_group_wait_or_break(int party, uint64_t ticket,
+					      struct quiesce_wait *wait, clockid_t clock,
+					      const struct timespec *abstime)
+{
+	return quiesce_group_wait_or_break_sized(party, ticket, wait, sizeof(*wait), clock,
+						 abstime);
+}
+
+/*
+ * Both, in one system call. After -EINTR and -ETIMEDOUT the party has arrived;
+ * go on with quiesce_group_wait() and @wait's ticket. Without @wait there would
+ * be no ticket: then no signal ends the call, and @abstime has to be NULL
+ * (-EINVAL).
+ */
+static inline int quiesce_group_arrive_and_wait(int party, struct quiesce_wait *wait,
+						clockid_t clock,
+						const struct timespec *abstime)
+{
+	return quiesce_group_arrive_and_wait_sized(party, wait, sizeof(*wait), clock, abstime);
+}
+
+/*
  * How things stand. @late has room for @words words of the bitmap of late
  * parties; it may be NULL, with 0 words. status->late_words says how many words
  * the whole bitmap has.
  */
-int quiesce_group_status(int fd, struct quiesce_status *status, uint64_t *late,
-			 unsigned int words);
+static inline int quiesce_group_status(int fd, struct quiesce_status *status, uint64_t *late,
+				       unsigned int words)
+{
+	return quiesce_group_status_sized(fd, status, sizeof(*status), late, words);
+}
 
 /* How party @party stands. */
+static inline int quiesce_group_member(int fd, unsigned int party,
+				       struct quiesce_member *member)
+{
+	return quiesce_group_member_sized(fd, party, member, sizeof(*member));
+}
+
+#else
+
+int quiesce_group_join(int group, unsigned int flags, struct quiesce_join *join);
+int quiesce_group_wait(int party, uint64_t ticket, struct quiesce_wait *wait, clockid_t clock,
+		const struct timespec *abstime);
+int quiesce_group_wait_or_break(int party, uint64_t ticket, struct quiesce_wait *wait,
+		clockid_t clock, const struct timespec *abstime);
+int quiesce_group_arrive_and_wait(int party, struct quiesce_wait *wait, clockid_t clock,
+		const struct timespec *abstime);
+int quiesce_group_status(int fd, struct quiesce_status *status, uint64_t *late,
+		unsigned int words);
 int quiesce_group_member(int fd, unsigned int party, struct quiesce_member *member);
+
+#endif
 
 /* A cause in words; see barrier.h. */
 char *quiesce_cause_text(const struct quiesce_cause *cause, char *buf, size_t size);
