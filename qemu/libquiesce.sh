@@ -76,6 +76,25 @@ control() {
 
 symbols() { diff <(declared) <(exported "$WORK/gcc/libquiesce.so.1"); }
 
+# errnos FILE: the error numbers that it names.
+errnos() { grep -o '\bE[A-Z0-9]\{3,\}\b' "$1" | grep -v '^EPOLL\|^EVENT\|^EXEC$\|^EXIT$' | sort -u; }
+
+# Each error that the interface has is in its manual page, and each of a group's in the library's.
+manual_errors() {
+	local pair='ESHUTDOWN EOVERFLOW'
+	errnos "$UAPI/quiesce.h" | comm -23 - <(errnos "$LIB/man/quiesce.4") | grep . && return 1
+	errnos "$UAPI/quiesce.h" | grep -vxF "${pair// /$'\n'}" | comm -23 - <(errnos "$LIB/man/quiesce_group.3") | grep . && return 1
+	return 0
+}
+
+# Each function has a manual page.
+manual_functions() {
+	local f
+	for f in $(declared | grep -v '_sized$'); do
+		grep -q "^\.Fn $f " "$LIB"/man/*.3 || { echo "no .Fn $f"; return 1; }
+	done
+}
+
 # What a program for systemd's header says of types and members.
 source_compatible() {
 	printf '%s\n' '#include "barrier.h"' 'static Barrier b = BARRIER_NULL;' \
@@ -116,7 +135,7 @@ namespace() {
 tests=()
 for s in c99 c11 c17 gnu23; do tests+=("standard c $s"); done
 for s in c++98 c++11 c++14 c++17 c++20 gnu++23; do tests+=("standard c++ $s"); done
-tests+=(headers_alone bits32 musl symbols namespace source_compatible old_program new_program control)
+tests+=(headers_alone bits32 musl symbols manual_functions manual_errors namespace source_compatible old_program new_program control)
 for t in systemd_fallback library_fallback systemd_fallback_32; do tests+=("behaviour $t"); done
 
 # behaviour PROGRAM: the suite of qemu/tests, here.

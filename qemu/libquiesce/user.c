@@ -20,7 +20,8 @@
 } while (0)
 
 /* As a function, not as an inline one. */
-static bool (*is_aborted)(Barrier *b) = barrier_is_aborted;
+typedef bool predicate(Barrier *b);
+static predicate *is_aborted = barrier_is_aborted;
 
 int main(void)
 {

@@ -131,7 +131,6 @@ static void *poll_here(void *group)
 	return (void *)(intptr_t)ret;
 }
 
-
 /* A wake-up that is cut into pieces reaches every one, whatever kind it is. */
 TEST(all_of_many_are_woken)
 {
@@ -152,7 +151,9 @@ TEST(all_of_many_are_woken)
 		ticket = a.ticket;
 		ASSERT_EQ(0, status_of(group, &status));
 		for (int i = 0; i < 40; i++) {
-			struct epoll_event event = { .events = EPOLLIN | (i % 2 ? EPOLLEXCLUSIVE : EPOLLET) };
+			struct epoll_event event = {
+				.events = EPOLLIN | (i % 2 ? EPOLLEXCLUSIVE : EPOLLET),
+			};
 
 			epoll[i] = epoll_create1(EPOLL_CLOEXEC);
 			ASSERT_EQ(0, epoll_ctl(epoll[i], EPOLL_CTL_ADD, group, &event));
@@ -177,10 +178,12 @@ TEST(all_of_many_are_woken)
 	}
 }
 
+#define USER_FILES "/sys/module/quiesce/parameters/user_files"
+
 static void set_user_files(unsigned int n)
 {
 	char text[16];
-	int fd = open("/sys/module/quiesce/parameters/user_files", O_WRONLY | O_CLOEXEC);
+	int fd = open(USER_FILES, O_WRONLY | O_CLOEXEC);
 
 	check(fd >= 0);
 	snprintf(text, sizeof(text), "%u", n);
@@ -193,7 +196,7 @@ TEST(files_of_a_user)
 {
 	char before[16];
 
-	ASSERT_LT(0, read_file("/sys/module/quiesce/parameters/user_files", before, sizeof(before)));
+	ASSERT_LT(0, read_file(USER_FILES, before, sizeof(before)));
 	set_user_files(6);
 	EXPECT_EQ(0, join(spawn({
 		int dev, pair[2], group;

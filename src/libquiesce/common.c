@@ -22,7 +22,8 @@ void quiesce__close_fd(int *fd)
 	errno = saved;
 }
 
-int quiesce__set_deadline(struct quiesce_wait *wait, clockid_t clock, const struct timespec *abstime)
+int quiesce__set_deadline(struct quiesce_wait *wait, clockid_t clock,
+			  const struct timespec *abstime)
 {
 	switch (clock) {
 	case CLOCK_MONOTONIC:

@@ -35,7 +35,8 @@ static inline void give(void *to, size_t size, const void *from, size_t have)
 }
 
 /* Fill in the deadline and the clock's flag; -EINVAL for what is neither. */
-int quiesce__set_deadline(struct quiesce_wait *wait, clockid_t clock, const struct timespec *abstime);
+int quiesce__set_deadline(struct quiesce_wait *wait, clockid_t clock,
+			  const struct timespec *abstime);
 
 /* /dev/quiesce, open, or a negative errno value. */
 int quiesce__open_device(void);

@@ -152,13 +152,13 @@ static inline int quiesce_group_member(int fd, unsigned int party,
 
 int quiesce_group_join(int group, unsigned int flags, struct quiesce_join *join);
 int quiesce_group_wait(int party, uint64_t ticket, struct quiesce_wait *wait, clockid_t clock,
-		const struct timespec *abstime);
+		       const struct timespec *abstime);
 int quiesce_group_wait_or_break(int party, uint64_t ticket, struct quiesce_wait *wait,
-		clockid_t clock, const struct timespec *abstime);
+				clockid_t clock, const struct timespec *abstime);
 int quiesce_group_arrive_and_wait(int party, struct quiesce_wait *wait, clockid_t clock,
-		const struct timespec *abstime);
+				  const struct timespec *abstime);
 int quiesce_group_status(int fd, struct quiesce_status *status, uint64_t *late,
-		unsigned int words);
+			 unsigned int words);
 int quiesce_group_member(int fd, unsigned int party, struct quiesce_member *member);
 
 #endif
