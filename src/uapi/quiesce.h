@@ -529,6 +529,10 @@ struct quiesce_reset {
 	__u64 phase;
 };
 
+/*
+ * 0xB9, of which 00-2F are used: no other driver has it in 7.3's
+ * Documentation/userspace-api/ioctl/ioctl-number.rst, where it is to be entered.
+ */
 #define QUIESCE_IOC_MAGIC	0xB9
 
 #define QUIESCE_NR_FEATURES	0x00
