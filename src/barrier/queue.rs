@@ -91,7 +91,7 @@ pub struct Queue<T> {
     head: Opaque<kernel::bindings::wait_queue_head>,
     #[pin]
     pollers: [Opaque<kernel::bindings::wait_queue_head>; 2],
-    /// Counts the wake-ups, for who looks without the lock.
+    /// Number of wake-ups, for waits that busy-poll without the lock.
     changes: UnsafeCell<u32>,
     spin: UnsafeCell<Spin>,
     data: UnsafeCell<T>,
