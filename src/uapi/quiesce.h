@@ -2,12 +2,12 @@
 /*
  * /dev/quiesce: barriers between processes.
  *
- * An open file of /dev/quiesce makes barriers and counts them; it gives access
- * to nothing else. A barrier is reached through descriptors that only pass by
+ * An open file of /dev/quiesce creates barriers and counts them; it gives access
+ * to nothing else. A barrier is accessed through descriptors, which only pass by
  * fork, exec and SCM_RIGHTS. There are two kinds of barrier:
  *
- *   pair   two parties, one descriptor each. A party places barriers and waits
- *          for those of the other side.
+ *   pair   two parties, one descriptor each. A party arrives and waits for the
+ *          arrivals of the other side.
  *   group  N parties and phases. The group has a descriptor of its own, from
  *          which parties are made (JOIN), and every party has one.
  *
@@ -20,17 +20,17 @@
  *
  *   What a party knows about the other side is its *view*; it advances in WAIT
  *   and ARRIVE_WAIT only. Until then ARRIVE succeeds and a side counts as not
- *   aborted whatever the other side has done. STATUS and MEMBER tell the truth
- *   at once and leave the view alone.
+ *   aborted whatever the other side has done. STATUS and MEMBER report the
+ *   current state and do not advance the view.
  *
- *     balance   places made by me, less places of the other side that I read
- *     unread    places of the other side that I have not read
+ *     balance   arrivals of this side, less arrivals of the other that it read
+ *     unread    arrivals of the other side that this side has not read
  *
- *   A wait whose goal is reached already reads nothing. Else it reads all unread
- *   places at once, until the goal is reached. The other side's ABORT supersedes
- *   its unread places; its end (close, exec, exit, signal) queues behind them.
- *   Both turn the view to QUIESCE_THEY_ABORTED, and own ABORT turns it to
- *   QUIESCE_I_ABORTED; there is no way back.
+ *   If its condition already holds, a wait returns without reading anything.
+ *   Otherwise it reads all unread arrivals at once, until the condition holds.
+ *   The other side's ABORT supersedes its unread arrivals; its end (close, exec,
+ *   exit, signal) queues behind them. Both set QUIESCE_THEY_ABORTED in the view,
+ *   and this side's ABORT sets QUIESCE_I_ABORTED; neither is ever cleared.
  *
  * The group, in full
  *
@@ -41,15 +41,17 @@
  *   next phase without having waited for the last.
  *
  *   A party that ends after it arrived counts for that phase. A party that ends
- *   without having arrived, in this phase or the next, breaks the group, or,
- *   with QUIESCE_GROUP_SHRINK, takes its seat along. When the last copy of the
- *   group's descriptor is closed nobody can join any more, and the open seats
- *   end in the same way. LEAVE and QUIESCE_ARRIVE_DROP give a seat up without
- *   breaking anything.
+ *   without having arrived, in this phase or the next, breaks the group or, with
+ *   QUIESCE_GROUP_SHRINK, removes its seat. When the last copy of the group's
+ *   descriptor is closed nobody can join any more, and the open seats end in the
+ *   same way. LEAVE and QUIESCE_ARRIVE_DROP give a seat up and break nothing.
  *
  *   A broken group stays broken, with the cause of the first break, until
- *   RESET. RESET starts a new phase, in which those parties that are left have
- *   to arrive; seats of ended parties are open again.
+ *   RESET. RESET starts a new phase, in which the remaining parties have to
+ *   arrive; seats of ended parties are open again.
+ *
+ *   How a phase ended is kept for each party that arrived in it, for its last
+ *   QUIESCE_OUTCOMES arrivals: RESET, LEAVE and the party's end do not change it.
  *
  * poll, epoll and io_uring poll; all are levels
  *
@@ -76,7 +78,7 @@
  *   command by type and number. A struct smaller than the first version of it:
  *   EINVAL. One that is larger than the kernel's and not zero beyond: E2BIG. Of
  *   one that is smaller the rest reads as zero and is not written. Members
- *   marked [in] are read, [out] written and not looked at before, [in/out]
+ *   marked [in] are read, [out] written and not read before, [in/out]
  *   both. Flags that are not defined here and `reserved` must be 0.
  *
  *   [out] members are written on success and, by those commands that list them,
@@ -112,13 +114,13 @@
  *                 descriptor was kept elsewhere). Its tickets can be waited
  *                 for: a phase that is over comes first, and a party that has
  *                 left may also wait for the end of the current one
- *   EOVERFLOW     pair: this side would have placed more than INT64_MAX in all;
- *                 nothing was placed
+ *   EOVERFLOW     pair: this side would have arrived more than INT64_MAX times;
+ *                 nothing has changed
  *   ETIMEDOUT     the deadline has passed
  *   EAGAIN        the descriptor has O_NONBLOCK, and the wait would sleep or has
  *                 a deadline that has passed
  *   EINTR         a signal handler without SA_RESTART ran. With SA_RESTART, and
- *                 where there is no handler, the call goes on by itself
+ *                 where there is no handler, the kernel restarts the call
  *   EDQUOT        QUIESCE_MAX_OBJECTS barriers of this open file exist;
  *                 QUIESCE_MAX_BOUND parties are bound to this process; or the
  *                 user has as many files of this device as the module's
@@ -129,8 +131,8 @@
  *   ESRCH         MEMBER: no such party
  *
  * Where several hold, a wait prefers its result to EINTR and EINTR to
- * ETIMEDOUT, and the state of this party (ENOTCONN, ESHUTDOWN) comes before that
- * of the barrier.
+ * ETIMEDOUT; how a ticket's phase ended comes first, then the state of this party
+ * (ENOTCONN, ESHUTDOWN), then that of the barrier.
  */
 #ifndef _UAPI_QUIESCE_H
 #define _UAPI_QUIESCE_H
@@ -154,7 +156,7 @@
 /* In `party`: not a party. The group itself, open seats, or nobody. */
 #define QUIESCE_NOBODY		0xffffffffU
 
-/* Deadlines are absolute, in ns; one in the past only looks. */
+/* Deadlines are absolute, in ns; with one in the past a wait only polls. */
 #define QUIESCE_FOREVER		0xffffffffffffffffULL
 #define QUIESCE_NOW		0ULL
 
@@ -171,7 +173,7 @@
 /*
  * struct quiesce_cause - why and who
  * @cause:  QUIESCE_CAUSE_*
- * @party:  the party whose doing it was, or QUIESCE_NOBODY
+ * @party:  the party that did it, or QUIESCE_NOBODY
  * @pid:    the process that aborted, closed last or died, in the pid namespace
  *          of the reader; 0 where it is not visible there, and where no process
  *          released the last reference (a message that nobody received, a file
@@ -247,7 +249,7 @@ struct quiesce_group {
 	__s32 fd;
 };
 
-/* The end of a party that has not arrived: its seat goes, nothing breaks. */
+/* The end of a party that has not arrived removes its seat and breaks nothing. */
 #define QUIESCE_GROUP_SHRINK	(1U << 1)
 
 /*
@@ -271,14 +273,14 @@ struct quiesce_join {
 };
 
 /*
- * BIND, on a party: it is the calling process's from now on.
+ * BIND, on a party: sets its process to the calling one.
  *
  * @flags:    [in] QUIESCE_BIND_PROCESS: the party ends with this process, even
  *            if copies of the descriptor live on elsewhere. Without it, the
  *            process is only what MEMBER reports
  * @reserved: [in] 0
  *
- * Replaces what an earlier BIND or JOIN said.
+ * Replaces what an earlier BIND or JOIN set.
  *
  * Errors: ENOTCONN.
  */
@@ -290,12 +292,12 @@ struct quiesce_bind {
 #define QUIESCE_BIND_PROCESS	(1U << 2)
 
 /*
- * ARRIVE, on a party: places a barrier, or arrives. Never sleeps.
+ * ARRIVE, on a party: arrives. Never sleeps.
  *
  * @flags:   [in] QUIESCE_ARRIVE_DROP
  * @index:   [out] group: how many arrived in this phase before; pair: 0
- * @count:   [in] pair: places to make, at least 1; group: 1
- * @ticket:  [out] group: the phase; pair: places made by this side in all
+ * @count:   [in] pair: number of arrivals, at least 1; group: 1
+ * @ticket:  [out] group: the phase; pair: arrivals of this side in all
  * @balance: [out] pair: as in struct quiesce_wait
  * @view:    [out] pair: as in struct quiesce_wait
  * @result:  [out] group: QUIESCE_RESULT_*
@@ -353,7 +355,7 @@ struct quiesce_arrive {
  *            QUIESCE_WAIT_ABORTION: why and who; else zero
  *
  * Writes [out] on success and with ECONNABORTED, EOWNERDEAD, ESHUTDOWN,
- * ECANCELED, ETIMEDOUT, EAGAIN and EINTR.
+ * ECANCELED, ETIMEDOUT, EAGAIN and EINTR; a call that sleeps, before it does.
  *
  * The ticket. ARRIVE_WAIT with 0 arrives. If it is interrupted or times out
  * (EINTR, ETIMEDOUT, EAGAIN), the arrival stands and its ticket is written here;
@@ -393,11 +395,11 @@ struct quiesce_wait {
  * The four waits of a pair. An aborted view ends all but ABORTION at once:
  * ESHUTDOWN if this side aborted, else ECONNABORTED or EOWNERDEAD.
  */
-#define QUIESCE_WAIT_NEXT	1	/* a place was read since the call began */
+#define QUIESCE_WAIT_NEXT	1	/* an arrival was read since the call began */
 #define QUIESCE_WAIT_SYNC_NEXT	2	/* as NEXT, or balance <= 0 */
 #define QUIESCE_WAIT_SYNC	3	/* balance <= 0 */
 /*
- * The other side aborted or ended; places are read and ignored. Success if only
+ * The other side aborted or ended; arrivals are read and ignored. Success if only
  * they aborted, ESHUTDOWN if both have. The one wait that sleeps after own ABORT.
  */
 #define QUIESCE_WAIT_ABORTION	4
@@ -407,7 +409,7 @@ struct quiesce_wait {
 #define QUIESCE_WAIT_REALTIME	(1U << 0)
 /* group: a timeout of this wait breaks the group. */
 #define QUIESCE_WAIT_BREAK	(1U << 1)
-/* CLOCK_BOOTTIME, which goes on while the machine is suspended. */
+/* CLOCK_BOOTTIME, which counts while the machine is suspended. */
 #define QUIESCE_WAIT_BOOTTIME	(1U << 2)
 
 /*
@@ -415,7 +417,7 @@ struct quiesce_wait {
  *
  * @flags:    [in] 0
  * @view:     [out] pair: the view after it
- * @code:     [in] told to the others as cause.code
+ * @code:     [in] what the others get as cause.code
  *
  * Pair: this side is aborted; the first ABORT counts and others do nothing.
  * Group: it is broken; the first break counts and others do nothing.
@@ -445,12 +447,12 @@ struct quiesce_abort {
  *              many the whole bitmap needs
  * @late:       [in] 0, or a pointer to a bitmap: bit n is set if party n is
  *              late. Group: it has not arrived in this phase, or had not when
- *              the group broke; open seats are late. Pair: it has placed less
+ *              the group broke; open seats are late. Pair: it has arrived less often
  *              than the other side
  * @phase:      [out] group: number of the current phase, from 1
  * @balance:    [out] pair: as in struct quiesce_wait
- * @unread:     [out] pair: places of the other side that this side has not read
- * @sent:       [out] pair: places of this side that the other has not read
+ * @unread:     [out] pair: arrivals of the other side that this side has not read
+ * @sent:       [out] pair: arrivals of this side that the other has not read
  * @cause:      [out] pair: how the other side ended or aborted; group: the break
  */
 struct quiesce_status {
@@ -484,7 +486,7 @@ struct quiesce_status {
  * @pid:     [out] its process: who made it, or was bound to it last; in the pid
  *           namespace of the reader; 0 where not visible or nobody's
  * @waiting: [out] tasks in a wait of this party
- * @count:   [out] pair: places it made in all; group: the phase of its last
+ * @count:   [out] pair: its arrivals in all; group: the phase of its last
  *           arrival, 0 before the first
  * @cause:   [out] how it ended or aborted
  *
