@@ -36,6 +36,8 @@ use quiesce::{
         ArcGuard,
         ArcGuards,
         Exclusive,
+        Freezable,
+        Frozen,
         PerCpuRundownRef,
         Rundown,
         RundownError,
@@ -44,7 +46,8 @@ use quiesce::{
         RundownRef,
         SendGuard,
         SendGuards,
-        Vacant, //
+        Vacant,
+        Wait, //
     },
 };
 
@@ -111,10 +114,13 @@ mod rundown {
             // Holders share the value.
             Rundown<NotSync>: true false,
             Rundown<Nothing>: false false,
-            Exclusive<'static, u8>: true true,
-            Vacant<'static, u8>: true true,
+            Freezable: true true,
+            Wait: true true,
 
-            // Lockdep counts it as held by its task.
+            // Lockdep takes their tasks for holders of a lock.
+            Exclusive<'static, u8>: false false,
+            Vacant<'static, u8>: false false,
+            Frozen<'static>: false false,
             RundownGuard<'static>: false false,
             RundownGuards<'static>: false false,
             SendGuard<'static>: true true,
