@@ -2,7 +2,7 @@
 
 //! Only the sections of a domain that was defined so are not tied to a task.
 
-//~ ERROR the trait bound `Routes: UpDownTag` is not satisfied
+//~ ERROR the method `down` exists for struct `Srcu<Routes>`, but its trait bounds were not satisfied
 
 use kernel::prelude::*;
 use quiesce::rcu::{self, Srcu};
