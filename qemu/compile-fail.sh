@@ -78,7 +78,7 @@ for name in $names; do
 		rc=$EX_TESTS
 		echo "not ok $n - $name"
 		echo "# $why"
-		sed 's/^/# /' "$WORK/$name".{fixed,broken}.log | head -n 30
+		sed -n 's/^/# /; 1,30p' "$WORK/$name".{fixed,broken}.log
 	fi
 done
 exit "$rc"

@@ -76,7 +76,8 @@ pub(super) unsafe fn exit() {
             module = account.module();
             false
         });
-        let Some(client) = find(module) else {
+        // SAFETY: The client is removed below, and not used afterwards but for the owner's `put()`.
+        let Some(client) = (unsafe { find(module) }) else {
             break;
         };
         // SAFETY: By the safety requirements nobody else uses the table, or finds the client.
@@ -124,7 +125,7 @@ pub(super) unsafe fn add(module: *mut bindings::module, counts: &'static Counts)
 /// # Safety
 ///
 /// It is not removed during `'a`.
-pub(super) fn find<'a>(module: *mut bindings::module) -> Option<&'a Client> {
+pub(super) unsafe fn find<'a>(module: *mut bindings::module) -> Option<&'a Client> {
     // SAFETY: Accounts are those of clients.
     account::find_account(module).map(|account| unsafe { Client::of(&*account) })
 }

@@ -91,7 +91,8 @@ fn next_used(
 /// Waits for what a module has deferred before, in all domains.
 pub(super) fn barrier(module: *mut bindings::module, caller: &Location<'_>) -> Result {
     GLOBAL.may_barrier(caller)?;
-    let Some(client) = client::find(module) else {
+    // SAFETY: The caller is code of `module`, whose client is removed after its code has ended.
+    let Some(client) = (unsafe { client::find(module) }) else {
         return Ok(());
     };
     let mut at = None;

@@ -107,7 +107,8 @@ impl Drop for Runtime {
         unsafe { helpers::quiesce_helper_off_module() };
         // The modules that used this one are gone, and their domains with them. What this module
         // itself has deferred may be pending.
-        if let Some(client) = client::find(super::account::this_module()) {
+        // SAFETY: The client of this module itself is removed by `client::exit()`, which comes later.
+        if let Some(client) = unsafe { client::find(super::account::this_module()) } {
             wait(client.account());
         }
         // SAFETY: Nothing is pending and nobody uses any of them.
@@ -141,7 +142,8 @@ unsafe extern "C" fn coming(module: *mut bindings::module) -> c_int {
 /// Called by the notifier chain.
 unsafe extern "C" fn going(module: *mut bindings::module) {
     // Nobody else removes it, as the kernel calls this once.
-    let Some(client) = client::find(module) else {
+    // SAFETY: The client of `module` is removed by this notifier only, below.
+    let Some(client) = (unsafe { client::find(module) }) else {
         return;
     };
     if client.account().is_unused() && !domain_list::has_domains_of(module) {

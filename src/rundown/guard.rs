@@ -278,8 +278,8 @@ guard! {
     /// The drop of the last `Arc` runs the destructor of the object and frees its memory. Where the
     /// caller can be preempted this is done at once. Otherwise a worker does it in process context;
     /// a module whose destructor waits for the worker is not unloaded before. If more than 512
-    /// objects wait, the next one is dropped in the context of the caller, or leaked with a warning
-    /// in an NMI and on PREEMPT_RT. [`ArcGuard::release`] returns the `Arc` instead.
+    /// objects wait, the next one is leaked, with a warning. [`ArcGuard::release`] returns the `Arc`
+    /// instead.
     ///
     /// # Leaks
     ///

@@ -12,10 +12,7 @@ use super::{
     callbacks::is_within,
     percpu_core::PerCpuCore, //
 };
-use crate::{
-    arch::context::in_nmi,
-    bindings as helpers, //
-};
+use crate::bindings as helpers;
 use core::{
     ffi::c_void,
     ptr::{
@@ -57,7 +54,7 @@ const BUSY: u32 = 1;
 const FULL: u32 = 2;
 
 /// The worker runs as soon as it can, so that few slots are in use. An object that finds none is
-/// dropped where it is if memory can be freed there, and leaked with a warning otherwise.
+/// leaked, with a warning.
 const SLOTS: usize = 512;
 
 static TABLE: [Slot; SLOTS] = [const {
@@ -102,13 +99,8 @@ pub(super) fn drop_arc<T: Sync>(this: Arc<T>) {
     if unsafe { defer(object, drop_raw::<T>) } {
         return;
     }
-    if in_nmi() || cfg!(CONFIG_PREEMPT_RT) {
-        // SAFETY: No requirements.
-        unsafe { helpers::quiesce_helper_rundown_leaked() };
-    } else {
-        // SAFETY: The worker did not take the object, which comes from `Arc::into_raw`.
-        unsafe { drop_raw::<T>(object) };
-    }
+    // SAFETY: No requirements. The object is leaked, because its destructor may sleep.
+    unsafe { helpers::quiesce_helper_rundown_leaked() };
 }
 
 /// Calls `drop` with `object` in process context; returns `false` if there is no free slot.

@@ -212,7 +212,7 @@ mod x86 {
         // SAFETY: The lock is initialised. Both functions disable interrupts and return the flags.
         unsafe {
             begin(if cfg!(CONFIG_DEBUG_LOCK_ALLOC) {
-                bindings::_raw_spin_lock_irqsave_nested(lock, subclass as _) as usize
+                bindings::_raw_spin_lock_irqsave_nested(lock, subclass as kernel::ffi::c_int) as usize
             } else {
                 bindings::_raw_spin_lock_irqsave(lock) as usize
             })
@@ -263,7 +263,7 @@ mod x86 {
             // holds the lock. The counted sections found interrupts disabled; the last of them
             // restores these flags instead.
             unsafe {
-                bindings::_local_interrupt_save_state(state.0 as _);
+                bindings::_local_interrupt_save_state(state.0 as kernel::ffi::c_ulong);
                 bindings::_raw_spin_unlock(lock)
             }
         } else {
