@@ -150,7 +150,7 @@ void quiesce_helper_rcu_post(void *module, void *domain, struct srcu_struct *ssp
 			     void (*func)(struct callback_head *head));
 void quiesce_helper_rcu_kvfree(void *counts, struct callback_head *head);
 void quiesce_helper_rcu_init_completion(struct completion *done);
-struct workqueue_struct *quiesce_helper_rcu_workqueue(void);
+struct workqueue_struct *quiesce_helper_rcu_workqueue(bool reclaims);
 void quiesce_helper_rcu_init_work(struct work_struct *work,
 				  void (*func)(struct work_struct *work));
 bool quiesce_helper_rcu_works(void (*func)(struct work_struct *work));

@@ -453,12 +453,14 @@ void quiesce_helper_rcu_init_completion(struct completion *done)
 EXPORT_SYMBOL_GPL(quiesce_helper_rcu_init_completion);
 
 /*
- * Destructors run here, and barrier() waits for them, also on behalf of those who
- * free memory: hence WQ_MEM_RECLAIM, as for kvfree_rcu().
+ * Destructors run on the one, and barrier() waits for them, also on behalf of those
+ * who free memory: hence WQ_MEM_RECLAIM, as for kvfree_rcu(). What waits for
+ * destructors runs on the other one.
  */
-struct workqueue_struct *quiesce_helper_rcu_workqueue(void)
+struct workqueue_struct *quiesce_helper_rcu_workqueue(bool reclaims)
 {
-	return alloc_workqueue("quiesce_rcu", WQ_UNBOUND | WQ_MEM_RECLAIM, 0);
+	return reclaims ? alloc_workqueue("quiesce_rcu", WQ_UNBOUND | WQ_MEM_RECLAIM, 0) :
+			  alloc_workqueue("quiesce_rcu_wait", WQ_UNBOUND, 0);
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_rcu_workqueue);
 

@@ -873,7 +873,7 @@ unsafe extern "C" fn grace_period_over(head: *mut bindings::callback_head) {
     // SAFETY: This is the callback.
     if matches!(unsafe { state.wake(BATCHES_IN_CALLBACK) }, Left::More) {
         // SAFETY: The domain has callbacks, so it is ready, and stays so until it has been flushed.
-        unsafe { worker::queue(state.waiters.work.get()) };
+        unsafe { worker::WORK.queue(state.waiters.work.get()) };
     }
 }
 

@@ -163,8 +163,9 @@ pub trait DropContext: sealed::DropContext {}
 
 /// The destructor runs in process context and may sleep.
 ///
-/// Deferred destructors run on a workqueue, one after the other: a destructor must not wait for
-/// another one.
+/// Deferred destructors run on a workqueue, in a work item of their SRCU domain, or of the module for
+/// those deferred in [`Global`], one after the other: a destructor must not wait for another one. The
+/// workqueue has `WQ_MEM_RECLAIM`, so a destructor must not flush one that has not.
 #[derive(Debug)]
 pub enum InProcess {}
 

@@ -60,7 +60,7 @@ use kernel::{
     prelude::*, //
 };
 
-/// The workqueue, the list of domains, this module's client and the module notifier.
+/// The workqueues, the list of domains, this module's client and the module notifier.
 ///
 /// # Invariants
 ///
@@ -71,7 +71,7 @@ impl Runtime {
     /// Creates the runtime; called once, by the module's init.
     pub(crate) fn new() -> Result<Self> {
         // SAFETY: Nobody uses the module before its init has returned.
-        unsafe { worker::create_queue()? };
+        unsafe { worker::create_queues()? };
         // SAFETY: Called once, and nobody uses the module yet.
         let mut result = unsafe { domain_list::create() };
         if result.is_ok() {
@@ -94,7 +94,7 @@ impl Runtime {
         }
         if result.is_err() {
             // SAFETY: It was created above, and nothing is queued.
-            unsafe { worker::destroy_queue() };
+            unsafe { worker::destroy_queues() };
         }
         // INVARIANT: All of them are there.
         result.map(|()| Self(()))
@@ -115,7 +115,7 @@ impl Drop for Runtime {
         unsafe {
             domain_list::destroy();
             client::exit();
-            worker::destroy_queue();
+            worker::destroy_queues();
             helpers::quiesce_helper_rcu_stall_flush();
         }
     }
@@ -157,7 +157,7 @@ unsafe extern "C" fn going(module: *mut bindings::module) {
         // unloaded keeps.
         unsafe {
             helpers::quiesce_helper_rcu_init_work(client.unload.get(), Some(unload));
-            worker::queue(client.unload.get());
+            worker::WAIT.queue(client.unload.get());
         }
     } else {
         // It failed before its init function was called, and has no kobject.

@@ -32,48 +32,66 @@ use kernel::{
     types::Opaque, //
 };
 
-/// The workqueue of all work items.
-static QUEUE: Atomic<*mut bindings::workqueue_struct> = Atomic::new(null_mut());
+/// A workqueue.
+pub(super) struct Queue(Atomic<*mut bindings::workqueue_struct>);
 
-/// Creates the workqueue.
+/// The workqueue of the workers and of what wakes futures.
+pub(super) static WORK: Queue = Queue(Atomic::new(null_mut()));
+
+/// The workqueue of what waits for workers: those must not be queued behind it when the kernel has no
+/// memory for another thread.
+pub(super) static WAIT: Queue = Queue(Atomic::new(null_mut()));
+
+/// Creates the workqueues.
 ///
 /// # Safety
 ///
-/// There is none.
-pub(super) unsafe fn create_queue() -> Result {
-    // SAFETY: No requirements.
-    let queue = unsafe { helpers::quiesce_helper_rcu_workqueue() };
-    if queue.is_null() {
-        return Err(ENOMEM);
+/// There are none.
+pub(super) unsafe fn create_queues() -> Result {
+    for (queue, reclaims) in [(&WORK, true), (&WAIT, false)] {
+        // SAFETY: No requirements.
+        let new = unsafe { helpers::quiesce_helper_rcu_workqueue(reclaims) };
+        if new.is_null() {
+            // SAFETY: Nothing is queued.
+            unsafe { destroy_queues() };
+            return Err(ENOMEM);
+        }
+        queue.0.store(new, Relaxed);
     }
-    QUEUE.store(queue, Relaxed);
     Ok(())
 }
 
-/// Destroys the workqueue, after what is on it has run.
+/// Destroys the workqueues, after what is on them has run.
 ///
 /// # Safety
 ///
-/// [`create_queue`] succeeded, and nothing queues any more.
-pub(super) unsafe fn destroy_queue() {
-    // SAFETY: By the safety requirements.
-    unsafe { bindings::destroy_workqueue(QUEUE.xchg(null_mut(), Relaxed)) };
+/// Nothing is queued any more.
+pub(super) unsafe fn destroy_queues() {
+    for queue in [&WAIT, &WORK] {
+        let old = queue.0.xchg(null_mut(), Relaxed);
+        if !old.is_null() {
+            // SAFETY: By the safety requirements.
+            unsafe { bindings::destroy_workqueue(old) };
+        }
+    }
 }
 
-/// Queues a work item; does nothing if it is queued already. Any context but NMI.
-///
-/// # Safety
-///
-/// The work item is initialised and stays until its function has run, and the workqueue is there.
-pub(super) unsafe fn queue(work: *mut bindings::work_struct) {
-    // SAFETY: By the safety requirements.
-    unsafe {
-        bindings::queue_work_on(
-            bindings::wq_misc_consts_WORK_CPU_UNBOUND as c_int,
-            QUEUE.load(Relaxed),
-            work,
-        )
-    };
+impl Queue {
+    /// Queues a work item; does nothing if it is queued already. Any context but NMI.
+    ///
+    /// # Safety
+    ///
+    /// The work item is initialised and stays until its function has run, and the workqueue is there.
+    pub(super) unsafe fn queue(&self, work: *mut bindings::work_struct) {
+        // SAFETY: By the safety requirements.
+        unsafe {
+            bindings::queue_work_on(
+                bindings::wq_misc_consts_WORK_CPU_UNBOUND as c_int,
+                self.0.load(Relaxed),
+                work,
+            )
+        };
+    }
 }
 
 /// Whether the caller is a destructor that a worker runs.
@@ -159,7 +177,7 @@ impl Worker {
         // SAFETY: A head begins with its link, and is the caller's.
         unsafe { helpers::quiesce_helper_llist_add(head.cast(), self.list.get()) };
         // SAFETY: The worker is initialised.
-        unsafe { queue(self.work.get()) };
+        unsafe { WORK.queue(self.work.get()) };
     }
 
     /// Takes the list, oldest first.
