@@ -117,13 +117,14 @@ void quiesce_helper_rcu_start(struct rcu_gp_seq *seq, bool expedited);
 bool quiesce_helper_rcu_is_over(struct rcu_gp_seq *seq);
 bool quiesce_helper_rcu_marked(unsigned long tag);
 void quiesce_helper_rcu_quiesce(void);
-/* A wait that is reported if it takes long; all but the first four are C's. */
+/* A wait that is reported if it takes long; from task on, the fields are those of C. */
 struct quiesce_rcu_stall {
 	const char *what, *domain, *file;
 	size_t file_len;
 	unsigned int line;
 	unsigned long mark; /* on the stacks of the domain's readers, or 0 */
 	struct task_struct *task;
+	bool reported;
 	unsigned long since, period;
 	struct timer_list timer;
 };

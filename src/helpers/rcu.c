@@ -186,9 +186,13 @@ MODULE_PARM_DESC(rcu_stall_ms,
 		 "Report waits of RCU domains that take longer, in milliseconds");
 static atomic_t rcu_stalls;
 
-/* The domain whose readers the work below searches for. */
+/*
+ * The domain whose readers the work below searches for, and how many reports count
+ * when it has.
+ */
 static struct {
 	raw_spinlock_t lock;
+	unsigned int reports;
 	unsigned long mark;
 	char domain[32];
 } quiesce_rcu_wanted = {
@@ -223,11 +227,13 @@ static bool quiesce_rcu_is_reader(struct task_struct *task, unsigned long mark)
 static void quiesce_rcu_report_readers(struct work_struct *work)
 {
 	struct task_struct *process, *task;
+	unsigned int left = 8, reports;
 	unsigned long mark, flags;
-	unsigned int left = 8;
 	char domain[32];
 
 	raw_spin_lock_irqsave(&quiesce_rcu_wanted.lock, flags);
+	reports = quiesce_rcu_wanted.reports;
+	quiesce_rcu_wanted.reports = 0;
 	mark = quiesce_rcu_wanted.mark;
 	strscpy(domain, quiesce_rcu_wanted.domain);
 	raw_spin_unlock_irqrestore(&quiesce_rcu_wanted.lock, flags);
@@ -250,6 +256,7 @@ static void quiesce_rcu_report_readers(struct work_struct *work)
 #endif
 	}
 	rcu_read_unlock();
+	atomic_add(reports, &rcu_stalls);
 }
 static DECLARE_WORK(quiesce_rcu_readers, quiesce_rcu_report_readers);
 
@@ -263,7 +270,9 @@ static void quiesce_rcu_report(struct timer_list *timer)
 	/* The wait may have ended while this timer was running. */
 	if (!period || cmpxchg(&stall->period, period, 2 * period) != period)
 		return;
-	atomic_inc(&rcu_stalls);
+	stall->reported = true;
+	if (stall->task || !stall->mark)
+		atomic_inc(&rcu_stalls);
 	if (stall->task)
 		pr_warn("quiesce: rcu: %s[%d] at %.*s:%u waits since %u ms for %s of %s\n",
 			stall->task->comm, task_pid_nr(stall->task),
@@ -274,6 +283,7 @@ static void quiesce_rcu_report(struct timer_list *timer)
 			stall->what, ms, stall->domain);
 	if (stall->mark) {
 		raw_spin_lock_irqsave(&quiesce_rcu_wanted.lock, flags);
+		quiesce_rcu_wanted.reports += !stall->task;
 		quiesce_rcu_wanted.mark = stall->mark;
 		strscpy(quiesce_rcu_wanted.domain, stall->domain);
 		raw_spin_unlock_irqrestore(&quiesce_rcu_wanted.lock, flags);
@@ -303,6 +313,9 @@ void quiesce_helper_rcu_stall_end(struct quiesce_rcu_stall *stall)
 {
 	timer_delete_sync(&stall->timer);
 	timer_destroy_on_stack(&stall->timer);
+	/* Its readers are of no interest any more. */
+	if (stall->reported)
+		cancel_work_sync(&quiesce_rcu_readers);
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_rcu_stall_end);
 
