@@ -11,12 +11,14 @@
 //! are code of the module that they are instantiated in, and there `__this_module`, a symbol that
 //! each module has of its own, is that module: see [`this_module`].
 
+use super::stall::Wait;
 use crate::{
     arch::pointer::load_pointer,
     bindings as helpers, //
 };
 use core::{
     ffi::c_void,
+    panic::Location,
     ptr::null_mut, //
 };
 use kernel::{
@@ -240,8 +242,16 @@ impl Account {
 
     /// Waits until nothing is in flight any more, and until the callbacks that were have returned.
     ///
-    /// Nothing is posted from here on but by what is in flight. Process context; one caller.
-    pub(super) fn wait_empty(&self) {
+    /// Nothing is posted from here on but by what is in flight. Process context; one caller, which is
+    /// reported if nothing is done for long.
+    pub(super) fn wait_empty(&self, caller: &Location<'_>) {
+        // SAFETY: The module is there; its name is a string in it.
+        let name = unsafe { &raw const (*self.module).name };
+        let wait = Wait {
+            what: c"what is pending",
+            domain: name.cast(),
+            mark: 0,
+        };
         self.going.store(self.module.cast(), Relaxed);
         loop {
             // A callback is a read-side critical section, bottom halves being disabled, and so is
@@ -253,7 +263,9 @@ impl Account {
                 break;
             }
             // SAFETY: By the type invariants it is initialised.
-            unsafe { bindings::wait_for_completion(self.changed.get()) };
+            wait.watched(caller, || unsafe {
+                bindings::wait_for_completion(self.changed.get())
+            });
         }
         // SAFETY: Process context. For those that were counted after the one above.
         unsafe { bindings::synchronize_rcu() };

@@ -47,7 +47,6 @@ use super::{
     },
     domain_list,
     domain_state::GLOBAL,
-    stall::Wait,
     worker, //
 };
 use crate::bindings as helpers;
@@ -199,21 +198,12 @@ unsafe fn release(client: &Client) {
     }
 }
 
-/// Waits until an account is empty, and has the caller reported if that takes long.
+/// Waits until an account is empty.
 fn wait(account: &Account) {
-    // SAFETY: The module is there; its name is a string in it.
-    let name = unsafe { &raw const (*account.module()).name };
-    let wait = Wait {
-        what: c"the last deferred destructor",
-        domain: name.cast(),
-        mark: 0,
-    };
-    wait.watched(Location::caller(), || {
-        if account.counts().in_flight() != 0 {
-            // Callbacks of the kernel's RCU may be lazy.
-            // SAFETY: Process context.
-            unsafe { bindings::rcu_barrier() };
-        }
-        account.wait_empty();
-    });
+    if account.counts().in_flight() != 0 {
+        // Callbacks of the kernel's RCU may be lazy.
+        // SAFETY: Process context.
+        unsafe { bindings::rcu_barrier() };
+    }
+    account.wait_empty(Location::caller());
 }
