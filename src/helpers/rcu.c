@@ -477,10 +477,14 @@ struct workqueue_struct *quiesce_helper_rcu_workqueue(bool reclaims)
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_rcu_workqueue);
 
+/* Each INIT_WORK() is a lockdep class: what waits for work items is another one. */
 void quiesce_helper_rcu_init_work(struct work_struct *work,
-				  void (*func)(struct work_struct *work))
+				  void (*func)(struct work_struct *work), bool waits)
 {
-	INIT_WORK(work, func);
+	if (waits)
+		INIT_WORK(work, func);
+	else
+		INIT_WORK(work, func);
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_rcu_init_work);
 

@@ -176,7 +176,7 @@ impl Client {
         }
         // SAFETY: The work item is not in use. The client stays until its function has run.
         unsafe {
-            helpers::quiesce_helper_rcu_init_work(self.unload.get(), Some(put_later));
+            helpers::quiesce_helper_rcu_init_work(self.unload.get(), Some(put_later), true);
             worker::WAIT.queue(self.unload.get());
         }
     }

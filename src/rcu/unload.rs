@@ -155,7 +155,7 @@ unsafe extern "C" fn going(module: *mut bindings::module) {
         // itself, and the workqueue is there as long as this module is, which the one that is
         // unloaded keeps.
         unsafe {
-            helpers::quiesce_helper_rcu_init_work(client.unload.get(), Some(unload));
+            helpers::quiesce_helper_rcu_init_work(client.unload.get(), Some(unload), true);
             worker::WAIT.queue(client.unload.get());
         }
     } else {

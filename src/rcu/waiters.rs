@@ -206,7 +206,7 @@ impl Waiters {
                 prev: list,
             };
             helpers::quiesce_helper_raw_spin_lock_init(self.lock.get());
-            helpers::quiesce_helper_rcu_init_work(self.work.get(), Some(work));
+            helpers::quiesce_helper_rcu_init_work(self.work.get(), Some(work), false);
         }
     }
 

@@ -140,7 +140,7 @@ impl Worker {
     /// the module, until [`stop`](Self::stop).
     pub(super) unsafe fn init(&self, counts: *const Counts, home: *mut bindings::module) {
         // SAFETY: The work item is not in use.
-        unsafe { helpers::quiesce_helper_rcu_init_work(self.work.get(), Some(run)) };
+        unsafe { helpers::quiesce_helper_rcu_init_work(self.work.get(), Some(run), false) };
         self.home.store(home, Relaxed);
         // INVARIANT: The work item has been initialised.
         self.counts.store(counts.cast_mut(), Relaxed);
