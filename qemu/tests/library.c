@@ -451,7 +451,8 @@ TEST(group_calls)
 	ASSERT_EQ(0, quiesce_group_arrive(a, &ticket));
 	EXPECT_EQ(1, ticket);
 	EXPECT_EQ(-ETIMEDOUT, quiesce_group_wait(a, ticket, &w, CLOCK_MONOTONIC, &ts));
-	EXPECT_EQ(-EINVAL, quiesce_group_wait(a, ticket, &w, CLOCK_BOOTTIME, &ts));
+	EXPECT_EQ(-ETIMEDOUT, quiesce_group_wait(a, ticket, &w, CLOCK_BOOTTIME, &ts));
+	EXPECT_EQ(-EINVAL, quiesce_group_wait(a, ticket, &w, CLOCK_PROCESS_CPUTIME_ID, &ts));
 	ASSERT_EQ(0, quiesce_group_status(a, &s, &late, 1));
 	EXPECT_EQ(2, late);
 	ASSERT_EQ(0, quiesce_group_status(a, &s, NULL, 0));

@@ -358,11 +358,12 @@ fn find(module: *mut bindings::module) -> Option<&'static Slot> {
     for i in 0..SLOTS {
         let slot = &TABLE[first.wrapping_add(i) % SLOTS];
         let at = load_pointer(&slot.module);
-        if at == module {
-            return Some(slot);
-        }
+        // First, because `module` is null in code that is built in.
         if at.is_null() {
             return None;
+        }
+        if at == module {
+            return Some(slot);
         }
     }
     None
