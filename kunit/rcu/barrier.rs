@@ -206,7 +206,7 @@ mod tests {
         // SAFETY: The name has no conversions.
         let wq = unsafe {
             bindings::alloc_workqueue_noprof(
-                c"rcu_kunit".as_ptr().cast(),
+                c"rcu_kunit".as_char_ptr(),
                 bindings::wq_flags_WQ_MEM_RECLAIM | bindings::wq_flags_WQ_UNBOUND,
                 1,
             )
