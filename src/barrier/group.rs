@@ -17,7 +17,8 @@ pub use self::{
 use self::seat::{
     Arrived,
     Failure,
-    SeatState, //
+    SeatState,
+    Tenants, //
 };
 use super::{
     cause::{
@@ -109,8 +110,9 @@ impl<'a> From<&'a Cause> for Refusal<'a> {
 /// - The tenant of a number in `arrived` arrived last in the current phase.
 pub struct Group {
     id: u64,
-    /// The party that has each seat, or the last that had it.
-    tenants: KVVec<Option<Seat>>,
+    tenants: Tenants,
+    /// How many seats there can be.
+    max: u32,
     seats: Set,
     open: Set,
     arrived: Set,
@@ -140,16 +142,12 @@ impl Group {
     ///
     /// # Errors
     ///
-    /// `EINVAL` if there are more seats than `max`, or `max` is 0 or too large; `ENOMEM`.
+    /// `EINVAL` if there are more seats than `max`, or `max` is 0 or too large.
     pub fn new(parties: u32, max: u32, shrink: bool) -> Result<Self> {
         static NEXT: Atomic<u64> = Atomic::new(1);
 
         if max == 0 || parties > max || max as usize > Set::EMPTY.words().len() * 64 {
             return Err(EINVAL);
-        }
-        let mut tenants = KVVec::with_capacity(max as usize, GFP_KERNEL_ACCOUNT)?;
-        for _ in 0..max {
-            tenants.push(None, GFP_KERNEL_ACCOUNT)?;
         }
         let mut seats = Set::EMPTY;
         for n in 0..parties {
@@ -159,7 +157,8 @@ impl Group {
         // numbers last for 500 years.
         Ok(Self {
             id: NEXT.fetch_add(1, Relaxed),
-            tenants,
+            tenants: Tenants::new(),
+            max,
             seats,
             open: seats,
             arrived: Set::EMPTY,
@@ -185,7 +184,7 @@ impl Group {
 
     /// Returns how many seats there can be.
     pub fn capacity(&self) -> u32 {
-        self.tenants.len() as u32
+        self.max
     }
 
     /// Returns how many seats this phase has.
@@ -259,7 +258,7 @@ impl Group {
             None => self
                 .seats
                 .first_missing()
-                .filter(|&n| (n as usize) < self.tenants.len())
+                .filter(|&n| n < self.max)
                 .ok_or(ENOSPC)?,
         };
         let added = !self.open.contains(number);
@@ -269,10 +268,7 @@ impl Group {
             self.seats.insert(number);
             self.parties = self.parties.wrapping_add(1);
         }
-        let former = self.tenants[number as usize].take();
-        let seat = new.take(self.id, number, added, former, owner, bound);
-        self.tenants[number as usize] = Some(seat.clone());
-        Ok(seat)
+        Ok(new.take(self.id, number, added, &mut self.tenants, owner, bound))
     }
 
     /// Notes that user space is about to have the party, so that its end counts from now on.
@@ -295,7 +291,7 @@ impl Group {
         state.ended = true;
         let (added, former) = (state.added, state.former.take());
         let number = seat.party();
-        self.tenants[number as usize] = former;
+        self.tenants.restore(number, former);
         if added {
             self.vacate(number);
             self.try_complete_phase();

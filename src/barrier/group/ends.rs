@@ -175,7 +175,7 @@ impl Group {
             if self.shrink {
                 self.vacate(n);
             } else {
-                self.tenants[n as usize] = None;
+                self.tenants.take(n);
                 self.open.insert(n);
             }
         }

@@ -9,7 +9,10 @@ use crate::{
         End,
         Pid, //
     },
-    bindings::uapi::QUIESCE_OUTCOMES, //
+    bindings::uapi::{
+        QUIESCE_MAX_PARTIES,
+        QUIESCE_OUTCOMES, //
+    }, //
 };
 use core::cell::UnsafeCell;
 use kernel::{
@@ -142,8 +145,54 @@ impl Seat {
     }
 }
 
+/// How many tenants are allocated at a time.
+const CHUNK: usize = 64;
+
+type Chunk = [Option<Seat>; CHUNK];
+
+/// The party that has each seat, or the last that had it.
+///
+/// Memory is taken for as many as have joined, not for as many as may.
+pub(super) struct Tenants([Option<KBox<Chunk>>; QUIESCE_MAX_PARTIES as usize / CHUNK]);
+
+impl Tenants {
+    pub(super) fn new() -> Self {
+        Self(core::array::from_fn(|_| None))
+    }
+
+    pub(super) fn get(&self, number: u32) -> Option<&Seat> {
+        let n = number as usize;
+        self.0.get(n / CHUNK)?.as_ref()?[n % CHUNK].as_ref()
+    }
+
+    /// Removes the tenant of seat `number`.
+    pub(super) fn take(&mut self, number: u32) -> Option<Seat> {
+        let n = number as usize;
+        self.0.get_mut(n / CHUNK)?.as_mut()?[n % CHUNK].take()
+    }
+
+    /// Sets the tenant of seat `number`, which had one before.
+    pub(super) fn restore(&mut self, number: u32, tenant: Option<Seat>) {
+        let n = number as usize;
+        if let Some(Some(chunk)) = self.0.get_mut(n / CHUNK) {
+            chunk[n % CHUNK] = tenant;
+        }
+    }
+
+    /// Sets the tenant of seat `number`, with `spare` for the memory if it is the first there.
+    fn set(&mut self, number: u32, tenant: Seat, spare: KBox<Chunk>) {
+        let n = number as usize;
+        if let Some(chunk) = self.0.get_mut(n / CHUNK) {
+            chunk.get_or_insert(spare)[n % CHUNK] = Some(tenant);
+        }
+    }
+}
+
 /// The memory of a party that is about to join.
-pub struct NewSeat(UniqueArc<SeatCell>);
+pub struct NewSeat {
+    cell: UniqueArc<SeatCell>,
+    chunk: KBox<Chunk>,
+}
 
 impl NewSeat {
     /// Allocates it, charged to the calling task.
@@ -156,30 +205,36 @@ impl NewSeat {
             group: 0,
             state: UnsafeCell::new(SeatState::default()),
         };
-        Ok(Self(UniqueArc::new(cell, GFP_KERNEL_ACCOUNT)?))
+        Ok(Self {
+            cell: UniqueArc::new(cell, GFP_KERNEL_ACCOUNT)?,
+            chunk: KBox::new([const { None }; CHUNK], GFP_KERNEL_ACCOUNT)?,
+        })
     }
 
+    /// Makes the party the tenant of seat `number`.
     pub(super) fn take(
         self,
         group: u64,
         number: u32,
         added: bool,
-        former: Option<Seat>,
+        tenants: &mut Tenants,
         owner: ARef<Pid>,
         bound: bool,
     ) -> Seat {
-        let mut cell = self.0;
+        let mut cell = self.cell;
         cell.group = group;
         let state = cell.state.get_mut();
         state.added = added;
-        state.former = former;
+        state.former = tenants.take(number);
         state.owner = Some(owner);
         state.bound = bound;
         // INVARIANT: From here on the group's methods below are the only ones that access `state`.
-        Seat {
+        let seat = Seat {
             number,
             cell: cell.into(),
-        }
+        };
+        tenants.set(number, seat.clone(), self.chunk);
+        seat
     }
 }
 
@@ -200,12 +255,12 @@ impl Group {
 
     /// The party that has the seat of this number, or the last that had it.
     pub(super) fn tenant(&self, number: u32) -> Option<&SeatState> {
-        self.state(self.tenants.get(number as usize)?.as_ref()?)
+        self.state(self.tenants.get(number)?)
     }
 
     /// The party that has the seat of this number, or the last that had it.
     pub(super) fn tenant_mut(&mut self, number: u32) -> Option<&mut SeatState> {
-        let seat = self.tenants.get(number as usize)?.as_ref()?;
+        let seat = self.tenants.get(number)?;
         // SAFETY: `join` made the party for this group, which is borrowed exclusively as long as
         // the state is.
         Some(unsafe { &mut *seat.cell.state.get() })
@@ -214,8 +269,7 @@ impl Group {
     /// Whether the party has its seat, or was the last that had it.
     pub(super) fn is_tenant(&self, seat: &Seat) -> bool {
         self.tenants
-            .get(seat.number as usize)
-            .and_then(Option::as_ref)
+            .get(seat.number)
             .is_some_and(|tenant| Arc::ptr_eq(&tenant.cell, &seat.cell))
     }
 }
