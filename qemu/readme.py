@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Checks that README.md shows code that is compiled and run.
+"""Checks that the README files show code that is compiled and run.
 
 A fenced block that names a file behind its language has to stand in that file as it
 is. The files are built and run by the tests. Prints KTAP.
@@ -15,7 +15,8 @@ BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.M | re.S)
 
 
 def main():
-    blocks = BLOCK.findall((TOP / "README.md").read_text(encoding="utf-8"))
+    files = [TOP / "README.md", *sorted((TOP / "src").glob("*/README.md"))]
+    blocks = [block for file in files for block in BLOCK.findall(file.read_text(encoding="utf-8"))]
     print(f"KTAP version 1\n1..{len(blocks)}")
     failed = 0
     for number, (language, name, code) in enumerate(blocks, 1):
