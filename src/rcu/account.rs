@@ -89,7 +89,9 @@ impl Counts {
     ///
     /// Nobody uses them any more.
     pub(super) unsafe fn free(&self) {
-        // SAFETY: By the type invariants and the safety requirements.
+        // SAFETY: By the type invariants `percpu` is null or came from
+        // `quiesce_helper_rcu_counts_alloc()`, and nobody uses the counts any more, as this
+        // function requires.
         unsafe { helpers::quiesce_helper_rcu_counts_free(self.percpu.xchg(null_mut(), Relaxed)) };
     }
 
@@ -155,7 +157,8 @@ pub(super) struct Account {
 // SAFETY: The counts are per CPU, a completion may be used from everywhere, and what `module` points
 // to is only read.
 unsafe impl Send for Account {}
-// SAFETY: As for `Send`: every field may be used concurrently.
+// SAFETY: The counts are per CPU, `going` is atomic, a completion may be used concurrently, and the
+// other fields are only read.
 unsafe impl Sync for Account {}
 
 impl Account {
@@ -384,8 +387,9 @@ pub(super) fn find_account(module: *mut bindings::module) -> Option<*mut Account
 #[inline]
 pub(super) unsafe fn of_caller<'a>(module: *mut bindings::module) -> &'a Account {
     let account = find_account(module).unwrap_or_else(|| load_pointer(&OWN));
-    // SAFETY: The account stays while code of the module runs, by the safety requirements of
-    // `remove`; this module's own stays while any other module's code that uses it does.
+    // SAFETY: The account is removed only when no code of its module runs any more, as `remove`
+    // requires, and code of `module` runs during `'a`. This module's own account stays while any
+    // other module's code that uses it runs.
     unsafe { &*account }
 }
 
@@ -402,7 +406,8 @@ pub(super) unsafe fn of_function<'a>(
     module: *mut bindings::module,
     func: *const c_void,
 ) -> &'a Account {
-    // SAFETY: By the safety requirements.
+    // SAFETY: `module` is what `this_module` returned in code that runs during `'a`, as this
+    // function requires.
     let account = unsafe { of_caller(module) };
     if account.has_function(func) {
         return account;

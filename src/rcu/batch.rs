@@ -214,7 +214,8 @@ impl<P: UniquePointer<D>, D: Domain> ReclaimedBatch<P, D> {
     ///
     /// A grace period of `D` has elapsed since the batch was retired.
     pub(super) unsafe fn new(batch: Batch<P, D>) -> Self {
-        // INVARIANT: By the safety requirements.
+        // INVARIANT: A grace period of `D` has elapsed since the batch was retired, as this
+        // function requires.
         Self(batch)
     }
 }

@@ -103,13 +103,15 @@ unsafe impl<P: RcuPointer<D>, D: Domain> CellValue<D> for P {
     }
 
     unsafe fn from_raw(raw: *mut c_void) -> Self {
-        // SAFETY: By the safety requirements `raw` came from the pointer's `into_raw`.
+        // SAFETY: `raw` came from the pointer's `into_raw`, and nothing else takes it back or drops
+        // it, as `CellValue::from_raw` requires.
         unsafe { <P as RcuPointer<D>>::from_raw(raw) }
     }
 
     #[inline(always)]
     unsafe fn read<'a>(raw: *mut c_void) -> Self::Read<'a> {
-        // SAFETY: By the safety requirements the pointer is not taken back during `'a`.
+        // SAFETY: `raw` came from the pointer's `into_raw` and is not taken back during `'a`, as
+        // `CellValue::read` requires.
         unsafe { P::borrow(raw) }
     }
 
@@ -119,13 +121,15 @@ unsafe impl<P: RcuPointer<D>, D: Domain> CellValue<D> for P {
 
     #[inline]
     unsafe fn retire(raw: *mut c_void) -> Self::Old {
-        // SAFETY: By the safety requirements no new reader finds the pointer, which is ours and
-        // `Send`. The pointer's `into_raw` never returns null.
+        // SAFETY: `raw` came from the pointer's `into_raw`, which never returns null.
+        // `CellValue::retire` requires that nothing else takes it back, that no read-side critical
+        // section that begins from now on can find it, and that it is `Send`.
         unsafe { Retired::new(NonNull::new_unchecked(raw)) }
     }
 
     unsafe fn dispose(raw: *mut c_void) {
-        // SAFETY: By the safety requirements the pointer is ours and no reader can reach it.
+        // SAFETY: `raw` came from the pointer's `into_raw`, nothing else takes it back, no reader
+        // can reach it, and it is `Send`, as `CellValue::dispose` requires.
         unsafe { <P as RcuPointer<D>>::dispose(raw) }
     }
 }
@@ -142,8 +146,8 @@ unsafe impl<P: RcuPointer<D>, D: Domain> CellValue<D> for Option<P> {
     }
 
     unsafe fn from_raw(raw: *mut c_void) -> Self {
-        // SAFETY: By the safety requirements `raw`, as it is not null, came from the pointer's
-        // `into_raw`.
+        // SAFETY: `raw` is not null, so it came from the pointer's `into_raw`, and nothing else
+        // takes it back or drops it, as `CellValue::from_raw` requires.
         (!raw.is_null()).then(|| unsafe { <P as RcuPointer<D>>::from_raw(raw) })
     }
 
@@ -152,7 +156,8 @@ unsafe impl<P: RcuPointer<D>, D: Domain> CellValue<D> for Option<P> {
         if raw.is_null() {
             return None;
         }
-        // SAFETY: By the safety requirements the pointer is not taken back during `'a`.
+        // SAFETY: `raw` is not null, so it came from the pointer's `into_raw`, and it is not taken
+        // back during `'a`, as `CellValue::read` requires.
         Some(unsafe { P::borrow(raw) })
     }
 
@@ -162,14 +167,17 @@ unsafe impl<P: RcuPointer<D>, D: Domain> CellValue<D> for Option<P> {
 
     #[inline]
     unsafe fn retire(raw: *mut c_void) -> Self::Old {
-        // SAFETY: By the safety requirements no new reader finds the pointer, which is ours and
-        // `Send`.
+        // SAFETY: `raw` is not null, so it came from the pointer's `into_raw`. `CellValue::retire`
+        // requires that nothing else takes it back, that no read-side critical section that begins
+        // from now on can find it, and that it is `Send`.
         NonNull::new(raw).map(|raw| unsafe { Retired::new(raw) })
     }
 
     unsafe fn dispose(raw: *mut c_void) {
         if !raw.is_null() {
-            // SAFETY: By the safety requirements the pointer is ours and no reader can reach it.
+            // SAFETY: `raw` is not null, so it came from the pointer's `into_raw`.
+            // `CellValue::dispose` requires that nothing else takes it back, that no reader can
+            // reach it, and that it is `Send`.
             unsafe { <P as RcuPointer<D>>::dispose(raw) }
         }
     }

@@ -80,7 +80,8 @@ pub(super) unsafe fn exit() {
         let Some(client) = (unsafe { find(module) }) else {
             break;
         };
-        // SAFETY: By the safety requirements nobody else uses the table, or finds the client.
+        // SAFETY: Nothing is in flight, nobody uses this module and no client is added, as this
+        // function requires, so nothing else accesses the table or finds the client.
         unsafe { account::remove(module) };
         client.put();
     }
@@ -186,7 +187,8 @@ impl Client {
         if self.references.fetch_sub(1usize, Full) == 1 {
             // SAFETY: The account is empty, so the list is.
             unsafe { self.worker.stop() };
-            // SAFETY: It was the last reference.
+            // SAFETY: `fetch_sub` returned one, so this was the last reference, and `add` got the
+            // client from `KBox::into_raw`.
             drop(unsafe { KBox::from_raw(core::ptr::from_ref(self).cast_mut()) });
         }
     }
@@ -198,7 +200,8 @@ impl Client {
 ///
 /// Called by the workqueue with the work item of a client that is not in the table.
 unsafe extern "C" fn put_later(work: *mut bindings::work_struct) {
-    // SAFETY: By the safety requirements; the reference keeps the client.
+    // SAFETY: The workqueue calls this function with the work item of a client, which its first
+    // reference keeps alive until it is dropped below.
     let client = unsafe { &*work.byte_sub(offset_of!(Client, unload)).cast::<Client>() };
     // SAFETY: Process context.
     unsafe { bindings::synchronize_rcu() };
@@ -248,7 +251,10 @@ pub(super) unsafe fn push(
     head: *mut bindings::callback_head,
     func: account::Reclaim,
 ) {
-    // SAFETY: By the safety requirements. The client stays as its account does.
+    // SAFETY: `module` is what `this_module` returned in code that runs, `func` is a function of
+    // that module or of one that it depends on, and `head` is valid, counted and not used by others
+    // until `func` is called, as this function requires. The client stays as long as its account,
+    // and its worker is initialised.
     unsafe {
         Client::of(account::of_function(module, func as *const _))
             .worker
@@ -287,7 +293,8 @@ pub(super) fn flush(module: Option<*mut bindings::module>) {
             unsafe { marker.push(&client.worker) };
         }
         for (_client, marker) in clients.iter().flatten().zip(&markers) {
-            // SAFETY: It was pushed above, and the caller is no destructor that a worker runs.
+            // SAFETY: The marker was pushed in the loop above. This is process context, and the
+            // caller is no destructor that a worker runs, see the documentation of `flush`.
             unsafe { marker.wait() };
         }
     }

@@ -90,10 +90,10 @@ pub(super) unsafe fn dispose(
         let task = kernel::current!().as_ptr().addr();
         let set = set_of(task);
         if let Some(queue) = set.iter().find(|q| q.owner.load(Relaxed) == task) {
-            // SAFETY: The head is ours by the safety requirements.
+            // SAFETY: The caller owns `head` and gives it away, as this function requires.
             unsafe { (*head).func = Some(func) };
-            // INVARIANT: The queue is this task's, this is process context, and by the safety
-            // requirements the head is ours and `func` may be called with it.
+            // INVARIANT: The queue is this task's, and this is process context. The caller gives
+            // `head` away, and `func` may be called with it, as this function requires.
             // SAFETY: By the type invariants this task alone accesses `first`.
             unsafe { (*head).next = queue.first.get().replace(head) };
             return;
@@ -101,13 +101,16 @@ pub(super) unsafe fn dispose(
         // Without a preemption count, "may wait" is a guess, on which no destructor runs.
         if cfg!(CONFIG_PREEMPT_COUNT) {
             if let Some(queue) = claim(set, task) {
-                // SAFETY: By the safety requirements `func` may be called with the head. The queue was
-                // claimed for this task, in process context.
+                // SAFETY: `claim` returned a queue that belongs to the current task, and the
+                // context is `QUIESCE_RCU_MAY_WAIT`, in which the task may sleep. `func` may be
+                // called once with `head`, as this function requires.
                 return unsafe { queue.run(|| func(head)) };
             }
         }
     }
-    // SAFETY: By the safety requirements: no reader can reach the object.
+    // SAFETY: The caller gives `head` away and no reader can reach it, `module` is what
+    // `this_module` returned in code that runs, and `func` is a function of that module or of one
+    // that it depends on, as this function requires.
     unsafe { domain.push(module, head, func) };
 }
 

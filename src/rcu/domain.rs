@@ -67,7 +67,8 @@ impl<D: Domain> ReadToken<'_, D> {
     /// lifetime.
     #[inline(always)]
     pub(super) unsafe fn new() -> Self {
-        // INVARIANT: By the safety requirements.
+        // INVARIANT: The caller stays inside a read-side critical section of `D` for the token's
+        // lifetime, as this function requires.
         Self {
             _section: PhantomData,
             _domain: PhantomData,

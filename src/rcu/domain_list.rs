@@ -49,7 +49,8 @@ pub(super) unsafe fn create() -> Result {
 ///
 /// Nobody uses this module any more, and everything has been drained.
 pub(super) unsafe fn destroy() {
-    // SAFETY: By the safety requirements.
+    // SAFETY: `create` has made the kernel's RCU ready. Nobody uses this module any more and
+    // everything has been drained, as this function requires.
     unsafe { GLOBAL.teardown() };
 }
 
@@ -148,7 +149,8 @@ fn is_in(domain: &DomainState, module: *mut bindings::module) -> bool {
 /// Nothing that was deferred in those domains is pending, and nobody uses them any more.
 pub(super) unsafe fn remove(module: *mut bindings::module) {
     while let Some(domain) = take(module) {
-        // SAFETY: It was on the list, so it is ready; for the rest see the safety requirements.
+        // SAFETY: `take` returns domains that were on the list, and those are ready. Nothing that
+        // was deferred in them is pending and nobody uses them any more, as this function requires.
         unsafe { domain.teardown() };
     }
 }

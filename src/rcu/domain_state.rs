@@ -332,7 +332,8 @@ impl DomainState {
         }
     }
 
-    /// What, combined with an address on the stack, marks a read section of this domain there.
+    /// Returns the value that, combined with an address on the stack, marks a read-side critical
+    /// section of this domain.
     ///
     /// Odd, so that it is not the combination of two pointers.
     #[inline(always)]
@@ -580,7 +581,9 @@ impl DomainState {
     /// - This is no NMI.
     #[inline(always)]
     pub(super) unsafe fn post(&'static self, head: *mut bindings::callback_head, func: Reclaim) {
-        // SAFETY: By the safety requirements.
+        // SAFETY: `head` and what it is in are valid and not used by others until `func` is called,
+        // `func` is a function of the module that this function is inlined into or of one that it
+        // depends on, and this is no NMI, as this function requires.
         unsafe { self.post_from(account::this_module(), head, func) }
     }
 
@@ -596,7 +599,9 @@ impl DomainState {
         func: Reclaim,
     ) {
         self.reposts.add(1usize, Relaxed);
-        // SAFETY: By the safety requirements.
+        // SAFETY: `head` and what it is in are valid and not used by others until `func` is called,
+        // `func` is a function of the module that this function is inlined into or of one that it
+        // depends on, and this is no NMI, as this function requires.
         unsafe { self.post_from(account::this_module(), head, func) }
     }
 
@@ -609,16 +614,20 @@ impl DomainState {
         head: *mut bindings::callback_head,
         func: Reclaim,
     ) {
-        // SAFETY: By the safety requirements.
+        // SAFETY: `module` is that of the calling code, and `func` is a function of that module or
+        // of one that it depends on, as `post` requires.
         let account = unsafe { account::of_function(module, func as *const c_void) };
         if (self.sleepable && !self.is_ready()) || account.is_going() {
-            // SAFETY: By the safety requirements.
+            // SAFETY: `of_function` returned the account of the function's module; `head`, `func`
+            // and the context are what `post` requires.
             return unsafe { self.post_slowly(account, head, func) };
         }
         if self.sleepable {
             self.used_by(account);
         }
-        // SAFETY: By the safety requirements; the domain is ready.
+        // SAFETY: The domain is the kernel's RCU or is ready, so its counts and its `srcu_struct`
+        // are initialised. `head` and what it is in are valid and not used by others until `func`
+        // is called, as `post` requires.
         unsafe {
             helpers::quiesce_helper_rcu_post(
                 account.counts().as_ptr(),
@@ -648,12 +657,14 @@ impl DomainState {
             self.used_by(account);
         }
         if self.sleepable && self.is_ready() {
-            // SAFETY: By the safety requirements.
+            // SAFETY: The domain is ready, so its `srcu_struct` is initialised. `head` and what it
+            // is in are valid and not used by others until `func` is called, as `post` requires.
             return unsafe { bindings::call_srcu(self.srcu.get(), head, Some(func)) };
         }
         // In a domain that is not ready no section has begun before the object was unpublished, see
         // `prepare`, so that any grace period will do. rmmod waits: no lazy callback.
-        // SAFETY: By the safety requirements.
+        // SAFETY: `head` and what it is in are valid and not used by others until `func` is called,
+        // as `post` requires.
         unsafe { helpers::quiesce_helper_call_rcu_hurry(head, Some(func)) };
         if self.sleepable {
             self.early_posts.add(1usize, Relaxed);
@@ -684,7 +695,10 @@ impl DomainState {
     /// be on any task. `func` is a function of the callback's module or of one that it depends on.
     #[inline(always)]
     pub(super) unsafe fn pass_on(&'static self, head: *mut bindings::callback_head, func: Reclaim) {
-        // SAFETY: By the safety requirements.
+        // SAFETY: `this_module` returns the module of the callback, which runs. `head` is valid and
+        // not used by others, and `func` is a function of that module or of one that it depends on,
+        // as this function requires. The callback was called after a grace period, so no reader can
+        // reach the object.
         unsafe {
             let module = account::this_module();
             self.push(module, head, func);
@@ -708,7 +722,8 @@ impl DomainState {
         head: *mut bindings::callback_head,
         func: Reclaim,
     ) {
-        // SAFETY: By the safety requirements.
+        // SAFETY: `module` is what `this_module` returned in code that runs, and `func` is a
+        // function of that module or of one that it depends on, as this function requires.
         let account = unsafe { account::of_function(module, func as *const c_void) };
         account.counts().posted();
         if self.sleepable {
@@ -716,11 +731,16 @@ impl DomainState {
         }
         if self.sleepable && self.is_ready() {
             self.counts.posted();
-            // SAFETY: By the safety requirements; both are counted, and the domain is ready.
+            // SAFETY: The domain is ready, so the worker is initialised. `head` is valid and not
+            // used by others until `func` is called, as this function requires, and it was counted
+            // for the module and for the domain above.
             unsafe { self.worker.push(head, func) };
         } else {
             GLOBAL.counts.posted();
-            // SAFETY: As far as the head goes by the safety requirements; both are counted.
+            // SAFETY: `head` is valid and not used by others until `func` is called, `module` is
+            // what `this_module` returned in code that runs, and `func` is a function of that
+            // module or of one that it depends on, as this function requires. `head` was counted
+            // for the module and for the kernel's RCU above.
             unsafe { client::push(module, head, func) };
             if self.sleepable {
                 self.early_posts.add(1usize, Relaxed);
@@ -736,7 +756,9 @@ impl DomainState {
     /// readers uses, and that readers cannot find any more. This is no NMI, and this domain is the
     /// kernel's RCU.
     pub(super) unsafe fn free_plain(&'static self, head: *mut bindings::callback_head) {
-        // SAFETY: By the safety requirements; the kernel's RCU is always ready.
+        // SAFETY: The kernel's RCU is always ready, so `plain` is allocated. `head` is the
+        // beginning of an allocation that only readers still use, and this is no NMI, as this
+        // function requires.
         unsafe { helpers::quiesce_helper_rcu_kvfree(self.plain.as_ptr(), head) };
     }
 
@@ -746,7 +768,8 @@ impl DomainState {
     ///
     /// As for [`Waiters::wait`]; the domain is ready, and this is no NMI.
     pub(super) unsafe fn wait(&'static self, node: *mut Node, waker: Waker) {
-        // SAFETY: By the safety requirements.
+        // SAFETY: The domain is ready, and `node` is valid, belongs to a future that waits for this
+        // domain alone, and does not move until `cancel` was called, as this function requires.
         if unsafe { self.waiters.wait(node, waker) } {
             // SAFETY: The domain is ready, and the waiters are armed for this call.
             unsafe { self.post_waiters() };
@@ -760,7 +783,8 @@ impl DomainState {
     /// As for [`Waiters::cancel`].
     pub(super) unsafe fn cancel(&'static self, node: *mut Node) {
         if self.is_ready() {
-            // SAFETY: By the safety requirements, and the domain is ready.
+            // SAFETY: The domain is ready, and `node` is valid and was passed to no other domain,
+            // as this function requires.
             unsafe { self.waiters.cancel(node) };
         }
     }
@@ -792,7 +816,8 @@ impl DomainState {
         let left = self.waiters.wake(batches, |seq| self.is_over(seq));
         match left {
             Left::Nobody => (),
-            // SAFETY: By the safety requirements; the waiters are armed still.
+            // SAFETY: The caller is the callback or the work item of the waiters, as this function
+            // requires, and `Left::Later` means that the waiters are still armed.
             Left::Later => unsafe { self.post_waiters() },
             Left::More => (),
         }
@@ -867,7 +892,8 @@ const BATCHES_IN_CALLBACK: usize = 8;
 /// Called by RCU with the head of a domain's waiters.
 unsafe extern "C" fn grace_period_over(head: *mut bindings::callback_head) {
     const OFFSET: usize = offset_of!(DomainState, waiters) + offset_of!(Waiters, head);
-    // SAFETY: By the safety requirements; domains are static.
+    // SAFETY: RCU calls this function with the head of a domain's waiters, which is at `OFFSET` in
+    // the `DomainState`, and domains are static.
     let state = unsafe { &*head.byte_sub(OFFSET).cast::<DomainState>() };
     state.stall.stop();
     // SAFETY: This is the callback.
@@ -884,7 +910,8 @@ unsafe extern "C" fn grace_period_over(head: *mut bindings::callback_head) {
 /// Called by the workqueue with the work item of a domain's waiters.
 unsafe extern "C" fn wake_more(work: *mut bindings::work_struct) {
     const OFFSET: usize = offset_of!(DomainState, waiters) + offset_of!(Waiters, work);
-    // SAFETY: By the safety requirements; domains are static.
+    // SAFETY: The workqueue calls this function with the work item of a domain's waiters, which is
+    // at `OFFSET` in the `DomainState`, and domains are static.
     let state = unsafe { &*work.byte_sub(OFFSET).cast::<DomainState>() };
     // SAFETY: This is the work item.
     while matches!(unsafe { state.wake(BATCHES_IN_CALLBACK) }, Left::More) {

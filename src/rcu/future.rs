@@ -173,7 +173,7 @@ impl<P: RcuPointer<D>, D: Domain> Future for ReclaimFuture<P, D> {
     }
 }
 
-/// A future that tells RCU of a quiescent state after each poll of another one.
+/// A future that reports a quiescent state to RCU after each poll of the wrapped future.
 ///
 /// [`Domain::quiesce_on_pending`] makes one.
 #[must_use = "futures do nothing unless polled"]

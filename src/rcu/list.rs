@@ -123,7 +123,8 @@ impl<T> Entry<T> {
     /// `links` are those of an entry with a value of this type, which lives during `'a`.
     #[inline(always)]
     unsafe fn value_of<'a>(links: NonNull<Links>) -> &'a T {
-        // SAFETY: By the safety requirements; an entry begins with its links.
+        // SAFETY: `links` are those of an entry with a value of type `T` that lives during `'a`, as
+        // this function requires, and an entry begins with its links.
         unsafe { &*links.as_ptr().byte_add(offset_of!(Self, value)).cast() }
     }
 }
@@ -211,7 +212,8 @@ impl<T: Send + 'static, D: Domain, C: DropContext> RawList<T, D, C> {
     ///
     /// The caller excludes other writers.
     pub(super) unsafe fn push_front(&self, entry: EntryBox<T, C>) {
-        // SAFETY: By the safety requirements.
+        // SAFETY: `first` is a link of this list, and the caller excludes other writers, as this
+        // function requires.
         unsafe { Self::insert_at(&self.first, entry) };
     }
 
@@ -306,7 +308,9 @@ impl<T, D: Domain, C: DropContext> Drop for RawList<T, D, C> {
 /// `links` are those of an entry in an `EntryBox<T, C>` that was given away, that no reader can reach,
 /// and that is `Send` and `'static`.
 unsafe fn dispose<T, D: Domain, C: DropContext>(links: NonNull<Links>) {
-    // SAFETY: By the safety requirements.
+    // SAFETY: An entry begins with its links, and this one is the value of an object in an
+    // `EntryBox<T, C>` that was given away. No reader can reach it, and it is `Send` and `'static`,
+    // as this function requires.
     unsafe { super::pointer::dispose_entry::<Entry<T>, C, D>(links.cast()) };
 }
 

@@ -140,7 +140,8 @@ unsafe impl Memory for Kmalloc {
 
     #[inline]
     unsafe fn release(memory: *mut c_void) {
-        // SAFETY: By the safety requirements.
+        // SAFETY: `memory` is the beginning of an allocation by this allocator that nobody uses any
+        // more, and this is no NMI, as `Memory::release` requires.
         unsafe { bindings::kfree(memory) };
     }
 }
@@ -153,7 +154,9 @@ unsafe impl Memory for Vmalloc {
 
     #[inline]
     unsafe fn release(memory: *mut c_void) {
-        // SAFETY: By the safety requirements.
+        // SAFETY: `memory` is the beginning of an allocation by this allocator that nobody uses any
+        // more, and the context is one in which `vfree()` may be called, as `Memory::release`
+        // requires.
         unsafe { bindings::kvfree(memory) };
     }
 }
@@ -166,7 +169,9 @@ unsafe impl Memory for KVmalloc {
 
     #[inline]
     unsafe fn release(memory: *mut c_void) {
-        // SAFETY: By the safety requirements.
+        // SAFETY: `memory` is the beginning of an allocation by this allocator that nobody uses any
+        // more, and the context is one in which `vfree()` may be called, as `Memory::release`
+        // requires.
         unsafe { bindings::kvfree(memory) };
     }
 }
@@ -178,7 +183,8 @@ unsafe impl Memory for KVmalloc {
 /// `head` is the beginning of an allocation by `A`, which nobody uses any more. Called as an RCU
 /// callback or in process context.
 unsafe extern "C" fn free<A: Memory, D: Domain>(head: *mut Head) {
-    // SAFETY: By the safety requirements; callbacks run with bottom halves disabled.
+    // SAFETY: `head` is the beginning of an allocation by `A` that nobody uses any more, as this
+    // function requires. RCU callbacks run with bottom halves disabled.
     unsafe { A::release(head.cast()) };
     D::state().done();
 }
@@ -190,8 +196,9 @@ unsafe extern "C" fn free<A: Memory, D: Domain>(head: *mut Head) {
 /// `head` is the beginning of an `Object<T, C>` in a box of `A` that was given away, and nobody uses
 /// it any more. Called as an RCU callback or in process context.
 unsafe extern "C" fn drop_box<T, C: DropContext, A: Memory>(head: *mut Head) {
-    // SAFETY: By the safety requirements it is a valid object, which stays in its place until it is
-    // dropped, and the beginning of an allocation.
+    // SAFETY: `head` is the beginning of an `Object<T, C>` in a box of `A` that was given away and
+    // that nobody uses any more, as this function requires. The object is not moved before it is
+    // dropped.
     unsafe {
         core::ptr::drop_in_place(head.cast::<Object<T, C>>());
         A::release(head.cast());
@@ -204,7 +211,8 @@ unsafe extern "C" fn drop_box<T, C: DropContext, A: Memory>(head: *mut Head) {
 ///
 /// As for [`drop_box`].
 unsafe extern "C" fn reclaim<T, C: DropContext, A: Memory, D: Domain>(head: *mut Head) {
-    // SAFETY: By the safety requirements, which are those of `drop_box`.
+    // SAFETY: `head` is the beginning of an object in a box of `A` that nobody uses any more, as
+    // this function requires, and this is an RCU callback.
     unsafe { drop_box::<T, C, A>(head) };
     D::state().done();
 }
@@ -215,7 +223,8 @@ unsafe extern "C" fn reclaim<T, C: DropContext, A: Memory, D: Domain>(head: *mut
 ///
 /// As for [`drop_box`].
 unsafe extern "C" fn reclaim_in_process<T, C: DropContext, A: Memory, D: Domain>(head: *mut Head) {
-    // SAFETY: By the safety requirements, the head is ours, and `drop_box` may be called with it.
+    // SAFETY: `head` is the beginning of an object in a box of `A` that nobody else uses any more,
+    // as this function requires, so `drop_box` may be called with it.
     unsafe { D::state().pass_on(head, drop_box::<T, C, A>) };
 }
 
@@ -233,15 +242,19 @@ unsafe fn defer_box<T, C: DropContext, A: Memory, D: Domain>(raw: *mut c_void) {
         } else {
             reclaim_in_process::<T, C, A, D>
         };
-        // SAFETY: By the safety requirements of this function. `T` is `'static`, as the trait
-        // `RcuPointer` requires of the box.
+        // SAFETY: `raw` came from a box of an object, which begins with its head, and no reader
+        // that begins from now on can find it, as this function requires. `T` is `'static`, as the
+        // trait `RcuPointer` requires of the box.
         unsafe { domain.post(head, func) };
     } else if domain.sleepable() {
-        // SAFETY: By the safety requirements of this function, and there is nothing to drop.
+        // SAFETY: `raw` came from a box of an object, which begins with its head, and no reader
+        // that begins from now on can find it, as this function requires. `T` has no destructor, so
+        // freeing the memory is enough.
         unsafe { domain.post(head, free::<A, D>) };
     } else {
-        // SAFETY: By the safety requirements of this function the memory is ours and there is
-        // nothing to drop; the head is the beginning of the allocation, and large enough.
+        // SAFETY: `raw` came from a box that nobody but readers uses and that readers cannot find
+        // any more, as this function requires. `T` has no destructor, the head is the beginning of
+        // the allocation, which is large enough for it, and the domain is the kernel's RCU.
         unsafe { domain.free_plain(head) };
     }
 }
@@ -256,11 +269,12 @@ unsafe fn dispose_box<T, C: DropContext, A: Memory, D: Domain>(raw: *mut c_void)
         return leaked_in_nmi();
     }
     if !needs_drop::<T>() && A::FREE_IS_ATOMIC {
-        // SAFETY: By the safety requirements the memory is ours, and there is nothing to drop.
+        // SAFETY: `raw` came from a box of `A` that no reader can reach and nothing else takes
+        // back, as this function requires. `T` has no destructor, and this is no NMI.
         return unsafe { A::release(raw) };
     }
-    // SAFETY: By the safety requirements the object is ours and no reader can reach it; the function
-    // drops a box of this type, and the pointer is `Send` and `'static`.
+    // SAFETY: `raw` came from a box of `Object<T, C>` that no reader can reach, as this function
+    // requires. `drop_box` drops a box of this type, and the pointer is `Send` and `'static`.
     unsafe { disposal::dispose(D::state(), this_module(), raw.cast(), drop_box::<T, C, A>) };
 }
 
@@ -270,7 +284,8 @@ unsafe fn dispose_box<T, C: DropContext, A: Memory, D: Domain>(raw: *mut c_void)
 ///
 /// As for [`RcuPointer::dispose`], `value` being that of an `Object<T, C>` in a [`KBox`].
 pub(super) unsafe fn dispose_entry<T, C: DropContext, D: Domain>(value: NonNull<T>) {
-    // SAFETY: By the safety requirements the value is in an object in a box.
+    // SAFETY: `value` is that of an `Object<T, C>` in a `KBox` that no reader can reach, as this
+    // function requires, so the object begins `OFFSET` bytes before it.
     unsafe {
         dispose_box::<T, C, Kmalloc, D>(value.byte_sub(Object::<T, C>::OFFSET).cast().as_ptr())
     };
@@ -290,14 +305,15 @@ unsafe impl<T: 'static, C: DropContext, A: Memory, D: Domain> RcuPointer<D>
     }
 
     unsafe fn from_raw(raw: *mut c_void) -> Self {
-        // SAFETY: By the safety requirements `raw` came from `Box::into_raw`.
+        // SAFETY: `raw` came from `Box::into_raw`, and nothing else takes it back, as
+        // `RcuPointer::from_raw` requires.
         unsafe { Box::from_raw(raw.cast()) }
     }
 
     #[inline(always)]
     unsafe fn borrow<'a>(raw: *mut c_void) -> &'a T {
-        // SAFETY: By the safety requirements the object is there during `'a`; `OFFSET` is that of
-        // its value.
+        // SAFETY: `raw` came from `Box::into_raw` and is not taken back during `'a`, as
+        // `RcuPointer::borrow` requires, and the value is at `OFFSET` in the object.
         unsafe { &*raw.byte_add(Object::<T, C>::OFFSET).cast() }
     }
 
@@ -309,12 +325,14 @@ unsafe impl<T: 'static, C: DropContext, A: Memory, D: Domain> RcuPointer<D>
     }
 
     unsafe fn defer(raw: *mut c_void) {
-        // SAFETY: By the safety requirements, and `raw` came from a box of this type.
+        // SAFETY: `raw` came from a box of this type, and no read-side critical section that begins
+        // from now on can find it, as `RcuPointer::defer` requires.
         unsafe { defer_box::<T, C, A, D>(raw) }
     }
 
     unsafe fn dispose(raw: *mut c_void) {
-        // SAFETY: By the safety requirements, and `raw` came from a box of this type.
+        // SAFETY: `raw` came from a box of this type, and no reader can reach it, as
+        // `RcuPointer::dispose` requires.
         unsafe { dispose_box::<T, C, A, D>(raw) }
     }
 }
@@ -340,15 +358,16 @@ unsafe impl<T: 'static, C: DropContext, A: Memory, D: Domain> RcuPointer<D>
     }
 
     unsafe fn from_raw(raw: *mut c_void) -> Self {
-        // SAFETY: By the safety requirements `raw` came from `Box::into_raw`, and the object was
-        // pinned when it was given away.
+        // SAFETY: `raw` came from `Box::into_raw`, and nothing else takes it back, as
+        // `RcuPointer::from_raw` requires. The object was pinned when it was given away.
         unsafe { Pin::new_unchecked(Box::from_raw(raw.cast())) }
     }
 
     #[inline(always)]
     unsafe fn borrow<'a>(raw: *mut c_void) -> Pin<&'a T> {
-        // SAFETY: By the safety requirements the object is there during `'a`; `OFFSET` is that of
-        // its value, which is pinned as the object is.
+        // SAFETY: `raw` came from `Box::into_raw` and is not taken back during `'a`, as
+        // `RcuPointer::borrow` requires. The value is at `OFFSET` in the object, and is pinned as
+        // the object is.
         unsafe { Pin::new_unchecked(&*raw.byte_add(Object::<T, C>::OFFSET).cast()) }
     }
 
@@ -357,12 +376,14 @@ unsafe impl<T: 'static, C: DropContext, A: Memory, D: Domain> RcuPointer<D>
     }
 
     unsafe fn defer(raw: *mut c_void) {
-        // SAFETY: By the safety requirements, and `raw` came from a pinned box of this type.
+        // SAFETY: `raw` came from a pinned box of this type, and no read-side critical section that
+        // begins from now on can find it, as `RcuPointer::defer` requires.
         unsafe { defer_box::<T, C, A, D>(raw) }
     }
 
     unsafe fn dispose(raw: *mut c_void) {
-        // SAFETY: By the safety requirements, and `raw` came from a pinned box of this type.
+        // SAFETY: `raw` came from a pinned box of this type, and no reader can reach it, as
+        // `RcuPointer::dispose` requires.
         unsafe { dispose_box::<T, C, A, D>(raw) }
     }
 }
@@ -386,8 +407,8 @@ where
     D: Domain,
 {
     let shared = head.cast::<Shared<T, D, C>>();
-    // SAFETY: The references that were retired keep the object alive, and the head is ours by the
-    // safety requirements, as is that a grace period has elapsed.
+    // SAFETY: The references that were retired keep the object alive. The caller owns the head, and
+    // a grace period has elapsed since it was posted, as this function requires.
     let (n, again) = unsafe { (*shared).take() };
     if again {
         // SAFETY: `take` says that the head is still ours. The references that are left were
@@ -412,7 +433,8 @@ where
     C: DropContext,
     D: Domain,
 {
-    // SAFETY: By the safety requirements, which are those of `drop_retired`.
+    // SAFETY: The caller owns `head`, which is that of a shared object, and a grace period has
+    // elapsed since it was posted, as this function requires.
     unsafe { drop_retired::<T, C, D>(head) };
     D::state().done();
 }
@@ -428,7 +450,9 @@ where
     C: DropContext,
     D: Domain,
 {
-    // SAFETY: The head is ours by the safety requirements, and `drop_retired` may be called with it.
+    // SAFETY: The caller owns `head`, which is that of a shared object, and a grace period has
+    // elapsed since it was posted, as this function requires, so `drop_retired` may be called with
+    // it.
     unsafe { D::state().pass_on(head, drop_retired::<T, C, D>) };
 }
 
@@ -452,7 +476,8 @@ where
 /// `head` is that of a `Shared<T, D, C>`, to which there is one reference, given away by
 /// [`Arc::into_raw`].
 unsafe extern "C" fn drop_last<T, C: DropContext, D: Domain>(head: *mut Head) {
-    // SAFETY: By the safety requirements.
+    // SAFETY: `head` is the beginning of a shared object, and its last reference was given away by
+    // `Arc::into_raw`, as this function requires.
     drop(unsafe { Arc::<Shared<T, D, C>>::from_raw(head.cast()) });
 }
 
@@ -468,14 +493,15 @@ unsafe impl<T: 'static, D: Domain, C: DropContext> RcuPointer<D> for Arc<Shared<
     }
 
     unsafe fn from_raw(raw: *mut c_void) -> Self {
-        // SAFETY: By the safety requirements `raw` came from `Arc::into_raw`.
+        // SAFETY: `raw` came from `Arc::into_raw`, and nothing else takes the reference back, as
+        // `RcuPointer::from_raw` requires.
         unsafe { Arc::from_raw(raw.cast()) }
     }
 
     #[inline(always)]
     unsafe fn borrow<'a>(raw: *mut c_void) -> Self::Borrowed<'a> {
-        // SAFETY: By the safety requirements `raw` came from `Arc::into_raw`, and the reference is
-        // not taken back during `'a`.
+        // SAFETY: `raw` came from `Arc::into_raw`, and the reference is not taken back during `'a`,
+        // as `RcuPointer::borrow` requires.
         unsafe { ArcBorrow::from_raw(raw.cast()) }
     }
 
@@ -487,14 +513,17 @@ unsafe impl<T: 'static, D: Domain, C: DropContext> RcuPointer<D> for Arc<Shared<
         let shared = raw.cast::<Shared<T, D, C>>();
         // SAFETY: The reference that is retired keeps the object alive.
         match unsafe { (*shared).retire() } {
-            // SAFETY: `retire` gave us the head; the rest are the safety requirements.
+            // SAFETY: `retire` returned `Outcome::Post`, so the head is ours. The retired
+            // references keep the object alive until the callback, and no read-side critical
+            // section that begins from now on can find them, as `RcuPointer::defer` requires.
             Outcome::Post => unsafe { D::state().post(raw.cast(), drop_retired_func::<T, C, D>()) },
             Outcome::Counted | Outcome::Leaked => (),
         }
     }
 
     unsafe fn dispose(raw: *mut c_void) {
-        // SAFETY: By the safety requirements `raw` came from `Arc::into_raw`.
+        // SAFETY: `raw` came from `Arc::into_raw`, and nothing else takes the reference back, as
+        // `RcuPointer::dispose` requires.
         let reference = unsafe { Arc::<Shared<T, D, C>>::from_raw(raw.cast()) };
         if in_nmi() {
             core::mem::forget(reference);
@@ -508,8 +537,8 @@ unsafe impl<T: 'static, D: Domain, C: DropContext> RcuPointer<D> for Arc<Shared<
         };
         let raw = Arc::into_raw(Arc::from(last)).cast_mut();
         // SAFETY: It is the last reference, so none is retired and the head is not in use. It is
-        // given away, and no reader can reach it by the safety requirements; the function drops it,
-        // and it is `Send` and `'static`.
+        // given away, and no reader can reach it, as `RcuPointer::dispose` requires; the function
+        // drops it, and it is `Send` and `'static`.
         unsafe { disposal::dispose(D::state(), this_module(), raw.cast(), drop_last::<T, C, D>) };
     }
 }

@@ -91,7 +91,8 @@ impl<P: RcuPointer<D>, D: Domain> Retired<P, D> {
     /// `raw` came from `P::into_raw`, the caller gives it away, and no section of `D` that begins
     /// from now on can find it. `P` is [`Send`].
     pub(super) unsafe fn new(raw: NonNull<c_void>) -> Self {
-        // INVARIANT: By the safety requirements.
+        // INVARIANT: `raw` came from `P::into_raw`, the caller gives it away, no section that
+        // begins from now on can find it, and `P` is `Send`, as this function requires.
         Self {
             raw,
             _owns: PhantomData,
@@ -211,7 +212,8 @@ impl<P: RcuPointer<D>, D: Domain> Retire<D> for Retired<P, D> {
     type Reclaimed = P;
 
     unsafe fn reclaim(self) -> P {
-        // SAFETY: By the safety requirements a grace period of `D` has elapsed.
+        // SAFETY: A grace period of `D` has elapsed since `self` was retired, as `Retire::reclaim`
+        // requires.
         unsafe { Retired::reclaim(self) }
     }
 }
@@ -222,7 +224,8 @@ impl<P: UniquePointer<D>, D: Domain> Retire<D> for Batch<P, D> {
     type Reclaimed = ReclaimedBatch<P, D>;
 
     unsafe fn reclaim(self) -> ReclaimedBatch<P, D> {
-        // SAFETY: By the safety requirements a grace period of `D` has elapsed.
+        // SAFETY: A grace period of `D` has elapsed since all of the batch was retired, as
+        // `Retire::reclaim` requires.
         unsafe { ReclaimedBatch::new(self) }
     }
 }
@@ -233,7 +236,8 @@ impl<R: Retire<D>, D: Domain> Retire<D> for Option<R> {
     type Reclaimed = Option<R::Reclaimed>;
 
     unsafe fn reclaim(self) -> Option<R::Reclaimed> {
-        // SAFETY: By the safety requirements a grace period of `D` has elapsed.
+        // SAFETY: A grace period of `D` has elapsed since `retired` was retired, as
+        // `Retire::reclaim` requires.
         self.map(|retired| unsafe { retired.reclaim() })
     }
 }
@@ -248,7 +252,8 @@ macro_rules! retire_tuple {
             unsafe fn reclaim(self) -> Self::Reclaimed {
                 #[allow(non_snake_case, reason = "the parameters name the variables too")]
                 let ($($name,)*) = self;
-                // SAFETY: By the safety requirements a grace period of `D` has elapsed.
+                // SAFETY: A grace period of `D` has elapsed since each of them was retired, as
+                // `Retire::reclaim` requires.
                 unsafe { ($($name.reclaim(),)*) }
             }
         }

@@ -286,7 +286,8 @@ impl<D: Domain> Section<D> {
     unsafe fn enter(up_down: bool) -> Self {
         // INVARIANT: Just entered.
         Self {
-            // SAFETY: By the safety requirements.
+            // SAFETY: `D` is an SRCU domain that is ready, of the flavor that `up_down` selects, as
+            // this function requires, so its `srcu_struct` is initialised.
             counter: unsafe { srcu::enter(D::state().srcu_raw(), up_down) },
             up_down,
             _domain: PhantomData,
@@ -302,7 +303,7 @@ impl<D: Domain> Drop for Section<D> {
     }
 }
 
-/// A word on the stack that tells [`Domain::in_reader`] about a section.
+/// A word on the stack by which [`Domain::in_reader`] finds a read-side critical section.
 ///
 /// It holds its own address combined with the domain's, and is cleared when the section ends, so
 /// that a search of the current stack finds the sections of the current task. Two stores pay for it;
@@ -339,7 +340,8 @@ pub(super) unsafe fn run<D: Domain, R>(
     up_down: bool,
     f: impl for<'r> FnOnce(ReadToken<'r, D>) -> R,
 ) -> R {
-    // SAFETY: By the safety requirements.
+    // SAFETY: `D` is an SRCU domain that is ready, of the flavor that `up_down` selects, and stays
+    // so during the call, as this function requires; the section ends with the call.
     let _section = unsafe { Section::<D>::enter(up_down) };
     let mark = Mark(UnsafeCell::new(0));
     mark.set(D::state());

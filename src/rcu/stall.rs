@@ -47,7 +47,7 @@ impl Wait<'_> {
         // SAFETY: It stays where it is, and the strings live, until it has ended below.
         unsafe { helpers::quiesce_helper_rcu_stall_begin(stall.get()) };
         let ret = wait();
-        // SAFETY: It was begun above.
+        // SAFETY: `quiesce_helper_rcu_stall_begin()` was called with `stall` above.
         unsafe { helpers::quiesce_helper_rcu_stall_end(stall.get()) };
         ret
     }
@@ -60,9 +60,11 @@ impl Wait<'_> {
 /// It is initialised, but for statics before [`init`](Self::init).
 pub(super) struct Stall(Opaque<helpers::quiesce_rcu_stall>);
 
-// SAFETY: Timers may be used from everywhere, and the rest is written by `init` alone.
+// SAFETY: A timer and the other fields are not tied to the task that initialised them.
 unsafe impl Send for Stall {}
-// SAFETY: As for `Send`: the timer has a lock of its own.
+// SAFETY: The timer has a lock of its own, C reads and writes `period` in single accesses, a
+// `since` that is read while the wait is restarted affects only the reported time, `reported`
+// belongs to the timer's function, and the other fields are written by `init` alone.
 unsafe impl Sync for Stall {}
 
 impl Stall {

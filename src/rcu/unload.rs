@@ -82,17 +82,19 @@ impl Runtime {
                     helpers::quiesce_helper_on_module(Some(coming), Some(going))
                 });
                 if result.is_err() {
-                    // SAFETY: It was added above, and nobody has used it.
+                    // SAFETY: `client::init()` succeeded, and nobody uses the module before its
+                    // init has returned.
                     unsafe { client::exit() };
                 }
             }
             if result.is_err() {
-                // SAFETY: It was created above, and nobody has used it.
+                // SAFETY: `domain_list::create()` succeeded, and nobody uses the module before its
+                // init has returned.
                 unsafe { domain_list::destroy() };
             }
         }
         if result.is_err() {
-            // SAFETY: It was created above, and nothing is queued.
+            // SAFETY: `worker::create_queues()` succeeded, and nothing is queued.
             unsafe { worker::destroy_queues() };
         }
         // INVARIANT: All of them are there.
@@ -171,7 +173,8 @@ unsafe extern "C" fn going(module: *mut bindings::module) {
 ///
 /// Called by the workqueue with the work item of a client, whose module is held.
 unsafe extern "C" fn unload(work: *mut bindings::work_struct) {
-    // SAFETY: By the safety requirements; the client is removed below.
+    // SAFETY: The workqueue calls this function with the work item of a client, which is removed
+    // only by `release()` below.
     let client = unsafe { &*work.byte_sub(offset_of!(Client, unload)).cast::<Client>() };
     let module = client.account().module();
     // SAFETY: The code of the module has returned, as `going` was called.

@@ -293,8 +293,8 @@ impl Waiters {
                     left = Left::Nobody;
                     break;
                 };
-                // Those that came later wait for a later grace period, by and large, and at worst
-                // for one more.
+                // Nodes are queued in order, so later nodes normally wait for later grace periods.
+                // In the worst case a node is woken one grace period late.
                 // SAFETY: The node is in the list, and the lock is held.
                 if !is_over(unsafe { &(*node).seq }) {
                     left = Left::Later;

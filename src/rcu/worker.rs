@@ -70,7 +70,8 @@ pub(super) unsafe fn destroy_queues() {
     for queue in [&WAIT, &WORK] {
         let old = queue.0.xchg(null_mut(), Relaxed);
         if !old.is_null() {
-            // SAFETY: By the safety requirements.
+            // SAFETY: `old` came from `quiesce_helper_rcu_workqueue()`, and nothing is queued any
+            // more, as this function requires.
             unsafe { bindings::destroy_workqueue(old) };
         }
     }
@@ -83,7 +84,8 @@ impl Queue {
     ///
     /// The work item is initialised and stays until its function has run, and the workqueue is there.
     pub(super) unsafe fn queue(&self, work: *mut bindings::work_struct) {
-        // SAFETY: By the safety requirements.
+        // SAFETY: The work item is initialised and stays until its function has run, and the
+        // workqueue is there, as this function requires.
         unsafe {
             bindings::queue_work_on(
                 bindings::wq_misc_consts_WORK_CPU_UNBOUND as c_int,
@@ -117,7 +119,8 @@ pub(super) struct Worker {
 
 // SAFETY: The list is lock-free, and a work item may be queued from everywhere.
 unsafe impl Send for Worker {}
-// SAFETY: As for `Send`: every field may be used concurrently.
+// SAFETY: The list is lock-free, a work item may be queued concurrently, and the other fields are
+// atomic.
 unsafe impl Sync for Worker {}
 
 impl Worker {
@@ -243,7 +246,8 @@ impl Marker {
 ///
 /// Called by the workqueue with the work item of a worker.
 unsafe extern "C" fn run(work: *mut bindings::work_struct) {
-    // SAFETY: By the safety requirements; a worker stays until its work item has run.
+    // SAFETY: The workqueue calls this function with the work item of a worker, which stays until
+    // its work item has run.
     let worker = unsafe { &*work.byte_sub(offset_of!(Worker, work)).cast::<Worker>() };
     let counts = worker.counts.load(Relaxed);
     let mut list = worker.take();
@@ -281,8 +285,8 @@ unsafe fn reclaim(
     // SAFETY: The module of the function stays, with its account, until the function is counted as
     // done below.
     let account: &Account = unsafe { of_function(home, func as *const _) };
-    // SAFETY: By the safety requirements the function may be called with the head. A work item is in
-    // process context.
+    // SAFETY: `func` may be called with `head`, as this function requires, and a work item runs in
+    // process context, where it may sleep.
     unsafe { disposal::with_queue(|| func(head)) };
     let _section = rcu::read_lock();
     // SAFETY: The counts stay as long as something is in flight.
