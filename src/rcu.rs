@@ -164,7 +164,8 @@ pub fn stall_reports() -> u32 {
     unsafe { helpers::quiesce_helper_rcu_stalls() }
 }
 
-/// Waits until everything that `module` has deferred before the call has been reclaimed, in all domains.
+/// Waits until everything that `module` has deferred before the call, in all domains, has been
+/// reclaimed.
 ///
 /// A module need not call this before it is unloaded: see [above](self#unloading). Otherwise it is
 /// [`Domain::barrier`] without what other modules have deferred.

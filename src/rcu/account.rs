@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Accounts: what a module, or a domain, has posted and what of it is not done.
+//! Accounts: counts of the functions that a module, or a domain, has posted and that are not done.
 //!
 //! A callback, a destructor on the workqueue and a future that waits run functions of a module after
 //! the module's own code has returned. Each is counted when it is posted and when it is done, for
@@ -48,7 +48,7 @@ pub(super) fn this_module() -> *mut bindings::module {
     &raw mut bindings::__this_module
 }
 
-/// How many were posted, and how many of them are done.
+/// Per-CPU counts of the functions that were posted, and of those that are done.
 ///
 /// # Invariants
 ///
@@ -101,19 +101,19 @@ impl Counts {
         load_pointer(&self.percpu)
     }
 
-    /// Counts one that is about to be posted. They are allocated.
+    /// Counts a function that is about to be posted. The counts are allocated.
     pub(super) fn posted(&self) {
         // SAFETY: By the type invariants.
         unsafe { helpers::quiesce_helper_rcu_posted(self.as_ptr()) };
     }
 
-    /// Counts one that is done. They are allocated.
+    /// Counts a function that is done. The counts are allocated.
     pub(super) fn done(&self) {
         // SAFETY: By the type invariants.
         unsafe { helpers::quiesce_helper_rcu_done(self.as_ptr()) };
     }
 
-    /// The number of those that were ever posted.
+    /// Returns the number of functions that were ever posted.
     pub(super) fn posted_sum(&self) -> usize {
         let percpu = self.as_ptr();
         if percpu.is_null() {
@@ -123,10 +123,11 @@ impl Counts {
         unsafe { helpers::quiesce_helper_rcu_posted_sum(percpu) }
     }
 
-    /// The number of those posted that are not done, at a moment during the call.
+    /// Returns the number of posted functions that are not done, at a moment during the call.
     ///
-    /// Zero is exact: everything that was posted before the call is done, and what it posted itself
-    /// as well. A number is too large by what is posted and done meanwhile.
+    /// Zero is exact: everything that was posted before the call is done, and so is everything that
+    /// those functions posted. Any other value is too large by the number of functions that were
+    /// posted and finished during the call.
     pub(super) fn in_flight(&self) -> usize {
         let percpu = self.as_ptr();
         if percpu.is_null() {
@@ -183,7 +184,7 @@ impl Account {
         })
     }
 
-    /// Initialises what must not move any more.
+    /// Initialises the completion, after which the account must not move any more.
     ///
     /// # Safety
     ///
@@ -203,24 +204,26 @@ impl Account {
         &self.counts
     }
 
-    /// Whether a function is in the module.
+    /// Returns whether a function is in the module.
     #[inline(always)]
     fn has_function(&self, func: *const c_void) -> bool {
         func.addr().wrapping_sub(self.text.0) < self.text.1
     }
 
-    /// Whether nothing was ever counted.
+    /// Returns whether no function of the module was ever posted.
     pub(super) fn is_unused(&self) -> bool {
         self.counts.posted_sum() == 0
     }
 
-    /// Whether the module's code has returned but for what is counted here.
+    /// Returns whether the module's code has returned, except for the functions that are counted
+    /// here.
     #[inline(always)]
     pub(super) fn is_going(&self) -> bool {
         !load_pointer(&self.going).is_null()
     }
 
-    /// Counts one that is done, and wakes who waits for that.
+    /// Counts a function that is done, and wakes the task that waits for the account to become
+    /// empty.
     ///
     /// The caller is inside a read-side critical section of RCU, as callbacks are: the account may
     /// be freed after the section.
@@ -285,7 +288,7 @@ impl Drop for Account {
 /// The number of slots of the table.
 pub(super) const SLOTS: usize = 512;
 
-/// What takes the place of a module that is gone.
+/// Stands in a slot for a module that was unloaded.
 const GONE: *mut bindings::module = core::ptr::without_provenance_mut(1);
 
 /// An entry of the table: a module and its account.
@@ -350,7 +353,7 @@ pub(super) unsafe fn insert(account: *mut Account) -> Result {
 /// As for [`insert`]; no code of the module runs any more.
 pub(super) unsafe fn remove(module: *mut bindings::module) {
     if let Some(slot) = find(module) {
-        // INVARIANT: Who comes by here looks further.
+        // INVARIANT: A search that gets to this slot continues with the next one.
         slot.module.store(GONE, Release);
     }
 }

@@ -41,9 +41,9 @@ mod sealed {
 pub unsafe trait CellValue<D: Domain>: sealed::Sealed + Sized {
     /// The pointer.
     type Pointer: RcuPointer<D>;
-    /// What a reader gets: the pointer's borrowed form, or an option of it.
+    /// The type that a reader gets: the pointer's borrowed form, or an option of it.
     type Read<'a>: Copy;
-    /// What replacing the content returns: a retired pointer, or an option of one.
+    /// The type that replacing the content returns: a retired pointer, or an option of one.
     type Old;
 
     /// Gives the value away.

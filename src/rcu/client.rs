@@ -240,7 +240,7 @@ impl Drop for ClientRef {
     }
 }
 
-/// Has `func` called with `head` by the worker of the module that `func` is in.
+/// Queues `func` to be called with `head` by the worker of the module that `func` is in.
 ///
 /// # Safety
 ///
@@ -262,7 +262,7 @@ pub(super) unsafe fn push(
     };
 }
 
-/// How many workers are waited for at a time.
+/// The number of workers that are waited for at a time.
 const AT_ONCE: usize = 8;
 
 /// Waits until the workers have reclaimed what was pushed to them before: of all modules that have

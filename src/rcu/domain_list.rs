@@ -110,7 +110,7 @@ pub(super) fn barrier(module: *mut bindings::module, caller: &Location<'_>) -> R
     Ok(())
 }
 
-/// Makes all domains forget a module that is gone.
+/// Removes a module that is unloaded from the users of all domains.
 pub(super) fn forget_user(account: &Account) {
     let list = DOMAINS.lock();
     let mut at = list.0;
@@ -122,7 +122,7 @@ pub(super) fn forget_user(account: &Account) {
     }
 }
 
-/// Whether a domain that is ready is in `module`.
+/// Returns whether a domain that is ready is in `module`.
 pub(super) fn has_domains_of(module: *mut bindings::module) -> bool {
     let list = DOMAINS.lock();
     let mut at = list.0;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a domain is at run time; everything here is the same code for all domains.
+//! The state of a domain at run time. It is not generic, so that all domains share the code.
 
 use super::{
     account::{
@@ -93,8 +93,8 @@ fn log_misuse(caller: &Location<'_>, domain: &CStr, e: Error) {
     }
 }
 
-/// Whether as many sections as safe code can leak make SRCU's counters wrap: 16 bits in TINY_SRCU,
-/// which is selected without SMP and preemptible RCU, otherwise the bits of a long.
+/// True if safe code can leak enough sections to make SRCU's counters wrap: they have 16 bits in
+/// TINY_SRCU, which is selected without SMP and preemptible RCU, otherwise the bits of a long.
 const SECTIONS_ARE_LIMITED: bool =
     cfg!(not(CONFIG_64BIT)) || cfg!(not(any(CONFIG_SMP, CONFIG_PREEMPT_RCU)));
 
@@ -122,20 +122,21 @@ pub struct DomainState {
     srcu: Opaque<bindings::srcu_struct>,
     counts: Counts,
     early: Atomic<isize>,
-    /// How many were deferred before the domain was ready, that no barrier has waited for.
+    /// The number of objects that were deferred before the domain was ready and that no barrier has
+    /// waited for.
     early_posts: Atomic<usize>,
-    /// How many callbacks of shared objects were posted once more.
+    /// The number of callbacks of shared objects that were posted again.
     reposts: Atomic<usize>,
     /// Objects without destructor that the kernel frees.
     plain: Counts,
-    /// How many of those have been waited for.
+    /// The number of those objects that were waited for.
     throttled: Atomic<usize>,
     worker: Worker,
     waiters: Waiters,
     stall: Stall,
     /// Accounts of modules that have deferred something in an SRCU domain; only compared.
     users: [Atomic<*mut Account>; 4],
-    /// Whether there are more.
+    /// Not zero if more modules than fit into `users` have deferred something.
     more_users: Atomic<i32>,
     pub(super) next: UnsafeCell<*const DomainState>,
 }
@@ -143,7 +144,7 @@ pub struct DomainState {
 // SAFETY: The kernel's objects may be used from everywhere, and `next` has a lock.
 unsafe impl Sync for DomainState {}
 
-/// What a barrier waits for.
+/// The object of the wait in the stall report of a barrier.
 const DEFERRED: &CStr = c"what was deferred behind the readers";
 
 /// The state of the kernel's own RCU.
@@ -189,7 +190,7 @@ impl DomainState {
         }
     }
 
-    /// Whether readers may sleep: an SRCU domain.
+    /// Returns whether readers may sleep, as in an SRCU domain.
     pub(super) fn sleepable(&self) -> bool {
         self.sleepable
     }
@@ -351,7 +352,7 @@ impl DomainState {
         }
     }
 
-    /// Whether the caller may wait for the readers.
+    /// Checks that the caller may wait for the readers.
     fn may_wait(&self, caller: &Location<'_>) -> Result {
         // SAFETY: Reads the state of the current task and CPU only.
         let context = unsafe { helpers::quiesce_helper_rcu_context() } as u32;
@@ -365,7 +366,8 @@ impl DomainState {
         Err(e)
     }
 
-    /// Whether a future may wait for the readers: not for its own task, which is one of them.
+    /// Checks that a future may wait for the readers: the task that polls it must not be one of
+    /// them.
     ///
     /// A task that is interrupted is not the one that polls.
     pub(super) fn may_poll(&self) -> Result {
@@ -405,7 +407,7 @@ impl DomainState {
         }
     }
 
-    /// Whether the caller may wait for destructors as well as readers.
+    /// Checks that the caller may wait for destructors as well as readers.
     fn may_flush(&self, caller: &Location<'_>) -> Result {
         self.may_wait(caller)?;
         // A destructor could wait for itself, or in a circle with another one.
@@ -422,7 +424,7 @@ impl DomainState {
         Ok(())
     }
 
-    /// Whether a caller may wait for what a module has deferred in the domain.
+    /// Checks that the caller may wait for the objects that a module has deferred in the domain.
     pub(super) fn may_barrier(&self, caller: &Location<'_>) -> Result {
         self.may_flush(caller)
     }
@@ -435,7 +437,7 @@ impl DomainState {
             .watched(caller, || self.flush(Some(module)));
     }
 
-    /// Takes note of a module that defers something in an SRCU domain.
+    /// Records a module that defers something in an SRCU domain.
     fn used_by(&self, account: &Account) {
         let account = core::ptr::from_ref(account).cast_mut();
         for user in &self.users {
@@ -455,14 +457,14 @@ impl DomainState {
         self.more_users.store(1, Relaxed);
     }
 
-    /// Whether a module may have deferred something in this SRCU domain.
+    /// Returns whether a module may have deferred something in this SRCU domain.
     pub(super) fn was_used_by(&self, account: &Account) -> bool {
         let account = core::ptr::from_ref(account).cast_mut();
         self.more_users.load(Relaxed) != 0
             || self.users.iter().any(|user| user.load(Relaxed) == account)
     }
 
-    /// Forgets a module that is gone.
+    /// Removes a module that is unloaded from the users.
     pub(super) fn forget_user(&self, account: &Account) {
         let account = core::ptr::from_ref(account).cast_mut();
         for user in &self.users {
@@ -568,7 +570,7 @@ impl DomainState {
         }
     }
 
-    /// Has `func` called with `head` after a grace period, with bottom halves disabled.
+    /// Queues `func` to be called with `head` after a grace period, with bottom halves disabled.
     ///
     /// Part of the caller's module.
     ///
@@ -671,7 +673,7 @@ impl DomainState {
         }
     }
 
-    /// Ends a callback: what it was posted for has been done.
+    /// Ends a callback, after its function has done its work.
     ///
     /// Part of the callback, and the last thing that it does.
     #[inline(always)]
@@ -685,7 +687,7 @@ impl DomainState {
         unsafe { account::of_caller(module) }.done();
     }
 
-    /// Ends a callback: has `func` called with `head` by a worker, in process context.
+    /// Ends a callback, and queues `func` to be called with `head` by a worker, in process context.
     ///
     /// Part of the callback, and the last thing that it does.
     ///
@@ -706,7 +708,7 @@ impl DomainState {
         }
     }
 
-    /// Has `func` called with `head` in process context, without a grace period.
+    /// Queues `func` to be called with `head` in process context, without a grace period.
     ///
     /// Any context but NMI.
     ///
@@ -748,7 +750,8 @@ impl DomainState {
         }
     }
 
-    /// Has the kernel free memory without a destructor after a grace period of the kernel's RCU.
+    /// Passes memory without a destructor to the kernel, which frees it after a grace period of its
+    /// RCU.
     ///
     /// # Safety
     ///
@@ -762,7 +765,7 @@ impl DomainState {
         unsafe { helpers::quiesce_helper_rcu_kvfree(self.plain.as_ptr(), head) };
     }
 
-    /// Has `waker` woken after the grace period of `node`; for futures.
+    /// Registers `waker` to be woken after the grace period of `node`; for futures.
     ///
     /// # Safety
     ///
@@ -824,7 +827,8 @@ impl DomainState {
         left
     }
 
-    /// The cookie of a grace period of SRCU that is over, as C's `get_completed_synchronize_srcu()`.
+    /// The cookie of an SRCU grace period that has elapsed, as `get_completed_synchronize_srcu()`
+    /// returns in C.
     ///
     /// A domain that is not ready has no readers, nor does it have grace periods to number.
     const OVER: bindings::rcu_gp_seq = bindings::rcu_gp_seq {
@@ -832,7 +836,7 @@ impl DomainState {
         exp: 0,
     };
 
-    /// The cookie of the next grace period.
+    /// Returns the cookie of the next grace period.
     pub(super) fn snapshot(&self) -> bindings::rcu_gp_seq {
         let mut seq = Self::OVER;
         if !self.sleepable {
@@ -845,7 +849,8 @@ impl DomainState {
         seq
     }
 
-    /// Asks for a grace period.
+    /// Starts a grace period and returns its cookie. In an NMI none is started, and the cookie is
+    /// that of the next one.
     pub(super) fn start(&self, expedited: bool) -> bindings::rcu_gp_seq {
         if in_nmi() {
             return self.snapshot();
@@ -866,7 +871,7 @@ impl DomainState {
         seq
     }
 
-    /// Whether the grace period of a cookie is over.
+    /// Returns whether the grace period of a cookie has elapsed.
     pub(super) fn is_over(&self, seq: &bindings::rcu_gp_seq) -> bool {
         let mut seq = *seq;
         if !self.sleepable {
@@ -881,7 +886,7 @@ impl DomainState {
     }
 }
 
-/// How many batches of futures the callback wakes by itself.
+/// The number of batches of futures that the callback wakes by itself.
 const BATCHES_IN_CALLBACK: usize = 8;
 
 /// The callback of the waiters. It serves the futures of all modules, so it must not be generic: an

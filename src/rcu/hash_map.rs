@@ -206,7 +206,7 @@ pub struct HashMapGuard<
     _lock: Guard<'a, (), B>,
 }
 
-/// What inserting or removing an entry returns: the old entry, if there was one.
+/// The result of inserting or removing an entry: the old entry, if there was one.
 type Old<K, V, D, C> = Option<Retired<EntryBox<Pair<K, V>, C>, D>>;
 
 impl<K: Hash + Eq + Send + 'static, V: Send + 'static, D: Domain, B: Backend, C: DropContext>

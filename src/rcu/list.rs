@@ -51,7 +51,7 @@ use kernel::{
 /// A link to an entry, or null: the beginning of a list, or a field of an entry.
 type Link = Atomic<*mut Links>;
 
-/// What links an entry into a list, as C's `struct hlist_node`.
+/// The links of an entry in a list, as C's `struct hlist_node`.
 ///
 /// # Invariants
 ///
@@ -63,7 +63,7 @@ struct Links {
     previous: UnsafeCell<*const Link>,
 }
 
-/// An entry of an [`RcuList`] or an [`RcuHashMap`](super::RcuHashMap): a value and what links it.
+/// An entry of an [`RcuList`] or an [`RcuHashMap`](super::RcuHashMap): a value and its links.
 ///
 /// Dereferences to the value.
 ///
@@ -271,7 +271,7 @@ impl<T: Send + 'static, D: Domain, C: DropContext> RawList<T, D, C> {
         }
     }
 
-    /// What the box of an entry was given away as.
+    /// Returns the pointer that `into_raw` returned for the box of an entry.
     fn raw_of(links: NonNull<Links>) -> NonNull<core::ffi::c_void> {
         // SAFETY: An entry is in an object, at this offset.
         unsafe { links.byte_sub(Object::<Entry<T>, C>::OFFSET).cast() }

@@ -153,7 +153,7 @@ macro_rules! impl_atomic_drop {
 pub(super) mod sealed {
     /// Implemented by types of this crate only.
     pub trait DropContext: Send + Sync + 'static {
-        /// Whether destructors run in the RCU callback.
+        /// True if destructors run in the RCU callback.
         const IN_CALLBACK: bool;
     }
 }
@@ -362,7 +362,7 @@ const SATURATED: u32 = 1 << 31;
 /// [`Shared::retire`] at the same time.
 const SATURATION: u32 = SATURATED + (SATURATED >> 1);
 
-/// What a caller of [`Shared::retire`] has to do.
+/// The action that a caller of [`Shared::retire`] has to take.
 pub(super) enum Outcome {
     /// The caller owns the head and posts it.
     Post,

@@ -58,7 +58,7 @@ pub(super) mod sealed {
 /// The trait does not require [`Send`], though everything that retires a pointer does: the bound
 /// would make the trait's evaluation circular for types that own a cell of their own type.
 pub unsafe trait RcuPointer<D: Domain>: sealed::Sealed + Sized + 'static {
-    /// What a reader gets.
+    /// The type that a reader gets.
     type Borrowed<'a>: Copy;
 
     /// Gives the pointer away.
@@ -119,7 +119,7 @@ pub unsafe trait UniquePointer<D: Domain>: RcuPointer<D> {}
 /// `release` frees what the allocator allocated.
 #[doc(hidden)]
 pub unsafe trait Memory: Allocator + sealed::Sealed + 'static {
-    /// Whether `release` may be called with preemption disabled.
+    /// True if `release` may be called with preemption disabled.
     const FREE_IS_ATOMIC: bool;
 
     /// Frees memory.

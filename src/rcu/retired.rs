@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! [`Retired`]: what was taken out of a cell or a list and may still be read.
+//! [`Retired`]: a pointer that was taken out of a cell or a list and may still be read.
 
 use super::{
     batch::{
@@ -62,10 +62,10 @@ unsafe impl<P: RcuPointer<D>, D: Domain> Send for Retired<P, D> {}
 // SAFETY: A shared reference gives access to nothing.
 unsafe impl<P: RcuPointer<D>, D: Domain> Sync for Retired<P, D> {}
 
-/// The error of a wait that was refused, with what was to be reclaimed after it.
+/// The error of a wait that was refused, with the value that was to be reclaimed after it.
 #[must_use = "dropping it defers the destructor until after a grace period"]
 pub struct SynchronizeError<R> {
-    /// What was to be reclaimed.
+    /// The value that was to be reclaimed.
     pub retired: R,
     /// The reason, see [`Domain::synchronize`].
     pub error: Error,
@@ -84,7 +84,7 @@ impl<R> From<SynchronizeError<R>> for Error {
 }
 
 impl<P: RcuPointer<D>, D: Domain> Retired<P, D> {
-    /// Creates one.
+    /// Creates a retired pointer.
     ///
     /// # Safety
     ///
@@ -194,7 +194,7 @@ mod sealed {
 ///
 /// [`Domain::reclaim`] waits for one grace period for all of it. Sealed.
 pub trait Retire<D: Domain>: sealed::Sealed + Sized {
-    /// What comes back after a grace period.
+    /// The type that is returned after a grace period.
     type Reclaimed;
 
     /// Takes it back.

@@ -37,7 +37,7 @@ use kernel::{
 ///   for this tag alone, as that of an SRCU domain of the flavor that `UP_DOWN` selects.
 /// - No other type that is a subtype or a supertype of the tag implements this trait.
 pub unsafe trait Tag: Send + Sync + 'static {
-    /// Whether the domain is of the flavor SRCU-fast-updown instead of SRCU-fast.
+    /// True if the domain is of the flavor SRCU-fast-updown instead of SRCU-fast.
     #[doc(hidden)]
     const UP_DOWN: bool;
 

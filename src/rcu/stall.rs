@@ -13,13 +13,13 @@ use kernel::{
     types::Opaque, //
 };
 
-/// What a wait is for.
+/// A description of a wait, for the report.
 pub(super) struct Wait<'a> {
     /// As in "waits for WHAT of DOMAIN".
     pub(super) what: &'a CStr,
     /// The domain, or the module.
     pub(super) domain: *const c_char,
-    /// What its readers have on their stacks; zero if they have nothing.
+    /// The value that marks the stacks of its readers; zero if there is none.
     pub(super) mark: usize,
 }
 
@@ -68,12 +68,12 @@ unsafe impl Send for Stall {}
 unsafe impl Sync for Stall {}
 
 impl Stall {
-    /// Creates one that is not in use.
+    /// Creates a report that is not in use.
     pub(super) const fn new() -> Self {
         Self(Opaque::zeroed())
     }
 
-    /// Initialises it.
+    /// Initialises the report.
     ///
     /// # Safety
     ///
@@ -87,13 +87,13 @@ impl Stall {
         }
     }
 
-    /// A wait begins. Any context but NMI.
+    /// Begins a wait. Any context but NMI.
     pub(super) fn start(&self) {
         // SAFETY: By the type invariants it is initialised.
         unsafe { helpers::quiesce_helper_rcu_stall_start(self.0.get()) };
     }
 
-    /// The wait is over. Any context but NMI.
+    /// Ends the wait. Any context but NMI.
     pub(super) fn stop(&self) {
         // SAFETY: By the type invariants it is initialised.
         unsafe { helpers::quiesce_helper_rcu_stall_stop(self.0.get()) };

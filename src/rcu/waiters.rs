@@ -27,7 +27,7 @@ use kernel::{
     types::Opaque, //
 };
 
-/// How many futures are woken without a pause.
+/// The number of futures that are woken with the lock released once.
 const BATCH: usize = 8;
 
 /// A future that waits, in the list of its domain.
@@ -69,7 +69,7 @@ struct Woken {
 }
 
 impl Woken {
-    /// Does with the waker what `f` does, and counts the wait as done after that.
+    /// Calls `f` with the waker, and counts the wait as done after that.
     fn finish(self, f: impl FnOnce(Waker)) {
         if let Some(waker) = self.waker {
             f(waker);
@@ -82,7 +82,7 @@ impl Woken {
     }
 }
 
-/// What is left after a call of [`Waiters::wake`].
+/// The futures that are left after a call of [`Waiters::wake`].
 pub(super) enum Left {
     /// No future waits.
     Nobody,
@@ -218,7 +218,8 @@ impl Waiters {
         }
     }
 
-    /// Has `waker` woken after the node's grace period; true if the caller has to post the callback.
+    /// Registers `waker` to be woken after the node's grace period. Returns true if the caller has
+    /// to post the callback.
     ///
     /// The domain is ready.
     ///
@@ -269,7 +270,7 @@ impl Waiters {
         }
     }
 
-    /// Whether the callback is posted, or runs. The domain is ready.
+    /// Returns whether the callback is posted or runs. The domain is ready.
     pub(super) fn are_armed(&self) -> bool {
         *self.lock().armed()
     }

@@ -35,11 +35,11 @@ use kernel::{
 /// A workqueue.
 pub(super) struct Queue(Atomic<*mut bindings::workqueue_struct>);
 
-/// The workqueue of the workers and of what wakes futures.
+/// The workqueue of the workers and of the work items that wake futures.
 pub(super) static WORK: Queue = Queue(Atomic::new(null_mut()));
 
-/// The workqueue of what waits for workers: those must not be queued behind it when the kernel has no
-/// memory for another thread.
+/// The workqueue of work items that wait for workers. Separate, so that workers are not queued
+/// behind them when the kernel has no memory for another thread.
 pub(super) static WAIT: Queue = Queue(Atomic::new(null_mut()));
 
 /// Creates the workqueues.
@@ -96,7 +96,7 @@ impl Queue {
     }
 }
 
-/// Whether the caller is a destructor that a worker runs.
+/// Returns whether the caller is a destructor that a worker runs.
 pub(super) fn is_current() -> bool {
     // SAFETY: Callable from every context.
     unsafe { helpers::quiesce_helper_rcu_works(Some(run)) }
@@ -159,7 +159,7 @@ impl Worker {
         unsafe { bindings::cancel_work_sync(self.work.get()) };
     }
 
-    /// Has `func` called with `head` by the worker. Any context but NMI.
+    /// Queues `func` to be called with `head` by the worker. Any context but NMI.
     ///
     /// # Safety
     ///
@@ -193,7 +193,7 @@ impl Worker {
     }
 }
 
-/// Something that is pushed behind what others have pushed, to learn when that is done.
+/// A marker that is pushed behind other heads, to wait until those have been reclaimed.
 ///
 /// # Invariants
 ///
