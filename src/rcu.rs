@@ -195,7 +195,7 @@ pub fn barrier(module: &ThisModule) -> Result {
 }
 
 fn quiesce() {
-    // SAFETY: Looks at the current task and CPU only.
+    // SAFETY: Reads the state of the current task and CPU only.
     if unsafe { helpers::quiesce_helper_rcu_context() } as u32 == helpers::QUIESCE_RCU_MAY_WAIT {
         // SAFETY: `quiesce_helper_rcu_context()` returned `QUIESCE_RCU_MAY_WAIT`: this is process
         // context, outside of all read-side critical sections of the kernel's RCU.

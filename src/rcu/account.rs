@@ -61,7 +61,7 @@ pub(super) struct Counts {
 impl Counts {
     /// Creates counts that are not in use.
     pub(super) const fn new() -> Self {
-        // INVARIANT: It is null.
+        // INVARIANT: `percpu` is null.
         Self {
             percpu: Atomic::new(null_mut()),
         }
@@ -78,7 +78,7 @@ impl Counts {
         if percpu.is_null() {
             return Err(ENOMEM);
         }
-        // INVARIANT: Just allocated.
+        // INVARIANT: `quiesce_helper_rcu_counts_alloc()` returned `percpu`, which is not null.
         self.percpu.store(percpu, Release);
         Ok(())
     }
@@ -103,13 +103,15 @@ impl Counts {
 
     /// Counts a function that is about to be posted. The counts are allocated.
     pub(super) fn posted(&self) {
-        // SAFETY: By the type invariants.
+        // SAFETY: `percpu` was allocated, as this function requires, and by the type invariants it
+        // was not freed.
         unsafe { helpers::quiesce_helper_rcu_posted(self.as_ptr()) };
     }
 
     /// Counts a function that is done. The counts are allocated.
     pub(super) fn done(&self) {
-        // SAFETY: By the type invariants.
+        // SAFETY: `percpu` was allocated, as this function requires, and by the type invariants it
+        // was not freed.
         unsafe { helpers::quiesce_helper_rcu_done(self.as_ptr()) };
     }
 
@@ -119,21 +121,21 @@ impl Counts {
         if percpu.is_null() {
             return 0;
         }
-        // SAFETY: By the type invariants.
+        // SAFETY: `percpu` is not null, so by the type invariants it is allocated.
         unsafe { helpers::quiesce_helper_rcu_posted_sum(percpu) }
     }
 
     /// Returns the number of posted functions that are not done, at a moment during the call.
     ///
     /// Zero is exact: everything that was posted before the call is done, and so is everything that
-    /// those functions posted. Any other value is too large by the number of functions that were
-    /// posted and finished during the call.
+    /// those functions posted. Any other value may include functions that were posted and
+    /// finished during the call.
     pub(super) fn in_flight(&self) -> usize {
         let percpu = self.as_ptr();
         if percpu.is_null() {
             return 0;
         }
-        // SAFETY: By the type invariants.
+        // SAFETY: `percpu` is not null, so by the type invariants it is allocated.
         unsafe { helpers::quiesce_helper_rcu_in_flight(percpu) }
     }
 }
@@ -170,7 +172,7 @@ impl Account {
     /// The module is there until the account is dropped, as far as its address ranges go.
     pub(super) unsafe fn new(module: *mut bindings::module) -> Result<Self> {
         let counts = Counts::new();
-        // SAFETY: Nobody else has them.
+        // SAFETY: `counts` was created above, so it is not allocated and nobody else calls this.
         unsafe { counts.alloc()? };
         let mut text = (0, 0);
         // SAFETY: The module is there, and the rest is written to.
@@ -190,7 +192,7 @@ impl Account {
     ///
     /// Called once, before anything else is, and the account stays where it is.
     pub(super) unsafe fn init(&self) {
-        // SAFETY: It is not in use.
+        // SAFETY: This function is called before any other, so the completion is not in use.
         unsafe { helpers::quiesce_helper_rcu_init_completion(self.changed.get()) };
     }
 
@@ -236,7 +238,7 @@ impl Account {
 
     #[cold]
     fn changed(&self) {
-        // ORDERING: What was counted is seen by a waiter who finds the completion done.
+        // ORDERING: A waiter that finds the completion done sees the counts.
         kernel::sync::barrier::smp_mb(Full);
         // SAFETY: By the type invariants it is initialised.
         unsafe {
@@ -248,8 +250,8 @@ impl Account {
 
     /// Waits until nothing is in flight any more, and until the callbacks that were have returned.
     ///
-    /// Nothing is posted from here on but by what is in flight. Process context; one caller, which is
-    /// reported if nothing is done for long.
+    /// From here on, functions are posted only by functions that are in flight. Process context;
+    /// called once at a time. The caller is reported if nothing is done for long.
     pub(super) fn wait_empty(&self, caller: &Location<'_>) {
         // SAFETY: The module is there; its name is a string in it.
         let name = unsafe { &raw const (*self.module).name };
@@ -273,14 +275,15 @@ impl Account {
                 bindings::wait_for_completion(self.changed.get())
             });
         }
-        // SAFETY: Process context. For those that were counted after the one above.
+        // SAFETY: This function is called in process context. The call waits for callbacks that
+        // were counted as done after the call above, but have not returned.
         unsafe { bindings::synchronize_rcu() };
     }
 }
 
 impl Drop for Account {
     fn drop(&mut self) {
-        // SAFETY: Nobody else has it.
+        // SAFETY: The account is being dropped, so nobody uses its counts any more.
         unsafe { self.counts.free() };
     }
 }
@@ -421,7 +424,7 @@ pub(super) unsafe fn of_function<'a>(
 
 /// The account of the module that an address is in, if there is one.
 ///
-/// The account stays as long as the caller knows that the module does.
+/// The account is valid as long as the module is not freed, which the caller has to ensure.
 pub(super) fn of_address(address: *const c_void) -> Option<*const Account> {
     // SAFETY: The account is there, and so the module's address ranges are.
     search(|account| unsafe { helpers::quiesce_helper_within_module(address, account.module) })

@@ -58,7 +58,7 @@ kernel::sync::global_lock! {
 /// Called once, before everything else here, when the workqueue is there. `counts` are those of the
 /// kernel's RCU.
 pub(super) unsafe fn init(counts: &'static Counts) -> Result {
-    // SAFETY: Called once.
+    // SAFETY: This function is called once, before everything else here.
     unsafe { CLIENTS.init() };
     // SAFETY: The first account is that of this module, which is there.
     unsafe { add(account::this_module(), counts) }
@@ -112,10 +112,12 @@ pub(super) unsafe fn add(module: *mut bindings::module, counts: &'static Counts)
     }
     let client = KBox::into_raw(client);
     let _lock = CLIENTS.lock();
-    // SAFETY: The lock excludes other calls. The client is freed as `remove` says.
+    // SAFETY: The lock excludes other calls. `remove` drops the client only after it has taken it
+    // out of the table and a grace period has elapsed.
     let result = unsafe { account::insert(&raw mut (*client).account) };
     if result.is_err() {
-        // SAFETY: Nobody else has it.
+        // SAFETY: `insert` failed, so the client is not in the table, and the pointer came from
+        // `KBox::into_raw`.
         drop(unsafe { KBox::from_raw(client) });
     }
     result
@@ -164,7 +166,7 @@ impl Client {
         self.put();
     }
 
-    /// As [`remove`](Self::remove), without waiting for those who may have found the client.
+    /// As [`remove`](Self::remove), without waiting for tasks that may have found the client.
     ///
     /// # Safety
     ///

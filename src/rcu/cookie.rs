@@ -22,8 +22,9 @@ use kernel::{
 /// separately and so miss none.
 ///
 /// A grace period that has elapsed stays so, until the kernel's counter has wrapped: 64 bits of
-/// grace periods, on 32-bit kernels 30 bits. There, a cookie that is kept so long may say no for the
-/// length of two further grace periods. It never says yes too early.
+/// grace periods, on 32-bit kernels 30 bits. A cookie that is kept for so long on such a kernel may
+/// report for two further grace periods that its own has not elapsed. It never reports one as
+/// elapsed too early.
 ///
 /// # Examples
 ///

@@ -124,8 +124,8 @@ pub(super) unsafe fn with_queue(f: impl FnOnce()) {
     if !cfg!(CONFIG_PREEMPT_COUNT) {
         let task = kernel::current!().as_ptr().addr();
         if let Some(queue) = claim(set_of(task), task) {
-            // SAFETY: The queue was claimed for this task, which is in process context by the safety
-            // requirements.
+            // SAFETY: The queue was claimed for this task, which is in process context and may
+            // sleep, as this function requires.
             return unsafe { queue.run(f) };
         }
     }

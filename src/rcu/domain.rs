@@ -386,7 +386,7 @@ impl Section {
         unsafe {
             kernel::bindings::rcu_read_lock()
         };
-        // INVARIANT: Just called.
+        // INVARIANT: `rcu_read_lock()` was called above.
         Self
     }
 }

@@ -21,7 +21,7 @@ use kernel::{
     sync::LockClassKey, //
 };
 
-/// The first domain; the others hang on `next`.
+/// The first domain; the others are linked by `next`.
 struct List(*const DomainState);
 
 // SAFETY: The domains are static, and what is in them may be used by all.
@@ -38,7 +38,7 @@ kernel::sync::global_lock! {
 ///
 /// Called once, before everything else here.
 pub(super) unsafe fn create() -> Result {
-    // SAFETY: Called once.
+    // SAFETY: This function is called once, before everything else here.
     unsafe { DOMAINS.init() };
     prepare(&GLOBAL, kernel::static_lock_class!())
 }

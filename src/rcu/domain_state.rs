@@ -252,7 +252,7 @@ impl DomainState {
             })
         });
         if let Err(e) = result {
-            // SAFETY: Nobody else knows of them.
+            // SAFETY: The domain is not ready, so nobody uses the counts.
             unsafe {
                 self.counts.free();
                 self.plain.free();
@@ -271,17 +271,17 @@ impl DomainState {
         }
         // INVARIANT: All are initialised.
         self.ready.store(1, Release);
-        // Who has unpublished a pointer and then finds the domain not ready concludes that no
-        // reader can have it. So a reader that the store above lets in has to see what was
-        // published by then.
+        // A writer that unpublishes a pointer and then sees the domain not ready assumes that no
+        // reader can hold it. The full barrier guarantees that a reader admitted by the store above
+        // observes that the pointer was unpublished.
         kernel::sync::barrier::smp_mb(Full);
         Ok(())
     }
 
     /// Undoes [`prepare`](Self::prepare). Process context.
     ///
-    /// Grace periods that were only asked for may be under way, and futures may wait that no module
-    /// is accounted for: they are waited for.
+    /// Also waits for grace periods that were started without a callback, and for futures that are
+    /// in no module's account.
     ///
     /// # Safety
     ///
@@ -301,16 +301,19 @@ impl DomainState {
         }
         // INVARIANT: Not ready from here on.
         self.ready.store(0, Relaxed);
-        // SAFETY: They are initialised; nothing is pending, and nobody posts any more.
+        // SAFETY: The worker and the stall report are initialised, as the domain was ready; nothing
+        // is pending, and nobody posts any more.
         unsafe {
             self.worker.stop();
             self.stall.destroy();
         }
         if self.sleepable {
-            // SAFETY: It is initialised, without readers, callbacks and grace periods.
+            // SAFETY: The `srcu_struct` is initialised, as the domain was ready, and it has no
+            // readers, callbacks or grace periods.
             unsafe { bindings::cleanup_srcu_struct(self.srcu.get()) };
         }
-        // SAFETY: They are out of use.
+        // SAFETY: Nobody uses the domain any more, as this function requires, and so nobody uses
+        // its counts.
         unsafe {
             self.counts.free();
             self.plain.free();
@@ -901,7 +904,7 @@ unsafe extern "C" fn grace_period_over(head: *mut bindings::callback_head) {
     // the `DomainState`, and domains are static.
     let state = unsafe { &*head.byte_sub(OFFSET).cast::<DomainState>() };
     state.stall.stop();
-    // SAFETY: This is the callback.
+    // SAFETY: This is the callback of the waiters.
     if matches!(unsafe { state.wake(BATCHES_IN_CALLBACK) }, Left::More) {
         // SAFETY: The domain has callbacks, so it is ready, and stays so until it has been flushed.
         unsafe { worker::WORK.queue(state.waiters.work.get()) };
@@ -918,7 +921,7 @@ unsafe extern "C" fn wake_more(work: *mut bindings::work_struct) {
     // SAFETY: The workqueue calls this function with the work item of a domain's waiters, which is
     // at `OFFSET` in the `DomainState`, and domains are static.
     let state = unsafe { &*work.byte_sub(OFFSET).cast::<DomainState>() };
-    // SAFETY: This is the work item.
+    // SAFETY: This is the work item of the waiters.
     while matches!(unsafe { state.wake(BATCHES_IN_CALLBACK) }, Left::More) {
         // SAFETY: Process context.
         unsafe { helpers::quiesce_helper_rcu_cond_resched() };

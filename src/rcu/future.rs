@@ -142,7 +142,7 @@ pub struct ReclaimFuture<P: RcuPointer<D>, D: Domain = Global> {
 
 impl<P: RcuPointer<D>, D: Domain> ReclaimFuture<P, D> {
     pub(super) fn new(retired: Retired<P, D>) -> Self {
-        // INVARIANT: In this order.
+        // INVARIANT: The caller created `retired` before `grace_period` is created here.
         Self {
             grace_period: GracePeriod::new(),
             retired: Some(retired),

@@ -201,8 +201,8 @@ impl<T: Send + 'static, D: Domain, C: DropContext> RawList<T, D, C> {
                 *(*next).previous.get() = &(*links).next;
             }
         }
-        // ORDERING: Pairs with the address dependency of readers: who finds the entry sees its value
-        // and its link.
+        // ORDERING: Pairs with the address dependency of readers: a reader that finds the entry
+        // sees its value and its link.
         link.store(links, Release);
     }
 
@@ -264,7 +264,8 @@ impl<T: Send + 'static, D: Domain, C: DropContext> RawList<T, D, C> {
             if !next.is_null() {
                 *(*next).previous.get() = &(*new).next;
             }
-            // ORDERING: As in `insert_at`.
+            // ORDERING: Pairs with the address dependency of readers: a reader that finds the new
+            // entry sees its value and its link.
             (*previous).store(new, Release);
             // INVARIANT: The new entry has the place of the old one, which is no longer linked.
             Retired::new(Self::raw_of(links))

@@ -194,8 +194,8 @@ pub(super) union Head {
 ///
 /// The head is two words in front of the value. Boxes of an object, `KBox<Object<T>>` as well as
 /// [`VBox`], [`KVBox`] and pinned ones, are the content of an [`RcuCell`](super::RcuCell). A value
-/// without destructor is freed by the kernel's `kvfree_rcu()`; for the others `C` says where the
-/// destructor runs.
+/// without destructor is freed by the kernel's `kvfree_rcu()`; for other values `C` selects where
+/// the destructor runs.
 ///
 /// # Invariants
 ///

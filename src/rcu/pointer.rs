@@ -411,8 +411,8 @@ where
     // a grace period has elapsed since it was posted, as this function requires.
     let (n, again) = unsafe { (*shared).take() };
     if again {
-        // SAFETY: `take` says that the head is still ours. The references that are left were
-        // retired, so no reader that begins from now on can find them.
+        // SAFETY: `take` returned true, so the head is still ours. The references that are left
+        // were retired, so no reader that begins from now on can find them.
         unsafe { D::state().post_again(head, drop_retired_func::<T, C, D>()) };
     }
     for _ in 0..n {

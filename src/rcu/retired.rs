@@ -118,13 +118,13 @@ impl<P: RcuPointer<D>, D: Domain> Retired<P, D> {
     /// Drops the object after a grace period, without waiting for it.
     ///
     /// An object without destructor is freed by `kvfree_rcu()` (in an SRCU domain by a callback).
-    /// Otherwise the destructor runs in a callback or on a workqueue, as the object's type says.
-    /// It runs before the module that deferred it is gone, whatever its author does.
+    /// Otherwise the destructor runs in a callback or on a workqueue, depending on the object's
+    /// type. It runs before the module that deferred it is freed; the module need not wait for it.
     ///
     /// # Context
     ///
-    /// Any but NMI, never waits; in an NMI the object is leaked. See [`Domain::throttle`] for who
-    /// defers much.
+    /// Any but NMI, never waits; in an NMI the object is leaked. A task that defers many objects
+    /// calls [`Domain::throttle`].
     pub fn defer(self) {}
 
     /// Waits for a grace period and returns the pointer.
@@ -321,7 +321,7 @@ impl<P: RcuPointer<D>, D: Domain> PolledRetired<P, D> {
     pub fn wait(self) -> Result<P, SynchronizeError<Self>> {
         match self.cookie.wait() {
             // SAFETY: By the type invariants the cookie's grace period began after `retired` was
-            // created, and `wait` says that it has elapsed.
+            // created, and `Cookie::wait` succeeded, so it has elapsed.
             Ok(()) => Ok(unsafe { self.retired.reclaim() }),
             Err(error) => Err(SynchronizeError {
                 retired: self,
@@ -335,7 +335,7 @@ impl<P: RcuPointer<D>, D: Domain> PolledRetired<P, D> {
     pub fn wait_expedited(self) -> Result<P, SynchronizeError<Self>> {
         match self.cookie.wait_expedited() {
             // SAFETY: By the type invariants the cookie's grace period began after `retired` was
-            // created, and `wait` says that it has elapsed.
+            // created, and `Cookie::wait_expedited` succeeded, so it has elapsed.
             Ok(()) => Ok(unsafe { self.retired.reclaim() }),
             Err(error) => Err(SynchronizeError {
                 retired: self,

@@ -189,7 +189,7 @@ impl<T: UpDownTag> Srcu<T> {
         // SAFETY: By the invariants of the handle the domain is ready, and of the flavor that
         // `UP_DOWN` selects.
         let counter = unsafe { srcu::enter(T::state().srcu_raw(), true) };
-        // INVARIANT: Just entered.
+        // INVARIANT: `enter` returned `counter`, and the section was not left.
         Ok(OwnedSection {
             counter,
             _domain: PhantomData,
@@ -284,7 +284,7 @@ impl<D: Domain> Section<D> {
     /// the section.
     #[inline(always)]
     unsafe fn enter(up_down: bool) -> Self {
-        // INVARIANT: Just entered.
+        // INVARIANT: `counter` is what `enter` returns, and the section is not left before the drop.
         Self {
             // SAFETY: `D` is an SRCU domain that is ready, of the flavor that `up_down` selects, as
             // this function requires, so its `srcu_struct` is initialised.

@@ -80,7 +80,7 @@ impl Stall {
     /// It is not in use, does not move any more, and the strings live until
     /// [`destroy`](Self::destroy).
     pub(super) unsafe fn init(&self, wait: &Wait<'_>) {
-        // SAFETY: It is not in use.
+        // SAFETY: The report is not in use and does not move any more, as this function requires.
         unsafe {
             self.0.get().write(wait.stall());
             helpers::quiesce_helper_rcu_stall_init(self.0.get());
@@ -105,7 +105,8 @@ impl Stall {
     ///
     /// It is initialised, and not used any more but by `init`.
     pub(super) unsafe fn destroy(&self) {
-        // SAFETY: It is initialised.
+        // SAFETY: The report is initialised and not used any more but by `init`, as this function
+        // requires.
         unsafe { helpers::quiesce_helper_rcu_stall_destroy(self.0.get()) };
     }
 }

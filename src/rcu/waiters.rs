@@ -199,7 +199,8 @@ impl Waiters {
     /// The domain is not ready, and nobody else calls this.
     pub(super) unsafe fn init(&self, work: unsafe extern "C" fn(*mut bindings::work_struct)) {
         let list = self.list.get();
-        // SAFETY: They are not in use.
+        // SAFETY: The domain is not ready and nobody else calls this, as this function requires, so
+        // no field is in use.
         unsafe {
             *list = bindings::list_head {
                 next: list,

@@ -2,8 +2,8 @@
 
 //! Work items that run the destructors that may sleep.
 //!
-//! Each SRCU domain has one, and each module has one for what it defers in the kernel's RCU, so that
-//! a slow destructor delays those of its own domain or module and no others.
+//! Each SRCU domain has one, and each module has one for the objects that it defers in the kernel's
+//! RCU, so that a slow destructor delays only those of its own domain or module.
 
 use super::{
     account::{
@@ -52,7 +52,8 @@ pub(super) unsafe fn create_queues() -> Result {
         // SAFETY: No requirements.
         let new = unsafe { helpers::quiesce_helper_rcu_workqueue(reclaims) };
         if new.is_null() {
-            // SAFETY: Nothing is queued.
+            // SAFETY: The queues are not used before this function has returned, so nothing is
+            // queued.
             unsafe { destroy_queues() };
             return Err(ENOMEM);
         }
@@ -262,8 +263,8 @@ unsafe extern "C" fn run(work: *mut bindings::work_struct) {
             // SAFETY: By the type invariants the head may be given to its function, and both are
             // counted.
             Some(func) => unsafe { reclaim(worker.home.load(Relaxed), counts, head, func) },
-            // SAFETY: It is a marker's. Who waits for it may be back, and the marker gone, once the
-            // completion is done.
+            // SAFETY: A head without a function is that of a marker, whose `done` is initialised.
+            // The waiter may return and free the marker as soon as the completion is done.
             None => unsafe { bindings::complete((*head.cast::<Marker>()).done.get()) },
         }
         // SAFETY: Process context.
