@@ -5,8 +5,8 @@
 //! A thin, typed layer over the kernel's own RCU and SRCU: it has no grace-period machinery of its
 //! own. A reader enters a read-side critical section of a [`Domain`] and gets a [`ReadToken`], with
 //! which it reads an [`RcuCell`], an [`RcuList`] or an [`RcuHashMap`]. A writer replaces or removes
-//! what is there, gets the old value as [`Retired`], and has it reclaimed after a grace period, when
-//! all sections have ended that may have read it:
+//! a value, gets the old one as [`Retired`], and reclaims it after a grace period, when all
+//! sections that may have read it have ended:
 //!
 //! | | waits in | returns the pointer | context |
 //! |---|---|---|---|
@@ -16,11 +16,11 @@
 //! | [`Retired::synchronize_async`] | a future | yes | any executor |
 //! | [`Batch`], [`Domain::reclaim`] | one grace period for many | yes | process |
 //!
-//! Cell, token, retired pointer and domain are tied together by type: what is in a cell of one
-//! domain is neither read with a token of another one nor reclaimed after its grace periods.
+//! Cell, token, retired pointer and domain are tied together by type: a value in a cell of one
+//! domain can neither be read with a token of another one nor be reclaimed after its grace periods.
 //!
-//! There is no read guard that could be leaked: [`Domain::run`] takes a closure, and what is read
-//! cannot leave it.
+//! There is no read guard that could be leaked: [`Domain::run`] takes a closure, and references to
+//! the values that it reads cannot leave it.
 //!
 //! # Domains
 //!
@@ -30,8 +30,8 @@
 //!
 //! # Objects
 //!
-//! What a cell holds has an RCU head in front of it, so that deferring neither allocates nor fails:
-//! a box of an [`Object`], or an [`Arc`](kernel::sync::Arc) of a [`Shared`].
+//! A value in a cell has an RCU head in front of it, so that deferring neither allocates nor fails:
+//! it is a box of an [`Object`], or an [`Arc`](kernel::sync::Arc) of a [`Shared`].
 //!
 //! | to create | call |
 //! |---|---|
@@ -44,14 +44,14 @@
 //!
 //! # Back-pressure
 //!
-//! Deferring never waits, because the caller may hold a lock that a destructor acquires. A task that
-//! retires faster than grace periods elapse calls [`Domain::throttle`] where it holds none.
+//! Deferring never waits, because the caller may hold a lock that a destructor acquires. A task
+//! that retires faster than grace periods elapse calls [`Domain::throttle`] where it holds none.
 //!
 //! # Unloading
 //!
-//! What a module defers is reclaimed before the module's memory is freed, after its exit function or
-//! a failed init function. rmmod of that module waits for it, and no other does. The module's author
-//! has nothing to call.
+//! What a module defers is reclaimed before the module's memory is freed, after its exit function
+//! or a failed init function. rmmod of that module waits for it, and no other does. The module's
+//! author has nothing to call.
 //!
 //! C headers: [`include/linux/rcupdate.h`](srctree/include/linux/rcupdate.h),
 //! [`include/linux/srcu.h`](srctree/include/linux/srcu.h)

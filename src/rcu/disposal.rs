@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Dropping objects that own cells, with bounded stack and without sleeping where that is forbidden.
+//! Dropping objects that own cells, with bounded stack and without sleeping where that is
+//! forbidden.
 //!
-//! A cell may be dropped in any context, and what it holds may have a destructor that sleeps, or own
-//! further cells, and those further ones: a list. Dropping the object in [`Drop`] of its cell would
-//! sleep in atomic context in the one case and recurse as deep as the list is long in the other.
+//! A cell may be dropped in any context. Its object may have a destructor that sleeps, or it may
+//! own further cells, which own further ones: a list. Dropping the object in [`Drop`] of its cell
+//! would sleep in atomic context in the first case, and recurse once per element of the list in the
+//! second.
 //!
-//! Where the caller may sleep, the first cell to be dropped claims a [`Queue`] for the current task.
-//! Cells that are dropped from within add their objects to that queue and return, and the first one
-//! drops the objects one after the other: a list is freed in the call that dropped its head, with
-//! the stack of one element. Elsewhere the object is handed to process context.
+//! Where the caller may sleep, the first cell to be dropped claims a [`Queue`] for the current
+//! task. Cells that are dropped from within add their objects to that queue and return, and the
+//! first one drops the objects one after the other: a list is freed in the call that dropped its
+//! head, with the stack of one element. Elsewhere the object is handed to process context.
 
 use super::{
     account::Reclaim,

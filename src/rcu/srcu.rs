@@ -284,7 +284,7 @@ impl<D: Domain> Section<D> {
     /// the section.
     #[inline(always)]
     unsafe fn enter(up_down: bool) -> Self {
-        // INVARIANT: `counter` is what `enter` returns, and the section is not left before the drop.
+        // INVARIANT: `counter` is what `enter` returns, and only `drop` leaves the section.
         Self {
             // SAFETY: `D` is an SRCU domain that is ready, of the flavor that `up_down` selects, as
             // this function requires, so its `srcu_struct` is initialised.

@@ -1,41 +1,40 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! No function that was deferred outlives the module that it is in.
+//! Module unload: no deferred function outlives the module that it is in.
 //!
-//! What is deferred runs code of the module that deferred it: destructors, wakers. Asking authors to
-//! call `rcu_barrier()` in their exit functions does not work; they forget, and an error path of init
-//! has no exit function. So `quiesce.ko` waits, whatever they do.
+//! Deferred work runs code of the module that deferred it: destructors and wakers. Requiring
+//! authors to call `rcu_barrier()` in their exit functions does not work: the call is forgotten,
+//! and an error path of init has no exit function. So `quiesce.ko` waits by itself.
 //!
-//! # Who is waited for
+//! # Accounting
 //!
-//! Everything that is to call a function of a module is counted in the module's
-//! [account](super::account), from before the module's code that defers it has returned until the
-//! function has returned. When the module is unloaded, or its init has failed, the kernel calls
+//! Every function of a module that is to be called is counted in the module's
+//! [account](super::account), from before the code that defers it has returned until the function
+//! has returned. When the module is unloaded, or its init has failed, the kernel calls the
 //! `MODULE_STATE_GOING` notifiers after the last call into the module, and frees the module later.
-//! From the notifier on the account changes only by what is in flight and by what that defers in turn,
-//! so once it is empty it stays so, and no code of the module runs any more. An empty account at the
-//! notifier is the usual case, and nothing is waited for then. A module whose account never was in use
-//! costs a look-up.
+//! From the notifier on, the account changes only by functions that are in flight and by those that
+//! they defer in turn. So once the account is empty it stays empty, and no code of the module runs
+//! any more. Usually the account is empty when the notifier runs, and nothing is waited for. A
+//! module whose account was never used costs one look-up.
 //!
-//! What other modules have deferred is in their accounts, so it is not waited for, and neither are
-//! readers of domains in which the module has nothing pending. A module that passes objects with
-//! functions of its own (a `dyn Trait`) to another module, for that one to defer, has to have the
-//! other module wait ([`Domain::barrier`]) before it lets itself be unloaded, as with every other
-//! use that the other module makes of them.
+//! Functions that other modules have posted are in the accounts of those modules and are not waited
+//! for. Neither are readers of domains in which the module has nothing pending. A module that
+//! passes objects with functions of its own (a `dyn Trait`) to another module, which defers them,
+//! has to make the other module wait ([`Domain::barrier`]) before it can be unloaded, as for every
+//! other use that the other module makes of the objects.
 //!
-//! # Who waits
+//! # Waiting
 //!
-//! Not the notifier: its chain has a lock that every load and unload of a module takes. It keeps the
-//! module by a reference to its kobject, and has a work item wait. `free_module()` waits for the last
-//! such reference, without a lock, before it frees anything (`mod_kobject_put()` in
-//! `kernel/module/sysfs.c`), so that rmmod of this module takes as long as it takes, and others do
-//! not notice.
+//! The notifier does not wait, because its chain has a lock that every load and unload of a module
+//! acquires. It takes a reference to the module's kobject and queues a work item that waits.
+//! `free_module()` waits for the last such reference, without a lock, before it frees anything
+//! (`mod_kobject_put()` in `kernel/module/sysfs.c`), so only rmmod of this module is delayed.
 //!
 //! # Domains
 //!
-//! After that the domains that are in the module are torn down: only code of the module and of modules
-//! that depend on it, which are gone, can use them. Grace periods that were asked for without a
-//! callback are waited for then, when none can be asked for any more.
+//! Then the domains in the module are torn down: only code of the module and of modules that depend
+//! on it could use them, and those have been unloaded. Grace periods that were started without a
+//! callback are waited for at that point, when no further ones can be started.
 //!
 //! [`Domain::barrier`]: super::Domain::barrier
 
@@ -167,7 +166,7 @@ unsafe extern "C" fn going(module: *mut bindings::module) {
     }
 }
 
-/// The work item that waits for a module that is unloaded, and then lets the kernel free it.
+/// The work item that waits for a module that is unloaded, and then releases it to be freed.
 ///
 /// # Safety
 ///
