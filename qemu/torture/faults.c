@@ -248,7 +248,7 @@ static void undo_epoll(void)
 		wrong("epoll_ctl: %s", strerror(errno));
 }
 
-/* The end of a party needs no memory: it is told whatever fails. */
+/* Reporting the end of a party allocates no memory, so it succeeds under fault injection. */
 static int call_close(void)
 {
 	struct quiesce_pair p = {};

@@ -3,14 +3,15 @@
  * fuzz: random calls on /dev/quiesce, every answer judged. KTAP on stdout.
  *
  *   fuzz [--seed N] [--calls N] [--procs N] [--seconds N] [--part NAME]
- *        [--break TWIN] [--trace]
+ *        [--break MUTANT] [--trace]
  *
- * Parts: sequential (one task; a model knows every answer), concurrent (several
- * processes that are killed; every answer must be one that quiesce.h allows),
- * rounds (nobody passes a barrier early, one leader a phase, whoever is killed),
- * twins (each lie told between the kernel and the judges must be noticed).
+ * Parts: sequential (one task; a model predicts every result), concurrent (several
+ * processes that are killed; every result must be one that quiesce.h allows),
+ * rounds (no party passes a barrier early and each phase has one leader, whichever
+ * process is killed), twins (the mutants: each result that is falsified between the
+ * kernel and the checkers must be noticed).
  *
- * A run is repeated with the seed and the number of calls that it prints.
+ * To repeat a run, pass the --seed and --calls that it prints.
  */
 
 #include "fuzz.h"
@@ -38,18 +39,18 @@ static const struct twin {
 	const char *name;
 	const char *part;
 } twins[] = {
-	{ "place-lost", "sequential" },		/* ARRIVE is not made, and answers 0 */
-	{ "place-twice", "sequential" },	/* ARRIVE is made twice */
-	{ "timeout-passes", "sequential" },	/* a wait that timed out answers 0 */
+	{ "place-lost", "sequential" },		/* ARRIVE is not called, and returns 0 */
+	{ "place-twice", "sequential" },	/* ARRIVE is called twice */
+	{ "timeout-passes", "sequential" },	/* a wait that timed out returns 0 */
 	{ "poll-in-lost", "sequential" },	/* EPOLLIN is not reported */
-	{ "cause-lost", "sequential" },		/* who it was is not told */
+	{ "cause-lost", "sequential" },		/* the cause is not returned */
 	{ "einval-writes", "sequential" },	/* a refused call writes its struct */
-	{ "efault-acts", "sequential" },	/* a call that answers EFAULT is made all the same */
-	{ "wake-lost", "sequential" },		/* a poller sleeps on though its level is on */
-	{ "alien-errno", "concurrent" },	/* an errno of no table */
+	{ "efault-acts", "sequential" },	/* a call that fails with EFAULT has its effect */
+	{ "wake-lost", "sequential" },		/* a poller is not woken although its event is set */
+	{ "alien-errno", "concurrent" },	/* an errno that quiesce.h does not list */
 	{ "einval-writes", "concurrent" },
 	{ "timeout-passes", "rounds" },
-	{ "leader-twice", "rounds" },		/* two lead one phase */
+	{ "leader-twice", "rounds" },		/* a phase has two leaders */
 };
 
 /* Is this call, one in N, to be lied about as `name` says? */

@@ -32,8 +32,8 @@ struct options {
 	uint64_t seed;
 	unsigned long calls;
 	unsigned int procs;
-	unsigned int seconds;	/* no part takes longer; 0 has no bound */
-	const char *twin;	/* the lie to tell, or NULL */
+	unsigned int seconds;	/* time limit of each part; 0 for none */
+	const char *twin;	/* the mutant to run, or NULL */
 	bool trace;
 };
 
@@ -72,13 +72,14 @@ static inline uint64_t now_ns(clockid_t clock)
 }
 
 /*
- * Every ioctl and poll of the fuzzer goes through these two; a twin lies here.
+ * Every ioctl and poll of the fuzzer goes through these two, where a mutant falsifies
+ * the result.
  * Both return a negative errno on failure.
  */
 int sh_ioctl(int fd, unsigned long cmd, void *arg);
 int sh_poll(int fd, uint32_t *revents);
 
-/* What a twin does all the same where a call answers EFAULT; or NULL. */
+/* Valid arguments with which a mutant repeats a call that failed with EFAULT, or NULL. */
 extern void *sh_efault_args;
 
 /* Whether a poller that was woken is to be taken for one that was not. */

@@ -103,7 +103,7 @@ static void worker(int me, int n, int fd, bool pair, unsigned long rounds)
 	_exit(0);
 }
 
-/* One generation: all come to the end, or one is killed and the others are told. */
+/* One generation: all finish, or one is killed and the calls of the others fail. */
 static const char *generation(int dev, int group, bool pair, unsigned long rounds, bool murder)
 {
 	int n = pair ? 2 : PROCS, fd[PROCS], i, k, victim = below(&rng, n), status;

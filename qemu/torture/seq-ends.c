@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Copies of descriptors and how parties end. Children only end parties, in all
- * the ways there are, while the parent looks on.
+ * Copies of descriptors and how parties end. Children only end parties, in every
+ * possible way, while the parent checks the effects.
  */
 
 #include "seq.h"

@@ -14,7 +14,7 @@ struct rng rng;
 unsigned long calls;
 uint32_t self;
 
-/* What was called last, told when something is wrong. */
+/* The last calls, printed when a check fails. */
 static struct note {
 	const char *what;
 	int handle;
@@ -124,7 +124,7 @@ static void hostile_init(void)
 {
 	static pid_t owner;
 
-	/* A twin's process has no such thread of its own yet. */
+	/* A mutant runs in a forked process, which has no copy of this thread. */
 	if (owner == getpid())
 		return;
 	owner = getpid();

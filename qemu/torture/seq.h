@@ -33,7 +33,7 @@ struct handle {
 	enum kind kind;
 	struct object *o;
 	struct m_id id;
-	uint64_t seen;		/* GROUP: the phase that STATUS told last */
+	uint64_t seen;		/* GROUP: the phase that STATUS returned last */
 	int fd[COPIES];
 	int copies;
 };

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * How the torture module is told what to do: by writing to its parameters.
+ * The control interface of the torture module: its parameters.
  *
- *   run    "PART TWIN SECONDS WORKERS"; returns when it is over, and reads as
- *          what came of it
+ *   run    "PART MUTANT SECONDS WORKERS"; the write returns when the run is over,
+ *          and a read returns its result
  *   fault  "NAME": one operation that allocates, in the writing task, so that
  *          fault injection can make it fail; the write returns its errno
  */

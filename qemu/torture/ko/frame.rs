@@ -232,7 +232,8 @@ impl<P: Part> Run<P> {
             step(&self.part, &me);
             if roves && me.rng.one_in(128) {
                 cpu = support::next_cpu(cpu);
-                // SAFETY: In a thread of this module's own, which holds no lock.
+                // SAFETY: `work()` runs in a kthread that this module has spawned, so changing the
+                // affinity of `current` affects no other code; the thread holds no lock here.
                 unsafe { quiesce_torture_migrate(cpu) };
                 self.tally.migrations.inc();
             }
@@ -244,11 +245,13 @@ impl<P: Part> Run<P> {
     fn storm(&self) {
         let me = self.worker();
         let mut cpu = -1;
-        // SAFETY: In a thread of this module's own.
+        // SAFETY: `storm()` runs in a kthread that this module has spawned, so changing the
+        // scheduling policy of `current` affects no other code.
         unsafe { quiesce_torture_fifo() };
         while !self.stopped() {
             cpu = support::next_cpu(cpu);
-            // SAFETY: As above; it holds no lock.
+            // SAFETY: `storm()` runs in a kthread that this module has spawned, so changing the
+            // affinity of `current` affects no other code; the thread holds no lock here.
             unsafe { quiesce_torture_migrate(cpu) };
             support::udelay(50 + me.rng.below(400));
             self.tally.storms.inc();
@@ -301,10 +304,10 @@ fn timers<P: Part>(run: &Arc<Run<P>>) -> Result<KVec<Timer<impl Fn() + Send + Sy
 
 /// Runs `part` and publishes what came of it.
 ///
-/// A twin's run ends as soon as it was noticed.
+/// A mutant's run ends at the first violation that is noticed.
 pub(crate) fn run<P: Part>(how: &How<'_>, part: P) -> Result {
-    // Some names are of what is right: `percpu` and `data` other forms, `control` what the twins
-    // break.
+    // These names are not of mutants: `percpu` and `data` are other forms of the primitive, and
+    // `control` is the correct protocol that the mutants are derived from.
     let twin = !matches!(
         how.twin.to_bytes(),
         b"none" | b"control" | b"percpu" | b"data"
@@ -396,7 +399,7 @@ fn publish(how: &How<'_>, tally: &Tally, twin: bool) -> Result {
         tally.storms.get(),
         first,
     ))?;
-    // SAFETY: A string with an end, which is copied.
+    // SAFETY: `text` is a NUL-terminated string that outlives the call, which copies it.
     unsafe { quiesce_torture_result(text.as_char_ptr()) };
     Ok(())
 }

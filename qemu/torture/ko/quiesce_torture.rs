@@ -2,11 +2,11 @@
 
 //! Torture of quiesce's primitives, after rcutorture.
 //!
-//! Each part has readers, writers and interrupts at work on one object, with delays injected where
-//! it hurts and with threads moved and preempted; what is right is told by invariants. Each part
-//! has twins, in which the protocol is broken in one place: the same run has to notice.
+//! Each part runs readers, writers and interrupts on one object, with delays injected at critical
+//! points and with threads migrated and preempted, and checks invariants. Each part has mutants, in
+//! which the protocol is broken in one place: the same run must report a violation.
 //!
-//! `control.c` says how to use it.
+//! See `control.c` for the usage.
 
 use kernel::{
     ffi::{
@@ -55,7 +55,8 @@ unsafe extern "C" fn quiesce_torture_run(
     seconds: c_uint,
     workers: c_uint,
 ) -> c_int {
-    // SAFETY: By the requirements of this function.
+    // SAFETY: `control.c` passes two NUL-terminated strings in the stack frame of `run_set()`, which
+    // are valid and not modified until this function returns.
     let (part, twin) = unsafe { (CStr::from_char_ptr(part), CStr::from_char_ptr(twin)) };
     let how = frame::How {
         seconds,
@@ -79,7 +80,8 @@ unsafe extern "C" fn quiesce_torture_run(
 /// The string is valid, with an end.
 #[no_mangle]
 unsafe extern "C" fn quiesce_torture_fault(name: *const c_char) -> c_int {
-    // SAFETY: By the requirements of this function.
+    // SAFETY: `control.c` passes a NUL-terminated string in the stack frame of `fault_set()`, which
+    // is valid and not modified until this function returns.
     let name = unsafe { CStr::from_char_ptr(name) };
     faults::run(name).map_or_else(|e| e.to_errno(), |()| 0)
 }

@@ -58,14 +58,14 @@ const KEYS: u32 = 12;
 const LIVE: u64 = 0x6c69_7665_6c69_7665;
 const DEAD: u64 = 0x6465_6164_6465_6164;
 
-/// How many objects were made and how many are gone.
+/// Numbers of objects created and of objects dropped.
 #[derive(Default)]
 struct Books {
     made: frame::Count,
     gone: frame::Count,
 }
 
-/// What readers look at.
+/// An object that readers read.
 struct Item {
     mark: Atomic<u64>,
     books: Arc<Books>,
@@ -81,20 +81,20 @@ impl Drop for Item {
 type Boxed = KBox<Object<Item>>;
 type Counted = Arc<Shared<Item>>;
 
-/// What a twin of [`Cells`] does with what was taken out of a cell.
+/// Treatment of the objects that were taken out of a cell, which a mutant of [`Cells`] changes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Lost {
-    /// Has it reclaimed.
+    /// Reclaims every object: the unmodified protocol.
     Nothing,
-    /// Keeps one in sixteen.
+    /// Keeps one object in sixteen.
     Object,
-    /// Has it reclaimed, and looks at the books before that is done.
+    /// Reclaims every object, but reads the counters without waiting for that to finish.
     Barrier,
 }
 
 struct Cells {
     lost: Lost,
-    /// What the twin keeps, until its end.
+    /// Objects that the mutant keeps until it is dropped.
     kept: Pin<KBox<Mutex<KVec<Boxed>>>>,
     plain: RcuCell<Boxed, Global>,
     sleepable: RcuCell<Boxed, Srcu<Sleepers>>,
@@ -240,7 +240,7 @@ impl Cells {
         me.tally.reads.inc();
     }
 
-    /// The twin's way to reclaim: not to.
+    /// Keeps an object, as the mutant [`Lost::Object`] does instead of reclaiming it.
     fn keep(&self, item: Boxed) {
         let old = self.plain.replace(item);
         if let Ok(item) = old.synchronize() {
@@ -392,7 +392,7 @@ impl Part for Cells {
     }
 }
 
-/// What a twin leaves out.
+/// The step of the protocol that a mutant leaves out.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Broken {
     /// Nothing: the control.
@@ -401,9 +401,9 @@ enum Broken {
     NotWaited,
     /// The writer waits for the readers of another domain.
     OtherDomain,
-    /// The writer takes a cookie, and does not look at it.
+    /// The writer takes a cookie, but does not poll it.
     NotPolled,
-    /// The reader goes on after its section.
+    /// The reader continues after its read-side critical section.
     ReadAfter,
 }
 
@@ -473,7 +473,7 @@ impl Part for Pool {
     }
 }
 
-/// Runs the part, or a twin.
+/// Runs the part or one of its mutants.
 pub(crate) fn run(how: &How<'_>) -> Result {
     let broken = match how.twin.to_bytes() {
         b"none" => return frame::run(how, Cells::new(Lost::Nothing)?),

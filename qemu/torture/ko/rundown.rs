@@ -45,7 +45,7 @@ enum Waited {
     TimedOut,
 }
 
-/// What is tortured, and what a twin breaks.
+/// The protocol under test, which a mutant breaks.
 trait Protocol: Send + Sync + 'static {
     /// Runs `f` with a guard held, unless the object is being run down.
     fn hold(&self, me: &Worker<'_>, f: impl FnOnce()) -> bool;
@@ -74,7 +74,7 @@ impl<R: RundownProtect + HasRundown<Ref = R> + Send + 'static> Protocol for R {
             return false;
         };
         f();
-        // Each way to let go.
+        // Each way to release a guard.
         match me.rng.below(3) {
             0 => drop(guard),
             1 => drop(guard.unbind()),
@@ -141,11 +141,11 @@ impl Protocol for ReleasedEarly {
 
 /// As [`RundownRef`] in principle, with the step that `broken` names missing.
 ///
-/// Bit 0 of the word says that the rundown has begun, the count is above it.
+/// Bit 0 of the word is set when the rundown has begun; the count is in the bits above it.
 struct Counter {
     broken: Broken,
     word: Atomic<i64>,
-    /// What the last release sets and the wait looks at.
+    /// Set by the last release and polled by the wait.
     woken: Atomic<u32>,
     wakes: Atomic<u32>,
 }
@@ -161,7 +161,7 @@ enum Broken {
     Wait,
     /// One wake in four is lost.
     Wake,
-    /// The flag is looked at first and the holder counted later.
+    /// The flag is checked first and the holder is counted later, not in one atomic step.
     Acquire,
 }
 
@@ -375,7 +375,7 @@ impl<P: Protocol> Part for Torture<P> {
     }
 }
 
-/// Runs the part, or a twin.
+/// Runs the part or one of its mutants.
 pub(crate) fn run(how: &How<'_>) -> Result {
     match how.twin.to_bytes() {
         b"none" => frame::run(how, Torture::new(RundownRef::new(), 5000)),

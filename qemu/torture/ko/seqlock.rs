@@ -194,14 +194,14 @@ impl Part for Locks {
     }
 }
 
-/// What a twin leaves out.
+/// The step of the protocol that a mutant leaves out.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Broken {
     /// Nothing: the control.
     Nothing,
-    /// A reader that begins while the number is odd goes on.
+    /// A reader that begins while the number is odd continues.
     OddIgnored,
-    /// A reader does not look at the number again.
+    /// A reader does not read the number again.
     NotValidated,
     /// The writer stores before the number is odd, as without its first barrier.
     StoredBeforeOdd,
@@ -306,7 +306,7 @@ impl Part for Twin {
     }
 }
 
-/// Runs the part, or a twin.
+/// Runs the part or one of its mutants.
 pub(crate) fn run(how: &How<'_>) -> Result {
     let broken = match how.twin.to_bytes() {
         b"none" => return frame::run(how, Locks::new()?),
