@@ -1,12 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# bench.sh: ours and the peers in one boot of a stock kernel, in turn. Prints a
-# table of ratios, writes bench.json and bench.svg into .build/bench. BENCH=
-# takes the first letters of one or more rows' names.
+# bench.sh: measures quiesce and the baselines alternately in one boot of a stock
+# kernel. Prints a table of ratios and writes bench.json and bench.svg to
+# .build/bench. BENCH= selects rows by one or more prefixes of their names.
 #
-# Exit status: 0 measured, whatever came of it; 2 environment; 3 the kernel
-# complained or the machine ended too early.
+# Exit status: 0 measured, whatever the ratios are; 2 environment; 3 a kernel
+# warning, or the guest ended too early.
 
 . "$(dirname "$0")/lib.sh"
 . "$QEMU_DIR/profiles.sh"
@@ -30,9 +30,9 @@ copy_modules "$STAGE" "$profile"
 cp "$(bench_dir "$profile")"/{quiesce_bench.ko,user/barrier-bench} "$STAGE/work/"
 in_root "$ROOT" objcopy --strip-debug "$STAGE/work/quiesce_bench.ko"
 
-# What QEMU is told about time. Counting: the guest's clock is the number of
-# instructions that it has executed, and time in which it sleeps is skipped; what
-# else this machine does cannot be seen in there.
+# QEMU's options for the guest's clock. When counting, the clock is the number of
+# executed instructions, and time in which the guest sleeps is skipped, so other
+# load on the host does not affect the result.
 MEASURING=
 accel() {
 	case $MEASURING in

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * A row of the bench: one path, ours and the peer's. Each function does its path
- * n times; arg is the row's own parameter. What it returns is the row's extra
- * figure, 0 where there is none.
+ * A row of the benchmark: one path, in quiesce and in the baseline. Each function
+ * runs its path n times; arg is the row's parameter. The return value is the row's
+ * extra figure, 0 if it has none.
  */
 #ifndef _QUIESCE_BENCH_H
 #define _QUIESCE_BENCH_H
@@ -65,7 +65,7 @@ void bench_breathe(void);
 /* The size of one of our objects; frame.c has the list. */
 u64 bench_ours_size(unsigned int which);
 
-/* The peers' paths alone, for counting instructions. */
+/* The baselines' paths alone, for counting instructions. */
 struct srcu_struct;
 
 struct payload {
@@ -116,9 +116,9 @@ void size_peer_rundown_percpu_release(struct percpu_ref *ref);
 u64 size_peer_rcu_read(struct node __rcu **p);
 u64 size_peer_srcu_read(struct srcu_struct *ssp, struct node __rcu **p);
 
-/* As large as the peers' objects. */
+/* Arrays of the size of the baselines' objects. */
 extern char sizeof_peer_rundown[sizeof(atomic_long_t)];
-/* Without the counts of the CPUs, as ours. */
+/* Without the per-CPU counters, as in quiesce's figure. */
 extern char sizeof_peer_rundown_percpu[sizeof(struct percpu_ref) + sizeof(struct percpu_ref_data)];
 extern char sizeof_peer_seqlock[sizeof(struct locked)];
 extern char sizeof_peer_rcu_cell[sizeof(void *)];

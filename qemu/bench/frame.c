@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The bench module's frame. Each row is a file in debugfs: reading it runs the
- * row and gives one line a round, ours and the peer's in turn. The host makes
- * the statistics.
+ * The frame of the benchmark module. Each row is a file in debugfs: reading it
+ * runs quiesce and the baseline alternately and returns one line per round. The
+ * host computes the statistics.
  */
 #include <linux/completion.h>
 #include <linux/cpumask.h>
@@ -61,7 +61,7 @@ struct bench_row {
 	{ .name = row, .ours = fn, .peer = fn, .ours_cpus = cpus }
 
 static const struct bench_row rows[] = {
-	/* A peer against itself tells how well this machine can measure. */
+	/* A baseline against itself shows the resolution of the measurement. */
 	ROW_SCALE("null_seqlock_read", bench_peer_seqlock_read, 1),
 	ROW_SCALE("null_rundown_word", bench_peer_rundown_word, 1),
 	ROW(seqlock_read),

@@ -17,13 +17,13 @@ import platform
 import re
 import sys
 
-# What is called missed: more than this above the aim, and that in nine rounds of
-# ten, for the rounds of some rows differ by more than it. The null rows, a peer
-# against itself, show what the machine can tell apart.
+# A target is missed if nine rounds of ten are more than this above it, because the
+# rounds of some rows differ by more than this. The null rows, a baseline against
+# itself, show the resolution of the measurement.
 RESOLUTION = 0.05
 
-# Row (a regular expression) -> (aim of the ratio, what is compared). The first
-# that matches counts; None is no aim, only a figure.
+# Row (a regular expression) -> (target ratio, description). The first match is
+# used; None means that the row has no target.
 ROWS = [
     (r"null_.*", None, "a peer against itself: how well this machine measures"),
     (r"seqlock_read", 1.0, "optimistic read of 24 bytes, against read_seqbegin/read_seqretry"),

@@ -21,10 +21,10 @@ use quiesce::rcu::{
     Srcu, //
 };
 
-/// What the peer has in its `struct node`, behind the `rcu_head`.
+/// The payload of the baseline's `struct node`, which follows its `rcu_head`.
 type Value = [u64; 3];
 
-/// A value with a destructor, which counts as the peer's callback does.
+/// A value whose destructor increments a counter, as the baseline's callback does.
 struct Counted {
     _value: Value,
 }
@@ -56,7 +56,7 @@ extern "C" {
     fn bench_breathe();
 }
 
-/// How often a flood of deferred frees looks at the memory and lets others run.
+/// Number of deferred frees after which a flood reads the memory usage and calls the scheduler.
 const LOOK: u64 = 4096;
 
 /// Makes what needs memory.

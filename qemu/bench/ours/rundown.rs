@@ -82,7 +82,7 @@ fn acquire_and_release<R: HasRundown>(object: &R, n: u64) {
     }
 }
 
-/// `n` rundowns, each begun with so many holders, which let go before it is waited for.
+/// Does `n` rundowns, each begun with `holders` guards held, which are dropped before the wait.
 fn drain<R: HasRundown<Ref = R> + RundownProtect>(object: &R, n: u64, holders: usize) {
     let Ok(mut guards) = KVec::with_capacity(holders, GFP_KERNEL) else {
         return;

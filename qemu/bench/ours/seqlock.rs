@@ -16,7 +16,7 @@ use quiesce::{
     seqlock_static, //
 };
 
-/// As the peer's `struct payload`.
+/// The equivalent of the baseline's `struct payload`.
 pub(crate) type Payload = [u64; 3];
 
 // The readers of each lock run where its writer's mode keeps them away.
@@ -32,7 +32,7 @@ fn size_ours_seqlock_read(lock: &SeqLock<Payload, Preempt>, out: &mut Payload) {
     *out = lock.read();
 }
 
-/// As the peer's `struct address`.
+/// The equivalent of the baseline's `struct address`.
 #[derive(Clone, Copy)]
 #[repr(C)]
 struct Address {

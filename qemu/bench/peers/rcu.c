@@ -121,7 +121,7 @@ u64 bench_peer_rcu_alloc(u64 n, unsigned int arg)
 	return 0;
 }
 
-/* How often a flood of deferred frees looks at the memory and lets others run. */
+/* Number of deferred frees after which a flood reads the memory usage and calls the scheduler. */
 #define LOOK	4096
 
 static u64 flood(u64 n, void (*publish)(struct node *node))

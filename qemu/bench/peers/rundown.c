@@ -121,7 +121,7 @@ u64 bench_peer_rundown_drain_percpu(u64 n, unsigned int arg)
 	return bench_peer_rundown_drain_holders(n, 0);
 }
 
-/* The rundown begins with arg holders, which let go before it is waited for. */
+/* The rundown begins with arg references held, which are released before the wait. */
 u64 bench_peer_rundown_drain_holders(u64 n, unsigned int arg)
 {
 	unsigned int i;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * barrier-bench [NAME...]: rounds of our barrier and of its peers between
- * processes, in turn; one line a round, in the form of the bench module's rows.
+ * barrier-bench [NAME...]: runs rounds of quiesce's barrier and of the baselines
+ * between processes alternately, and prints one line per round in the format of
+ * the benchmark module.
  */
 #define _GNU_SOURCE
 #include <errno.h>

@@ -21,9 +21,9 @@
 #include "scheme.h"
 
 /*
- * Two eventfds, one a side, count places; the pipe carries nothing and is there
- * to tell that the other side is gone. ahead is places of mine minus places of
- * theirs that I have read; abortion is the largest number.
+ * Two eventfds, one per party, count arrivals; the pipe carries no data and only
+ * reports that the other party has ended. ahead is the number of own arrivals minus
+ * the number of arrivals read from the other party; abortion is the largest number.
  */
 struct eventfd_barrier {
 	int me;

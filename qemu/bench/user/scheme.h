@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * A way for processes to meet. The frame makes it, forks the parties, and lets
- * each join, do rounds and leave; the same functions for ours and the peers.
+ * A barrier between processes. The frame creates it and forks the parties, each of
+ * which joins, does rounds and leaves. quiesce and the baselines implement the same
+ * functions.
  */
 #ifndef SCHEME_H
 #define SCHEME_H
