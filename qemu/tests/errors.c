@@ -499,7 +499,7 @@ TEST(late_not_accessible)
 	for (int kind = PAIR; kind < KINDS; kind++) {
 		fd = open_kind(kind);
 		EXPECT_EQ(-EFAULT, status_late(fd, &s, (uint64_t *)4096));
-		/* Room for nothing: not looked at. */
+		/* late_words is 0: the pointer is not read. */
 		memset(&s, 0, sizeof(s));
 		s.late = 4096;
 		EXPECT_EQ(0, ctl(fd, QUIESCE_IOC_STATUS, &s));

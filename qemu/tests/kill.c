@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Processes killed at random moments, a thousand times: the survivors are always
- * told, of the right one, never hang, and nothing is left behind.
+ * Processes killed at random moments, a thousand times: the survivors always get
+ * an error that names the killed one, never hang, and no object is leaked.
  */
 #include "ops.h"
 #include "barrier.h"
@@ -194,7 +194,7 @@ TEST_F_TIMEOUT(kill, group, 300)
 		for (int i = 0; i < GROUP_PARTIES; i++) {
 			if (i == doomed)
 				continue;
-			/* It has come to its pause() when it has been told. */
+			/* The process reaches its pause() after its call has failed. */
 			ASSERT_TRUE(wait_asleep_in(pid[i], NR_PAUSE));
 			ASSERT_EQ(-EOWNERDEAD, report[i].ret);
 			ASSERT_EQ(QUIESCE_CAUSE_SIGNAL, report[i].cause.cause);

@@ -268,7 +268,7 @@ TEST_F(sides, adopt)
 	EXPECT_EQ(0, close(null));
 }
 
-/* What one holder of a side has done or learned, another is told by its next call. */
+/* An abort that one holder of a party has caused or seen is reported by the next call of another. */
 TEST_F(sides, two_holders)
 {
 	Barrier copy = BARRIER_NULL;

@@ -26,8 +26,8 @@ EXEC_MAIN
 FIXTURE(pair)
 {
 	int me, them;
-	struct gate gate;	/* the child tells that it has got so far */
-	struct gate closed;	/* the child is told that no copy is left here */
+	struct gate gate;	/* opened by the child when it is ready */
+	struct gate closed;	/* opened when this process has closed its copy */
 };
 
 FIXTURE_SETUP(pair)
@@ -510,7 +510,7 @@ TEST_F(pair, bind_outlives_its_thread)
 	EXPECT_END(QUIESCE_CAUSE_EXIT, 9, pid);
 }
 
-/* A bound party's end is told once, by process first or by descriptor first. */
+/* The end of a bound party is reported once, whether the process or the descriptor ends first. */
 TEST_F(pair, bound_and_closed)
 {
 	pid_t pid = spawn({

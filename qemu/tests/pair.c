@@ -142,7 +142,7 @@ FIXTURE_TEARDOWN(pair)
 		kill(self->grandchild, SIGKILL);
 }
 
-/* Has the other side come to an end that this side can be told? */
+/* Returns whether the other party has ended in a way that is reported to this one. */
 static bool is_over(enum ending e)
 {
 	return e != LIVES && e != LEAKS;
@@ -175,18 +175,18 @@ static int end_other(struct _test_data_pair *self, const struct _fixture_variant
 		gate_pass(&self->ready);
 		return 0;
 	case EXECS:
-		/* Nobody else can tell when exec() has closed it. */
+		/* Only the poll reports that exec() has closed the descriptor. */
 		return poll(&p, 1, -1) == 1 ? 0 : -errno;
 	case KILLED_IDLE:
 	case KILLED_WAITING:
 		return join(self->other) == KILLED ? 0 : -ECHILD;
 	default:
-		/* What ends with a process has ended before wait() tells it. */
+		/* The parties of a process have ended before wait() returns its status. */
 		return join(self->other) == EXIT_CODE ? 0 : -ECHILD;
 	}
 }
 
-/* What a call says that has come upon the other side's end. */
+/* The errno of a call that finds that the other side has ended. */
 static int end_errno(enum ending e)
 {
 	return e == ABORTS ? -ECONNABORTED : -EOWNERDEAD;
@@ -536,7 +536,7 @@ TEST_F(pair, poll_levels)
 
 /*
  * The same endings, reached while a call of this side sleeps. The waiter is a
- * child, which reports what it was told.
+ * child, which reports the result of its call.
  */
 struct report {
 	int ret;

@@ -50,7 +50,7 @@ VARIANT(group_done, GROUP_DONE, 0, POLLIN, POLLIN);
 VARIANT(group_break, GROUP_BREAK, 0, POLLPRI, POLLPRI | POLLERR);
 VARIANT(group_empty, GROUP_EMPTY, 0, 0, POLLHUP);
 
-/* A party of a group whose last one was reset also tells that its phase is over. */
+/* A reset of the group, or its last party leaving, also ends the phase, which sets POLLIN. */
 #define IGNORED(e) ((e) == PARTY_RESET || (e) == GROUP_EMPTY ? POLLIN : 0)
 
 FIXTURE_SETUP(poll)
