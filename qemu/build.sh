@@ -23,8 +23,8 @@ USER_WORDS=()
 # Neither 32-bit programs nor liburing are there for another architecture.
 [ ${#WORDS[@]} = 0 ] || USER_WORDS=(CC=aarch64-linux-gnu-gcc-14 AR=aarch64-linux-gnu-ar CROSS=1)
 
-# The third party's module: copied out of the repository, built with only what
-# the README tells.
+# The out-of-tree example module: copied out of the repository and built as the
+# README documents it.
 build_external() {
 	local dir=$OUT/external
 	rm -rf "$dir"

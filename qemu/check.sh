@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# check.sh: what a reviewer would look at first: format, lints, warnings.
+# check.sh: the static checks: format, lints, warnings.
 
 . "$(dirname "$0")/lib.sh"
 cd "$TOP"
@@ -70,7 +70,7 @@ checkpatch() {
 	return $rc
 }
 
-# SC1091: sourced files are looked at on their own; SC2317: step calls functions by name.
+# SC1091: sourced files are checked separately; SC2317: step calls functions by name.
 shell() {
 	{
 		tracked 'qemu/*.sh' 'qemu/**/*.sh' 'qemu/guest/init' '.ci/run'

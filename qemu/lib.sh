@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# What every script of the harness shares: where things are, how progress is
-# told, how a step is made once and kept, and how a command is run inside a
-# build root. Sourced, never run.
+# Functions and variables that every script of the harness shares: the paths,
+# progress messages, cached build steps, and running a command inside a build
+# root. Sourced, never executed.
 
 set -euo pipefail
 shopt -s inherit_errexit

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# rust-analyzer.sh: writes rust-project.json, so that an editor knows the kernel's
-# crates, this one and its users. The kernel's own generator tells the first.
+# rust-analyzer.sh: writes rust-project.json, which describes the kernel's crates,
+# this one and its users to an editor. The kernel's generator supplies the first.
 
 . "$(dirname "$0")/lib.sh"
 

@@ -194,8 +194,8 @@ host() {
 # run_host: the suites that need no guest.
 run_host() {
 	local name command rc=0 r profile=host
-	# Those that look at built modules take the first profile's; those that look at what
-	# the guests said, all.
+	# Suites that inspect built modules use those of the first profile; suites that read
+	# the guests' logs use every profile.
 	export profiles=${PROFILE:-$DEFAULT_PROFILES}
 	export first=${profiles%% *}
 	while read -r name command; do

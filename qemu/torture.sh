@@ -1,12 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# torture.sh: longer runs under load, with broken twins that have to be noticed.
+# torture.sh: longer runs under load, and runs of mutants, which must be caught.
 # TIME= minutes for each profile, PROFILE= the profiles, PART= rundown, seqlock,
 # rcu, device (the fuzzer), faults, unload or all.
 #
-# Exit status: 0 passed, 1 something was wrong, 2 environment, 3 a kernel crashed,
-# hung or complained.
+# Exit status: 0 passed, 1 a failure, 2 environment, 3 a kernel crashed, hung or
+# logged a warning.
 
 . "$(dirname "$0")/lib.sh"
 . "$QEMU_DIR/profiles.sh"

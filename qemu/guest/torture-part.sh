@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# torture-part.sh PART TWIN SECONDS [WORKERS]: one run of quiesce_torture.ko, which
-# has to hold, or to be noticed if it is a broken twin. Prints its figures.
+# torture-part.sh PART MUTANT SECONDS [WORKERS]: one run of quiesce_torture.ko, which
+# must report no violation, or at least one if it runs a mutant. Prints its figures.
 
 run=/sys/module/quiesce_torture/parameters/run
 echo "$1 $2 $3 ${4:-3}" > $run || exit 1

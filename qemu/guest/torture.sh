@@ -105,7 +105,7 @@ long_rundown() {
 	grep -q '^ok 1 quiesce_rundown_stress' /tmp/stress
 }
 
-# insmod fails if a reader saw something, or the busted twin was not caught.
+# insmod fails if a reader saw a freed object, or if the mutant was not caught.
 long_rcu() {
 	insmod /modules/quiesce_rcu_torture.ko objects=1000000 writers=256 && rmmod quiesce_rcu_torture
 }
@@ -121,11 +121,11 @@ for p in rundown seqlock rcu; do
 	tap "$p" with_hotplug sh /torture-part.sh $p none $each
 	[ $p != rundown ] || tap "$p per CPU" with_hotplug sh /torture-part.sh $p percpu $each
 	[ $p != rundown ] || tap "$p of data" with_hotplug sh /torture-part.sh $p data $((each / 2))
-	# Of a twin at most a minute.
+	# A mutant runs for at most one minute.
 	while IFS='|' read -r name command; do
 		case $command in *"sh /torture-part.sh $p "*) tap "${name% }" sh -c "$command" ;; esac
 	done < /twins.steps
-	# What counts rather than lasts.
+	# Runs of a fixed number of operations instead of a fixed time.
 	if [ "$minutes" -ge 10 ]; then
 		[ $p != rundown ] || tap "a million rundowns" long_rundown
 		[ $p != rcu ] || tap "a million objects retired" long_rcu
