@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The concurrent part: several processes share descriptors, make random calls and
- * are killed at any time. Nobody can know the answers; each must be one that
- * quiesce.h allows, structs are left alone where it says so, a deadline is kept,
- * numbers only move the way they can, and nobody hangs.
+ * are killed at any time. The results cannot be predicted; each must be one that
+ * quiesce.h allows, structs are not written where it rules that out, a deadline is
+ * kept, counters change only as they may, and no call hangs.
  */
 
 #include <stdatomic.h>
@@ -54,7 +54,7 @@ static void on_signal(int sig)
 	(void)sig;
 }
 
-/* What quiesce.h lists for the command; a list ends with 0. */
+/* The errnos that quiesce.h lists for the command, terminated by 0. */
 static const int *table(enum kind kind, unsigned int nr)
 {
 	static const int none[] = { 0 };
@@ -367,7 +367,7 @@ static void worker(int index, uint64_t seed)
 	_exit(0);
 }
 
-/* What all share: some pairs, and groups with parties. */
+/* Creates the descriptors that all processes share: pairs, and groups with parties. */
 static bool make_shared(void)
 {
 	int i = 0, n, g;

@@ -34,7 +34,7 @@ static bool report(bool ok, const char *name)
 	return ok;
 }
 
-/* A lie, and the part that has to notice it. */
+/* A mutant, and the part that must notice it. */
 static const struct twin {
 	const char *name;
 	const char *part;
@@ -53,7 +53,7 @@ static const struct twin {
 	{ "leader-twice", "rounds" },		/* a phase has two leaders */
 };
 
-/* Is this call, one in N, to be lied about as `name` says? */
+/* Returns whether mutant `name` is to falsify this call, which it does once in `n` calls. */
 static bool lie(const char *name, unsigned int n)
 {
 	static unsigned int count;
@@ -184,7 +184,7 @@ static bool judge_part(const char *name, unsigned long calls)
 	return report(!wrong, line);
 }
 
-/* In a process of its own: a lie may leave anything behind. */
+/* Runs the mutant in a separate process, because it may leave any state behind. */
 static bool judge_twin(const struct twin *t)
 {
 	unsigned long done, kills;
@@ -230,7 +230,7 @@ int main(int argc, char **argv)
 	int a, fd;
 
 	if (argc == 3 && !strcmp(argv[1], "--exec-child")) {
-		/* What a test executes: says so, and ends. */
+		/* The program that a test executes: reports that it runs, and exits. */
 		if (write(atoi(argv[2]), "x", 1) != 1)
 			_exit(1);
 		_exit(7);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What the parts of the fuzzer share. */
+/* Declarations shared by the parts of the fuzzer. */
 #ifndef _QUIESCE_TORTURE_FUZZ_H
 #define _QUIESCE_TORTURE_FUZZ_H
 
@@ -82,10 +82,10 @@ int sh_poll(int fd, uint32_t *revents);
 /* Valid arguments with which a mutant repeats a call that failed with EFAULT, or NULL. */
 extern void *sh_efault_args;
 
-/* Whether a poller that was woken is to be taken for one that was not. */
+/* Returns whether a mutant is to treat a poller that was woken as one that was not. */
 bool sh_asleep(void);
 
-/* When a part has to stop at the latest. */
+/* The latest time at which a part must stop. */
 static inline uint64_t give_up_at(void)
 {
 	if (!opt.seconds)

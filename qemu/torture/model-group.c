@@ -25,7 +25,7 @@ void m_group_init(struct m_group *g, uint32_t parties, uint32_t max, bool shrink
 	n_;									\
 })
 
-/* The party, whether it has its seat or another has it. */
+/* Finds the party, whether or not another one has taken its seat. */
 static struct m_party *find(struct m_group *g, struct m_id me)
 {
 	if (g->party[me.party].tenancy == me.tenancy)
@@ -44,7 +44,7 @@ static struct m_party *live(struct m_group *g, struct m_id me)
 	return !p->left && !p->ended ? p : NULL;
 }
 
-/* Another gets the seat; what the party's descriptor can be asked for stays. */
+/* Frees the party's seat for another one; keeps the state that its descriptor can still query. */
 static void evict(struct m_group *g, const struct m_party *p)
 {
 	if (!p->tenancy || p->closed)
@@ -136,7 +136,7 @@ static void next_phase(struct m_group *g)
 	}
 }
 
-/* Is the phase over, now that a seat is gone? Of those that are left the last to arrive leads. */
+/* Ends the phase if all remaining parties have arrived; the last of them to arrive leads. */
 static void settle(struct m_group *g)
 {
 	struct m_party *last = NULL;
@@ -233,7 +233,7 @@ int m_group_arrive(struct m_group *g, struct m_id me, bool drop, struct quiesce_
 	return err;
 }
 
-/* What a wait for the ticket answers; -ETIMEDOUT if that phase goes on. */
+/* The result of a wait for the ticket; -ETIMEDOUT if its phase has not ended. */
 static int outcome(struct m_group *g, struct m_party *p, uint64_t ticket,
 		   struct quiesce_cause *why)
 {

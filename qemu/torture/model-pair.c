@@ -19,7 +19,7 @@ static int64_t balance(const struct m_side *s)
 	return (int64_t)(s->placed - s->read);
 }
 
-/* "This side called ABORT" comes before what the other side did. */
+/* The error for an own ABORT has precedence over the error for the other party's. */
 static int view_error(const struct m_side *s)
 {
 	if (s->view & QUIESCE_I_ABORTED)
@@ -221,7 +221,7 @@ void m_pair_end(struct m_pair *p, int me, const struct m_who *who)
 	if (s->ended)
 		return;
 	s->ended = true;
-	/* What ABORT said stays. */
+	/* The cause that ABORT has set is kept. */
 	if (!s->aborted)
 		s->how = (struct quiesce_cause) {
 			.cause = who->cause,
@@ -234,7 +234,7 @@ void m_pair_end(struct m_pair *p, int me, const struct m_who *who)
 uint32_t m_pair_poll(struct m_pair *p, int me)
 {
 	struct m_side *s = &p->side[me], *them = &p->side[!me];
-	/* What an ABORT supersedes cannot be read, nor anything after one's own. */
+	/* No arrival can be read after the other party's ABORT or after an own one. */
 	bool unread = them->placed != s->read && !s->view && !them->aborted && !s->ended;
 	uint32_t mask = s->ended ? EPOLLHUP : 0;
 

@@ -17,7 +17,7 @@
 
 #define M_SEATS 6
 
-/* How a party ends. */
+/* The process that ends a party, and the cause. */
 struct m_who {
 	uint32_t pid;
 	uint32_t cause;
@@ -80,10 +80,10 @@ struct m_group {
 	int broken;		/* 0, or the errno */
 	struct quiesce_cause cause;
 	struct m_party party[M_SEATS];
-	struct m_party former[M_FORMER];	/* have a descriptor, and another has the seat */
+	struct m_party former[M_FORMER];	/* still open, but another party has the seat */
 };
 
-/* A party: whose seat may be another's by now. */
+/* Identifies a party, whose seat another one may have taken since. */
 struct m_id {
 	uint32_t party;
 	uint32_t tenancy;

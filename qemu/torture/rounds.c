@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The rounds: processes meet again and again in one barrier, interrupted by
- * signals and with deadlines that are too short. Nobody may pass before all have
- * come, one party leads each phase, and when one is killed the others learn it.
+ * The rounds: processes wait repeatedly at one barrier, interrupted by signals and
+ * with deadlines that are too short. No party may pass before all have arrived, one
+ * party leads each phase, and when one is killed the calls of the others fail.
  */
 
 #include <stdatomic.h>
@@ -12,7 +12,7 @@
 #define PROCS 4
 
 struct board {
-	atomic_ulong slot[PROCS];	/* the round that the party has come to */
+	atomic_ulong slot[PROCS];	/* the round that the party has reached */
 	atomic_ulong leaders;
 	atomic_ulong calls;
 	atomic_bool failed;

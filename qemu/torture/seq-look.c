@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What changes nothing: the sequential part looks, and makes calls that are none of ours. */
+/* Calls of the sequential part that change nothing: queries, and calls of other interfaces. */
 
 #include "seq.h"
 

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The poll oracle of the sequential part: pollers that sleep, in poll(), in an
- * epoll set by level and by edge, and in io_uring, while calls are made. When the
- * model's level turns on they must return, with what the model says; before they
- * must not.
+ * The poll oracle of the sequential part: pollers that sleep in poll(), in a level-
+ * and an edge-triggered epoll set and in io_uring while calls are made. They must
+ * return the events of the model as soon as it sets one, and not before.
  */
 
 #include <stdatomic.h>
@@ -55,8 +54,8 @@ static uint32_t level_of(const struct watch *w)
 }
 
 /*
- * What was so for the instant of a call: of the last to arrive the phase's end,
- * until its own wait reported it. io_uring may return it.
+ * Events that are set only during a call: the end of the phase, for the last party
+ * to arrive, until its own wait has reported it. io_uring may return them.
  */
 static uint32_t instant_of(const struct watch *w)
 {
@@ -171,7 +170,7 @@ static bool asleep(pid_t tid)
 	return p && p[1] && p[2] == 'S';
 }
 
-/* Whether it has returned, once it has been given time to. */
+/* Returns whether the poller returns within LOST_NS. */
 static bool returns(struct watch *w)
 {
 	uint64_t end = now_ns(CLOCK_MONOTONIC) + LOST_NS;

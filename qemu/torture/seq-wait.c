@@ -10,7 +10,7 @@ static void on_alarm(int sig)
 
 static void alarm_in(unsigned int us, int flags)
 {
-	/* Again and again: the first may come before the call sleeps. */
+	/* Repeated, because the first signal may arrive before the call sleeps. */
 	struct itimerval t = { { 0, us }, { 0, us } };
 	struct sigaction sa = { .sa_handler = on_alarm, .sa_flags = flags };
 
@@ -23,7 +23,7 @@ static void alarm_off(void)
 	setitimer(ITIMER_REAL, &(struct itimerval){}, NULL);
 }
 
-/* What the call has to answer, by the model; -EINVAL where a member is out of range. */
+/* The result of the call according to the model; -EINVAL if a member is out of range. */
 static int model_wait(struct handle *h, bool arrive, struct quiesce_wait *io)
 {
 	if (h->kind == PAIR) {
@@ -88,7 +88,7 @@ void op_wait(struct handle *h)
 
 	sleeps = h->kind != GROUP && !h->nonblock && would_sleep(h, arrive, &w);
 	if (!sleeps && one_in(&rng, 3)) {
-		/* What does not sleep has no need of a deadline. */
+		/* A call that does not sleep needs no deadline. */
 		w.deadline = QUIESCE_FOREVER;
 	} else if (sleeps && one_in(&rng, 20)) {
 		timed = true;
@@ -113,7 +113,7 @@ void op_wait(struct handle *h)
 	}
 	note(arrive ? "ARRIVE_WAIT" : "WAIT", h, before.kind | before.flags << 8, before.ticket,
 	     err);
-	/* What may not sleep does not time out. */
+	/* A non-blocking call does not time out. */
 	if (h->nonblock)
 		model.flags &= ~QUIESCE_WAIT_BREAK;
 	want = h->kind == GROUP ? -ENOTTY : model_wait(h, arrive, &model);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The sequential part's descriptors, how it calls, and what it says when an
- * answer is wrong.
+ * The descriptors of the sequential part, its wrapper for calls, and its report of
+ * a wrong result.
  */
 
 #include "seq.h"
@@ -250,7 +250,7 @@ bool call(const char *what, struct handle *h, unsigned long cmd, void *body, siz
 		*err = sh_ioctl(fd, cmd, at);
 		break;
 	case 7:		/* memory that cannot be written, wholly or from some byte on */
-	case 8:		/* memory that comes and goes during the call */
+	case 8:		/* memory whose protection changes during the call */
 		if ((_IOC_NR(cmd) == _IOC_NR(QUIESCE_IOC_WAIT) ||
 		     _IOC_NR(cmd) == _IOC_NR(QUIESCE_IOC_ARRIVE_WAIT)) &&
 		    ((struct quiesce_wait *)body)->deadline == 1)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What the files of the sequential part share. */
+/* Declarations shared by the files of the sequential part. */
 #ifndef _QUIESCE_TORTURE_SEQ_H
 #define _QUIESCE_TORTURE_SEQ_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What control.c and quiesce_torture.rs have of each other. */
+/* Functions that control.c and quiesce_torture.rs call in each other. */
 #ifndef _QUIESCE_TORTURE_CONTROL_H
 #define _QUIESCE_TORTURE_CONTROL_H
 

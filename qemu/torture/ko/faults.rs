@@ -59,7 +59,7 @@ pub(crate) fn run(name: &CStr) -> Result {
             let cell =
                 RcuCell::<_, Global>::new(KBox::new(Object::new(KVec::<u8>::new()), GFP_KERNEL)?);
             let new = KBox::new(Object::new(KVec::new()), GFP_KERNEL)?;
-            // What is deferred needs no memory.
+            // Deferring allocates no memory.
             cell.replace(new).defer();
             global().barrier()
         }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The frame: who works on a part, for how long, and what came of it.
+//! The frame of a run: its threads and timers, its duration and its result.
 
 use crate::support::{
     self,
@@ -34,7 +34,7 @@ extern "C" {
     fn quiesce_torture_result(text: *const c_char);
 }
 
-/// What was asked for.
+/// The parameters of a run.
 pub(crate) struct How<'a> {
     pub(crate) seconds: u32,
     pub(crate) workers: u32,
@@ -44,7 +44,7 @@ pub(crate) struct How<'a> {
 
 macro_rules! violations {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
-        /// What must not be.
+        /// A violated invariant.
         #[derive(Clone, Copy)]
         pub(crate) enum Violation {
             $($(#[$doc])* $name,)*
@@ -184,7 +184,7 @@ impl Worker<'_> {
     }
 }
 
-/// What is tortured.
+/// A part: an object under test and the operations on it.
 pub(crate) trait Part: Send + Sync + 'static {
     /// One step of a reader, in a thread.
     fn read(&self, me: &Worker<'_>);
@@ -195,7 +195,7 @@ pub(crate) trait Part: Send + Sync + 'static {
     /// One step in a hardware interrupt, or in a softirq.
     fn interrupt(&self, _me: &Worker<'_>, _hard: bool) {}
 
-    /// How many writers there can be at a time.
+    /// Number of writers that may run at the same time.
     fn writers(&self) -> u32 {
         1
     }
@@ -294,7 +294,7 @@ fn timers<P: Part>(run: &Arc<Run<P>>) -> Result<KVec<Timer<impl Fn() + Send + Sy
         });
         match timer {
             Ok(timer) => timers.push(timer, GFP_KERNEL)?,
-            // The CPU has gone meanwhile.
+            // The CPU has gone offline since it was chosen.
             Err(e) if e == ENXIO => (),
             Err(e) => return Err(e),
         }
@@ -302,7 +302,7 @@ fn timers<P: Part>(run: &Arc<Run<P>>) -> Result<KVec<Timer<impl Fn() + Send + Sy
     Ok(timers)
 }
 
-/// Runs `part` and publishes what came of it.
+/// Runs `part` and publishes the result.
 ///
 /// A mutant's run ends at the first violation that is noticed.
 pub(crate) fn run<P: Part>(how: &How<'_>, part: P) -> Result {

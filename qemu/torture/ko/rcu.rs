@@ -144,7 +144,7 @@ impl Cells {
         }
     }
 
-    // An object that cannot be had is dropped, and so in both books.
+    // If the allocation fails, the value is dropped, and so counted in both counters.
     fn item(books: &Arc<Books>) -> Result<Boxed> {
         books.made.inc();
         Ok(Object::new(Self::live(books)).boxed(GFP_KERNEL)?)
@@ -371,8 +371,8 @@ impl Part for Cells {
             tally.must(rcu::global().barrier().is_ok(), Violation::Refused);
             tally.must(self.srcu.barrier().is_ok(), Violation::Refused);
         }
-        // What is in the cells is not gone: two, and one or two shared ones; nor what is in the list and
-        // the map.
+        // Objects that are still reachable have not been dropped: one in each of two cells, one or
+        // two in the shared cells, and those in the list and in the map.
         let shared = rcu::global().run(|t| {
             let first: *const Item = &**self.shared[0].read(t);
             let second: *const Item = &**self.shared[1].read(t);

@@ -38,7 +38,7 @@ use quiesce::rundown::{
     RundownRef, //
 };
 
-/// How a wait ends.
+/// The result of a wait.
 #[derive(PartialEq, Eq)]
 enum Waited {
     Over,
@@ -50,21 +50,22 @@ trait Protocol: Send + Sync + 'static {
     /// Runs `f` with a guard held, unless the object is being run down.
     fn hold(&self, me: &Worker<'_>, f: impl FnOnce()) -> bool;
 
-    /// Begins the rundown, if that is a step of its own; whether the caller began it.
+    /// Begins the rundown, if that is a separate step; returns whether the caller began it.
     fn begin(&self) -> bool {
         true
     }
 
-    /// Begins a rundown and takes it back, if nobody else has begun one. For any context.
+    /// Begins a rundown and resurrects the object, unless another caller has begun one. May be
+    /// called in any context.
     fn flick(&self) {}
 
-    /// Waits for the rundown, which begins if it has not.
+    /// Begins the rundown unless it has begun, and waits for it.
     fn wait(&self, timeout: Jiffies) -> Waited;
 
-    /// Takes a rundown back that has begun.
+    /// Cancels a rundown that has begun.
     fn resurrect(&self) -> bool;
 
-    /// Arms the object again.
+    /// Re-initializes the object.
     fn rearm(&self) -> bool;
 }
 
@@ -92,7 +93,7 @@ impl<R: RundownProtect + HasRundown<Ref = R> + Send + 'static> Protocol for R {
     }
 
     fn flick(&self) {
-        // Who began it has it alone: nobody else takes it back or arms it again.
+        // Only the caller that began the rundown resurrects or re-initializes the object.
         if self.begin_rundown() && RundownProtect::resurrect(self).is_err() {
             let _ = self.re_init();
         }
@@ -145,7 +146,7 @@ impl Protocol for ReleasedEarly {
 struct Counter {
     broken: Broken,
     word: Atomic<i64>,
-    /// Set by the last release and polled by the wait.
+    /// Set by the last release and checked by the wait.
     woken: Atomic<u32>,
     wakes: Atomic<u32>,
 }

@@ -24,8 +24,8 @@ use quiesce::rundown::{
     RundownError, //
 };
 
-/// Each word says the number of the write. Changed by plain stores, so that KASAN and the eyes of
-/// readers are all there is between them and a writer.
+/// The number of the write, in each word. The stores are plain, so an access that the rundown does
+/// not exclude is found by KASAN or by a reader that gets words that differ.
 type Value = KBox<[u64; 5]>;
 
 fn value(n: u64) -> Result<Value> {

@@ -38,7 +38,7 @@ use quiesce::{
 const WORDS: usize = 5;
 type Value = [u64; WORDS];
 
-/// The value of write number `n`: each word says so.
+/// The value of write number `n`, from which each word is derived.
 fn value(n: u64) -> Value {
     core::array::from_fn(|i| n.rotate_left(7 * i as u32) ^ i as u64)
 }

@@ -1,4 +1,4 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What the KUnit modules' support is, in this module too. */
+/* The KUnit modules' support code, compiled into this module too. */
 
 #include "../../../kunit/support.c"
