@@ -13,7 +13,7 @@
 
 typedef u64 (*bench_fn)(u64 n, unsigned int arg);
 
-/* Both sides of a path. */
+/* Both implementations of a path. */
 #define BENCH_PATH(path) \
 	u64 bench_ours_##path(u64 n, unsigned int arg), bench_peer_##path(u64 n, unsigned int arg)
 
@@ -38,7 +38,7 @@ BENCH_PATH(rcu_alloc);
 BENCH_PATH(rcu_defer);
 BENCH_PATH(rcu_defer_drop);
 
-/* What both sides keep from round to round is made and unmade here. */
+/* Create and destroy the objects that are used in every round. */
 int bench_peers_rundown_init(void);
 void bench_peers_rundown_exit(void);
 int bench_peers_rcu_init(void);
@@ -50,7 +50,7 @@ void bench_ours_exit(void);
 void bench_peers_settle(void);
 void bench_ours_settle(void);
 
-/* Where results go, so that no compiler leaves out what makes them. */
+/* Sink for results, so that the compiler cannot optimize out their computation. */
 extern u64 bench_sink;
 
 /*

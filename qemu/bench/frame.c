@@ -43,12 +43,12 @@ struct bench_row {
 	bench_fn ours;
 	bench_fn peer;
 	unsigned int arg;
-	/* How many CPUs do the path at once. */
+	/* Number of CPUs that run the path at the same time. */
 	unsigned int ours_cpus;
 	unsigned int peer_cpus;
 	/* Iterations a round; 0 means as many as run_us takes. */
 	u64 n;
-	/* What was deferred has to be freed before the next round. */
+	/* Wait before the next round until everything deferred has been freed. */
 	bool settle;
 };
 

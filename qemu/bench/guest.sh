@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# Runs the bench's rows whose name begins with what /wanted says. Counting
-# instructions needs fewer rounds, as they do not vary: /counting then exists.
+# Runs the rows of the benchmark whose names begin with a word of /wanted. Counting
+# instructions needs fewer rounds, as they vary little: /counting then exists.
 
 # shellcheck disable=SC2013 # names are words
 wanted() {
@@ -13,8 +13,8 @@ wanted() {
 	return 1
 }
 
-# possible ROW: whether there are as many CPUs as its name says. What waits for
-# grace periods is about time, and not counted.
+# possible ROW: returns whether there are enough CPUs for the row. Rows that wait
+# for grace periods measure time only, and are not counted.
 possible() {
 	case $1 in
 	*_2cpus* | *_scaling) [ "$(nproc)" -ge 2 ] ;;
@@ -23,7 +23,7 @@ possible() {
 }
 
 cd /work || exit 2
-# What the kernel still does in the background after its boot is not to be counted.
+# Wait until the kernel's background work after boot is done.
 sleep 5
 # shellcheck disable=SC3045 # busybox has it
 ulimit -n 16384

@@ -148,7 +148,7 @@ def count(functions, name, via):
     insns = functions.get(name)
     if not insns:
         return None
-    # What does the work may be out of line.
+    # The code that does the work may be out of line.
     path = fast_path(insns, via) or fast_path(insns, [])
     if path is None:
         return None

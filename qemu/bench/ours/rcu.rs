@@ -59,7 +59,7 @@ extern "C" {
 /// Number of deferred frees after which a flood reads the memory usage and calls the scheduler.
 const LOOK: u64 = 4096;
 
-/// Makes what needs memory.
+/// Allocates the objects that rows use.
 pub(crate) fn init() -> Result {
     Srcu::<BenchDomain>::init()?;
     CELL.publish(Some(KBox::new(Object::new([0; 3]), GFP_KERNEL)?));
@@ -134,9 +134,9 @@ extern "C" fn bench_ours_rcu_alloc(n: u64, _arg: u32) -> u64 {
     0
 }
 
-/// Runs `publish` `n` times; returns by how much the memory in use grew, in kB, at most.
+/// Runs `publish` `n` times; returns the maximum growth of the memory in use, in kB.
 fn flood(n: u64, mut publish: impl FnMut(u64) -> Result) -> u64 {
-    // SAFETY: No requirements.
+    // SAFETY: `bench_used_kb()` has no safety requirements.
     let begin = unsafe { bench_used_kb() };
     let mut peak = begin;
     for i in (0..n).rev() {
@@ -144,7 +144,8 @@ fn flood(n: u64, mut publish: impl FnMut(u64) -> Result) -> u64 {
             break;
         }
         if i % LOOK == 0 {
-            // SAFETY: No requirements of the first; the second is called in process context.
+            // SAFETY: `bench_used_kb()` has no safety requirements. `bench_breathe()` may
+            // reschedule: rows run in a kthread, and no lock is held here.
             unsafe {
                 peak = peak.max(bench_used_kb());
                 bench_breathe();

@@ -23,13 +23,14 @@ use quiesce::rundown::{
 
 static WORD: RundownRef = RundownRef::new();
 
-/// Made by [`init`], there until [`exit`].
+/// Created by [`init`] and freed by [`exit`].
 static PER_CPU: Atomic<*mut PerCpuRundownRef> = Atomic::new(null_mut());
 
-/// Makes what needs memory.
+/// Allocates the objects that rows use.
 pub(crate) fn init() -> Result {
     let per_cpu = KBox::pin_init(PerCpuRundownRef::new(), GFP_KERNEL)?;
-    // SAFETY: It is pinned again before it is dropped, and not moved.
+    // SAFETY: The value is not moved out of its box: `PER_CPU` is only read through shared
+    // references, and `exit()` pins the box again before it drops it.
     let raw = KBox::into_raw(unsafe { Pin::into_inner_unchecked(per_cpu) });
     PER_CPU.store(raw, Relaxed);
     Ok(())
@@ -39,13 +40,15 @@ pub(crate) fn init() -> Result {
 pub(crate) fn exit() {
     let raw = PER_CPU.xchg(null_mut(), Relaxed);
     if !raw.is_null() {
-        // SAFETY: It comes from `init`, and no row runs any more.
+        // SAFETY: `raw` comes from `KBox::into_raw()` in `init()`, and the exchange above took it
+        // out of `PER_CPU`. No row runs any more, so there is no other reference to it.
         drop(unsafe { Pin::new_unchecked(KBox::from_raw(raw)) });
     }
 }
 
 fn per_cpu() -> &'static PerCpuRundownRef {
-    // SAFETY: The frame runs rows between `init` and `exit` only.
+    // SAFETY: `init()` has set `PER_CPU` to a valid object, which lives until `exit()`. The frame
+    // runs rows, and so this function, only in between.
     unsafe { &*PER_CPU.load(Relaxed) }
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The sizes that bench.h says, for who reads the object file. */
+/* The sizes that bench.h declares, read from the object file. */
 #include "../bench.h"
 
 typeof(sizeof_peer_rundown) sizeof_peer_rundown;

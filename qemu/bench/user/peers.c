@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What our barrier is compared with: a barrier of eventfds and a pipe written
- * from the description of systemd's, pthread_barrier_t shared by processes, and
- * two pipes.
+ * The baselines of quiesce's barrier: a barrier of eventfds and a pipe, written
+ * from the description of systemd's, a process-shared pthread_barrier_t, and two
+ * pipes.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -73,7 +73,7 @@ static int eventfd_join(void *s, unsigned int party)
 	struct eventfd_barrier *b = s;
 	int swap = b->me;
 
-	/* Who created it keeps the end that is read, the other the one written. */
+	/* The creator keeps the read end of the pipe, the other party the write end. */
 	close(b->pipe[!party]);
 	b->pipe[!party] = -1;
 	if (party) {
