@@ -47,7 +47,7 @@ impl kernel::Module for Torture {
 ///
 /// # Safety
 ///
-/// Both strings are valid, with an end.
+/// Both pointers are to NUL-terminated strings that stay valid and unmodified during the call.
 #[no_mangle]
 unsafe extern "C" fn quiesce_torture_run(
     part: *const c_char,
@@ -55,8 +55,8 @@ unsafe extern "C" fn quiesce_torture_run(
     seconds: c_uint,
     workers: c_uint,
 ) -> c_int {
-    // SAFETY: `control.c` passes two NUL-terminated strings in the stack frame of `run_set()`, which
-    // are valid and not modified until this function returns.
+    // SAFETY: `control.c` passes two NUL-terminated strings in the stack frame of `run_set()`,
+    // which are valid and not modified until this function returns.
     let (part, twin) = unsafe { (CStr::from_char_ptr(part), CStr::from_char_ptr(twin)) };
     let how = frame::How {
         seconds,
@@ -73,11 +73,11 @@ unsafe extern "C" fn quiesce_torture_run(
     ret.map_or_else(|e| e.to_errno(), |()| 0)
 }
 
-/// Does one thing that allocates; see `control.c`.
+/// Does one operation that allocates; see `control.c`.
 ///
 /// # Safety
 ///
-/// The string is valid, with an end.
+/// `name` points to a NUL-terminated string that stays valid and unmodified during the call.
 #[no_mangle]
 unsafe extern "C" fn quiesce_torture_fault(name: *const c_char) -> c_int {
     // SAFETY: `control.c` passes a NUL-terminated string in the stack frame of `fault_set()`, which
