@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# What `make demo` shows. Lines that begin with # are for the host.
+# The guest's part of `make demo`. Output lines that begin with # are for the host.
 
 # run "what is shown" command...
 run() {
@@ -10,7 +10,7 @@ run() {
 	shift
 	before=$(dmesg | wc -l)
 	"$@" || echo "# FAILED ($?): $*"
-	# What modules said meanwhile, without the kernel's remarks on taint.
+	# The modules' log messages of the command, without those about taint.
 	dmesg | tail -n +$((before + 1)) | sed -n 's/^\[[^]]*\] //; /taint/d; /^\(quiesce\|rust_\|c_\)[a-z_]*: /s/^/    /p'
 }
 

@@ -1,13 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# Loads quiesce.ko and runs one command, or a shell; its status goes to the host
-# behind a mark that the host made up.
+# Loads quiesce.ko and runs one command, or a shell; its status is printed for the
+# host, after a marker that the host has chosen.
 
 insmod /modules/quiesce.ko || echo "quiesce.ko did not load"
 cd /work || exit 2
 if [ -e /interactive ]; then
-	# The console itself, so that what the kernel says is seen too.
+	# The console itself, so that the kernel's messages are seen too.
 	tty=/dev/ttyS0
 	[ -e $tty ] || tty=/dev/ttyAMA0
 	setsid sh -c "exec sh -l <$tty >$tty 2>&1"

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# One profile's torture. The kernel command line says for how many minutes, and
-# which part; the host wants suites as test.sh prints them, and lines '# figures'.
+# The torture runs of one profile. The kernel command line gives the minutes and the
+# part; the host expects suites in the format of test.sh, and lines '# figures'.
 
 # shellcheck disable=SC2154 # on the kernel command line
 minutes=$quiesce_time part=$quiesce_part
@@ -41,7 +41,7 @@ tap() {
 	esac
 }
 
-# A second CPU that comes and goes.
+# Takes the second CPU offline and online repeatedly.
 hotplug() {
 	[ -w $cpu1 ] || return 0
 	times=0

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the tests of /dev/quiesce share.
+ * Helpers shared by the tests of /dev/quiesce.
  *
  * No test sleeps to let something happen. That a call blocks is shown by a
  * deadline that expires, or by finding the task asleep in that very system call;
@@ -52,13 +52,13 @@ static inline uint64_t clock_ns(clockid_t clock)
 	return ts.tv_sec * NSEC_PER_SEC + ts.tv_nsec;
 }
 
-/* The deadline that lies so many milliseconds ahead. */
+/* Returns the deadline that is @ms milliseconds ahead. */
 static inline uint64_t in_ms(unsigned int ms)
 {
 	return clock_ns(CLOCK_MONOTONIC) + ms * NSEC_PER_MSEC;
 }
 
-/* How long a wait is watched that has to go on blocking. */
+/* Time for which a wait that must block is observed. */
 #define BLOCKS_MS 20
 
 /* ioctl that returns -errno. */
@@ -163,7 +163,7 @@ static inline pid_t fork_bound(void)
 	return pid;
 }
 
-/* How a child ended: its exit code, or 256 + the signal. */
+/* Waits for a child; returns its exit code, or 256 + the signal that killed it. */
 static inline int join(pid_t pid)
 {
 	int status;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What a barrier costs a process: one descriptor a side, one system call a
- * round. The calls are counted by ptrace, between two getppid().
+ * The cost of a barrier to a process: one descriptor per party and one system call
+ * per round. The calls between two calls of getppid() are counted by ptrace.
  */
 #include "ops.h"
 

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Who is named when a party's last descriptor goes in another way than by a
- * close of its holder's.
+ * The process that is reported when a party's last descriptor is released in another
+ * way than by close() in its holder.
  */
 #include "ops.h"
 
 #include <sys/mount.h>
 #include <linux/io_uring.h>
 
-/* WAIT NEXT on @fd ends with the end of the other side, which this returns. */
+/* WAIT NEXT on @fd fails because the other party has ended; returns the cause. */
 static struct quiesce_cause end_of_peer(int fd)
 {
 	struct quiesce_wait w;
@@ -103,7 +103,7 @@ static void *exit_with_own_table(void *unused)
 	return NULL;
 }
 
-/* A thread that has a table of its own exits; its process lives. */
+/* A thread with a separate descriptor table exits; its process lives. */
 TEST(thread_with_own_table_exits)
 {
 	struct quiesce_cause cause;

@@ -7,7 +7,7 @@
 
 enum kind { DEVICE, PAIR, PARTY, GROUP, KINDS };
 
-/* What each command is, and a call of it that succeeds. */
+/* Each command, and arguments with which it succeeds. */
 struct command {
 	const char *name;
 	unsigned int cmd;
@@ -251,7 +251,7 @@ TEST(struct_larger_and_zero)
 	FOR_EACH(c, kind, fd) {
 		good_args(c, kind, &a);
 		EXPECT_EQ(0, ctl(fd, sized(c, sizeof(a)), &a)) SHOW(c, kind);
-		/* What the kernel does not know it has not touched. */
+		/* The kernel has not written members that it does not know. */
 		for (size_t i = c->first; i < sizeof(a); i++)
 			ASSERT_EQ(0, a.bytes[i]);
 	}
@@ -563,7 +563,7 @@ TEST(descriptors_run_out)
 
 	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &old));
 	EXPECT_EQ(before, count_fds());
-	/* The seat that was not given is still open. */
+	/* The seat for which the join failed is still open. */
 	EXPECT_EQ(0, ctl(group, QUIESCE_IOC_JOIN, &j));
 	EXPECT_EQ(0, j.party);
 	close_all();
@@ -588,9 +588,9 @@ TEST(objects_run_out)
 	EXPECT_EQ(-EDQUOT, ctl(dev, QUIESCE_IOC_GROUP, &g));
 	memset(&p, 0, sizeof(p));
 	EXPECT_EQ(-EDQUOT, ctl(dev, QUIESCE_IOC_PAIR, &p));
-	/* Another open file has a count of its own. */
+	/* Another open file has a separate count. */
 	EXPECT_EQ(0, make_pair(0, p.fd));
-	/* One goes, one comes. */
+	/* Closing one object allows creating another. */
 	close(last);
 	memset(&p, 0, sizeof(p));
 	EXPECT_EQ(0, ctl(dev, QUIESCE_IOC_PAIR, &p));

@@ -137,7 +137,7 @@ TEST_F(group, tickets)
 	struct quiesce_arrive a;
 	struct quiesce_wait w;
 
-	/* Of no phase, of one to come. */
+	/* Tickets of no phase, and of a later one. */
 	EXPECT_EQ(-EINVAL, wait_phase(self->party[0], 0, QUIESCE_NOW, &w));
 	EXPECT_EQ(-EINVAL, wait_phase(self->party[0], 2, QUIESCE_NOW, &w));
 	EXPECT_EQ(-EINVAL, wait_phase(self->party[0], UINT64_MAX, QUIESCE_NOW, &w));
@@ -197,7 +197,7 @@ TEST_F(group, timeout_breaks_when_asked)
 	EXPECT_EQ(-ECONNABORTED, place(self->party[2]));
 	EXPECT_EQ(-ECONNABORTED, wait_phase(self->party[3], 1, QUIESCE_FOREVER, &w));
 	EXPECT_EQ(-ECONNABORTED, meet(self->party[2], QUIESCE_FOREVER, &w));
-	/* Who was late, still. */
+	/* The late parties are still reported. */
 	ASSERT_EQ(0, status_late(self->group, &s, &late));
 	EXPECT_EQ(1 << 2, late);
 	EXPECT_EQ(QUIESCE_CAUSE_TIMEOUT, s.cause.cause);
@@ -331,7 +331,7 @@ TEST_F(group, leave)
 	struct quiesce_status s;
 	struct quiesce_wait w;
 
-	/* Not arrived: the seat goes. */
+	/* The party has not arrived: its seat is freed. */
 	EXPECT_EQ(0, leave(self->party[0]));
 	EXPECT_EQ(-ENOTCONN, leave(self->party[0]));
 	EXPECT_EQ(-ENOTCONN, place(self->party[0]));
@@ -479,21 +479,21 @@ TEST_F(group, reset_in_mid_phase)
 		EXPECT_EQ(i, a.index);
 	}
 	EXPECT_EQ(0, wait_phase(self->party[0], 2, QUIESCE_NOW, &w));
-	/* What became of phase 1 is still known; not after another reset. */
+	/* The outcome of phase 1 is still reported; not after another reset. */
 	EXPECT_EQ(-ECANCELED, wait_phase(self->party[0], 1, QUIESCE_NOW, &w));
 	ASSERT_EQ(0, arrive(self->party[0], &a));
 	EXPECT_EQ(3, a.ticket);
 	ASSERT_EQ(0, reset(self->group, &phase));
 	EXPECT_EQ(4, phase);
 	EXPECT_EQ(-ECANCELED, wait_phase(self->party[0], 3, QUIESCE_NOW, &w));
-	/* Also to one that did not come to have that ticket. */
+	/* Also to a party that never got that ticket. */
 	EXPECT_EQ(-ECANCELED, wait_phase(self->party[1], 3, QUIESCE_NOW, &w));
-	/* But nobody has one of the phase that has begun. */
+	/* But no party has a ticket of the phase that has begun. */
 	EXPECT_EQ(-EINVAL, wait_phase(self->party[1], 4, QUIESCE_NOW, &w));
-	/* Those of its last arrivals a party can always learn. */
+	/* A party can always get the outcomes of its last arrivals. */
 	EXPECT_EQ(0, wait_phase(self->party[0], 2, QUIESCE_NOW, &w));
 	EXPECT_EQ(-ECANCELED, wait_phase(self->party[0], 1, QUIESCE_NOW, &w));
-	/* This one's are forgotten. */
+	/* This party's are forgotten. */
 	for (int i = 0; i < QUIESCE_OUTCOMES; i++) {
 		ASSERT_EQ(0, arrive(self->party[0], NULL));
 		ASSERT_EQ(0, reset(self->group, NULL));
@@ -522,7 +522,7 @@ TEST_F(group, reset_after_break)
 	EXPECT_EQ(0, s.state & QUIESCE_STATE_BROKEN);
 	EXPECT_EQ(2, s.phase);
 	EXPECT_EQ(0, s.arrived);
-	/* Who had arrived still learns why. */
+	/* A party that had arrived still gets the cause. */
 	EXPECT_EQ(-ECONNABORTED, wait_phase(self->party[0], 1, QUIESCE_NOW, &w));
 	EXPECT_EQ(CODE, w.cause.code);
 

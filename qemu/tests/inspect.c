@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What an administrator sees: fdinfo, tracepoints, the device's file. */
+/* Interfaces for administrators: fdinfo, tracepoints and the device's file. */
 #include "ops.h"
 
 #include <sys/mount.h>
@@ -62,7 +62,7 @@ TEST(fdinfo_of_a_pair)
 		    pid, QUIESCE_STATE_BOUND | QUIESCE_STATE_ENDED, QUIESCE_CAUSE_SIGNAL, pid);
 }
 
-/* Who is late, by number and process. */
+/* fdinfo lists the late parties by number and process. */
 TEST(fdinfo_of_a_group)
 {
 	int group = make_group(3, 0, 0), party[2];
@@ -98,7 +98,7 @@ TEST(device_file)
 	ASSERT_EQ(0, stat(QUIESCE_DEVICE, &st));
 	EXPECT_TRUE(S_ISCHR(st.st_mode));
 	EXPECT_EQ(10, major(st.st_rdev));
-	/* As the module's parameter says. */
+	/* The file's mode is that of the module's parameter. */
 	if (read_file("/sys/module/quiesce/parameters/mode", buf, sizeof(buf)) > 0) {
 		mode = strtol(buf, NULL, 0);
 		EXPECT_EQ(mode, st.st_mode & 07777);

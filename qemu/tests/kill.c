@@ -65,7 +65,7 @@ FIXTURE_TEARDOWN(kill)
  */
 #define OTHERS_FILES 4
 
-/* All of the descriptors, files and objects that the test made are gone. */
+/* All descriptors, files and objects that the test created have been freed. */
 #define EXPECT_NOTHING_LEFT() do {					\
 	uint64_t end = in_ms(20000);					\
 									\

@@ -47,7 +47,7 @@ static struct timespec soon(clockid_t clock)
 	EXPECT_EQ((i) || (they), barrier_is_aborted(b));		\
 } while (0)
 
-/* What the other side has done is not known before a wait has looked. */
+/* An abort by the other party is not in the view until a wait has read it. */
 TEST_F(sides, lazy_view)
 {
 	struct quiesce_status s = {};
@@ -59,7 +59,7 @@ TEST_F(sides, lazy_view)
 	EXPECT_TRUE(barrier_sync_next(&self->parent));
 	EXPECT_TRUE(barrier_place(&self->parent));
 	EXPECT_VIEW(&self->parent, false, false);
-	/* Except by asking for it. */
+	/* barrier_status() returns it, and does not change the view. */
 	ASSERT_EQ(FALLBACK ? -EOPNOTSUPP : 0, barrier_status(&self->parent, &s));
 	EXPECT_EQ(FALLBACK ? QUIESCE_CAUSE_NONE : QUIESCE_CAUSE_ABORT, s.cause.cause);
 	EXPECT_VIEW(&self->parent, false, false);
@@ -81,7 +81,7 @@ TEST_F(sides, lazy_view)
 	EXPECT_VIEW(&self->child, true, true);
 }
 
-/* Both abort before either has looked: true and true. */
+/* Both abort before either has read the other's abort: both calls return true. */
 TEST_F(sides, both_abort)
 {
 	EXPECT_TRUE(barrier_abort(&self->child));
@@ -95,7 +95,7 @@ TEST_F(sides, both_abort)
 	EXPECT_VIEW(&self->child, true, true);
 }
 
-/* An abort comes before places that are unread; an end comes after them. */
+/* An abort is reported before unread arrivals, an end after them. */
 TEST_F(sides, abort_supersedes)
 {
 	EXPECT_TRUE(barrier_place(&self->child));
@@ -164,7 +164,7 @@ TEST_F(sides, bad_deadlines)
 		EXPECT_EQ(-EINVAL, barrier_place_and_sync_until(b, CLOCK_MONOTONIC, &bad[i]));
 	EXPECT_EQ(-EINVAL, barrier_place_and_sync_until(b, CLOCK_MONOTONIC_RAW, &ts));
 	EXPECT_EQ(-EINVAL, barrier_place_and_sync_until(b, CLOCK_PROCESS_CPUTIME_ID, NULL));
-	/* Nothing has come of these. */
+	/* These calls have had no effect. */
 	if (!FALLBACK) {
 		ASSERT_EQ(0, barrier_status(b, &s));
 		EXPECT_EQ(0, s.sent);
@@ -178,7 +178,7 @@ TEST_F(sides, bad_deadlines)
 	EXPECT_EQ(1, barrier_wait_next_until(b, CLOCK_MONOTONIC, &ts));
 }
 
-/* What a program that reads the struct's members finds there, as in systemd. */
+/* The struct's members have the values that a program for systemd's header expects. */
 TEST_F(sides, members)
 {
 	EXPECT_EQ(0, self->parent.barriers);
@@ -200,7 +200,7 @@ TEST_F(sides, members)
 	EXPECT_TRUE(BARRIER_THEY_ABORTED < BARRIER_I_ABORTED);
 }
 
-/* What there is only with the device. */
+/* Functions that work only with the device. */
 #if FALLBACK
 
 TEST_F(sides, not_supported)
@@ -211,7 +211,7 @@ TEST_F(sides, not_supported)
 	EXPECT_EQ(-EOPNOTSUPP, barrier_status(&self->parent, &s));
 	EXPECT_EQ(-EOPNOTSUPP, barrier_bind_process(&self->parent));
 	EXPECT_EQ(-ENOTTY, barrier_adopt(&copy, self->parent.me));
-	/* The barrier is what it was. */
+	/* The barrier is unchanged. */
 	EXPECT_TRUE(barrier_place(&self->parent));
 	EXPECT_TRUE(barrier_wait_next(&self->child));
 }
@@ -237,7 +237,7 @@ TEST_F(sides, bound_process)
 
 	ASSERT_EQ(0, join(pid));
 	EXPECT_FALSE(barrier_wait_next(&self->parent));
-	/* The copy here belongs to a dead party: its calls fail, and say so. */
+	/* The copy here belongs to a party that has ended: its calls report the abort. */
 	EXPECT_TRUE(barrier_place(&self->child));
 	EXPECT_VIEW(&self->child, true, true);
 	EXPECT_EQ(-EBADF, self->child.me);
@@ -250,7 +250,7 @@ TEST_F(sides, adopt)
 
 	EXPECT_TRUE(barrier_abort(&self->child));
 	EXPECT_FALSE(barrier_wait_next(&self->parent));
-	/* What the party knows it keeps. */
+	/* The party's view is kept. */
 	ASSERT_EQ(0, barrier_adopt(&copy, dup(self->parent.me)));
 	EXPECT_VIEW(&copy, false, true);
 	barrier_destroy(&copy);
@@ -268,7 +268,7 @@ TEST_F(sides, adopt)
 	EXPECT_EQ(0, close(null));
 }
 
-/* An abort that one holder of a party has caused or seen is reported by the next call of another. */
+/* An abort that one holder of a party caused or saw is reported by another's next call. */
 TEST_F(sides, two_holders)
 {
 	Barrier copy = BARRIER_NULL;
@@ -365,7 +365,7 @@ TEST(creation_at_a_descriptor)
 	EXPECT_EQ(fds + (FALLBACK ? 0 : 2), count_fds());
 	barrier_destroy(&b);
 	EXPECT_EQ(FALLBACK, quiesce_group_create_at(device, 1, 1, 0) == -ENOTTY);
-	/* Whether there is a device or not. */
+	/* BARRIER_NO_DEVICE works whether or not the device exists. */
 	EXPECT_EQ(0, barrier_create_at(&b, BARRIER_NO_DEVICE));
 	EXPECT_LE(0, b.pipe[0]);
 	barrier_set_role(&b, BARRIER_PARENT);

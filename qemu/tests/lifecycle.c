@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * How a party lives and ends: copies by fork, dup, exec, SCM_RIGHTS and shared
+ * The lifecycle of a party: copies by fork, dup, exec, SCM_RIGHTS and shared
  * descriptor tables, the process it is bound to, what others see of its end,
  * and the module that stays while a descriptor is open.
  */

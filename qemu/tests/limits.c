@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What one user can cost others: many parties that end with one process, many
- * waiters and pollers on one barrier, many files, and no memory.
+ * Load that one user can cause for others: many parties that end with one process,
+ * many waiters and pollers on one barrier, many files, and lack of memory.
  */
 #include "ops.h"
 
@@ -211,7 +211,7 @@ TEST(files_of_a_user)
 		check(join_group(group, 0, NULL) >= 0);		/* 6 */
 		check(join_group(group, 0, NULL) == -EDQUOT);
 		check(open_dev() < 0 && errno == EDQUOT);
-		/* Nothing is left of what was refused. */
+		/* Calls that were refused are not charged. */
 		close(pair[0]);
 		check(join_group(group, 0, NULL) >= 0);
 		/* Another process of the same user has the same limit. */
@@ -222,7 +222,7 @@ TEST(files_of_a_user)
 		for (int i = 0; i < 20; i++)
 			check(open_dev() >= 0);
 	})));
-	/* What they had is given back. */
+	/* The objects of the processes above are no longer charged. */
 	EXPECT_EQ(0, join(spawn({
 		become_nobody();
 		for (int i = 0; i < 6; i++)

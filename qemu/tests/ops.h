@@ -213,7 +213,7 @@ static inline long module_refs(void)
 	return atol(buf);
 }
 
-/* How many modules use it. */
+/* Returns the number of modules that use quiesce.ko. */
 static inline long count_module_users(void)
 {
 	DIR *dir = opendir("/sys/module/quiesce/holders");
@@ -239,7 +239,7 @@ static inline bool wait_for_module_refs(long refs)
 	return true;
 }
 
-/* What poll() reports at this moment. */
+/* Returns the events that poll() reports without blocking. */
 static inline short poll_now(int fd)
 {
 	struct pollfd p = {

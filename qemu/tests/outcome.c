@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What a call says, it did, once: outcomes belong to phases, a struct that is used
- * again arrives again, and a call that cannot write its results does nothing.
+ * A call has the effect that it reports, exactly once: outcomes belong to phases, a
+ * struct that is reused arrives again, and a call that cannot write its results has
+ * no effect.
  */
 #include "ops.h"
 
@@ -51,7 +52,7 @@ static void end(struct meeting *m)
 	close(m->group);
 }
 
-/* What is done to a group right after a phase has ended, or was broken. */
+/* An operation on a group directly after a phase has ended, or was broken. */
 enum afterwards { NOTHING, RESET, LEAVE, LEAVE_JOIN, CLOSE_GROUP, RESETS, KINDS };
 
 static void then(struct meeting *m, enum afterwards what)
@@ -289,7 +290,7 @@ FIXTURE(unwritable)
 
 FIXTURE_VARIANT(unwritable)
 {
-	/* How many bytes of the struct lie on a page that can be written. */
+	/* Number of bytes of the struct that are on a writable page. */
 	unsigned int part;
 };
 

@@ -5,7 +5,7 @@
  */
 #include "ops.h"
 
-/* What ends the other side, or does not. */
+/* The way in which the other party ends, if it does. */
 enum ending {
 	LIVES,		/* does nothing further */
 	ABORTS,
@@ -13,7 +13,7 @@ enum ending {
 	EXECS,
 	EXITS,
 	KILLED_IDLE,
-	KILLED_WAITING,	/* asleep in a wait of its own */
+	KILLED_WAITING,	/* asleep in a wait */
 	LEAKS,		/* exits, and a grandchild has a copy of the descriptor */
 	LEAKS_BOUND,	/* the same, but the party is bound to the process */
 };
@@ -153,7 +153,7 @@ static bool is_dead(enum ending e)
 	return is_over(e) && e != ABORTS;
 }
 
-/* Let the other side end, and return when the kernel has seen it. */
+/* Ends the other party, and returns when the kernel has noticed. */
 static int end_other(struct _test_data_pair *self, const struct _fixture_variant_pair *variant)
 {
 	struct pollfd p = { .fd = self->me, .events = POLLRDHUP | POLLPRI };
@@ -521,7 +521,7 @@ TEST_F(pair, poll_levels)
 		end = POLLRDHUP | POLLHUP;
 
 	if (variant->places) {
-		/* Of an end nothing but that it will come; an abort supersedes what is unread. */
+		/* An end is not POLLHUP while arrivals are unread; an abort supersedes them. */
 		short expected = POLLOUT | (variant->ending == ABORTS ? 0 : POLLIN) |
 				 (end & ~POLLHUP);
 

@@ -4,7 +4,7 @@
 
 #include <sys/epoll.h>
 
-/* What happens to a barrier while somebody polls one descriptor of it. */
+/* Events on a barrier while a task polls one of its descriptors. */
 enum event {
 	PAIR_PLACE, PAIR_ABORT, PAIR_CLOSE, PAIR_READ, PAIR_OWN_ABORT, PAIR_DEATH,
 	PARTY_DONE, PARTY_BREAK, PARTY_DEATH, PARTY_LEAVES, PARTY_RESET,
@@ -248,7 +248,7 @@ static long switches(pid_t pid)
 	return at ? atol(strchr(at, ':') + 1) : -1;
 }
 
-/* Who polls for an abort sleeps while the pair is busy. */
+/* A task that polls for an abort is not woken by arrivals. */
 TEST(woken_by_key)
 {
 	long before;

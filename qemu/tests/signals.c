@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Signals that come upon every wait: a handler without SA_RESTART ends it with
- * EINTR, one with SA_RESTART does not, and neither makes a second place.
+ * Signals during every wait: a handler without SA_RESTART ends it with EINTR, one
+ * with SA_RESTART does not, and neither causes a second arrival.
  */
 #include "ops.h"
 #include "barrier.h"
@@ -94,7 +94,7 @@ FIXTURE_TEARDOWN(signals)
 {
 }
 
-/* What the waiter waits for. */
+/* Makes the waiter's condition true. */
 static int complete(struct _test_data_signals *self, const struct _fixture_variant_signals *v)
 {
 	return v->kind == QUIESCE_WAIT_ABORTION ? abort_with(self->them, 0, NULL) :
@@ -238,7 +238,7 @@ TEST_F(signals, stop_and_continue)
 	EXPECT_ONE_PLACE();
 }
 
-/* What it waits for comes while it is stopped. */
+/* The waiter's condition becomes true while it is stopped. */
 TEST_F(signals, met_while_stopped)
 {
 	pid_t pid = spawn({

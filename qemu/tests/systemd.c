@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The behaviour that systemd's own sixteen tests of its Barrier ask for, through
- * barrier.h. There, sleeps of 20 ms order the two sides and an alarm shows that
- * a call blocks. Here gates order them, and a call blocks when its task is found
- * asleep in it; then it is also shown to end once the other side is gone.
+ * The behaviour that systemd's sixteen tests of its Barrier require, through
+ * barrier.h. There, sleeps of 20 ms order the two parties, and an alarm shows that
+ * a call blocks. Here gates order them, and a call blocks if its task is found
+ * asleep in it; the test then also checks that it returns when the other party ends.
  */
 #include "common.h"
 #include "fallback.h"
@@ -30,7 +30,7 @@ FIXTURE_TEARDOWN(systemd)
 {
 }
 
-/* Both sides' programs, each in a process of its own; the test keeps no side. */
+/* Runs both parties' programs, each in a separate process; the test keeps no descriptor. */
 #define PLAY(child_code, parent_code) do {				\
 	struct gate *go __maybe_unused = &self->go;			\
 	struct gate *at __maybe_unused = &self->at;			\
@@ -257,7 +257,7 @@ TEST_F(systemd, wait_abortion_local)
 	ENDS_WELL(self->child);
 }
 
-/* 13: after an abort of one's own, wait_abortion() still blocks. */
+/* 13: after an own abort, wait_abortion() still blocks. */
 TEST_F(systemd, wait_abortion_local_unmatched)
 {
 	PLAY({
@@ -272,7 +272,7 @@ TEST_F(systemd, wait_abortion_local_unmatched)
 	BLOCKS_UNTIL_DEATH(self->child, self->parent);
 }
 
-/* 14: place() is true though the other side is gone, sync() then false. */
+/* 14: place() returns true although the other party has ended; sync() then returns false. */
 TEST_F(systemd, exit)
 {
 	PLAY({

@@ -38,17 +38,17 @@ static const struct {
 
 #define MS 50
 
-/* Each clock's deadline passes when that clock says so, not before. */
+/* A deadline expires when its clock reaches it, not before. */
 static void check_clocks(void)
 {
 	for (unsigned int i = 0; i < ARRAY_SIZE(clocks); i++) {
 		uint64_t begin = clock_ns(CLOCK_MONOTONIC);
 		uint64_t deadline = clock_ns(clocks[i].id) + MS * NSEC_PER_MSEC;
 
-		/* Without a deadline that comes, the harness's time-out ends this. */
+		/* If the deadline never expires, the harness's time-out ends the test. */
 		check(wait_both(clocks[i].flags, deadline) == -ETIMEDOUT);
 		check(clock_ns(CLOCK_MONOTONIC) - begin >= (MS - 2) * NSEC_PER_MSEC);
-		/* What has passed is polled only. */
+		/* With a deadline in the past, the wait only polls. */
 		check(wait_both(clocks[i].flags, clock_ns(clocks[i].id) - 1) == -ETIMEDOUT);
 	}
 }
