@@ -52,7 +52,7 @@ guest() {
 	initramfs "$OUT/initramfs" "$STAGE"
 	say "[$(stamp)] booting $(cat "$KERNEL/release"), $label, with $cpus CPUs"
 	: >"$OUT/console.$label"
-	# A machine that says nothing for so long hangs.
+	# A guest that prints nothing for so long hangs.
 	while IFS= read -r -t 600 line; do
 		line=${line%$'\r'}
 		printf '%s\n' "$line"
@@ -71,7 +71,7 @@ guest() {
 rm -f "$OUT"/results.*
 guest counting 1 "$BENCH"
 guest 2 2 "$BENCH"
-# What a drain costs on fewer and on more CPUs.
+# The cost of a drain on fewer and on more CPUs.
 case $BENCH in
 '' | rundown_drain*)
 	guest 1 1 rundown_drain

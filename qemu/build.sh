@@ -32,7 +32,7 @@ build_external() {
 	in_root "$ROOT" make -C "$dir" KDIR="$KERNEL/build" "${WORDS[@]}" QUIESCE="$OUT"
 }
 
-# The torture module, in a tree of its own as well.
+# The torture module, also in a separate tree.
 build_torture() {
 	mkdir -p "$OUT/torture"
 	in_root "$ROOT" make -C "$TOP/qemu/torture" module KDIR="$KERNEL/build" "${WORDS[@]}" QUIESCE="$OUT" MO="$OUT/torture"
@@ -55,7 +55,7 @@ check_relocs() {
 
 build() {
 	mkdir -p "$OUT"
-	# What shows samples alone can do without the suites, which take a while.
+	# A build of the samples alone omits the suites, which take long to build.
 	[[ " ${folders[*]} " != " samples " ]] || kunit=hooks
 	in_root "$ROOT" make -C "$TOP" modules KDIR="$KERNEL/build" "${WORDS[@]}" MO="$OUT" W=e QUIESCE_KUNIT="${kunit:-suites}"
 	check_relocs
@@ -63,7 +63,7 @@ build() {
 	[[ " ${folders[*]} " != *" qemu/tests "* ]] || build_stale
 	build_torture
 	local dir program
-	# What a test that is gone was built into.
+	# Remove the programs of tests that no longer exist.
 	for program in "$USER_OUT"/qemu/tests/*; do
 		program=$(basename "$program")
 		[ -e "$TOP/qemu/tests/${program%_32}.c" ] || rm -f "$USER_OUT/qemu/tests/$program"

@@ -32,8 +32,8 @@ lint() {
 	in_root "$ROOT" make modules KDIR="$kernel/build" MO="$BUILD/clippy-$1" CLIPPY=1 W=e
 }
 
-# What a program of user space is not asked for: the kernel's own types and macros,
-# and forms that kselftest_harness.h calls for.
+# Checks that do not apply to user-space programs: those for the kernel's types and
+# macros, and for forms that kselftest_harness.h requires.
 USER_C='^\(src/libquiesce\|src/uapi\|qemu\)/\|^samples/[^c]'
 USER_IGNORE=PREFER_KERNEL_TYPES,PREFER_DEFINED_ATTRIBUTE_MACRO,NEW_TYPEDEFS,BIT_MACRO,CAMELCASE,COMPLEX_MACRO
 
@@ -63,7 +63,7 @@ lint_built() {
 checkpatch() {
 	local rc=0
 	tracked '*.c' '*.h' | grep -v "$USER_C\|^kunit/\|^src/trace.h$" | patch || rc=1
-	# A tracepoint's definition has a form of its own, and so has a test's assertion.
+	# Tracepoint definitions and the tests' assertion macros have a special form.
 	echo src/trace.h | patch PARENTHESIS_ALIGNMENT,OPEN_ENDED_LINE || rc=1
 	tracked 'kunit/*.c' 'kunit/*.h' | patch MACRO_WITH_FLOW_CONTROL || rc=1
 	tracked '*.c' '*.h' | grep "$USER_C" | patch "$USER_IGNORE" || rc=1

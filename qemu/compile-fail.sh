@@ -9,7 +9,7 @@
 #
 #	//~ ERROR part of a line of rustc's output
 #
-# Object code is made, because some errors come only with it.
+# Object code is generated, because some errors are reported only then.
 
 . "$(dirname "$0")/lib.sh"
 
@@ -25,12 +25,12 @@ rm -rf "$WORK"
 mkdir -p "$WORK/case" "$WORK/fixed" "$WORK/broken"
 cp "$CASES"/*.rs "$WORK/case/"
 
-# The framework's own cases: one that is fine in both forms and one whose error
-# is another than it says. Both have to be found out.
+# Cases that test this script: one that compiles in both forms, and one that fails
+# with another error than it demands. Both must be reported.
 echo '//~ ERROR nothing is wrong' >"$WORK/case/0_accepted.rs"
 printf '%s\n' '//~ ERROR mismatched types' '#[cfg(not(fixed))]' 'fn f() { g() }' >"$WORK/case/0_other_error.rs"
 
-# What Kbuild saved, with the source and the outputs taken out.
+# The command that Kbuild saved, without the source and the outputs.
 sed -n '1s/^savedcmd_[^ ]* := //p' "$CMD" | sed -e 's/ --emit=[^ ]*//g' -e 's/ --out-dir [^ ]*//' \
 	-e 's/ -Dwarnings//' -e 's/ -Cdebuginfo=[0-9]//' -e 's| [^ ]*/rust_rundown\.rs.*||' >"$WORK/rustc"
 grep -q -e '--extern quiesce=' "$WORK/rustc" || die "no rustc command in $CMD"

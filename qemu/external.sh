@@ -57,8 +57,8 @@ while read -r object; do
 done <"$OUT/modules.order"
 [ -n "${RUN:-}" ] || exit 0
 
-# What the VM runs, as a file: loads, runs CMD, unloads in the opposite order, shows the
-# modules' own lines of the log.
+# The script that the VM runs: loads the modules, runs CMD, unloads them in the opposite
+# order, and prints the modules' log messages.
 script=$OUT/outside.sh
 names=
 {

@@ -12,7 +12,7 @@ shopt -s inherit_errexit
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 : "${HOME:=$(getent passwd "$(id -u)" | cut -d: -f6)}"
 
-# Exit codes, the same in every script and in the judge.
+# Exit codes, the same in every script and in judge.py.
 # shellcheck disable=SC2034 # all of these are for the scripts that source this
 EX_TESTS=1 EX_ENV=2 EX_CRASH=3
 
@@ -45,9 +45,9 @@ for dir in "$TOP" "$CACHE"; do
 done
 unset dir
 
-# strict COMMAND...: runs a shell function as a script of its own. Wherever the caller
-# tests the result, by || or if, bash ignores set -e all the way down, in subshells
-# too: a function that fails in the middle would go on. Its variables are copies.
+# strict COMMAND...: runs a shell function as a separate script. If the caller tests
+# the result, by || or if, bash ignores set -e in all nested calls and subshells, and
+# a function that fails in the middle would continue. Its variables are copies.
 strict() {
 	local name state declared flags
 	if [ "$(type -t "$1")" != function ]; then
@@ -61,7 +61,7 @@ strict() {
 		esac
 		declared=$(declare -p "$name" 2>/dev/null) || continue
 		read -r _ flags _ <<<"$declared"
-		# What is exported the process has, what is readonly it has or may not set.
+		# Exported variables are inherited; readonly ones exist already or cannot be set.
 		[[ $flags == *[rx]* ]] || state+=$'\n'$declared
 	done
 	bash -euo pipefail -O inherit_errexit -c "$state"$'\n"$@"' "$0" "$@"
@@ -128,9 +128,9 @@ key() {
 	done | sha256sum | cut -c1-12
 }
 
-# once DIR MAKER [ARG...]: makes DIR by calling MAKER ARG... DIR, once. DIR counts
-# only when its stamp was written, which is the last thing that happens; what an
-# interrupted run left is thrown away. Two runs at a time do not meet.
+# once DIR MAKER [ARG...]: builds DIR once by running MAKER ARG... DIR. DIR is valid
+# only if DIR/.done exists; leftovers of an interrupted run are removed. Concurrent
+# runs are serialized by a lock.
 once() {
 	local dir=$1
 	shift
@@ -145,8 +145,8 @@ once() {
 	) 9>"$dir.lock"
 }
 
-# in_table PROFILE STATUS: a status without a line in the table that explains it, which
-# the harness itself then owes, is a failure of its own.
+# in_table PROFILE STATUS: adds a failure for a status that no line of the table
+# explains, which is then an error of the harness.
 in_table() {
 	[ "$2" != 0 ] || return 0
 	awk -v p="$1" '$1 == p && $4 { found = 1 } END { exit !found }' "$TABLE" ||

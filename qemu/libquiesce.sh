@@ -95,7 +95,7 @@ manual_functions() {
 	done
 }
 
-# What a program for systemd's header says of types and members.
+# Compiles a program that uses the types and members of systemd's header.
 source_compatible() {
 	printf '%s\n' '#include "barrier.h"' 'static Barrier b = BARRIER_NULL;' \
 		'int f(int (*create)(Barrier *), bool (*place)(Barrier *), Barrier *(*destroy)(Barrier *));' \

@@ -85,8 +85,8 @@ profile_append() {
 	esac
 }
 
-# profile_alive NAME: the checks of the kernel's that have to work when the tests are
-# over; the guest's alive.sh says which do.
+# profile_alive NAME: the kernel's checkers that must still work when the tests are
+# over; the guest's alive.sh reports which do.
 profile_alive() {
 	case $1 in
 	lockdep*) echo lockdep ;;

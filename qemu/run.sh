@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # run.sh run:   boots a VM with quiesce.ko loaded, puts FILES into its working
-#               directory, runs CMD there, prints its output as it comes and exits
-#               with its status; with 3 if the kernel complained.
+#               directory, runs CMD there, prints its output as it arrives and exits
+#               with its status; with 3 if the kernel logged a warning.
 # run.sh shell: the same with a shell on the kernel's console.
 
 . "$(dirname "$0")/lib.sh"

@@ -10,7 +10,7 @@
 WORK=$(mktemp -d)
 trap 'rm -rf "$WORK"' EXIT
 
-# script TEXT: runs TEXT after the harness's library with a cache of its own; its
+# script TEXT: runs TEXT after the harness's library with a separate cache; its
 # output goes to $WORK/out.
 script() {
 	mkdir -p "$WORK/cache"
@@ -127,7 +127,7 @@ ordinary() {
 }
 
 an_ordinary_user_has_the_programs() {
-	# It may be that this machine lacks a package: then one line says what to install.
+	# If this machine lacks a package, one line names the package to install.
 	ordinary 'need_host; command -v chroot unshare' || says "run  sudo apt-get install"
 }
 
@@ -187,7 +187,7 @@ an_archive_that_cannot_be_reached() {
 	[ $? = "$EX_ENV" ] && says "the archive cannot be reached" && [ "$(grep -c . "$WORK/out")" -le 4 ]
 }
 
-# module TEXT: compiles TEXT as the kernel's modules are and says what relocs.py says.
+# module TEXT: compiles TEXT like a kernel module and prints the output of relocs.py.
 module() {
 	ROOT=$("$QEMU_DIR/buildroot.sh")
 	printf '%s\n' "$1" >"$BUILD/selftest.c"

@@ -23,7 +23,7 @@ make_prepared() {
 		"$SOURCE/scripts/kconfig/merge_config.sh" -m .config "${fragments[@]}"
 	in_root "$ROOT" "$SOURCE/scripts/config" --file "$kernel/build/.config" -d RUST_DEBUG_ASSERTIONS
 	in_root "$ROOT" make -C "$SOURCE" O="$kernel/build" LLVM=1 -j"$JOBS" olddefconfig modules_prepare
-	# What a built kernel exports is not known here; the linker is not asked either.
+	# The kernel is not built, so its exports are not known: modpost only warns.
 	: >"$kernel/build/Module.symvers"
 	echo "LLVM=1 KBUILD_MODPOST_WARN=1" >"$kernel/make"
 }

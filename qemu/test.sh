@@ -52,13 +52,12 @@ guest_suites() {
 	wanted quiesce_load || wanted quiesce_unload
 }
 
-# plan STAGE: what the guest has to do, in /plan. Prints the suites that have to
-# come of it.
+# plan STAGE: writes the guest's tasks to /plan. Prints the suites that must report.
 plan() {
 	local stage=$1 name rest
 	: >"$stage/plan"
 	mkdir -p "$stage/tests"
-	# The module is in before everything and out after everything, whatever is asked for.
+	# The module is always loaded before the suites and unloaded after them.
 	steps "$stage" quiesce_load load.steps
 	kunit_globs >>"$stage/plan"
 	suites kunit | names
@@ -142,9 +141,9 @@ splats_to() {
 	splats "$@" >"$out"
 }
 
-# splats SUITE FILE: a suite whose tests are complaints that a debugging kernel has to
-# make, one a line: name | regex | command. lockdep falls silent after its first
-# complaint, so each has a boot of its own.
+# splats SUITE FILE: a suite whose tests are warnings that a debugging kernel must
+# print, one per line: name | regex | command. lockdep disables itself after its first
+# warning, so each test has a separate boot.
 splats() {
 	local suite=$1 name regex command n=0 dir=$BUILD/$profile/splats
 	rm -rf "$dir"
@@ -171,7 +170,7 @@ splats() {
 	done <"$dir/splats"
 }
 
-# judge ARG...: with the table, and the skips that the profile allows.
+# judge ARG...: runs judge.py with the table and the skips that the profile allows.
 judge() {
 	listed skip >"$BUILD/skips"
 	in_root "$ROOT" python3 "$QEMU_DIR/judge.py" "$@" --skips "$BUILD/skips" --table "$TABLE"
@@ -220,7 +219,7 @@ any_suite() {
 for p in ${PROFILE:-$DEFAULT_PROFILES}; do need_profile "$p"; done
 any_suite || die "SUITE=$SUITE: no suite of ${PROFILE:-$DEFAULT_PROFILES} is called so (qemu/suites lists them)"
 ROOT=$("$QEMU_DIR/buildroot.sh")
-# What an earlier run said is not this one's.
+# Remove the results of earlier runs.
 rm -f "$BUILD"/*/results.log "$BUILD"/*.tap.framed
 status=0
 for p in ${PROFILE:-$DEFAULT_PROFILES}; do

@@ -18,7 +18,7 @@ TABLE=$BUILD/torture.table
 mkdir -p "$BUILD"
 : >"$TABLE"
 
-# expected PROFILE: the suites that have to come.
+# expected PROFILE: prints the suites that must report.
 expected() {
 	local p
 	for p in rundown seqlock rcu device faults unload; do
