@@ -46,7 +46,7 @@ static const struct twin {
 	{ "cause-lost", "sequential" },		/* the cause is not returned */
 	{ "einval-writes", "sequential" },	/* a refused call writes its struct */
 	{ "efault-acts", "sequential" },	/* a call that fails with EFAULT has its effect */
-	{ "wake-lost", "sequential" },		/* a poller is not woken although its event is set */
+	{ "wake-lost", "sequential" },		/* a poller is not woken by its event */
 	{ "alien-errno", "concurrent" },	/* an errno that quiesce.h does not list */
 	{ "einval-writes", "concurrent" },
 	{ "timeout-passes", "rounds" },
