@@ -34,7 +34,7 @@ check: ## Format, lints, checkpatch, shellcheck, documentation
 doc: ## The crate's documentation, in .build/doc
 	@qemu/doc.sh
 
-bench: ## Ours against C and the peers, in one VM; BENCH= chooses
+bench: ## quiesce against C and the other baselines, in one VM; BENCH= selects rows
 	@BENCH="$(BENCH)" PROFILE="$(PROFILE)" qemu/bench.sh
 
 size: ## Instruction counts and sizes, from the built objects
