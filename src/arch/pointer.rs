@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What reads and replaces a pointer that is published by RCU.
+//! Reads and replacements of a pointer that is published by RCU.
 
 use core::ffi::c_void;
 use kernel::sync::atomic::Atomic;

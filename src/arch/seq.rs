@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What reads and writes under a sequence counter.
+//! Memory accesses under a sequence counter.
 //!
 //! x86_64 is TSO: a load is never reordered with a later access and a store never with a later
 //! store, so that READ_ONCE() and barrier() make smp_load_acquire(), and smp_rmb() and smp_wmb() are
-//! barrier() (arch/x86/include/asm/barrier.h); this is the same, said in Rust. A volatile access of
-//! a naturally aligned machine type is one access that is neither torn, repeated nor left out, which
+//! barrier() (arch/x86/include/asm/barrier.h); this is the same in Rust. A volatile access of a
+//! naturally aligned machine type is one access that is neither torn, repeated nor left out, which
 //! is what READ_ONCE() and WRITE_ONCE() are to the LKMM (tools/memory-model). An `asm!` block
 //! without `nomem` is barrier(): the compiler moves no memory access across it.
 
@@ -15,7 +15,7 @@ use core::mem::MaybeUninit;
 #[cfg(CONFIG_X86_64)]
 #[inline(always)]
 fn barrier() {
-    // SAFETY: There is no instruction in it.
+    // SAFETY: The assembly contains no instruction.
     unsafe { core::arch::asm!("", options(nostack, preserves_flags)) }
 }
 
@@ -29,23 +29,24 @@ fn barrier() {
 pub(crate) unsafe fn load_acquire_u32(ptr: *const u32) -> u32 {
     #[cfg(CONFIG_X86_64)]
     {
-        // SAFETY: By the safety contract `ptr` is valid for reads and aligned.
+        // SAFETY: `ptr` is valid for reads and aligned, as required of the caller. Writers use
+        // marked accesses of four bytes, so the volatile load does not race with them.
         let value = unsafe { ptr.read_volatile() };
         barrier();
         value
     }
     #[cfg(not(CONFIG_X86_64))]
-    // SAFETY: By the safety contract `ptr` is valid for reads and aligned, and writers use marked
-    // accesses; the load does not write through the pointer.
+    // SAFETY: `ptr` is valid for reads and aligned, and concurrent writers use marked accesses, as
+    // required of the caller; the load does not write through the pointer.
     unsafe {
         kernel::sync::atomic::atomic_load(ptr.cast_mut(), kernel::sync::atomic::Acquire)
     }
 }
 
-/// `smp_load_acquire()` of a `u32`, again until it is even.
+/// `smp_load_acquire()` of a `u32`, repeated until it is even.
 ///
-/// The loop is in the assembly, because the compiler rotates one that it knows, and begins each read
-/// with a jump.
+/// The loop is written in assembly so that the compiler cannot rotate it, which would add a jump to
+/// the fast path.
 ///
 /// # Safety
 ///
@@ -55,7 +56,8 @@ pub(crate) unsafe fn load_acquire_even_u32(ptr: *const u32) -> u32 {
     #[cfg(quiesce_asm)]
     {
         let value: u32;
-        // SAFETY: By the safety contract `ptr` is valid for reads and aligned; nothing is written.
+        // SAFETY: `ptr` is valid for reads and aligned, as required of the caller. The assembly
+        // only reads four bytes from it, in one access, and does not use the stack.
         unsafe {
             core::arch::asm!(
                 "2:",
@@ -90,7 +92,8 @@ pub(crate) unsafe fn load_acquire_even_u32(ptr: *const u32) -> u32 {
 /// As for [`load_acquire_u32`].
 #[inline(always)]
 pub(crate) unsafe fn load_u32(ptr: *const u32) -> u32 {
-    // SAFETY: By the safety contract `ptr` is valid for reads and aligned.
+    // SAFETY: `ptr` is valid for reads and aligned, as required of the caller. Writers use marked
+    // accesses of four bytes, so the volatile load does not race with them.
     unsafe { ptr.read_volatile() }
 }
 
@@ -102,7 +105,8 @@ pub(crate) unsafe fn load_u32(ptr: *const u32) -> u32 {
 /// the same time does so by an access of four bytes that the LKMM calls marked.
 #[inline(always)]
 pub(crate) unsafe fn increment_u32(ptr: *mut u32) {
-    // SAFETY: By the safety contract `ptr` is valid and aligned, and nobody else writes it.
+    // SAFETY: `ptr` is valid for reads and writes and aligned, nobody else writes it, and readers
+    // use marked accesses: all of this is required of the caller.
     unsafe { add_u32(ptr, 1) }
 }
 
@@ -113,7 +117,9 @@ pub(crate) unsafe fn increment_u32(ptr: *mut u32) {
 /// As for [`increment_u32`].
 #[inline(always)]
 pub(crate) unsafe fn add_u32(ptr: *mut u32, n: u32) {
-    // SAFETY: By the safety contract `ptr` is valid and aligned, and nobody else writes it.
+    // SAFETY: `ptr` is valid for reads and writes and aligned, and nobody else writes it, as
+    // required of the caller. Readers use marked accesses, so the volatile store does not race with
+    // them.
     unsafe { ptr.write_volatile(ptr.read_volatile().wrapping_add(n)) }
 }
 
@@ -160,8 +166,8 @@ unsafe impl Word for usize {}
 /// [`store_word`] or as C does under a sequence counter.
 #[inline(always)]
 pub(crate) unsafe fn load_word<W: Word>(ptr: *const W) -> MaybeUninit<W> {
-    // SAFETY: By the safety contract `ptr` is valid for reads and aligned; `MaybeUninit<W>` takes any
-    // bytes.
+    // SAFETY: `ptr` is valid for reads and aligned, and concurrent writers use marked accesses, as
+    // required of the caller. Any bytes are a valid `MaybeUninit<W>`.
     unsafe { ptr.cast::<MaybeUninit<W>>().read_volatile() }
 }
 
@@ -173,6 +179,7 @@ pub(crate) unsafe fn load_word<W: Word>(ptr: *const W) -> MaybeUninit<W> {
 /// time does so by [`load_word`] or as C does under a sequence counter.
 #[inline(always)]
 pub(crate) unsafe fn store_word<W: Word>(ptr: *mut W, value: MaybeUninit<W>) {
-    // SAFETY: By the safety contract `ptr` is valid for writes and aligned.
+    // SAFETY: `ptr` is valid for writes and aligned, and nobody else writes it, as required of the
+    // caller. Readers use marked accesses, so the volatile store does not race with them.
     unsafe { ptr.cast::<MaybeUninit<W>>().write_volatile(value) }
 }

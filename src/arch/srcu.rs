@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Entering and leaving read-side critical sections of SRCU-fast.
+//! Entry to and exit from read-side critical sections of SRCU-fast.
 
 use core::ffi::c_void;
 use kernel::bindings;
 
-/// Enters a section: C's `srcu_read_lock_fast()`, or `srcu_read_lock_fast_updown()` if `up_down`.
+/// Enters a read-side critical section: C's `srcu_read_lock_fast()`, or
+/// `srcu_read_lock_fast_updown()` if `up_down`.
 ///
-/// Returns what [`exit`] takes.
+/// Returns the counter to pass to [`exit`].
 ///
-/// The counter is this CPU's, and the increment is one instruction, which an interrupt cannot split
-/// and which is a section of the kernel's RCU for that reason: the grace period of SRCU-fast waits
-/// for one of RCU instead of relying on a barrier here. See the comment of `__srcu_read_lock_fast()`
-/// in `include/linux/srcutree.h`; the two are the same but for what lockdep adds.
+/// The counter is per-CPU, and the increment is one instruction. An interrupt cannot split it,
+/// which makes it a read-side critical section of the kernel's RCU: a grace period of SRCU-fast
+/// waits for one of RCU instead of relying on a barrier here. See the comment of
+/// `__srcu_read_lock_fast()` in `include/linux/srcutree.h`; apart from the lockdep annotations the
+/// two are the same.
 ///
 /// # Safety
 ///
@@ -22,10 +24,11 @@ pub(crate) unsafe fn enter(srcu: *mut bindings::srcu_struct, up_down: bool) -> *
     #[cfg(all(quiesce_asm, CONFIG_SMP, not(CONFIG_DEBUG_LOCK_ALLOC)))]
     {
         let _ = up_down;
-        // SAFETY: By the safety requirements; volatile as `READ_ONCE()`.
+        // SAFETY: `srcu` points to an initialised `srcu_struct`, as required of the caller, so
+        // `srcu_ctrp` can be read. Volatile as `READ_ONCE()`.
         let counter = unsafe { (&raw const (*srcu).srcu_ctrp).read_volatile() };
-        // SAFETY: The pointer is one to per-CPU memory, which GS turns into this CPU's. Not `nomem`:
-        // the compiler moves no access of the section before the instruction.
+        // SAFETY: `counter` is a per-CPU pointer, which GS resolves to this CPU's counter. Without
+        // `nomem` the compiler moves no access of the critical section before the instruction.
         unsafe {
             core::arch::asm!(
                 "inc qword ptr gs:[{counter} + {locks}]",
@@ -37,13 +40,14 @@ pub(crate) unsafe fn enter(srcu: *mut bindings::srcu_struct, up_down: bool) -> *
         counter.cast()
     }
     #[cfg(not(all(quiesce_asm, CONFIG_SMP, not(CONFIG_DEBUG_LOCK_ALLOC))))]
-    // SAFETY: By the safety requirements.
+    // SAFETY: `srcu` is initialised for the flavor that `up_down` selects, as required of the
+    // caller.
     unsafe {
         crate::bindings::quiesce_helper_srcu_enter(srcu, up_down)
     }
 }
 
-/// Leaves a section: C's `srcu_read_unlock_fast()`, or its up-down form.
+/// Leaves a read-side critical section: C's `srcu_read_unlock_fast()`, or its up-down form.
 ///
 /// # Safety
 ///
@@ -54,8 +58,9 @@ pub(crate) unsafe fn exit(srcu: *mut bindings::srcu_struct, up_down: bool, count
     #[cfg(all(quiesce_asm, CONFIG_SMP, not(CONFIG_DEBUG_LOCK_ALLOC)))]
     {
         let _ = (srcu, up_down);
-        // SAFETY: As in `enter`: the pointer is one to per-CPU memory. Not `nomem`: the compiler moves
-        // no access of the section behind the instruction.
+        // SAFETY: `counter` is the per-CPU pointer that `enter` returned, which GS resolves to this
+        // CPU's counter. Without `nomem` the compiler moves no access of the critical section
+        // behind the instruction.
         unsafe {
             core::arch::asm!(
                 "inc qword ptr gs:[{counter} + {unlocks}]",
@@ -66,7 +71,8 @@ pub(crate) unsafe fn exit(srcu: *mut bindings::srcu_struct, up_down: bool, count
         };
     }
     #[cfg(not(all(quiesce_asm, CONFIG_SMP, not(CONFIG_DEBUG_LOCK_ALLOC))))]
-    // SAFETY: By the safety requirements.
+    // SAFETY: `enter` returned `counter` for the same `srcu` and flavor, and this is the one call
+    // that ends the critical section, as required of the caller.
     unsafe {
         crate::bindings::quiesce_helper_srcu_exit(srcu, up_down, counter)
     }
