@@ -266,7 +266,8 @@ impl<T: SeqData> WordCell<T> {
     #[inline(always)]
     pub(super) unsafe fn store(&self, value: T) {
         const { assert_by_value::<T>() };
-        // SAFETY: By the safety contract nobody else stores or borrows the value.
+        // SAFETY: Nobody else stores or borrows the value during the call, as required of the
+        // caller.
         unsafe { self.store_from(&value) }
     }
 

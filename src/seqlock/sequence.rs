@@ -19,10 +19,10 @@ fn counter(seq: *mut bindings::seqcount_t) -> *mut u32 {
         .cast()
 }
 
-/// Whether C's functions check more than these do.
+/// `true` if C's functions contain checks that these do not.
 pub(super) const CHECKED: bool = cfg!(any(CONFIG_DEBUG_LOCK_ALLOC, CONFIG_KCSAN));
 
-/// Begins a read: the counter once it is even.
+/// Begins a read. Waits until the counter is even and returns it.
 ///
 /// # Safety
 ///
@@ -30,7 +30,7 @@ pub(super) const CHECKED: bool = cfg!(any(CONFIG_DEBUG_LOCK_ALLOC, CONFIG_KCSAN)
 #[inline(always)]
 pub(super) unsafe fn begin(seq: *mut bindings::seqcount_t) -> u32 {
     if CHECKED {
-        // SAFETY: As the caller promises.
+        // SAFETY: The counter is initialised, as required of the caller.
         return unsafe { begin_in_c(seq) };
     }
     // SAFETY: The counter is initialised and written by marked accesses.
@@ -46,11 +46,11 @@ pub(super) unsafe fn begin(seq: *mut bindings::seqcount_t) -> u32 {
 #[cold]
 #[inline(never)]
 pub(super) unsafe fn begin_in_c(seq: *mut bindings::seqcount_t) -> u32 {
-    // SAFETY: As the caller promises.
+    // SAFETY: The counter is initialised, as required of the caller.
     unsafe { helpers::quiesce_helper_seqcount_begin(seq) }
 }
 
-/// Begins a read without waiting: the counter, be it odd.
+/// Begins a read without waiting. Returns the counter, which may be odd.
 ///
 /// # Safety
 ///
@@ -62,7 +62,7 @@ pub(super) unsafe fn peek(seq: *mut bindings::seqcount_t) -> u32 {
     unsafe { arch::load_acquire_u32(counter(seq)) }
 }
 
-/// Whether a writer came since the counter was `start`.
+/// Returns whether the counter has changed since it had the value `start`.
 ///
 /// # Safety
 ///
@@ -70,7 +70,7 @@ pub(super) unsafe fn peek(seq: *mut bindings::seqcount_t) -> u32 {
 #[inline(always)]
 pub(super) unsafe fn retry(seq: *const bindings::seqcount_t, start: u32) -> bool {
     if cfg!(CONFIG_KCSAN) {
-        // SAFETY: As the caller promises.
+        // SAFETY: The counter is initialised, as required of the caller.
         return unsafe { helpers::quiesce_helper_seqcount_retry(seq, start) };
     }
     // ORDERING: Keeps the copy before the load below; pairs with the barrier in `write_begin`. A
@@ -82,10 +82,10 @@ pub(super) unsafe fn retry(seq: *const bindings::seqcount_t, start: u32) -> bool
 
 /// The beginning of a read during which code of the caller runs.
 ///
-/// The counter has 32 bits, so after 2^31 writes it is what it was. The caller can make that many, or
-/// wait for them, while it holds a copy; so such a read also ends by time. A write contains two
-/// atomic read-modify-write operations and takes more than a nanosecond: 2^31 of them take more than
-/// two seconds.
+/// The counter has 32 bits, so it has the same value again after 2^31 writes. The caller can make
+/// that many, or wait for them, while it holds a copy; so such a read also ends after a fixed time.
+/// A write contains two atomic read-modify-write operations and takes more than a nanosecond: 2^31
+/// writes take more than two seconds.
 #[derive(Clone, Copy)]
 pub(super) struct Start {
     sequence: u32,
@@ -161,7 +161,7 @@ pub(super) unsafe fn write_begin_nested(seq: *mut bindings::seqcount_t, subclass
 #[inline(always)]
 pub(super) unsafe fn write_end(seq: *mut bindings::seqcount_t) {
     if CHECKED {
-        // SAFETY: As the caller promises.
+        // SAFETY: The caller began the write, by `write_begin` or `write_begin_nested`.
         return unsafe { helpers::quiesce_helper_seqcount_write_end(seq) };
     }
     // ORDERING: Keeps the stores before the increment; pairs with the acquire in `peek`.

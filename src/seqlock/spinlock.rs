@@ -331,10 +331,10 @@ mod uniprocessor {
     pub(super) unsafe fn acquire<L>(lock: *mut L) {
         // SAFETY: The caller guarantees the flag.
         while !unsafe { try_acquire(lock) } {
-            // Whoever holds the lock is this context, or was interrupted by it.
+            // The lock is held by this context, or by one that this context interrupted.
             // SAFETY: It prints a warning, the first time.
             unsafe { helpers::quiesce_helper_seqlock_warn_deadlock() };
-            // SAFETY: As above.
+            // SAFETY: `lock` is followed by its flag, as required of the caller.
             while unsafe { flag(lock) }.load(Acquire) != 0 {
                 kernel::processor::cpu_relax();
             }

@@ -150,14 +150,14 @@ const fn dep_map(wait_type: u32) -> bindings::lockdep_map {
 /// `lock` is valid for writes.
 const unsafe fn init_raw_spinlock(lock: *mut bindings::raw_spinlock_t, wait_type: u32) {
     #[cfg(CONFIG_DEBUG_SPINLOCK)]
-    // SAFETY: By the safety contract `lock` is valid for writes.
+    // SAFETY: `lock` is valid for writes, as required of the caller.
     unsafe {
         (*lock).magic = bindings::SPINLOCK_MAGIC;
         (*lock).owner_cpu = u32::MAX;
         (*lock).owner = ptr::without_provenance_mut(usize::MAX);
     }
     #[cfg(CONFIG_DEBUG_LOCK_ALLOC)]
-    // SAFETY: By the safety contract `lock` is valid for writes.
+    // SAFETY: `lock` is valid for writes, as required of the caller.
     unsafe {
         (*lock).dep_map = dep_map(wait_type);
     }
@@ -184,14 +184,16 @@ const _: () = assert!(size_of::<RtSpinlock>() == size_of::<bindings::spinlock_t>
 /// `lock` is valid for writes.
 const unsafe fn init_spinlock(lock: *mut bindings::spinlock_t) {
     #[cfg(not(CONFIG_PREEMPT_RT))]
-    // SAFETY: By the safety contract `lock` is valid for writes.
+    // SAFETY: `lock` is valid for writes, as required of the caller; without PREEMPT_RT a
+    // `spinlock_t` begins with its raw spin lock.
     unsafe {
         init_raw_spinlock(lock.cast(), bindings::lockdep_wait_type_LD_WAIT_CONFIG)
     }
     #[cfg(CONFIG_PREEMPT_RT)]
     {
         let lock: *mut RtSpinlock = lock.cast();
-        // SAFETY: By the safety contract `lock` is valid for writes.
+        // SAFETY: `lock` is valid for writes, as required of the caller; with PREEMPT_RT
+        // `RtSpinlock` is the layout of `spinlock_t`.
         unsafe {
             init_raw_spinlock(
                 &raw mut (*lock).lock.wait_lock,
@@ -202,7 +204,8 @@ const unsafe fn init_spinlock(lock: *mut bindings::spinlock_t) {
         {
             /// One class for all, as where `rt_mutex_base_init()` is called.
             static WAIT_LOCK: MaybeUninit<bindings::lock_class_key> = MaybeUninit::zeroed();
-            // SAFETY: By the safety contract `lock` is valid for writes.
+            // SAFETY: `lock` is valid for writes, as required of the caller; `RtSpinlock` is the
+            // layout of `spinlock_t`.
             unsafe {
                 (*lock).lock.wait_lock.dep_map.name = (&raw const NAME).cast();
                 (*lock).lock.wait_lock.dep_map.key = (&raw const WAIT_LOCK).cast_mut().cast();
