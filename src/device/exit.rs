@@ -217,7 +217,7 @@ impl<B: ExitListener> Watch<B> {
             };
             this.barrier.exits().add(this.exit.get());
         }
-        // Where it is queued already, it has not begun to look at the list.
+        // If the work item is already pending, it has not read the list yet.
         let _ = workqueue().enqueue(this.barrier.clone());
         0
     }

@@ -94,9 +94,10 @@ void quiesce_helper_queue_wake(struct wait_queue_head *head, unsigned long *flag
 EXPORT_SYMBOL_GPL(quiesce_helper_queue_wake);
 
 /*
- * Lets go of the lock, sleeps and takes the lock again. Returns 0 when the
- * caller should look again, whatever woke it; -ETIMEDOUT once the deadline has
- * passed; -ERESTARTSYS, without having slept, if a signal is pending.
+ * Releases the lock, sleeps and acquires the lock again. Returns 0 if the caller
+ * should check its condition again, whatever the reason of the wake-up; -ETIMEDOUT
+ * once the deadline has passed; -ERESTARTSYS, without sleeping, if a signal is
+ * pending.
  */
 int quiesce_helper_queue_sleep(struct wait_queue_head *head, unsigned long *flags,
 			       s64 *deadline, int clock)
@@ -128,7 +129,7 @@ module_param(spin_us, uint, 0644);
 MODULE_PARM_DESC(spin_us,
 		 "A wait at /dev/quiesce may look so long before it sleeps, in microseconds (0: never)");
 
-/* Nothing else has use for this CPU, and who is waited for may run on another. */
+/* No other task needs this CPU, and the other party may run on another one. */
 static bool quiesce_may_spin(void)
 {
 	return single_task_running() && !need_resched() && !signal_pending(current);
@@ -146,7 +147,7 @@ static ktime_t quiesce_now(int clock)
 	}
 }
 
-/* A time of the calling task's clock, as the time of the machine's. */
+/* Converts a time in the calling task's time namespace to the host's. */
 s64 quiesce_helper_time_to_host(int clock, s64 ns)
 {
 	return timens_ktime_to_host(clock, ns);
@@ -154,8 +155,8 @@ s64 quiesce_helper_time_to_host(int clock, s64 ns)
 EXPORT_SYMBOL_GPL(quiesce_helper_time_to_host);
 
 /*
- * For how many nanoseconds a wait may look before it sleeps: not over its
- * deadline, and not at all where that would keep others from running.
+ * Returns for how many nanoseconds a wait may poll before it sleeps: not beyond
+ * its deadline, and 0 if polling would keep other tasks from running.
  */
 u32 quiesce_helper_spin_limit(const s64 *deadline, int clock)
 {
@@ -176,8 +177,8 @@ u64 quiesce_helper_spin_clock(void)
 EXPORT_SYMBOL_GPL(quiesce_helper_spin_clock);
 
 /*
- * Lets go of the lock, looks for so long whether *changes does, and takes the
- * lock again. Returns whether it did.
+ * Releases the lock, polls *changes for at most @ns nanoseconds, and acquires the
+ * lock again. Returns whether *changes has changed.
  */
 bool quiesce_helper_queue_spin(struct wait_queue_head *head, unsigned long *flags,
 			       const u32 *changes, u32 ns)
@@ -188,7 +189,7 @@ bool quiesce_helper_queue_spin(struct wait_queue_head *head, unsigned long *flag
 	lockdep_assert_held(&head->lock);
 	seen = *changes;
 	spin_unlock_irqrestore(&head->lock, *flags);
-	/* A clock that differs between CPUs ends it early or late by that, once. */
+	/* If the clocks of two CPUs differ, migration shifts the end by that, once. */
 	while (READ_ONCE(*changes) == seen && quiesce_may_spin() &&
 	       (s64)(until - local_clock()) > 0)
 		cpu_relax();

@@ -497,7 +497,7 @@ bool quiesce_helper_rcu_works(void (*func)(struct work_struct *work))
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_rcu_works);
 
-/* What flush_work() tells lockdep: that the caller waits for the work's locks. */
+/* The lockdep annotation of flush_work(): the caller waits for the work's locks. */
 void quiesce_helper_rcu_will_wait(struct work_struct *work)
 {
 #ifdef CONFIG_LOCKDEP
