@@ -57,7 +57,7 @@ enum {
  * @me: this side's descriptor; before barrier_set_role() the parent's
  * @them: before barrier_set_role() the child's descriptor, then -EBADF; without
  *	/dev/quiesce the other side's eventfd
- * @pipe: without /dev/quiesce, the pipe whose ends tell of an exit
+ * @pipe: without /dev/quiesce, the pipe whose closing reports an exit
  * @barriers: places that this side made, less those of the other side that it
  *	read, as of the last call; or one of BARRIER_*_ABORTED
  *
@@ -163,9 +163,10 @@ bool barrier_abort_code(Barrier *b, uint64_t code);
 int barrier_bind_process(Barrier *b);
 
 /*
- * The truth, at once: whether the other side aborted or is gone though no wait
- * has told so yet, and why (in cause). Leaves what the calls above know alone.
- * A caller gets as much of the struct as it knows of: @size is its sizeof.
+ * Reports the current state: whether the other side has aborted or ended, even if
+ * no wait has reported it yet, and why (in cause). The view of the other side that
+ * the calls above use does not change. @size is the size of the struct that the
+ * caller was built with; no more than that is written.
  */
 int barrier_status_sized(Barrier *b, struct quiesce_status *status, size_t size);
 

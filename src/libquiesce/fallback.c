@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
 /*
  * The same barrier without /dev/quiesce: each side writes its places to an
- * eventfd of its own and reads the other's, and a pipe, to which nothing is ever
- * written, tells by its ends that the other side is gone.
+ * separate eventfd and reads the other's. Nothing is ever written to the pipe: when
+ * its ends are closed, the other side has ended.
  *
  * An abort is a place of INT64_MAX, so that it counts however many places it
  * adds to.

@@ -65,9 +65,9 @@ int quiesce_group_abort(int fd, uint64_t code);
 int quiesce_group_reset(int group, uint64_t *phase);
 
 /*
- * The calls that fill in a struct are told how much of it the caller knows, so
- * that a program works with libraries that are older or newer than the header it
- * was built with. Those without _sized, below, do that by themselves.
+ * The calls that fill in a struct take the size with which the caller was built, so
+ * that a program works with libraries that are older or newer than its header. The
+ * calls without _sized, below, pass sizeof() themselves.
  */
 int quiesce_group_join_sized(int group, unsigned int flags, struct quiesce_join *join,
 			     size_t size);

@@ -69,17 +69,17 @@
  *   On the group's descriptor: EPOLLIN a phase has ended since the last STATUS
  *   on this descriptor, EPOLLPRI|ERR broken, EPOLLHUP no seat is left.
  *
- *   Whatever turns a level on wakes those who poll for it, also if this party
- *   did it. Each arrival of the other side of a pair is an edge.
+ *   A change that sets a level wakes the tasks that poll for it, even if this
+ *   party made the change. Each arrival of the other side of a pair is an edge.
  *
  * Structs and their versions
  *
- *   A struct's size is part of its command (_IOC_SIZE), and the kernel knows a
- *   command by type and number. A struct smaller than the first version of it:
- *   EINVAL. One that is larger than the kernel's and not zero beyond: E2BIG. Of
- *   one that is smaller the rest reads as zero and is not written. Members
- *   marked [in] are read, [out] written and not read before, [in/out]
- *   both. Flags that are not defined here and `reserved` must be 0.
+ *   A struct's size is part of its command (_IOC_SIZE); the kernel identifies a
+ *   command by type and number. EINVAL if the struct is smaller than its first
+ *   version; E2BIG if it is larger than the kernel's and the excess is not zero.
+ *   Members missing from a shorter struct read as zero and are not written.
+ *   Members marked [in] are read, [out] are written without being read,
+ *   [in/out] both. Undefined flags and `reserved` must be 0.
  *
  *   [out] members are written on success and, by those commands that list them,
  *   with ECONNABORTED, EOWNERDEAD, ESHUTDOWN, ECANCELED, ETIMEDOUT, EAGAIN and
@@ -145,12 +145,12 @@
 
 #define QUIESCE_DEVICE		"/dev/quiesce"
 
-/* Limits; FEATURES tells those of the running kernel. */
+/* Limits; FEATURES returns those of the running kernel. */
 #define QUIESCE_MAX_PARTIES	1024	/* seats of a group */
 #define QUIESCE_MAX_OBJECTS	4096	/* barriers of one open file */
 #define QUIESCE_MAX_BOUND	1024	/* parties bound to one process */
 
-/* group: of so many of its last arrivals a party can learn the outcome by WAIT. */
+/* group: number of a party's last arrivals whose outcome WAIT can return. */
 #define QUIESCE_OUTCOMES	4
 
 /* In `party`: not a party. The group itself, open seats, or nobody. */
