@@ -20,7 +20,7 @@ pub struct Pid(Opaque<kernel::bindings::pid>);
 
 // SAFETY: A `struct pid` belongs to no task; its reference count is atomic.
 unsafe impl Send for Pid {}
-// SAFETY: What the methods below use may be used on any task at any time.
+// SAFETY: The functions that the methods below call may be called by any task at any time.
 unsafe impl Sync for Pid {}
 
 // SAFETY: `get_pid()` and `put_pid()` are the counterpart of each other, and a `struct pid` stays
@@ -113,7 +113,7 @@ impl Why {
         }
     }
 
-    /// What the calling task is doing that makes it close a descriptor.
+    /// Returns why the calling task closes a descriptor.
     ///
     /// The exit of a thread is [`Why::Close`] as long as others of its process live.
     ///
@@ -186,7 +186,7 @@ impl End {
         match &noted.pid {
             _ if noted.why == Why::Nothing => (),
             None => return noted.clone(),
-            // What closed the descriptor, unless a later exit released the last reference.
+            // This is the cause of the close, unless a later exit released the last reference.
             Some(pid) if pid.is_current() && !now.is_exit() => return noted.clone(),
             Some(_) => (),
         }

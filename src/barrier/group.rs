@@ -524,7 +524,7 @@ impl Group {
     }
 }
 
-/// What waits and `poll()` of all parties depend on.
+/// The state on which the waits and `poll()` of all parties depend.
 #[derive(Clone, Copy)]
 pub struct Seen {
     phase: u64,
@@ -553,8 +553,9 @@ impl Machine for Group {
         let phase = now.phase != before.phase;
         let broken = now.broken && !before.broken;
         let hung_up = now.hung_up > before.hung_up;
-        // What is true of one party alone is not for the others to return: these ask themselves. Of
-        // the last to arrive the end of the phase was news until its own wait reported it.
+        // A wake-up with a key reports its events to all parties. An event of one party only wakes
+        // the pollers without a key, so that each reads its own events. For the last party to
+        // arrive, the end of the phase is such an event until its own wait has reported it.
         let unkeyed = hung_up || (phase && (now.void != before.void || now.hung_up != 0));
         let (mut parties, mut group) = (0, 0);
         if phase {

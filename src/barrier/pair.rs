@@ -55,7 +55,7 @@ impl Side {
     }
 }
 
-/// What one side knows of who has aborted. It advances in waits only, and never back.
+/// The aborts that one side has observed. It changes in waits only, and is never cleared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct View {
     /// This side did.
@@ -85,7 +85,7 @@ pub struct Wait {
     read: u64,
 }
 
-/// What a wait does at this moment.
+/// The effect of a wait on the current state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
     /// Arrivals of the other side that are read then, in all.
@@ -492,7 +492,7 @@ impl Pair {
     }
 }
 
-/// What waits and `poll()` of both sides depend on.
+/// The state on which the waits and `poll()` of both sides depend.
 #[derive(Clone, Copy)]
 pub struct Seen {
     arrivals: [u64; 2],

@@ -49,13 +49,13 @@ pub trait Machine {
     fn wakes(&self, before: &Self::Seen) -> Wakes;
 }
 
-/// Who has to be woken.
+/// The waiters and pollers that a change has to wake.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wakes {
     /// The tasks that sleep in a wait.
     pub waiters: bool,
-    /// The pollers of each queue that poll for one of these events. `Some(0)` wakes all of them,
-    /// and leaves it to them to ask for their events.
+    /// The pollers of each queue that poll for one of these events. `Some(0)` wakes all of them
+    /// without a key, and each of them reads its events.
     pub pollers: [Option<u32>; 2],
 }
 
@@ -283,7 +283,7 @@ impl<T: Machine> Guard<'_, T> {
             asleep(self, true);
             let slept = self.sleep(deadline);
             asleep(self, false);
-            // Whoever changed the state during the sleep has woken others for it.
+            // A task that changed the state during the sleep has woken the others for it.
             self.before = self.seen();
             if let Err(e) = slept {
                 return ready(self).ok_or(e);

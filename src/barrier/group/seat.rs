@@ -60,7 +60,7 @@ impl Arrived {
     }
 }
 
-/// What is known of one party.
+/// The state of one party.
 #[derive(Default)]
 pub(super) struct SeatState {
     /// Its last arrivals, of which `newest` is the last one.

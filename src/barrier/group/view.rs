@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What can be seen of a group and its parties.
+//! The visible state of a group and its parties.
 
 use super::{
     Group,
