@@ -46,7 +46,8 @@ struct Control {
     objects: Atomic<u32>,
 }
 
-/// What an open file has. The barriers that it made keep the [`Control`], not the file's charge.
+/// The private data of an open file. Its barriers keep the [`Control`] alive, not the file's
+/// charge.
 struct Private {
     control: Arc<Control>,
     _charge: Charge,

@@ -218,7 +218,7 @@ fn deadline(ns: u64, flags: u32) -> Result<Deadline> {
     if flags & clocks == clocks {
         return Err(EINVAL);
     }
-    // What is larger is centuries away, or `QUIESCE_FOREVER`.
+    // A larger value is centuries away, or `QUIESCE_FOREVER`.
     let Ok(ns) = i64::try_from(ns) else {
         return Ok(Deadline::Never);
     };
@@ -254,7 +254,7 @@ pub(super) fn writes_out(result: &Result) -> bool {
     }
 }
 
-/// What an error, or 0, is in a trace.
+/// Returns the error number for a trace event, or 0.
 pub(super) fn errno(result: &Result) -> i32 {
     result.map_or_else(|e| e.to_errno(), |()| 0)
 }

@@ -5,9 +5,10 @@
 //! A [`Watch`] is on the wait queue that pidfds are polled on, as KVM's irqfd is on an eventfd's.
 //! The kernel wakes it when the last thread of the process has exited, before its parent can have
 //! waited for it, and with `tasklist_lock` held and interrupts disabled. So what runs there takes
-//! constant time and no lock of a barrier's: it adds the party to the barrier's [`Exits`] and
-//! queues one work item per barrier. Whoever takes the barrier's lock next ends the parties that
-//! are there, so that no call sees a dead process's party alive, and wakes the waiters once.
+//! constant time and acquires no lock of a barrier: it adds the party to the barrier's [`Exits`]
+//! and queues one work item per barrier. The next task that acquires the barrier's lock ends the
+//! parties on that list, so that no call sees the party of a dead process alive, and wakes the
+//! waiters once.
 
 use super::{
     args::{
@@ -58,7 +59,7 @@ use kernel::{
 pub(super) trait ExitListener:
     WorkItem<Pointer = Arc<Self>> + HasWork<Self> + Send + Sync + Sized + 'static
 {
-    /// What names a party.
+    /// The type that identifies a party.
     type Party: Clone + Send + Sync;
 
     /// The exits that the barrier has not handled.
@@ -82,9 +83,10 @@ struct Exit<P> {
 /// A list, linked by `next`, of exits that are valid and that nobody else accesses.
 pub(super) struct Exits<P>(Atomic<*mut Exit<P>>, PhantomData<Exit<P>>);
 
-// SAFETY: What is on the list moves to whoever takes it.
+// SAFETY: Taking the list moves its entries to the task that takes it, and `P` is `Send`.
 unsafe impl<P: Send> Send for Exits<P> {}
-// SAFETY: The list is changed atomically, and what is on it moves to whoever takes it.
+// SAFETY: The list is changed atomically, and taking it moves its entries, whose `P` is `Send`, to
+// the task that takes it.
 unsafe impl<P: Send> Sync for Exits<P> {}
 
 impl<P: Clone> Exits<P> {

@@ -28,9 +28,9 @@ use kernel::{
     types::ForeignOwnable, //
 };
 
-/// What is behind a descriptor. Dropped when the last copy of that is closed.
+/// The object behind a descriptor. It is dropped when the last copy of the descriptor is closed.
 pub(super) trait Endpoint: Send + Sync + Sized + 'static {
-    /// What `/proc/PID/fd` shows.
+    /// The name that `/proc/PID/fd` shows.
     const NAME: &'static CStr;
 
     /// Runs a command; process context, may sleep.
@@ -40,7 +40,7 @@ pub(super) trait Endpoint: Send + Sync + Sized + 'static {
     /// `self`.
     fn queue(&self) -> *mut bindings::wait_queue_head;
 
-    /// What `poll()` returns.
+    /// Returns the events for `poll()`.
     fn events(&self) -> u32;
 
     /// The calling task closes a copy of the descriptor, maybe the last.
@@ -50,7 +50,7 @@ pub(super) trait Endpoint: Send + Sync + Sized + 'static {
     fn show(&self, m: &SeqFile);
 }
 
-/// What a file has.
+/// The private data of a file.
 #[pin_data]
 struct Private<E> {
     #[pin]

@@ -47,8 +47,8 @@ use kernel::{
     }, //
 };
 
-// What a pair costs, its own part of two files included: the barrier with the count of its `Arc`,
-// and the files. Only where locks do not carry what debugging needs.
+// The memory that a pair takes, including the private data of its two files: the barrier with the
+// count of its `Arc`, and the files. Only checked if locks contain no debugging state.
 #[cfg(not(any(CONFIG_DEBUG_SPINLOCK, CONFIG_DEBUG_LOCK_ALLOC)))]
 const _: () = {
     use core::mem::size_of;

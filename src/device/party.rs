@@ -53,19 +53,19 @@ use kernel::{
 
 /// A kind of barrier: its state machine, in terms of the interface's structs.
 ///
-/// What user space is given is written before anything changes: such methods take a `put` that
-/// writes, and change nothing if it fails.
+/// Results are written to user space before the state changes: methods that return results take a
+/// closure `put` that writes them, and change nothing if it fails.
 pub(super) trait Kind: Machine + Send + Sized + 'static {
     /// A party.
     type Seat: Clone + Send + Sync + 'static;
     /// The condition of a wait.
     type Goal: Copy;
 
-    /// What `/proc/PID/fd` shows for a party.
+    /// The name that `/proc/PID/fd` shows for a party.
     const NAME: &'static CStr;
     /// The flags of ARRIVE.
     const ARRIVE_FLAGS: u32;
-    /// The flags of WAIT and ARRIVE_WAIT that are not every kind's.
+    /// The flags of WAIT and ARRIVE_WAIT that only this kind has.
     const WAIT_FLAGS: u32;
 
     /// The number of the party.
