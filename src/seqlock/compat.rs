@@ -6,8 +6,8 @@
 //! value here, and the guard changes a copy of the value, which it stores when it is dropped. New
 //! code has methods for the modes, which are checked against the lock's context when it is compiled.
 //!
-//! What XWOS has and this has not: writing under an exclusive read, which does not compile, and the
-//! waits of a guard for a condition (`wait`, `wait_to`, `wait_unintr`).
+//! Two features of XWOS are missing: writing under an exclusive read, which does not compile, and
+//! waits for a condition on a guard (`wait`, `wait_to`, `wait_unintr`).
 //!
 //! # Examples
 //!
@@ -107,7 +107,7 @@ mod sealed {
     pub trait Sealed {}
 }
 
-/// What a guard of [`SeqLock::lock`] allows: [`Write`] or [`ReadExclusive`].
+/// The access that a guard of [`SeqLock::lock`] gives: [`Write`] or [`ReadExclusive`].
 pub trait Access: sealed::Sealed {
     /// Whether the guard writes.
     #[doc(hidden)]

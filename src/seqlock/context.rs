@@ -31,7 +31,7 @@ pub(super) mod sealed {
 }
 use sealed::Sealed;
 
-/// What a writer disables, and thereby the contexts that readers may run in.
+/// The contexts that a writer disables, and in which readers may therefore run.
 ///
 /// [`Preempt`], [`Bh`], [`ThreadedIrq`] or [`Irq`], each stronger than the one before.
 ///
@@ -62,7 +62,7 @@ pub trait Context: Sealed + AtLeast<Self> + Sized + 'static {
     #[doc(hidden)]
     const LEVEL: u8;
 
-    /// What a section needs to end.
+    /// The state that is needed to end a section.
     #[doc(hidden)]
     type State: Copy;
 

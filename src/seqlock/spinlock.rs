@@ -42,8 +42,8 @@ use crate::arch::context as arch;
 #[derive(Clone, Copy)]
 pub struct BhState(bool);
 
-/// What an interrupt section needs to end: the flags that it found on x86_64, elsewhere whether it
-/// is counted.
+/// The state that is needed to end an interrupt section: on x86_64 the flags that it found,
+/// elsewhere whether it is counted.
 #[doc(hidden)]
 #[derive(Clone, Copy)]
 pub struct IrqState(usize);
