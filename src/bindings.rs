@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What bindgen made of `helpers.h` and `uapi/quiesce.h`; nothing is written by hand.
+//! The bindings that bindgen generates from `helpers.h` and `uapi/quiesce.h`.
 
 #![allow(
     dead_code,

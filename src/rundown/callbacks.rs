@@ -216,14 +216,14 @@ pub(super) fn is_within(address: *const c_void, module: *mut bindings::module) -
 ///
 /// Called by the notifier chain for a module whose exit function has returned.
 unsafe extern "C" fn module_going(module: *mut bindings::module) {
-    // What the module dropped is freed as usual.
+    // References that the module dropped are freed as usual.
     while any_in(module, PerCpuCore::is_orphan) || reaper::has_code_of(module) {
         reaper::flush();
         // SAFETY: Notifiers run in process context.
         unsafe { bindings::schedule_timeout_uninterruptible(1) };
     }
-    // What it leaked, or passed to another module, loses its callback. One at a time, so that
-    // interrupts are not disabled for long.
+    // References that it leaked, or passed to another module, lose their callback. One at a time,
+    // so that interrupts are not disabled for long.
     let mut revoked = false;
     while any_in(module, |core| {
         // INVARIANT: Null, before the module's text is freed.

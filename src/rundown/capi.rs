@@ -135,7 +135,7 @@ macro_rules! functions {
         unsafe extern "C" fn $re_init(this: *mut $ref) -> c_int {
             // SAFETY: `this` is a reference by the requirements of this function.
             let ret = unsafe { (*this).re_init() };
-            // What cannot sleep has been warned of.
+            // A call where sleeping is not allowed has already caused a warning.
             warn_on!(ret.is_err_and(|err| err != RundownError::WouldSleep));
             to_errno(ret)
         }

@@ -273,7 +273,7 @@ guard! {
     /// [`RundownGuard`], [`SendGuard`] and [`ArcGuard`] name the usual kinds. Dropping the guard
     /// releases the object, with release ordering, in any context in which it can be acquired.
     ///
-    /// # What a last [`ArcGuard`] drops
+    /// # Drop of the last [`ArcGuard`]
     ///
     /// The drop of the last `Arc` runs the destructor of the object and frees its memory. Where the
     /// caller can be preempted this is done at once. Otherwise a worker does it in process context;

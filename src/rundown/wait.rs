@@ -141,7 +141,7 @@ pub(super) fn may_sleep() -> bool {
     unsafe { helpers::quiesce_helper_rundown_may_sleep() }
 }
 
-/// What is waited for.
+/// The condition and the object of a wait.
 pub(super) trait Subject {
     /// Returns the object, for reports. It stays until the wait returns.
     fn object(&self) -> *const dyn Report;

@@ -15,7 +15,7 @@
 //! represents it in the list. Waiters that claim the object are at the end of a circle, as only one
 //! of them succeeds.
 //!
-//! # Who wakes whom
+//! # Order of wake-ups
 //!
 //! The last release wakes the first waiter of its key, and each waiter that returns wakes the next one,
 //! in process context: so the time that a release takes in an interrupt does not depend on the number
@@ -83,7 +83,7 @@ pub(super) trait Report {
     fn is_claimed(&self) -> bool;
 }
 
-/// What a report says of a waiter.
+/// A waiter, as it is printed in a report.
 #[derive(Clone, Copy)]
 pub(super) struct Task {
     pub(super) pid: i32,
