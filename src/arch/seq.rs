@@ -23,8 +23,8 @@ fn barrier() {
 ///
 /// # Safety
 ///
-/// `ptr` is valid for reads and aligned, and whoever writes it at the same time does so by an
-/// access of four bytes that the LKMM calls marked.
+/// `ptr` is valid for reads and aligned, and concurrent writers use marked accesses (in the sense
+/// of the LKMM) of four bytes.
 #[inline(always)]
 pub(crate) unsafe fn load_acquire_u32(ptr: *const u32) -> u32 {
     #[cfg(CONFIG_X86_64)]
@@ -101,8 +101,8 @@ pub(crate) unsafe fn load_u32(ptr: *const u32) -> u32 {
 ///
 /// # Safety
 ///
-/// `ptr` is valid for reads and writes and aligned, nobody else writes it, and whoever reads it at
-/// the same time does so by an access of four bytes that the LKMM calls marked.
+/// `ptr` is valid for reads and writes and aligned, nobody else writes it, and concurrent readers
+/// use marked accesses (in the sense of the LKMM) of four bytes.
 #[inline(always)]
 pub(crate) unsafe fn increment_u32(ptr: *mut u32) {
     // SAFETY: `ptr` is valid for reads and writes and aligned, nobody else writes it, and readers
@@ -162,8 +162,8 @@ unsafe impl Word for usize {}
 ///
 /// # Safety
 ///
-/// `ptr` is valid for reads and aligned, and whoever writes it at the same time does so by
-/// [`store_word`] or as C does under a sequence counter.
+/// `ptr` is valid for reads and aligned, and concurrent writers use [`store_word`] or write as C
+/// does under a sequence counter.
 #[inline(always)]
 pub(crate) unsafe fn load_word<W: Word>(ptr: *const W) -> MaybeUninit<W> {
     // SAFETY: `ptr` is valid for reads and aligned, and concurrent writers use marked accesses, as
@@ -175,8 +175,8 @@ pub(crate) unsafe fn load_word<W: Word>(ptr: *const W) -> MaybeUninit<W> {
 ///
 /// # Safety
 ///
-/// `ptr` is valid for writes and aligned, nobody else writes it, and whoever reads it at the same
-/// time does so by [`load_word`] or as C does under a sequence counter.
+/// `ptr` is valid for writes and aligned, nobody else writes it, and concurrent readers use
+/// [`load_word`] or read as C does under a sequence counter.
 #[inline(always)]
 pub(crate) unsafe fn store_word<W: Word>(ptr: *mut W, value: MaybeUninit<W>) {
     // SAFETY: `ptr` is valid for writes and aligned, and nobody else writes it, as required of the

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Why a party or a group ended, and who did it.
+//! The cause of the end of a party or a group: the reason and the process.
 
 use crate::bindings;
 use core::ptr::NonNull;

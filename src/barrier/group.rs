@@ -330,7 +330,8 @@ impl Group {
         if self.broken.is_some() || self.count == 0 || self.count < self.parties {
             return;
         }
-        // Nobody arrived last just now, so whoever arrived last of those that are left leads.
+        // The phase did not end by an arrival, so the last to arrive of the remaining parties
+        // leads.
         let mut rest = self.arrived.without(&self.dead).without(&self.leaving);
         let mut leader = None;
         while let Some(n) = rest.pop() {

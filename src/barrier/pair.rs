@@ -324,7 +324,7 @@ impl Pair {
             }
 
             if other.aborted {
-                // Supersedes what is unread, which nobody will read any more.
+                // The abort supersedes the unread arrivals, which are not read any more.
                 view.they = true;
             } else if read != other.arrivals {
                 read = other.arrivals;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The state of a barrier, its lock, and the queues of those who wait for it.
+//! The state of a barrier, its lock, and the wait queues of its waiters and pollers.
 //!
 //! As in `eventfd`, the lock of the wait queue also protects the state, so that changing the state
 //! and waking the waiters take one lock, and no waiter misses a change between its check and its
@@ -190,8 +190,8 @@ impl<T: Machine> Guard<'_, T> {
         if !wakes.waiters {
             return;
         }
-        // SAFETY: By the type invariants the lock is held, so nobody else writes it; who reads it
-        // without the lock does so by READ_ONCE().
+        // SAFETY: By the type invariants the lock is held, so nobody else writes the counter;
+        // readers without the lock use READ_ONCE().
         unsafe { seq::increment_u32(self.queue.changes.get()) };
         // INVARIANT: The helper returns with the lock held, and `flags` saved by its last hold.
         // SAFETY: The queue is initialised and, by the type invariants, its lock is held with

@@ -160,7 +160,7 @@ impl Command {
     ///
     /// `EFAULT` if the memory cannot be written; what `act` returns.
     pub(super) fn retry<T: Args, R>(&self, mut act: impl FnMut() -> Result<R>) -> Result<R> {
-        /// A caller who unmaps the memory all the time delays nobody else.
+        /// Limits the retries for a caller that keeps unmapping the memory.
         const TRIES: u32 = 64;
 
         for _ in 0..TRIES {

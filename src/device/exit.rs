@@ -138,8 +138,8 @@ impl<P: Clone> Exits<P> {
 /// # Invariants
 ///
 /// `entry` is on the wait queue of `pid`. `exit` and `reported` are accessed with the lock of
-/// that queue held, and `exit` from when `reported` is set by who takes it off the barrier's
-/// list.
+/// that queue held, and `exit`, once `reported` is set, by the task that takes it off the
+/// barrier's list.
 #[pin_data(PinnedDrop)]
 pub(super) struct Watch<B: ExitListener> {
     barrier: Arc<B>,
@@ -231,7 +231,7 @@ impl<B: ExitListener> PinnedDrop for Watch<B> {
         // SAFETY: By the type invariants the entry is on the queue of `pid`. Afterwards nobody
         // runs `wake` any more, as that takes the queue's lock.
         unsafe { bindings::quiesce_helper_pid_unwatch(self.pid.as_ptr(), self.entry.get()) }
-        // If it was reported it is off the list after this, and not in use by who took it.
+        // If the exit was reported, it is now removed from the list and no longer used.
         self.barrier.handle_exits();
     }
 }

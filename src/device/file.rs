@@ -110,8 +110,8 @@ impl<E: Endpoint> Operations<E> {
     ) -> bindings::__poll_t {
         // SAFETY: The VFS holds the file during the call.
         let endpoint = unsafe { Self::endpoint(file) };
-        // SAFETY: The queue lives as long as the endpoint, hence as the file; whoever stays on
-        // the queue holds the file or is taken off before `release`.
+        // SAFETY: The queue lives as long as the endpoint, hence as the file; an entry that
+        // stays on the queue holds the file or is removed before `release`.
         unsafe { bindings::poll_wait(file, endpoint.queue(), table) };
         endpoint.events()
     }

@@ -17,7 +17,7 @@
 
 #include "../helpers.h"
 
-/* One lock for a barrier's state and for those who wait for it: the queue's. */
+/* The queue's lock protects the barrier's state as well as its waiters. */
 unsigned long quiesce_helper_queue_lock(struct wait_queue_head *head)
 {
 	unsigned long flags;

@@ -23,8 +23,8 @@
 #define NSEC_PER_SEC 1000000000ULL
 
 /*
- * Gives a caller who knows @size bytes of a struct what there is of it: a
- * program may be older than the library, or newer.
+ * Copies a struct of @have bytes to a caller whose struct has @size bytes: a
+ * program may be older or newer than the library.
  */
 static inline void give(void *to, size_t size, const void *from, size_t have)
 {

@@ -101,7 +101,7 @@ int barrier__fallback_wait(Barrier *b, unsigned int kind, clockid_t clock, uint6
 	const int64_t until = goal(b, kind);
 
 	while (b->barriers > until) {
-		/* The pipe comes first: who has hung up has written before. */
+		/* The pipe is polled first: a side writes its places before it hangs up. */
 		struct pollfd fds[2] = {
 			{ .fd = b->pipe[b->pipe[0] >= 0 ? 0 : 1], .events = POLLHUP },
 			{ .fd = b->them, .events = POLLIN },
@@ -116,7 +116,7 @@ int barrier__fallback_wait(Barrier *b, unsigned int kind, clockid_t clock, uint6
 		if (n < 0) {
 			barrier__fail(b);
 		} else if (fds[1].revents) {
-			/* Places come before the end of who made them. */
+			/* The places of a side are read before its end takes effect. */
 			if (read(b->them, &places, sizeof(places)) == sizeof(places))
 				read_places(b, places);
 			else if (errno != EAGAIN && errno != EINTR)

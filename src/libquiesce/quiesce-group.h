@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR MIT */
 /*
- * Groups: N processes or threads meet again and again, and learn who is late,
- * who died, and of what.
+ * Groups: N processes or threads synchronize in phases, and can query which
+ * parties are late, which have ended, and why.
  *
  *	int group = quiesce_group_create(4, 4, 0);
  *	... in each of four processes:

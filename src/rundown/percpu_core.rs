@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The heap part of a per-CPU reference: a `percpu_ref`, its phase, and who may still use them.
+//! The heap part of a per-CPU reference: a `percpu_ref`, its phase, and the count of its users.
 
 use super::{
     callbacks::{

@@ -197,8 +197,8 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
 ///
 /// It gives no access to change the value: optimistic readers would not notice.
 ///
-/// A leaked guard leaves the lock held and what its mode disables disabled: who waits for the lock
-/// waits indefinitely. [`SeqLock::read`] is not affected.
+/// A leaked guard leaves the lock held and the contexts of its mode disabled: tasks that wait for
+/// the lock wait indefinitely. [`SeqLock::read`] is not affected.
 ///
 /// # Invariants
 ///

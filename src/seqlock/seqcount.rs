@@ -79,7 +79,7 @@ use crate::arch::pointer::pointer_is;
 /// # Invariants
 ///
 /// `sequence` is an initialised counter. `owner` does not change once it is not null. `data` is only
-/// stored to by who has a `&mut L` of that address, between `sequence::write_begin` and
+/// stored to by a caller that has a `&mut L` of that address, between `sequence::write_begin` and
 /// `sequence::write_end`.
 ///
 /// # Examples
@@ -358,9 +358,9 @@ impl<T: SeqData, L, C: Context> SeqCount<T, L, C> {
         }))
     }
 
-    /// Makes the copies invalid that readers began before; C's `write_seqcount_invalidate()`.
+    /// Invalidates the copies that readers have begun; C's `write_seqcount_invalidate()`.
     ///
-    /// For who makes something invalid that readers use beside the value.
+    /// For callers that invalidate other data that readers use together with the value.
     ///
     /// # Errors
     ///

@@ -439,8 +439,8 @@ impl<T: SeqData + Default, C: Context, K: Serves<C>> Default for SeqLock<T, C, K
 /// [`Latch`](crate::seqlock::Latch) as a static with a lockdep class of its own, which has the
 /// static's name.
 ///
-/// [`SeqLock::new`] makes statics too. This is for those who want the name in lockdep's reports, and
-/// for values larger than [`MAX_BY_VALUE`](crate::seqlock::MAX_BY_VALUE).
+/// [`SeqLock::new`] can initialise statics too. Use this macro for the name in lockdep's reports,
+/// and for values larger than [`MAX_BY_VALUE`](crate::seqlock::MAX_BY_VALUE).
 ///
 /// # Examples
 ///

@@ -483,8 +483,8 @@ struct quiesce_status {
  *
  * @party:   [in] number of the party, of a pair 0 or 1
  * @state:   [out] QUIESCE_STATE_*
- * @pid:     [out] its process: who made it, or was bound to it last; in the pid
- *           namespace of the reader; 0 where not visible or nobody's
+ * @pid:     [out] its process: the one that created it, or was bound to it last;
+ *           in the pid namespace of the reader; 0 if not visible or none
  * @waiting: [out] tasks in a wait of this party
  * @count:   [out] pair: its arrivals in all; group: the phase of its last
  *           arrival, 0 before the first
