@@ -277,6 +277,14 @@ fn signals<R: Form>() -> Result {
 
 /// Guards are listed with their places, in a kernel where those are known.
 fn holders_are_known<R: Form>() -> Result {
+    if cfg!(CONFIG_LOCKDEP) {
+        complaining(" held by ", holders_are_listed::<R>)
+    } else {
+        holders_are_listed::<R>()
+    }
+}
+
+fn holders_are_listed<R: Form>() -> Result {
     let known = |n| if cfg!(CONFIG_LOCKDEP) { n } else { 0 };
     let (r, other) = (R::live()?, R::live()?);
     let stranger = other.try_acquire()?;

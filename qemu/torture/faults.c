@@ -20,6 +20,8 @@
 #include <sys/syscall.h>
 
 #define FAILSLAB "/sys/kernel/debug/failslab/"
+/* Copies from and to user space fail as well where the kernel can make them. */
+#define USERCOPY "/sys/kernel/debug/fail_usercopy/"
 #define FAULT "/sys/module/quiesce_torture/parameters/fault"
 #define LIMIT 5000
 
@@ -65,8 +67,12 @@ static bool disarm(void)
 {
 	char text[16] = "";
 
-	if (pread(nth_fd, text, sizeof(text) - 1, 0) < 0)
-		wrong("cannot read fail-nth: %s", strerror(errno));
+	/* Where copies to user space are made to fail too, this one may be the n-th. */
+	if (pread(nth_fd, text, sizeof(text) - 1, 0) < 0) {
+		if (errno != EFAULT || access(USERCOPY, F_OK))
+			wrong("cannot read fail-nth: %s", strerror(errno));
+		text[0] = '1';
+	}
 	arm(0);
 	return atoi(text) == 0;
 }
@@ -384,7 +390,8 @@ static void walk(const struct path *p, int stride, bool tolerant)
 		}
 		faults++;
 		injected++;
-		if (err && err != -ENOMEM && !tolerant)
+		if (err && err != -ENOMEM && !tolerant &&
+		    (err != -EFAULT || access(USERCOPY, F_OK)))
 			wrong("fault %d: answers %d (%s)", n, err, strerror(-err));
 		if (!err && !p->spared && !tolerant)
 			printf("# %s: does without allocation %d\n", p->name, n);
@@ -475,6 +482,8 @@ int main(int argc, char **argv)
 	put(FAILSLAB "ignore-gfp-wait", "N");
 	put(FAILSLAB "verbose", "0");
 	put(FAILSLAB "probability", "0");
+	if (!access(USERCOPY, F_OK))
+		put(USERCOPY "verbose", "0");
 	snprintf(path, sizeof(path), "/proc/self/task/%d/fail-nth", getpid());
 	nth_fd = open(path, O_RDWR | O_CLOEXEC);
 	if (nth_fd < 0) {
