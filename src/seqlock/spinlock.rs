@@ -212,7 +212,8 @@ mod x86 {
         // SAFETY: The lock is initialised. Both functions disable interrupts and return the flags.
         unsafe {
             begin(if cfg!(CONFIG_DEBUG_LOCK_ALLOC) {
-                bindings::_raw_spin_lock_irqsave_nested(lock, subclass as kernel::ffi::c_int) as usize
+                bindings::_raw_spin_lock_irqsave_nested(lock, subclass as kernel::ffi::c_int)
+                    as usize
             } else {
                 bindings::_raw_spin_lock_irqsave(lock) as usize
             })
