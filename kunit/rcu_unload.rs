@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A module that is gone while all that it deferred is pending.
+//! A module that is unloaded while everything that it deferred is pending.
 //!
-//! Its exit function defers `pending` objects of each kind from inside read sections, so that few
-//! of them can be reclaimed before it returns, and waits for nothing. With `fail=1` its init does
-//! that and then fails. With `leak=1` it also leaks a future that waits, whose waker is here. What
-//! is tested is that nothing happens:
+//! Its exit function defers `pending` objects of each kind inside read-side critical sections, so
+//! that few of them can be reclaimed before it returns, and waits for nothing. With `fail=1` its init
+//! does that and then fails. With `leak=1` it also leaks a pending future, whose waker is in this
+//! module. The test passes if the kernel neither crashes nor warns:
 //!
 //!     for i in $(seq 20); do insmod quiesce_rcu_unload.ko && rmmod quiesce_rcu_unload; done
 

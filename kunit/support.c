@@ -227,8 +227,8 @@ bool quiesce_kunit_run_hardirq(quiesce_kunit_fn fn, void *data)
 
 	/*
 	 * Not irq_work_sync(), which sleeps: the caller may hold a spin lock.
-	 * The interrupt comes on this CPU and is over, with its last look at
-	 * the stack, when this context goes on.
+	 * The interrupt is delivered on this CPU, and its last access to the
+	 * stack is over when this context continues.
 	 */
 	preempt_disable();
 	irq_work_queue(&call.work);

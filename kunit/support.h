@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the test modules need of the kernel and the kernel crate does not have:
+ * Kernel functions that the test modules need and the kernel crate lacks:
  * threads, and running a function in each of the kernel's contexts. bindgen
  * reads this file.
  */
@@ -17,7 +17,7 @@ typedef void (*quiesce_kunit_fn)(void *data);
 int quiesce_kunit_run_suites(void);
 void quiesce_kunit_remove_results(void);
 
-/* Where the caller runs, and what is switched off there. */
+/* The caller's context, and what is disabled there. */
 int quiesce_kunit_preempt_count(void);
 bool quiesce_kunit_preemptible(void);
 bool quiesce_kunit_irqs_disabled(void);
@@ -29,7 +29,7 @@ unsigned int quiesce_kunit_cpu(void);
 unsigned int quiesce_kunit_online_cpus(void);
 int quiesce_kunit_next_cpu(int cpu);
 
-/* What sections change, all of it. */
+/* All counters that critical sections change. */
 struct quiesce_kunit_counts {
 	unsigned int preempt;		/* sections that disable preemption */
 	unsigned int softirq;		/* softirq_count() in units of a section's half */

@@ -45,7 +45,7 @@ macro_rules! probes {
 probes! {
     /// The kernel's `preempt_count()`, with all its fields.
     preempt_count => quiesce_kunit_preempt_count() -> i32;
-    /// Whether the caller can be preempted: nothing switched off, and process context.
+    /// Whether the caller can be preempted: in process context, with nothing disabled.
     preemptible => quiesce_kunit_preemptible() -> bool;
     /// Whether interrupts are disabled on this CPU.
     irqs_disabled => quiesce_kunit_irqs_disabled() -> bool;
@@ -57,7 +57,7 @@ probes! {
     in_softirq_context => quiesce_kunit_in_serving_softirq() -> bool;
     /// Whether the caller runs in an NMI.
     in_nmi_context => quiesce_kunit_in_nmi() -> bool;
-    /// The CPU the caller is on, which is old news if it can be preempted.
+    /// The CPU the caller is on, which may be out of date if the caller can be preempted.
     cpu => quiesce_kunit_cpu() -> u32;
     /// The number of online CPUs.
     num_online_cpus => quiesce_kunit_online_cpus() -> u32;
@@ -114,20 +114,20 @@ pub(crate) fn counts() -> Counts {
 
 /// Runs `f` with preemption disabled.
 pub(crate) fn preempt_disabled<R>(f: impl FnOnce() -> R) -> R {
-    // SAFETY: It is enabled again below.
+    // SAFETY: `quiesce_kunit_preempt_enable()` is called once `f` has returned.
     unsafe { bindings::quiesce_kunit_preempt_disable() };
     let ret = f();
-    // SAFETY: It was disabled above.
+    // SAFETY: It pairs with `quiesce_kunit_preempt_disable()`, called before `f`.
     unsafe { bindings::quiesce_kunit_preempt_enable() };
     ret
 }
 
 /// Runs `f` with bottom halves disabled.
 pub(crate) fn bh_disabled<R>(f: impl FnOnce() -> R) -> R {
-    // SAFETY: They are enabled again below.
+    // SAFETY: `quiesce_kunit_bh_enable()` is called once `f` has returned.
     unsafe { bindings::quiesce_kunit_bh_disable() };
     let ret = f();
-    // SAFETY: They were disabled above.
+    // SAFETY: It pairs with `quiesce_kunit_bh_disable()`, called before `f`.
     unsafe { bindings::quiesce_kunit_bh_enable() };
     ret
 }
@@ -213,7 +213,8 @@ struct Call<F, R> {
 ///
 /// `data` is a `Call<F, R>` that nobody else uses during the call.
 unsafe extern "C" fn run_call<F: FnOnce() -> R, R>(data: *mut c_void) {
-    // SAFETY: `run_in` passes its call and waits, so nobody else looks at it.
+    // SAFETY: `data` is the `Call<F, R>` of `run_in()`, which does not access it until the runner
+    // has returned.
     let call = unsafe { &mut *data.cast::<Call<F, R>>() };
     if let Some(f) = call.f.take() {
         call.ret.write(f());

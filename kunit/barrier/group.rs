@@ -73,7 +73,7 @@ fn cause(group: &Group, seat: &Seat, ticket: u64) -> Option<Why> {
         .map(|cause| cause.end.why)
 }
 
-/// What the model knows of one party.
+/// The model's state of one party.
 struct Party {
     seat: Seat,
     arrived: bool,
@@ -81,8 +81,7 @@ struct Party {
     ended: bool,
 }
 
-/// The group's rules once more, as plainly as they can be told: everything is counted anew after
-/// each step.
+/// A second, naive implementation of the group's rules: it counts everything anew after each step.
 struct Model {
     parties: KVec<Party>,
     open: u32,

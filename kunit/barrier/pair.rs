@@ -30,14 +30,14 @@ use quiesce::barrier::{
 const SIDES: [Side; 2] = [Side::Zero, Side::One];
 const GOALS: [Goal; 4] = [Goal::Next, Goal::SyncNext, Goal::Sync, Goal::Abortion];
 
-/// What a side can do, by number: place, abort, close, or one of the waits.
+/// Number of a side's operations: arrive, abort, close, and each of the waits.
 const OPERATIONS: u32 = 3 + GOALS.len() as u32;
 
 fn end(why: Why) -> End {
     End { why, pid: None }
 }
 
-/// A wait that only looks.
+/// Polls a wait once, without sleeping.
 fn look(pair: &mut Pair, side: Side, goal: Goal) -> Option<Result> {
     let wait = pair.begin(side, goal);
     pair.step(side, &wait)

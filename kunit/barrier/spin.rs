@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How long a wait looks before it sleeps.
+//! Tests of the time that a wait polls before it sleeps.
 
 use kernel::prelude::*;
 use quiesce::barrier::spin::Spin;
 
 const LIMIT: u32 = 100_000;
 
-/// A model of two parties that meet when the later one is `late` nanoseconds late: returns for how
-/// long `rounds` waits looked in vain.
+/// A model of two parties of which the later one is `late` nanoseconds late in each round: returns
+/// the time that `rounds` waits polled without success.
 fn in_vain(spin: &mut Spin, rounds: u32, late: u64) -> u64 {
-    // What it takes to be woken.
+    // The time from the wake-up until the task runs.
     const WAKE: u64 = 20_000;
     let mut sum = 0u64;
     for _ in 0..rounds {

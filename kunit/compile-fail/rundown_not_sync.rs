@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A value that several tasks may not look at is not put behind a reference.
+//! A value that is not `Sync` cannot be put behind a `Rundown`, whose guards share it.
 
 //~ ERROR due to unsatisfied trait bounds
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A lock that guards nothing has no address of its own to be told by.
+//! A lock whose data has no size has no address that identifies it.
 
 //~ ERROR the lock's data must have a size
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a guard switched off belongs to its CPU and task.
+//! A guard cannot be sent: what it disabled belongs to its CPU and task.
 
 //~ ERROR cannot be sent between threads safely
 

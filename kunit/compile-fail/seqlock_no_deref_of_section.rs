@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A read section gives no reference to what a writer may be storing to.
+//! A `ReadSection` cannot be dereferenced, as a writer may be storing to the value.
 
 //~ ERROR type `ReadSection<'_, bool>` cannot be dereferenced
 

@@ -36,7 +36,8 @@ rcu::define_domain! {
     pub(super) Other
 }
 
-/// Has a thread read in `domain` until it is told to stop; returns when it reads.
+/// Calls `f` while a thread is in a read-side critical section of `domain`. `f` ends the section
+/// early by storing 2 to its argument.
 pub(super) fn with_reader<D: Domain, R>(
     domain: D,
     pause: impl Fn() + Send + 'static,

@@ -37,13 +37,13 @@ use kernel::{
     }, //
 };
 
-/// What a waker of [`waker`] does.
+/// The action of a waker made by [`waker`].
 pub(crate) trait Wake: Send + Sync + 'static {
-    /// Called with softirqs disabled, perhaps.
+    /// Wakes the task. May be called with softirqs disabled.
     fn wake(self: Arc<Self>);
 }
 
-/// Makes a waker of an `Arc`; none of what it does sleeps.
+/// Returns a waker that owns a reference to `wake`. Its operations do not sleep.
 pub(crate) fn waker<W: Wake>(wake: Arc<W>) -> Waker {
     struct Table<W>(core::marker::PhantomData<W>);
 
@@ -53,18 +53,18 @@ pub(crate) fn waker<W: Wake>(wake: Arc<W>) -> Waker {
 
         /// # Safety
         ///
-        /// `data` is an `Arc<W>` given away; it is not taken back here.
+        /// `data` was returned by `Arc::<W>::into_raw()` and owns a reference, which the caller keeps.
         unsafe fn clone(data: *const ()) -> RawWaker {
-            // SAFETY: By the safety requirements.
+            // SAFETY: `data` came from `Arc::<W>::into_raw()`; `ManuallyDrop` leaves its reference.
             let arc = ManuallyDrop::new(unsafe { Arc::<W>::from_raw(data.cast()) });
             RawWaker::new(Arc::into_raw(Arc::clone(&arc)).cast(), &Self::TABLE)
         }
 
         /// # Safety
         ///
-        /// `data` is an `Arc<W>` given away, and taken back here.
+        /// `data` was returned by `Arc::<W>::into_raw()` and owns a reference, which this consumes.
         unsafe fn wake(data: *const ()) {
-            // SAFETY: By the safety requirements.
+            // SAFETY: `data` came from `Arc::<W>::into_raw()`, and nobody uses its reference again.
             unsafe { Arc::<W>::from_raw(data.cast()) }.wake();
         }
 
@@ -72,7 +72,7 @@ pub(crate) fn waker<W: Wake>(wake: Arc<W>) -> Waker {
         ///
         /// As for `clone`.
         unsafe fn wake_by_ref(data: *const ()) {
-            // SAFETY: By the safety requirements.
+            // SAFETY: `data` came from `Arc::<W>::into_raw()`; `ManuallyDrop` leaves its reference.
             let arc = ManuallyDrop::new(unsafe { Arc::<W>::from_raw(data.cast()) });
             Arc::clone(&arc).wake();
         }
@@ -81,12 +81,13 @@ pub(crate) fn waker<W: Wake>(wake: Arc<W>) -> Waker {
         ///
         /// As for `wake`.
         unsafe fn drop(data: *const ()) {
-            // SAFETY: By the safety requirements.
+            // SAFETY: `data` came from `Arc::<W>::into_raw()`, and nobody uses its reference again.
             drop(unsafe { Arc::<W>::from_raw(data.cast()) });
         }
     }
 
-    // SAFETY: The functions keep the contract of a waker, from any thread as `W: Send + Sync`.
+    // SAFETY: `data` comes from `Arc::into_raw()` here and in `clone()`, each waker owns one reference,
+    // and the functions may run in any thread as `W: Send + Sync`.
     unsafe {
         Waker::from_raw(RawWaker::new(
             Arc::into_raw(wake).cast(),

@@ -2,11 +2,11 @@
 
 //! Torture, after the kernel's rcutorture.
 //!
-//! Readers in process, softirq and hardirq context look at elements while writers replace them and
-//! reclaim them in all ways there are. An element gets older with each grace period that it has been
-//! through since it was taken out; a reader that finds one that is not new was not waited for. Its
-//! words are equal while it can be read: a reader that finds them different sees it too early or too
-//! late. The busted twin ages elements without waiting, and the same counters have to say so.
+//! Readers in process, softirq and hardirq context read elements while writers replace them and
+//! reclaim them in every way that the API has. An element ages with each grace period after its
+//! removal: a reader that finds an age other than zero was not waited for. Its words are equal while
+//! it can be read: a reader that finds them different sees it too early or too late. The mutant ages
+//! elements without waiting, and the same counters must report it.
 
 use super::executor::block_on;
 use crate::support;
@@ -77,7 +77,7 @@ const ALL: [Path; PATHS] = [
     Path::Batch,
 ];
 
-/// What readers look at.
+/// The object that readers check.
 pub(crate) struct Element {
     counters: Arc<Counters>,
     age: Atomic<usize>,
@@ -97,7 +97,7 @@ impl Element {
         }
     }
 
-    /// A grace period went by, or so it is said.
+    /// Ages the element by one grace period, which a mutant has not waited for.
     fn age(&self) {
         self.age.add(1usize, Relaxed);
         for (i, word) in self.words.iter().enumerate() {
@@ -112,7 +112,7 @@ impl Element {
         self.age.store(0, Relaxed);
     }
 
-    /// What a reader does: look, linger, look again.
+    /// A reader's check: reads a word, calls `linger`, and compares all words and the age.
     fn check(&self, linger: impl FnOnce()) {
         let first = self.words[0].load(Relaxed);
         linger();

@@ -203,8 +203,8 @@ impl<S: Subject> Shared<S> {
             if self.gone.load(Acquire) {
                 self.wrong.fetch_add(1, Relaxed);
             }
-            // SAFETY: It is this holder's, and the object is acquired, so that nobody who has
-            // waited looks at it. (If it does nevertheless, that is found out.)
+            // SAFETY: Only this holder writes `plain[i]`, and `run_down()` reads it only after a wait,
+            // which does not return while the object is acquired. (The mutants break that on purpose.)
             unsafe { (*self.plain[i].0.get())[0] = turn };
         };
         let last = || {

@@ -38,7 +38,7 @@ pub(super) trait Defect: Send + Sync + 'static {
     const NO_WRITE_BARRIER_BEGIN: bool = false;
     /// No `smp_wmb()` before the second increment: half of the stores are seen after it.
     const NO_WRITE_BARRIER_END: bool = false;
-    /// A reader does not look whether the counter is odd.
+    /// A reader does not check whether the counter is odd.
     const NO_ODD_CHECK: bool = false;
     /// No `smp_rmb()` before the counter is read again: half of the loads are made after it.
     const NO_READ_BARRIER: bool = false;

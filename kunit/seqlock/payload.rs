@@ -112,7 +112,7 @@ fn in_place<const N: usize>() -> Result<bool> {
         value: MaybeUninit::new(value),
         after: 0,
     };
-    // SAFETY: It was initialised above.
+    // SAFETY: `source.value` was made by `MaybeUninit::new()`.
     let source = unsafe { source.value.assume_init_ref() };
     lock.write().set_from(source);
     latch.store_from(source);

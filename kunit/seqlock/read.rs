@@ -168,7 +168,7 @@ mod tests {
         assert_eq!((calls, last, excluded), (3, 102, true));
         assert!(lock.try_write().is_ok());
 
-        // A body that does not look at the value is validated too: it is called again.
+        // A body that does not read the value is validated too: it is called again.
         let mut calls = 0;
         let ret = lock.read_section(|_| {
             calls += 1;

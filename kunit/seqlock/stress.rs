@@ -144,7 +144,7 @@ impl<S: Subject> Shared<S> {
 
     /// Reads until its share is done.
     fn reader(&self, share: u64) {
-        /// How many reads are told at once.
+        /// Number of reads that are added to the shared counter at once.
         const BATCH: u64 = 256;
         let mut last = 0;
         let mut done = 0;
