@@ -5,10 +5,10 @@
  *	barrier_fork [FILE]
  *
  * Reads words from FILE or standard input. Parent and child each index one half
- * of them as their set-up, and meet when both are ready: from then on each may
- * use what the other has made. In a second round somebody kills the child in the
- * middle of its set-up; the parent, which waits for it, is told who died and of
- * what.
+ * of them as their set-up, and wait at the barrier until both are ready: from
+ * then on each may use the other's index. In a second round the child is killed
+ * in the middle of its set-up; the parent's wait fails and reports which process
+ * died and of which signal.
  */
 #include <signal.h>
 #include <stdarg.h>

@@ -99,7 +99,7 @@ static bool serve(struct worker *w, unsigned int events)
 	if (events & EPOLLIN && barrier_wait_next(&w->barrier)) {
 		printf("worker %u is ready\n", w->number);
 		barrier_place(&w->barrier);
-		/* This one is let go at once. */
+		/* Dismiss this worker at once. */
 		if (w->number % 4 == 3)
 			barrier_abort(&w->barrier);
 		return false;

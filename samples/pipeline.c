@@ -4,12 +4,12 @@
  *
  *	pipeline [WORKERS [FILE]]
  *
- * The lines of FILE or of standard input lie on a belt. In each phase every
- * worker does its step on the line before it, all at once, and when all are done
- * the belt moves on by one. A group of the workers says when that is; its
- * descriptor, which the parent polls, shows how far they are and whether one
- * has died. One is killed half way: the parent is told who, starts the workers
- * anew, and they go on with the phase that was not finished.
+ * The lines of FILE or of standard input lie on a belt. In each phase all workers
+ * do their steps on the line before them at the same time, and when all are done
+ * the belt moves on by one. The workers synchronize with a group barrier; the
+ * parent polls its descriptor for the current phase and for a worker's death. One
+ * worker is killed half way: the status names it, the parent starts the workers
+ * again, and they continue with the unfinished phase.
  */
 #include <errno.h>
 #include <poll.h>
@@ -96,7 +96,7 @@ static void be_worker(int party, unsigned int me)
 			fflush(stdout);
 			_exit(1);
 		}
-		/* Each phase has one leader: let that one tell. */
+		/* Each phase has one leader, which prints the progress. */
 		if (ret == 1 && all >= 4 && (phase + 1) % (all / 4) == 0) {
 			printf("[worker %u] I lead phase %u of %u, which is over\n",
 			       me, phase, all);
