@@ -15,13 +15,14 @@ mod retire;
 mod srcu;
 mod torture;
 
-/// What quiesce.ko logs for a wait that is an error.
+/// The message of quiesce.ko for a wait that is an error.
 const MISUSE: &str = "quiesce: rcu: .* where it must not";
 
-/// What it logs for a wait that takes long.
+/// The message of quiesce.ko for a wait that takes long.
 const STALL: &str = "quiesce: rcu: .*(waits since|is in a read-side critical section)";
 
-/// Runs a part of a test in which quiesce.ko has to log what `regex` matches, for the checker.
+/// Runs a part of a test in which quiesce.ko must print a message that matches `regex`, and
+/// announces it to the checker.
 fn complaining<R>(regex: &str, f: impl FnOnce() -> R) -> R {
     pr_info!("quiesce: expect-begin {}\n", regex);
     let ret = f();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A module whose last destructor, which runs when the exit function has returned, does things that
-//! outlast it: asks for grace periods, leaks futures that wait. What is tested is that nothing happens.
+//! A module whose last destructor, which runs after the exit function has returned, starts work
+//! that outlasts it: grace periods and leaked futures. The kernel must neither crash nor warn.
 //!
 //! The exit function retires the first of a chain of `depth` objects, each of which retires the next
 //! one in its destructor. `how` says what the last destructor does.
@@ -59,7 +59,7 @@ rcu::define_domain! {
     Own
 }
 
-/// What the module's functions write to when they are called: memory that is freed with it.
+/// The number of calls of the module's functions, in memory that is freed with the module.
 static CALLS: Atomic<usize> = Atomic::new(0);
 
 struct Woken;

@@ -3,8 +3,8 @@
 //! The torture of `kunit/rcu/torture.rs` as a module of its own, for long runs and for kernels
 //! without KUnit.
 //!
-//! insmod runs it: at least `objects` objects in each domain, then the mutant. It fails with EIO if a
-//! reader saw a stale or torn object, if an object was left or if the mutant was not caught.
+//! insmod runs it: at least `objects` objects in each domain, then the mutant. It fails with EIO if
+//! a reader saw a stale or torn object, if an object was left or if the mutant was not caught.
 //!
 //!     insmod quiesce_rcu_torture.ko objects=1000000 writers=256 && rmmod quiesce_rcu_torture
 

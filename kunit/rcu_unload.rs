@@ -3,8 +3,8 @@
 //! A module that is unloaded while everything that it deferred is pending.
 //!
 //! Its exit function defers `pending` objects of each kind inside read-side critical sections, so
-//! that few of them can be reclaimed before it returns, and waits for nothing. With `fail=1` its init
-//! does that and then fails. With `leak=1` it also leaks a pending future, whose waker is in this
+//! that few of them can be reclaimed before it returns, and waits for nothing. With `fail=1` its
+//! init does that and then fails. With `leak=1` it also leaks a pending future, whose waker is in this
 //! module. The test passes if the kernel neither crashes nor warns:
 //!
 //!     for i in $(seq 20); do insmod quiesce_rcu_unload.ko && rmmod quiesce_rcu_unload; done
@@ -118,7 +118,7 @@ fn retire<P: RcuPointer<D> + Send, D: Domain>(pointer: P) -> Option<Retired<P, D
     RcuCell::<Option<P>, D>::new(Some(pointer)).replace(None)
 }
 
-/// What is deferred in one domain.
+/// The objects that are deferred in one domain.
 struct Kinds<D: Domain> {
     soft: Batch<Soft, D>,
     process: Batch<Process, D>,

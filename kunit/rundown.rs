@@ -2,8 +2,8 @@
 
 //! Suites of `quiesce::rundown`.
 //!
-//! What both forms of a reference have to do is a function here, generic over the form; the suites
-//! call it for each.
+//! A test that both forms of a reference must pass is a function here, generic over the form; the
+//! suites call it for each.
 
 use kernel::{
     prelude::*,
@@ -55,7 +55,8 @@ macro_rules! ensure_eq {
     };
 }
 
-/// Runs a part of a test in which the kernel has to complain, so that the judge knows.
+/// Runs a part of a test in which the kernel must print a warning that matches `regex`, and
+/// announces it to the checker.
 fn complaining<R>(regex: &str, f: impl FnOnce() -> R) -> R {
     pr_info!("quiesce: expect-begin {}\n", regex);
     let ret = f();

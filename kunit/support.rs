@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the test modules need of the kernel and the kernel crate does not have: threads, and
-//! running a closure in each of the kernel's contexts.
+//! Kernel functions that the test modules need and the kernel crate lacks: threads, and running a
+//! closure in each of the kernel's contexts.
 //!
 //! Nothing here asserts and nothing here knows KUnit, so that other modules can take this file
 //! with `#[path]`; they link `support.o`.
@@ -77,7 +77,7 @@ probes! {
     cond_resched => quiesce_kunit_cond_resched();
 }
 
-/// What sections of all kinds change in the current context.
+/// The counters of the current context that critical sections of all kinds change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Counts {
     /// Sections that disable preemption.
@@ -349,28 +349,28 @@ pub(crate) struct Tasklet {
 impl Tasklet {
     /// Makes a tasklet.
     pub(crate) fn new() -> Result<Self> {
-        // SAFETY: It may be called anywhere where memory may be allocated.
+        // SAFETY: The function takes no arguments and requires only that the caller may sleep.
         let ptr = from_err_ptr(unsafe { bindings::quiesce_kunit_tasklet_new() })?;
-        // INVARIANT: It was just made.
+        // INVARIANT: `ptr` was returned by `quiesce_kunit_tasklet_new()`.
         Ok(Self { ptr })
     }
 
-    /// Has it run once more, in a softirq of this CPU.
+    /// Schedules it to run once more, in a softirq of this CPU.
     pub(crate) fn schedule(&self) {
-        // SAFETY: By the type invariants it is there.
+        // SAFETY: By the type invariants, `ptr` is a tasklet that was not freed.
         unsafe { bindings::quiesce_kunit_tasklet_schedule(self.ptr) }
     }
 
-    /// How often it ran.
+    /// Returns how often it ran.
     pub(crate) fn runs(&self) -> u32 {
-        // SAFETY: By the type invariants it is there.
+        // SAFETY: By the type invariants, `ptr` is a tasklet that was not freed.
         unsafe { bindings::quiesce_kunit_tasklet_runs(self.ptr) }
     }
 }
 
 impl Drop for Tasklet {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants it is there; nobody uses it any more.
+        // SAFETY: By the type invariants, `ptr` is a tasklet not freed before. This is its last use.
         unsafe { bindings::quiesce_kunit_tasklet_free(self.ptr) }
     }
 }

@@ -56,7 +56,7 @@ fn full(n: u32, shrink: bool) -> Result<(Group, KVec<Seat>)> {
     Ok((group, seats))
 }
 
-/// What a wait for `ticket` would return.
+/// Returns the result of a wait for `ticket`, if there is one.
 fn outcome(group: &Group, seat: &Seat, ticket: u64) -> Option<Result<(bool, u32)>> {
     Some(match group.outcome(seat, ticket)? {
         Ok(Outcome { leader, index }) => Ok((leader, index)),
@@ -167,7 +167,7 @@ impl Model {
         self.broken = false;
     }
 
-    /// Whether `group` looks the same.
+    /// Returns whether `group` is in the same state.
     fn agrees(&self, group: &Group) -> bool {
         let late = group.late();
         let same = self
@@ -259,7 +259,7 @@ fn differ(seed: u64, steps: u32, shrink: bool, mistaken: bool) -> Result<Option<
     Ok(None)
 }
 
-/// How many of some seeds differ.
+/// Returns for how many of the seeds the model and the group differ.
 fn differing(seeds: u64, shrink: bool, mistaken: bool) -> Result<u32> {
     let mut n = 0;
     for seed in 0..seeds {

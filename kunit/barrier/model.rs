@@ -2,7 +2,7 @@
 
 //! systemd's `Barrier`, as its source has it: two eventfds, a pipe and two counters.
 //!
-//! It is what [`quiesce::barrier::pair::Pair`] is compared with. Nothing sleeps: a call that would
+//! The model for [`quiesce::barrier::pair::Pair`]. Nothing sleeps: a call that would
 //! block returns `None`.
 
 use quiesce::barrier::pair::Goal;
@@ -14,7 +14,7 @@ const I: i64 = i64::MIN + 3;
 
 /// Both sides of a barrier, by number.
 pub(super) struct Model {
-    /// What each side has to read.
+    /// The count of each side's eventfd.
     eventfd: [u64; 2],
     /// The end of the pipe that each side has.
     closed: [bool; 2],

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The fast paths' operations are not the crate's users' business.
+//! The fast paths' operations are private to the crate.
 
 //~ ERROR module `arch` is private
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A destructor of the type's own cannot be checked, so the macro does not take it.
+//! A type's own destructor cannot be checked, so the macro rejects a type that has one.
 
 //~ ERROR conflicting implementations of trait `MustNotImplementDrop`
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! That a destructor does not sleep is not promised in safe code.
+//! Safe code cannot promise that a destructor does not sleep.
 
 //~ ERROR the trait `AtomicDrop` requires an `unsafe impl` declaration
 

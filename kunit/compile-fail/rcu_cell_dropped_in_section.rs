@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A cell is not dropped while something that was read from it is used.
+//! A cell cannot be dropped while a value that was read from it is in use.
 
 //~ ERROR cannot move out of `cell` because it is borrowed
 

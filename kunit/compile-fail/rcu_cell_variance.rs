@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A cell of a type is not a cell of its supertype: what is published is read as the type.
+//! A cell cannot be used as a cell of a supertype: what is published is read as the cell's type.
 
 //~ ERROR mismatched types
 

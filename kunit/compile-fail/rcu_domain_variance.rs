@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Nothing of one domain becomes something of another one, even if one tag is a subtype of the other.
+//! An item of one domain cannot become one of another, even if one tag is a subtype of the other.
 
 //~ ERROR expected struct `quiesce::rcu::Srcu<Named<fn(&())>>
 //~ ERROR expected reference `&quiesce::rcu::RcuCell<_, quiesce::rcu::Srcu<Named<fn(&())>>

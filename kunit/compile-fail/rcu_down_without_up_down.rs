@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Only the sections of a domain that was defined so are not tied to a task.
+//! Only domains defined for it have critical sections that are not bound to a task.
 
 //~ ERROR the method `down` exists for struct `Srcu<Routes>`, but its trait bounds were not satisfied
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What may be dropped on another CPU has to be `Send`.
+//! A value that may be dropped on another CPU must be `Send`.
 
 //~ ERROR `*const u32: Send`
 

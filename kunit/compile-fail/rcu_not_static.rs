@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What may be dropped after a grace period may not borrow.
+//! A value that may be dropped after a grace period must not borrow.
 
 //~ ERROR borrowed value does not live long enough
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A guard of the kernel crate can be leaked, so what is read with it stays in the closure all the same.
+//! A guard of the kernel crate can be leaked, so a value read with it stays in the closure as well.
 
 //~ ERROR lifetime may not live long enough
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! References to a shared object are given up after grace periods of one domain only.
+//! References to a shared object are released after grace periods of one domain only.
 
 //~ ERROR is not satisfied
 

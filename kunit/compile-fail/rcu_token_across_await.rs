@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A future made in the closure, which would hold the token across an `await`, cannot leave it.
+//! A future made in the closure would hold the token across an `await`, so it cannot be returned.
 
 //~ ERROR lifetime may not live long enough
 

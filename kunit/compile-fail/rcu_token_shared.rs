@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Nor by way of a reference to it.
+//! A reference to the token cannot be sent to another thread either.
 
 //~ ERROR cannot be shared between threads safely
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What was read cannot leave the closure either.
+//! A value that was read cannot leave the closure.
 
 //~ ERROR lifetime may not live long enough
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is read with the token of a section does not outlive the closure.
+//! A value read with the token of a section does not outlive the closure.
 
 //~ ERROR lifetime may not live long enough
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Nor by way of a variable outside.
+//! A value that was read cannot be stored in a variable outside the closure.
 
 //~ ERROR borrowed data escapes outside of closure
 

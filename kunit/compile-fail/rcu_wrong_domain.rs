@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A cell of one domain is not read with the token of another one.
+//! A cell of one domain cannot be read with the token of another.
 
 //~ ERROR mismatched types
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The reference in front of a value is not given away: armed without a value, there would be none
-//! to use.
+//! Safe code cannot re-initialize the reference in front of a value: without a value, acquisitions
+//! would succeed with nothing to use.
 
 //~ ERROR call to unsafe function
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The callback of a per-CPU reference is called later than a borrow may last.
+//! The callback of a per-CPU reference must not borrow, as it may be called after the borrow ends.
 
 //~ ERROR `local` does not live long enough
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What has been armed again is not the caller's any more.
+//! Exclusive ownership ends when the object is re-initialized.
 
 //~ ERROR borrow of moved value: `value`
 

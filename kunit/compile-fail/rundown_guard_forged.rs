@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Nobody makes a guard, or releases one, but by acquiring and dropping it.
+//! Guards can only be made by acquiring, and released by dropping.
 
 //~ ERROR no method named `release_one` found
 //~ ERROR associated function `from_acquired` is private

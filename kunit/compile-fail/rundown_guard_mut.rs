@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A guard gives shared access; who has waited has the value alone.
+//! A guard gives shared access only; exclusive access requires a wait.
 
 //~ ERROR cannot assign to data in dereference of
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! An object does not go while a guard of it is there.
+//! An object cannot be dropped while a guard borrows it.
 
 //~ ERROR cannot move out of `users` because it is borrowed
 

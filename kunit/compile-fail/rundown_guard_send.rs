@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A guard that stays in its task is not sent to another; unbound, it is.
+//! A guard that is bound to its task cannot be sent to another; an unbound one can.
 
 //~ ERROR cannot be sent between threads safely
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The reference is a field of the type itself: a `Deref` on the way could lead to another one each
-//! time.
+//! The reference must be a field of the type itself: a `Deref` on the path could return another one
+//! each time.
 
 //~ ERROR mismatched types
 

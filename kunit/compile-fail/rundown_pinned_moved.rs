@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A value that must not be moved is initialised in place, and not taken out.
+//! A value that must not be moved is initialized in place, and cannot be taken out.
 
 //~ ERROR cannot be unpinned
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Counting without guards is not available to generic code either.
+//! Generic code cannot count without guards either.
 
 //~ ERROR this method takes 1 argument but 0 arguments were supplied
 

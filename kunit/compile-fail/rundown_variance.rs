@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What gives write access to a value is invariant in it.
+//! A type that gives write access to a value is invariant in the value's type.
 
 //~ ERROR lifetime may not live long enough
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The value borrows nothing.
+//! The value must not borrow.
 
 //~ ERROR borrowed data escapes outside of function
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A counter's writer shows that it holds the lock exclusively.
+//! A counter's writer must prove that it holds the lock exclusively.
 
 //~ ERROR mismatched types
 

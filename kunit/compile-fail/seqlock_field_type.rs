@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A field is of the type that it is of, not of one that it can be converted to: not of a supertype,
-//! and not of one that it dereferences to.
+//! A field must have exactly the field's type, not one that it can be converted to: neither a
+//! supertype nor one that it dereferences to.
 
 //~ ERROR supertype
 //~ ERROR dereferenced

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A field is made by the macro, which knows its place.
+//! Fields can only be made by the macro, which knows the offset.
 
 //~ ERROR call to unsafe function
 

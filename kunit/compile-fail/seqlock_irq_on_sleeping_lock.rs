@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A lock that sleeps on PREEMPT_RT is not made for hardware interrupts.
+//! A lock that sleeps on PREEMPT_RT cannot be made for hardware interrupts.
 
 //~ ERROR a `SeqLock` cannot be used in hardware interrupts: it sleeps on PREEMPT_RT
 //~ ERROR or a `SeqLock<T, ThreadedIrq>`, if on PREEMPT_RT all the interrupt handlers that use it

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! No call passes a value by value that the stack has no room for: each call with a size of its own,
-//! so that each has an error of its own.
+//! No call passes a value by value that is too large for the stack: each call here has a size of its
+//! own, so that each has an error of its own.
 
 //~ ERROR the value is too large for the stack
 //~ ERROR [u64; 65]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Who forbids unsafe code can use each macro, and gets no unsafe code by one.
+//! Code that forbids unsafe code can use each macro, and gets no unsafe code from one.
 
 //~ ERROR call to unsafe function `core::mem::zeroed`
 //~ ERROR call to unsafe function `core::intrinsics::transmute`

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! No macro is an `unsafe` block for what it is given, in none of its arguments.
+//! No macro evaluates one of its arguments inside an `unsafe` block.
 
 //~ ERROR call to unsafe function `static_value`
 //~ ERROR call to unsafe function `latch_value`

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A lock stays where it is while somebody has it.
+//! A lock cannot be moved while it is held.
 
 //~ ERROR cannot move out of `lock` because it is borrowed
 

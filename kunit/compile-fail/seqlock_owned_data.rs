@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The value owns nothing either: a copy of it would be a second owner.
+//! The value must not own anything either: a copy of it would be a second owner.
 
 //~ ERROR the trait bound `Box<u32, Kmalloc>: core::marker::Copy` is not satisfied
 

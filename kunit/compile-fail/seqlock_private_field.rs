@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A field is named by who can see it.
+//! A private field can only be named where it is visible.
 
 //~ ERROR is private
 

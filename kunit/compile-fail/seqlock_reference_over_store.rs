@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! No reference to the value is there while it is stored to.
+//! No reference to the value can be held across a store to it.
 
 //~ ERROR cannot borrow `guard` as mutable because it is also borrowed as immutable
 

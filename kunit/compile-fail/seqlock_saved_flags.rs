@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where the interrupt state is saved is not the caller's business.
+//! The saved interrupt state is private to the guard.
 
 //~ ERROR mismatched types
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! An exclusive reader has no way to store.
+//! An exclusive reader cannot store.
 
 //~ ERROR no method named `set` found for struct `ExclusiveGuard
 

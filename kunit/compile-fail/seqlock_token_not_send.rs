@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Nor is a token for others.
+//! A token cannot be shared with another task.
 
 //~ ERROR cannot be shared between threads safely
 

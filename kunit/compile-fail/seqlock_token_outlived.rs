@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A guard taken with a token does not outlive it.
+//! A guard taken with a token must not outlive it.
 
 //~ ERROR cannot move out of `token` because it is borrowed
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A lock is released by its own guard, whichever lock it is that is named.
+//! A lock is released by its own guard only, whichever lock the caller names.
 
 //~ ERROR no method named `unlock` found
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A copy that was not validated is no value.
+//! A copy that was not validated cannot be used as a value.
 
 //~ ERROR mismatched types
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What can be written through, or read after others wrote, is invariant in the value's type. Each
-//! generic type of the module in each parameter, in both directions.
+//! A type that can be written through, or read after others wrote, is invariant in the value's
+//! type. Covers each generic type of the module in each parameter, in both directions.
 
 //~ ERROR field_up
 //~ ERROR field_down

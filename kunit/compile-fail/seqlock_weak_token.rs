@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A token proves what it says and no more.
+//! A token proves only the context it was made for, and no stronger one.
 
 //~ ERROR Bh` is too weak
 

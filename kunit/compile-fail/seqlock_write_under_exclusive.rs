@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! An example of XWOS's documentation, which optimistic readers would take for consistent.
+//! An example from XWOS's documentation, whose store optimistic readers would take for consistent.
 
 //~ ERROR cannot assign to data in dereference of `SeqLockGuard
 

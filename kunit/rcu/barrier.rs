@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What waits for destructors waits for those that were deferred before, and for no others.
+//! A wait for destructors waits for those that were deferred before it, and for no others.
 
 use super::domain::Sleepy;
 use crate::support;

@@ -33,7 +33,7 @@ use quiesce::rcu::{
 /// The length of the chains: with recursion, far beyond any stack.
 const LONG: usize = 5000;
 
-/// What the destructors of a test have seen.
+/// The contexts in which the destructors of a test ran.
 struct Seen {
     dropped: Atomic<usize>,
     could_sleep: Atomic<usize>,

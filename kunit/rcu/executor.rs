@@ -53,7 +53,7 @@ pub(crate) fn waker<W: Wake>(wake: Arc<W>) -> Waker {
 
         /// # Safety
         ///
-        /// `data` was returned by `Arc::<W>::into_raw()` and owns a reference, which the caller keeps.
+        /// `data` was returned by `Arc::<W>::into_raw()` and owns a reference, which is kept.
         unsafe fn clone(data: *const ()) -> RawWaker {
             // SAFETY: `data` came from `Arc::<W>::into_raw()`; `ManuallyDrop` leaves its reference.
             let arc = ManuallyDrop::new(unsafe { Arc::<W>::from_raw(data.cast()) });
@@ -86,8 +86,8 @@ pub(crate) fn waker<W: Wake>(wake: Arc<W>) -> Waker {
         }
     }
 
-    // SAFETY: `data` comes from `Arc::into_raw()` here and in `clone()`, each waker owns one reference,
-    // and the functions may run in any thread as `W: Send + Sync`.
+    // SAFETY: `data` comes from `Arc::into_raw()` here and in `clone()`, each waker owns one
+    // reference, and the functions may run in any thread as `W: Send + Sync`.
     unsafe {
         Waker::from_raw(RawWaker::new(
             Arc::into_raw(wake).cast(),

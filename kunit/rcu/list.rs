@@ -52,7 +52,7 @@ fn seen(list: &Numbers) -> Result<KVec<u32>> {
     Ok(all)
 }
 
-/// What the readers of a torture have seen.
+/// The counters of a torture run.
 struct Books {
     stop: Atomic<i32>,
     reads: [Atomic<usize>; 3],
@@ -78,7 +78,7 @@ impl Item {
         }
     }
 
-    /// What a reader does with it.
+    /// A reader's check that the value is not dropped.
     fn check(&self) {
         let before = self.dead.load(Relaxed);
         support::cpu_relax();

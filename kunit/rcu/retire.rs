@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What was retired is reclaimed once, after a grace period, in the right context.
+//! A retired object is reclaimed once, after a grace period, in the right context.
 
 use super::{
     complaining,
@@ -32,7 +32,7 @@ use quiesce::rcu::{
     Srcu, //
 };
 
-/// What a test learns of destructors.
+/// The destructors' counters of a test.
 struct Tally {
     dropped: Atomic<usize>,
     preemptible: Atomic<usize>,

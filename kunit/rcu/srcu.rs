@@ -38,7 +38,7 @@ fn number(n: u32) -> Result<KBox<Object<u32>>> {
     Ok(Object::new(n).boxed(GFP_KERNEL)?)
 }
 
-/// Whether a grace period that began before elapses while the caller waits for a while.
+/// Returns whether the grace period of `cookie` elapses within 100 ms.
 fn elapses(cookie: &rcu::Cookie<Srcu<Moving>>) -> bool {
     (0..20).any(|_| {
         support::msleep(5);

@@ -4,9 +4,9 @@
 //!
 //! Readers in process, softirq and hardirq context read elements while writers replace them and
 //! reclaim them in every way that the API has. An element ages with each grace period after its
-//! removal: a reader that finds an age other than zero was not waited for. Its words are equal while
-//! it can be read: a reader that finds them different sees it too early or too late. The mutant ages
-//! elements without waiting, and the same counters must report it.
+//! removal: a reader that finds an age other than zero was not waited for. Its words are equal
+//! while it can be read: a reader that finds them different sees it too early or too late. The
+//! mutant ages elements without waiting, and the same counters must report it.
 
 use super::executor::block_on;
 use crate::support;
@@ -32,7 +32,7 @@ use quiesce::rcu::{
     Shared, //
 };
 
-/// What a run has seen.
+/// The counters of a run.
 pub(crate) struct Counters {
     stop: Atomic<i32>,
     failed: Atomic<i32>,
@@ -334,13 +334,13 @@ impl Scheme for Busted {
     }
 }
 
-/// What came of a run.
+/// The result of a run.
 pub(crate) struct Report {
     /// Reads in process, softirq and hardirq context.
     pub(crate) reads: [usize; 3],
     /// Elements that readers found too old.
     pub(crate) too_old: usize,
-    /// Elements that readers found half gone.
+    /// Elements whose words readers found to differ.
     pub(crate) torn: usize,
     /// Elements that were made and not dropped, or dropped twice.
     pub(crate) left: isize,
@@ -351,13 +351,13 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Whether readers saw what they must not see.
+    /// Returns whether readers saw a stale or torn element.
     pub(crate) fn caught(&self) -> bool {
         self.too_old + self.torn != 0
     }
 }
 
-/// How a run is to be.
+/// The parameters of a run.
 #[derive(Clone, Copy)]
 pub(crate) struct Plan {
     /// Threads that write.

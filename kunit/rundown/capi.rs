@@ -33,28 +33,28 @@ mod tests {
 
     #[test]
     fn word() -> Result {
-        // SAFETY: No requirements, here and below.
+        // SAFETY: The test takes no pointer and may run in any task.
         assert_eq!(unsafe { bindings::quiesce_kunit_capi_word() }, 0);
         Ok(())
     }
 
     #[test]
     fn statics() -> Result {
-        // SAFETY: See above.
+        // SAFETY: The test takes no pointer and may run in any task.
         assert_eq!(unsafe { bindings::quiesce_kunit_capi_statics() }, 0);
         Ok(())
     }
 
     #[test]
     fn cache_aware() -> Result {
-        // SAFETY: See above.
+        // SAFETY: The test takes no pointer and may run in any task.
         assert_eq!(unsafe { bindings::quiesce_kunit_capi_cache_aware() }, 0);
         Ok(())
     }
 
     #[test]
     fn freed_after_wait() -> Result {
-        // SAFETY: See above.
+        // SAFETY: The test takes no pointer and may run in any task.
         let line = unsafe { bindings::quiesce_kunit_capi_freed_after_wait(500) };
         assert_eq!(line, 0);
         Ok(())
@@ -62,7 +62,7 @@ mod tests {
 
     #[test]
     fn freed_after_every_wait() -> Result {
-        // SAFETY: No requirements.
+        // SAFETY: The test takes no pointer and may run in any task.
         let line = unsafe { bindings::quiesce_kunit_capi_freed_after_every_wait(50) };
         assert_eq!(line, 0);
         Ok(())
@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn bad_counts() -> Result {
         let line = complaining("WARNING: .*src/rundown/capi.rs", || {
-            // SAFETY: No requirements.
+            // SAFETY: The test takes no pointer and may run in any task.
             unsafe { bindings::quiesce_kunit_capi_bad_counts() }
         });
         assert_eq!(line, 0);
@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn signals() -> Result {
-        // SAFETY: No requirements.
+        // SAFETY: The test takes no pointer and may run in any task.
         let line = unsafe { bindings::quiesce_kunit_capi_signals() };
         assert_eq!(line, 0);
         Ok(())
@@ -90,7 +90,7 @@ mod tests {
     fn atomic() -> Result {
         // Once per boot, by this test alone.
         let line = complaining("WARNING: .*rundown_may_sleep", || {
-            // SAFETY: No requirements.
+            // SAFETY: The test takes no pointer and may run in any task.
             unsafe { bindings::quiesce_kunit_capi_atomic() }
         });
         assert_eq!(line, 0);
@@ -101,7 +101,7 @@ mod tests {
     fn over_release() -> Result {
         for run_down in [false, true] {
             let line = complaining("WARNING: .*rundown_too_many_releases", || {
-                // SAFETY: See above.
+                // SAFETY: The test takes no pointer and may run in any task.
                 unsafe { bindings::quiesce_kunit_capi_over_release(run_down) }
             });
             assert_eq!(line, 0);
@@ -112,11 +112,11 @@ mod tests {
     #[test]
     fn too_early() -> Result {
         complaining("WARNING: .*src/rundown/capi.rs", || {
-            // SAFETY: See above.
+            // SAFETY: The test takes no pointer and may run in any task.
             unsafe { bindings::quiesce_kunit_capi_re_init_too_early() }
         });
         complaining("WARNING: .*src/rundown/capi.rs", || {
-            // SAFETY: See above.
+            // SAFETY: The test takes no pointer and may run in any task.
             unsafe { bindings::quiesce_kunit_capi_completed_too_early() }
         });
         Ok(())

@@ -46,7 +46,7 @@ pub(super) fn run<T: Send>(context: Context, f: impl FnOnce() -> T + Send) -> Op
     }
 }
 
-/// What can be done there: acquire, and acquire more, and be refused after a begin.
+/// Acquires one and several guards in `context`, and is refused after the rundown has begun.
 fn acquire_in<R: Form>(context: Context) -> Result {
     let r = R::live()?;
     let ret = run(context, || {

@@ -30,7 +30,7 @@ fn object<R: Make>(value: u64) -> Result<Arc<Rundown<[u64; 3], R>>> {
     R::object([value; 3])
 }
 
-/// How an object of either form is made.
+/// Makes an object of either form.
 trait Make: Form {
     fn object<T: Send + Sync + Unpin>(value: T) -> Result<Arc<Rundown<T, Self>>>;
 }

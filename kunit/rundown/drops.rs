@@ -290,7 +290,7 @@ fn leaked_reference() -> Result {
     r.begin_rundown();
     // Dropped later, so that the checker for memory leaks finds none.
     let leaked = KBox::leak(
-        // SAFETY: It is not moved, and pinned again below.
+        // SAFETY: The object is not moved out of its box before it is pinned again below.
         unsafe { Pin::into_inner_unchecked(r) },
     );
     for _ in 0..60_000 {
@@ -299,7 +299,7 @@ fn leaked_reference() -> Result {
         }
         support::msleep(1);
     }
-    // SAFETY: It comes from `KBox::leak`, and is used once.
+    // SAFETY: `leaked` was returned by `KBox::leak()`, is used only here, and was pinned before.
     drop(unsafe { Pin::new_unchecked(KBox::from_raw(leaked)) });
     ensure_eq!(called.load(Acquire), 1);
     Ok(())

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What lockdep knows. That it complains is shown by `qemu/tests/rundown.splats`.
+//! The state that lockdep has of rundowns. Its warnings are tested by `qemu/tests/rundown.splats`.
 
 use super::Form;
 use crate::support;

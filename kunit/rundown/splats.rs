@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A module of its own that does with rundown references what lockdep has to complain about, one
-//! thing per load. See `qemu/tests/rundown.splats`.
+//! A separate module that misuses rundown references in ways that lockdep must report, one per
+//! load. See `qemu/tests/rundown.splats`.
 
 use kernel::{
     new_mutex,

@@ -27,16 +27,16 @@ use quiesce::rundown::{
     RundownRef, //
 };
 
-/// What is under stress.
+/// The subject of the stress test.
 trait Subject: Send + Sync + 'static {
     /// Acquires, does `work` and then `last`, which is the last use of the object, and releases; or
     /// does nothing if it is refused.
     fn hold(&self, work: impl FnOnce(), last: impl FnOnce()) -> bool;
 
-    /// Begins a rundown and waits; `false` if that takes longer than it ever should.
+    /// Begins a rundown and waits; `false` if that takes too long.
     fn wait(&self) -> bool;
 
-    /// Arms it again.
+    /// Re-initializes it.
     fn re_init(&self) -> bool;
 }
 
@@ -165,7 +165,7 @@ impl Subject for Twin {
     }
 }
 
-/// A place that holders write without synchronisation, and who has waited reads.
+/// A place that holders write without synchronisation, and that a waiter reads after its wait.
 struct Plain(UnsafeCell<[u64; 2]>);
 
 // SAFETY: That it is used by one task at a time is what is under test.
@@ -175,7 +175,7 @@ const HOLDERS: usize = 2;
 
 struct Shared<S> {
     subject: S,
-    /// How many are between acquisition and last use.
+    /// For each holder, whether it is between acquisition and last use.
     inside: [Atomic<u32>; HOLDERS],
     /// Nobody may use the object.
     gone: Atomic<bool>,
@@ -186,7 +186,7 @@ struct Shared<S> {
     stop: Atomic<bool>,
 }
 
-/// What came of a stress.
+/// The result of a run.
 #[derive(Debug)]
 struct Outcome {
     acquired: u64,
@@ -203,8 +203,8 @@ impl<S: Subject> Shared<S> {
             if self.gone.load(Acquire) {
                 self.wrong.fetch_add(1, Relaxed);
             }
-            // SAFETY: Only this holder writes `plain[i]`, and `run_down()` reads it only after a wait,
-            // which does not return while the object is acquired. (The mutants break that on purpose.)
+            // SAFETY: Only this holder writes `plain[i]`, and `run_down()` reads it after a wait,
+            // which does not return while the object is acquired. (Mutants break that on purpose.)
             unsafe { (*self.plain[i].0.get())[0] = turn };
         };
         let last = || {
@@ -313,7 +313,7 @@ fn wrong(fault: Fault) -> Result {
     Ok(())
 }
 
-/// How many rundowns of a word; a rundown per CPU takes a grace period, so there are fewer of those.
+/// Number of rundowns of a word. A per-CPU rundown takes a grace period, so fewer are run.
 fn cycles() -> u32 {
     crate::module_parameters::rundown_cycles.value()
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What one module gives to another, in the same layout in both.
+//! The types that one module passes to another, with the same layout in both.
 
 use quiesce::rundown::{
     ArcGuard,

@@ -32,7 +32,7 @@ use super::stress::{
 };
 use crate::support;
 
-/// What is wrong.
+/// The step that a mutant leaves out.
 pub(super) trait Defect: Send + Sync + 'static {
     /// No `smp_wmb()` after the first increment: half of the stores are seen before it.
     const NO_WRITE_BARRIER_BEGIN: bool = false;

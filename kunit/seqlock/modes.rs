@@ -23,7 +23,7 @@ use quiesce::{
 
 use crate::support;
 
-/// What is disabled in this context.
+/// The state of preemption, bottom halves and interrupts: whether each is disabled.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct State {
     pub(super) preempt: bool,
@@ -49,7 +49,7 @@ pub(super) fn state() -> State {
     }
 }
 
-/// What a mode's section disables, for a lock that sleeps on PREEMPT_RT or not.
+/// The state inside a mode's section, for a lock that sleeps on PREEMPT_RT or not.
 const fn inside(bh: bool, irq: bool, raw: bool) -> State {
     let spins = raw || !RT;
     State {

@@ -41,7 +41,7 @@ const RT: bool = cfg!(CONFIG_PREEMPT_RT);
 /// The most sections at a time.
 const MOST: usize = 4;
 
-/// What begins a section.
+/// The operation that begins a section.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Kind {
     RawWrite,
@@ -230,7 +230,7 @@ impl Locks {
     }
 }
 
-/// What came out of many orders.
+/// The result of many orders.
 #[derive(Default)]
 struct Outcome {
     orders: u64,
@@ -253,7 +253,7 @@ impl Run {
         }
     }
 
-    /// Whether a section of the kind `kind` may begin where sections of the kinds `held` are.
+    /// Returns whether a section of the kind `kind` may begin inside sections of the kinds `held`.
     fn allows(&self, kind: Kind, held: &[Kind]) -> bool {
         // No lock that sleeps within a raw one, which lockdep reports everywhere; and none where a
         // task must not sleep.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A module of its own that does with sequence locks what lockdep has to complain about, one thing
-//! per load. See `qemu/tests/seqlock.splats`.
+//! A separate module that misuses sequence locks in ways that lockdep must report, one per
+//! load. See `qemu/tests/seqlock.splats`.
 
 use kernel::prelude::*;
 use quiesce::{
@@ -82,7 +82,7 @@ fn not_nested() {
     drop(guard);
 }
 
-/// What is right, in all contexts.
+/// Correct uses in all contexts, which lockdep must not report.
 fn right() -> Result {
     let lock = KBox::pin_init(new_seqlock!(RawSeqLock<u64, Irq>, 0), GFP_KERNEL)?;
     for lock in [&*lock, &RAW] {

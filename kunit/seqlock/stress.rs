@@ -79,9 +79,9 @@ pub(crate) enum From {
     Hardirq,
 }
 
-/// What is stressed.
+/// The subject of the stress test.
 pub(crate) trait Subject: Send + Sync + 'static {
-    /// Whether it can be written from there.
+    /// Returns whether writers may run in the context `from`.
     fn writable(from: From) -> bool;
 
     /// Makes one that holds the payload of zero.
@@ -94,18 +94,18 @@ pub(crate) trait Subject: Send + Sync + 'static {
     fn write(&self, from: From, pause: impl Fn());
 }
 
-/// How much of it.
+/// The parameters of a run.
 #[derive(Clone, Copy)]
 pub(crate) struct Plan {
-    /// How often to read.
+    /// Number of reads.
     pub(crate) reads: u64,
-    /// How long a writer pauses in its middle, in microseconds.
+    /// Pause in the middle of a write, in microseconds.
     pub(crate) pause_us: u32,
-    /// Whether to stop when something was found.
+    /// Whether to stop at the first torn or older value.
     pub(crate) stop: bool,
 }
 
-/// What came of it.
+/// The result of a run.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Report {
     pub(crate) reads: u64,
@@ -233,7 +233,7 @@ pub(crate) fn stress<S: Subject>(plan: Plan) -> Result<Report> {
 }
 
 impl Report {
-    /// Whether nothing was torn and nothing lost.
+    /// Returns whether nothing was torn and nothing lost.
     pub(crate) fn is_sound(&self) -> bool {
         let writes = self.process_writes + self.softirq_writes + self.hardirq_writes;
         self.torn == 0 && self.older == 0 && self.last == Some(writes)
