@@ -4,11 +4,11 @@
  *
  *	epoll_server [WORKERS]
  *
- * With each worker it has a barrier, whose one descriptor is in the same epoll
- * set as everything else. A worker places when it is ready: EPOLLIN. One that
- * gives up aborts with a code: EPOLLERR. One that dies: EPOLLHUP, which comes
- * only when its places are read, so that "ready, then died" is seen in order.
- * The server never blocks for one of them.
+ * The server shares a barrier with each worker and has its descriptor in the same
+ * epoll set as everything else. A worker that is ready arrives: EPOLLIN. One that
+ * cannot start aborts with a code: EPOLLERR. One that dies: EPOLLHUP, which is
+ * reported only after its arrivals were read, so that "ready, then died" is seen
+ * in order. The server never blocks for a worker.
  */
 #include <errno.h>
 #include <signal.h>

@@ -22,7 +22,7 @@ int main(void)
 		barrier_set_role(&b, BARRIER_CHILD);
 		/* ... the child's set-up ... */
 		if (!barrier_place_and_sync(&b))
-			_exit(1); /* the parent aborted, or is gone */
+			_exit(1); /* the parent aborted, or has exited */
 		_exit(0);
 	}
 	barrier_set_role(&b, BARRIER_PARENT);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Sample: a routing table that softirqs look things up in while it is replaced.
+//! Sample: a routing table that softirqs read while it is replaced.
 //!
 //! A timer's softirq looks up addresses, as a network driver's would. Meanwhile the module's init
 //! replaces the table `updates` times, without stopping the lookups and without waiting for them:
-//! old tables go when no lookup can have them any more.
+//! an old table is freed when no lookup can hold a reference to it.
 
 use kernel::{
     impl_has_hr_timer,
@@ -120,7 +120,7 @@ impl Lookups {
     }
 
     fn look_up(&self, address: u32) {
-        // The route cannot leave the closure, so nobody has one that is gone.
+        // The route cannot leave the closure, so nobody uses one that was freed.
         let right = rcu::global().run(|t| {
             let table = self.table.read(t);
             table

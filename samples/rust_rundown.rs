@@ -2,9 +2,9 @@
 
 //! Sample: a resource that several threads use, and that is replaced and removed while they do.
 //!
-//! The threads know nothing of each other and nothing of when the resource goes. They acquire it,
-//! sleep with it if they like, and take it for granted when they are refused. Whoever removes it
-//! waits for those who have it, and then has it alone. The same in C is `c_rundown.c`.
+//! The threads know neither each other nor when the resource is removed. Each acquires it, may
+//! sleep while holding it, and skips the iteration if the acquisition fails. The task that removes
+//! it waits for its holders and then owns it exclusively. `c_rundown.c` is the same in C.
 
 use core::ptr;
 use kernel::{
@@ -97,7 +97,7 @@ impl User {
         Ok(Self(ptr::NonNull::new(task).ok_or(EINVAL)?))
     }
 
-    /// What the thread runs.
+    /// The thread's function.
     ///
     /// # Safety
     ///

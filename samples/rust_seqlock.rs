@@ -3,9 +3,9 @@
 //! Sample: a clock that a hardware interrupt writes and everybody reads.
 //!
 //! A timer in hardirq context advances the clock ten times a second. A timer in softirq context and
-//! the task that loads the module read it, without a lock and never in its way; also an interrupt
-//! that comes in the middle of a write could. On PREEMPT_RT it is a raw lock that makes the hardware
-//! interrupt a writer; elsewhere a plain `SeqLock` would be the same.
+//! the task that loads the module read it without a lock and without delaying the writer. On
+//! PREEMPT_RT only a raw lock can be written in a hardware interrupt; elsewhere a plain `SeqLock`
+//! would do.
 
 use kernel::{
     impl_has_hr_timer,

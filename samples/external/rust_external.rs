@@ -57,7 +57,7 @@ impl kernel::Module for External {
 
 impl Drop for External {
     fn drop(&mut self) {
-        // From here on nobody gets a guard, and now nobody has one.
+        // From here on every acquisition fails, and when the wait returns no guard is left.
         match TABLE.wait_for_rundown() {
             Ok(mut table) => {
                 table[0] = 0;
@@ -65,7 +65,7 @@ impl Drop for External {
             }
             Err(error) => pr_err!("somebody else ran the table down: {error}\n"),
         }
-        // Nobody drops a static: what it holds goes here, or never.
+        // Statics are never dropped, so free the cell's content here.
         LIMIT.publish(None);
     }
 }
