@@ -67,7 +67,7 @@ extern "C" {
 }
 
 fn wait_at_gate() {
-    // SAFETY: Process context.
+    // SAFETY: The callers are in process context, where the function may sleep.
     unsafe { quiesce_gate_wait() };
 }
 

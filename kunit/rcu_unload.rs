@@ -4,8 +4,8 @@
 //!
 //! Its exit function defers `pending` objects of each kind inside read-side critical sections, so
 //! that few of them can be reclaimed before it returns, and waits for nothing. With `fail=1` its
-//! init does that and then fails. With `leak=1` it also leaks a pending future, whose waker is in this
-//! module. The test passes if the kernel neither crashes nor warns:
+//! init does that and then fails. With `leak=1` it also leaks a pending future, whose waker is in
+//! this module. The test passes if the kernel neither crashes nor warns:
 //!
 //!     for i in $(seq 20); do insmod quiesce_rcu_unload.ko && rmmod quiesce_rcu_unload; done
 

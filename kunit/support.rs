@@ -178,7 +178,7 @@ fn start<F: FnOnce() + Send + 'static>(name: &CStr, cpu: i32, f: F) -> Result<Th
         )
     });
     match ret {
-        // INVARIANT: It was just started.
+        // INVARIANT: `ptr` was returned by `quiesce_kunit_thread_start()` and was not joined.
         Ok(ptr) => Ok(Thread { ptr }),
         Err(e) => {
             // SAFETY: No thread was made, so nobody took the box.
@@ -370,7 +370,7 @@ impl Tasklet {
 
 impl Drop for Tasklet {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants, `ptr` is a tasklet not freed before. This is its last use.
+        // SAFETY: By the type invariants, `ptr` is a tasklet that was not freed; it is not used again.
         unsafe { bindings::quiesce_kunit_tasklet_free(self.ptr) }
     }
 }

@@ -74,10 +74,10 @@ fn user() {
 /// The task runs `main` and was not stopped.
 struct User(ptr::NonNull<bindings::task_struct>);
 
-// SAFETY: Any task may stop the thread.
+// SAFETY: `kthread_stop()` may be called by any task.
 unsafe impl Send for User {}
 
-// SAFETY: There is nothing to do with a shared one.
+// SAFETY: No method takes `&User`.
 unsafe impl Sync for User {}
 
 impl User {
@@ -93,7 +93,7 @@ impl User {
         })?;
         // SAFETY: The thread was just made, and does not end before it is stopped.
         unsafe { bindings::wake_up_process(task) };
-        // INVARIANT: It was just started.
+        // INVARIANT: The task was created to run `main`, and nobody else stops it.
         Ok(Self(ptr::NonNull::new(task).ok_or(EINVAL)?))
     }
 

@@ -259,7 +259,7 @@ fn differ(seed: u64, steps: u32, shrink: bool, mistaken: bool) -> Result<Option<
     Ok(None)
 }
 
-/// Returns for how many of the seeds the model and the group differ.
+/// Returns the number of random sequences after which the model and the group differ.
 fn differing(seeds: u64, shrink: bool, mistaken: bool) -> Result<u32> {
     let mut n = 0;
     for seed in 0..seeds {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! No call passes a value by value that is too large for the stack: each call here has a size of its
+//! No call passes a value by value that is too large for the stack. Each call has a size of its
 //! own, so that each has an error of its own.
 
 //~ ERROR the value is too large for the stack

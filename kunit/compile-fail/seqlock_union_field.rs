@@ -20,6 +20,6 @@ pub fn read(lock: &SeqLock<Either>) -> bool {
     #[cfg(not(fixed))]
     return lock.read_field(seq_field!(Either, flag));
     #[cfg(fixed)]
-    // SAFETY: Nobody stores the other field.
+    // SAFETY: No code stores to `byte`, so the union holds a valid `bool`.
     return unsafe { lock.read().flag };
 }

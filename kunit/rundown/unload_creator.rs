@@ -57,7 +57,7 @@ impl Drained for Quiet {
 /// Room for a reference that is never dropped.
 struct Slot(UnsafeCell<MaybeUninit<PerCpuRundownRef<Quiet>>>);
 
-// SAFETY: Only the exit function uses it.
+// SAFETY: Only the exit function accesses the slot, and it runs once.
 unsafe impl Sync for Slot {}
 
 static STATICS: [Slot; 50] = [const { Slot(UnsafeCell::new(MaybeUninit::uninit())) }; 50];

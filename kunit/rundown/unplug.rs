@@ -129,7 +129,7 @@ impl UnpluggableDevice for Device {
 /// The thread, which ends when this is dropped.
 struct Worker(#[allow(dead_code, reason = "dropped")] support::Thread);
 
-// SAFETY: There is no use of a shared one.
+// SAFETY: No method takes `&Worker`, and its field is private to this file.
 unsafe impl Sync for Worker {}
 
 struct Unplug {

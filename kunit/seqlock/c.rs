@@ -40,9 +40,9 @@ pub(super) struct Shared<const C_WRITES: bool> {
     writers: Pin<KBox<Mutex<()>>>,
 }
 
-// SAFETY: The lock is there to be shared.
+// SAFETY: `ptr` may be freed by any task, and the mutex is `Send`.
 unsafe impl<const C_WRITES: bool> Send for Shared<C_WRITES> {}
-// SAFETY: The lock is there to be shared.
+// SAFETY: All accesses go through the `seqlock_t`; an addition in C also holds `writers`.
 unsafe impl<const C_WRITES: bool> Sync for Shared<C_WRITES> {}
 
 impl<const C_WRITES: bool> Shared<C_WRITES> {
@@ -55,7 +55,7 @@ impl<const C_WRITES: bool> Shared<C_WRITES> {
 
 impl<const C_WRITES: bool> Drop for Shared<C_WRITES> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants; nobody else is left.
+        // SAFETY: By the type invariants, `ptr` was not freed, and `&mut self` excludes other users.
         unsafe { c::quiesce_kunit_seq_free(self.ptr) }
     }
 }
@@ -113,7 +113,7 @@ impl<const C_WRITES: bool> Subject for Shared<C_WRITES> {
         // SAFETY: A payload is 16 words.
         let ptr = from_err_ptr(unsafe { c::quiesce_kunit_seq_new((&raw const zero).cast()) })?;
         let writers = KBox::pin_init(new_mutex!(()), GFP_KERNEL);
-        // INVARIANT: It was just made.
+        // INVARIANT: `ptr` was returned by `quiesce_kunit_seq_new()`.
         Ok(Arc::new(
             Self {
                 ptr,

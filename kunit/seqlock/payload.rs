@@ -257,7 +257,7 @@ mod tests {
             assert_eq!(lock.try_read(), Some(n));
             assert!(old.retry());
         }
-        // SAFETY: Nobody else uses the lock.
+        // SAFETY: Only this test uses the lock, and no write is in progress.
         let sequence = unsafe { (*lock.as_raw()).seqcount.seqcount.sequence };
         assert_eq!(sequence, 8);
         Ok(())

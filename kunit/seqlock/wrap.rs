@@ -33,7 +33,7 @@ mod tests {
         )?;
         // The counter is the first member of the lock.
         let counter = range.as_raw().cast::<u32>();
-        // SAFETY: Nobody writes.
+        // SAFETY: `range` is this test's own lock, and no writer holds it.
         let before = unsafe { counter.read_volatile() };
 
         let section = range.begin();
@@ -71,7 +71,7 @@ mod tests {
         assert_eq!(lock.read(), 7);
         lock.write().set(8);
         assert_eq!(old.validate(), Err(Retry));
-        // SAFETY: Nobody writes.
+        // SAFETY: `lock` is this test's own, and no writer holds it.
         assert_eq!(unsafe { lock.as_raw().cast::<u32>().read_volatile() }, 0);
         assert_eq!((lock.read(), lock.try_read()), (8, Some(8)));
         Ok(())
