@@ -370,7 +370,7 @@ impl Tasklet {
 
 impl Drop for Tasklet {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants, `ptr` is a tasklet that was not freed; it is not used again.
+        // SAFETY: By the type invariants, `ptr` is a tasklet that was not freed. Last use.
         unsafe { bindings::quiesce_kunit_tasklet_free(self.ptr) }
     }
 }

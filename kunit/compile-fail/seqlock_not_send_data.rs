@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A lock does not make a value sendable: a raw pointer cannot be its value.
+//! A lock does not make a value `Send`: a raw pointer cannot be its value.
 
 //~ ERROR `*mut u32` cannot be sent between threads safely
 

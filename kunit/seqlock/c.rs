@@ -55,7 +55,7 @@ impl<const C_WRITES: bool> Shared<C_WRITES> {
 
 impl<const C_WRITES: bool> Drop for Shared<C_WRITES> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants, `ptr` was not freed, and `&mut self` excludes other users.
+        // SAFETY: By the type invariants, `ptr` was not freed; `&mut self` excludes other users.
         unsafe { c::quiesce_kunit_seq_free(self.ptr) }
     }
 }
