@@ -97,6 +97,7 @@ check "Style of the C code (checkpatch)" checkpatch
 check "The harness's shell (shellcheck)" shell
 check "The harness's Python" python
 check "Spelling" spelling
+check "Words of comments and documentation" python3 qemu/prose.py
 [ -z "$(tracked 'src/libquiesce/man/*.[1-9]')" ] || check "Manual pages (mandoc)" manuals
 "$QEMU_DIR/doc.sh" || failed=$((failed + 1))
 if [ $failed != 0 ]; then
