@@ -9,11 +9,12 @@
 #include <linux/export.h>
 #include <linux/module.h>
 
+#include "gate.h"
+
 static bool open;
 module_param(open, bool, 0644);
 MODULE_PARM_DESC(open, "Whether the gate is open");
 
-void quiesce_gate_wait(void);
 void quiesce_gate_wait(void)
 {
 	while (!READ_ONCE(open))

@@ -28,6 +28,7 @@ enum {
 	QUIESCE_NMI_MASK = NMI_MASK,
 	QUIESCE_HARDIRQ_DISABLE_MASK = HARDIRQ_DISABLE_MASK,
 };
+
 bool quiesce_helper_in_nmi(void);
 bool quiesce_helper_preemptible(void);
 void quiesce_helper_raw_spin_lock_init(raw_spinlock_t *lock);

@@ -25,7 +25,8 @@ static predicate *is_aborted = barrier_is_aborted;
 
 int main(void)
 {
-	Barrier b = BARRIER_NULL, *p = &b;
+	Barrier b = BARRIER_NULL;
+	Barrier *p = &b;
 	struct quiesce_cause cause;
 	struct quiesce_join join;
 	struct quiesce_wait wait_args;

@@ -68,7 +68,10 @@ bool sh_asleep(void)
 	return lie("wake-lost", 5);
 }
 
-/* Writes to @arg what no call does, if it can be written to: through a pipe, as a fault would end the part. */
+/*
+ * Writes to @arg what no call does, if it can be written to: through a pipe, as a
+ * fault would end the part.
+ */
 static void spoil(void *arg)
 {
 	int fds[2];

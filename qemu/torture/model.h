@@ -64,7 +64,8 @@ struct m_party {
 	bool closed;		/* its descriptor is */
 	uint32_t pid;
 	uint32_t arrivals;
-	struct m_arrival last[QUIESCE_OUTCOMES];	/* arrival n is number n % QUIESCE_OUTCOMES */
+	/* Arrival n is number n % QUIESCE_OUTCOMES. */
+	struct m_arrival last[QUIESCE_OUTCOMES];
 	struct quiesce_cause how;
 };
 

@@ -246,7 +246,8 @@ bool call(const char *what, struct handle *h, unsigned long cmd, void *body, siz
 		return true;
 	case 6:		/* a direction that the command does not have */
 		want = -ENOTTY;
-		cmd = _IOC(_IOC_DIR(cmd) ^ (1 + below(&rng, 3)), _IOC_TYPE(cmd), _IOC_NR(cmd), size);
+		cmd = _IOC(_IOC_DIR(cmd) ^ (1 + below(&rng, 3)), _IOC_TYPE(cmd), _IOC_NR(cmd),
+			   size);
 		*err = sh_ioctl(fd, cmd, at);
 		break;
 	case 7:		/* memory that cannot be written, wholly or from some byte on */
@@ -339,13 +340,14 @@ void ended(struct handle *h, const struct m_who *who)
 {
 	struct object *o = h->o;
 
-	if (h->kind == PAIR)
+	if (h->kind == PAIR) {
 		m_pair_end(&o->p, h->id.party, who);
-	else if (h->kind == PARTY) {
+	} else if (h->kind == PARTY) {
 		m_group_end(&o->g, h->id, who);
 		m_group_release(&o->g, h->id);
-	} else
+	} else {
 		m_group_close(&o->g, who->pid);
+	}
 	h->used = false;
 	if (!--o->handles)
 		o->used = false;

@@ -258,6 +258,7 @@ static void quiesce_rcu_report_readers(struct work_struct *work)
 	rcu_read_unlock();
 	atomic_add(reports, &rcu_stalls);
 }
+
 static DECLARE_WORK(quiesce_rcu_readers, quiesce_rcu_report_readers);
 
 static void quiesce_rcu_report(struct timer_list *timer)
@@ -401,9 +402,9 @@ void quiesce_helper_rcu_posted(void *counts)
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_rcu_posted);
 
-/* Pairs with the barrier of quiesce_helper_rcu_in_flight(). */
 void quiesce_helper_rcu_done(void *counts)
 {
+	/* Pairs with the barrier of quiesce_helper_rcu_in_flight(). */
 	smp_wmb();
 	this_cpu_inc(quiesce_rcu_counts(counts)->done);
 }

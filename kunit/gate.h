@@ -1,0 +1,7 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#ifndef _QUIESCE_KUNIT_GATE_H
+#define _QUIESCE_KUNIT_GATE_H
+
+void quiesce_gate_wait(void);
+
+#endif /* _QUIESCE_KUNIT_GATE_H */
