@@ -20,8 +20,7 @@
 } while (0)
 
 /* As a function, not as an inline one. */
-typedef bool predicate(Barrier *b);
-static predicate *is_aborted = barrier_is_aborted;
+static bool (*is_aborted)(struct Barrier *b) = barrier_is_aborted;
 
 int main(void)
 {
