@@ -341,11 +341,11 @@ impl<T, C: DropContext> Deref for Object<T, C> {
 ///
 /// # Invariants
 ///
-/// - While `retired` is less than [`SATURATED`], it is the number of references that were retired
+/// - While `retired` is less than `SATURATED`, it is the number of references that were retired
 ///   and not yet dropped.
-/// - While `retired` is neither zero nor [`SATURATED`] or more, one callback of `D`, or one owner that
+/// - While `retired` is neither zero nor `SATURATED` or more, one callback of `D`, or one owner that
 ///   is about to post it, owns `object.head` and `covered`: how many of the references its grace
-///   period covers. At [`SATURATED`] or more, the head is posted for the last time or not at all.
+///   period covers. At `SATURATED` or more, the head is posted for the last time or not at all.
 #[repr(C)]
 pub struct Shared<T, D: Domain = Global, C: DropContext = InProcess> {
     object: Object<T, C>,
