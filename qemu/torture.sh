@@ -16,7 +16,6 @@ TIME=${TIME:-10}
 PART=${PART:-all}
 TABLE=$BUILD/torture.table
 mkdir -p "$BUILD"
-: >"$TABLE"
 
 # expected PROFILE: prints the suites that must report.
 expected() {
@@ -98,6 +97,7 @@ for p in ${PROFILE:-lockdep kasan-rt}; do
 	[ "$(expected "$p")" != quiesce_torture_end ] ||
 		die "PART=$PART: there is no such part in profile $p (rundown, seqlock, rcu, device, faults in kernels of our own, unload, all)"
 done
+: >"$TABLE"
 ROOT=$("$QEMU_DIR/buildroot.sh")
 status=0
 for p in ${PROFILE:-lockdep kasan-rt}; do
