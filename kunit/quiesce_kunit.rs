@@ -18,7 +18,6 @@ mod doctests {
     include!(concat!(env!("QUIESCE_OBJ"), "/kunit/doctests_generated.rs"));
 }
 mod rcu;
-mod readme;
 mod rundown;
 mod seqlock;
 mod support;

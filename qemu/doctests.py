@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Writes every example of the crate's documentation as a test of one KUnit suite.
 
-doctests.py SRC: the examples of SRC/**/*.rs go to the output, wrapped as rustdoc wraps
+doctests.py SRC: the examples of SRC/**/*.rs and SRC/*/README.md go to the output, wrapped as rustdoc wraps
 them: in a function of their own, which returns a Result if the example ends so, and
 with nothing imported but the kernel's prelude. The kernel has scripts for that
 (rustdoc_test_gen) which know the kernel crate alone.
@@ -16,8 +16,9 @@ import pathlib
 import re
 import sys
 
-FENCE = re.compile(r"\s*//[/!] ?\s*```\s*(.*)$")
-COMMENT = re.compile(r"^\s*//[/!] ?")
+# A fence, and what precedes the text of a line, by the suffix of the file.
+FENCE = {".rs": re.compile(r"\s*//[/!] ?\s*```\s*(.*)$"), ".md": re.compile(r"```\s*(.*)$")}
+COMMENT = {".rs": re.compile(r"^\s*//[/!] ?"), ".md": re.compile(r"^")}
 HIDDEN = re.compile(r"^(\s*)#(?: |$)")
 # What rustdoc takes for the end of a function that returns a Result.
 RESULT = re.compile(r"^\s*Ok::<\(\), *[\w:]+>\(\(\)\)\s*$", re.M)
@@ -28,17 +29,18 @@ OTHER = {"ignore", "text", "c", "sh", "console", "make", "toml", "rs"}
 def examples(path):
     """The examples of a file: line, attributes, text."""
     lines = path.read_text(encoding="utf-8").splitlines()
+    opens, comment = FENCE[path.suffix], COMMENT[path.suffix]
     at = 0
     while at < len(lines):
-        fence = FENCE.match(lines[at])
+        fence = opens.match(lines[at])
         at += 1
         if not fence:
             continue
         first, body = at + 1, []
-        while at < len(lines) and not FENCE.match(lines[at]):
-            if not COMMENT.match(lines[at]):
+        while at < len(lines) and not opens.match(lines[at]):
+            if not comment.match(lines[at]):
                 sys.exit(f"{path}:{at + 1}: an example does not end")
-            body.append(HIDDEN.sub(r"\1", COMMENT.sub("", lines[at])))
+            body.append(HIDDEN.sub(r"\1", comment.sub("", lines[at])))
             at += 1
         at += 1
         yield first, set(re.split(r"[,\s]+", fence.group(1).strip())), body
@@ -47,10 +49,10 @@ def examples(path):
 def main():
     src = pathlib.Path(sys.argv[1])
     out, number = [], {}
-    for path in sorted(src.rglob("*.rs")):
+    for path in sorted([*src.rglob("*.rs"), *src.glob("*/README.md")]):
         if "_generated" in path.name:
             continue
-        name = "_".join(path.relative_to(src).with_suffix("").parts)
+        name = "_".join(path.relative_to(src).with_suffix("").parts).lower()
         for line, attributes, body in examples(path):
             where = f"{path.relative_to(src.parent)}:{line}"
             if attributes & OTHER:

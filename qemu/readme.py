@@ -3,7 +3,8 @@
 """Checks that the README files show code that is compiled and run.
 
 A fenced block that names a file behind its language has to stand in that file as it
-is. The files are built and run by the tests. Prints KTAP.
+is. The files are built and run by the tests. A Rust block of a module's README that
+names none is an example of the documentation (qemu/doctests.py). Prints KTAP.
 """
 
 import pathlib
@@ -16,7 +17,12 @@ BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.M | re.S)
 
 def main():
     files = [TOP / "README.md", *sorted((TOP / "src").glob("*/README.md"))]
-    blocks = [block for file in files for block in BLOCK.findall(file.read_text(encoding="utf-8"))]
+    blocks = [
+        (language, name, code)
+        for file in files
+        for language, name, code in BLOCK.findall(file.read_text(encoding="utf-8"))
+        if name or language != "rust" or file.parent == TOP
+    ]
     print(f"KTAP version 1\n1..{len(blocks)}")
     failed = 0
     for number, (language, name, code) in enumerate(blocks, 1):

@@ -1,60 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Read-copy-update: read through a pointer without a lock, free the old value later.
-//!
-//! A thin, typed layer over the kernel's own RCU and SRCU: it has no grace-period machinery of its
-//! own. A reader enters a read-side critical section of a [`Domain`] and gets a [`ReadToken`], with
-//! which it reads an [`RcuCell`], an [`RcuList`] or an [`RcuHashMap`]. A writer replaces or removes
-//! a value, gets the old one as [`Retired`], and reclaims it after a grace period, when all
-//! sections that may have read it have ended:
-//!
-//! | | waits in | returns the pointer | context |
-//! |---|---|---|---|
-//! | [`Retired::defer`], or dropping it | nothing | no | any but NMI |
-//! | [`Retired::synchronize`], `_expedited` | the call | yes | process |
-//! | [`Retired::start`], `_expedited`, `cookie` | [`PolledRetired::try_reclaim`], `wait` | yes | any but NMI to start |
-//! | [`Retired::synchronize_async`] | a future | yes | any executor |
-//! | [`Batch`], [`Domain::reclaim`] | one grace period for many | yes | process |
-//!
-//! Cell, token, retired pointer and domain are tied together by type: a value in a cell of one
-//! domain can neither be read with a token of another one nor be reclaimed after its grace periods.
-//!
-//! There is no read guard that could be leaked: [`Domain::run`] takes a closure, and references to
-//! the values that it reads cannot leave it.
-//!
-//! # Domains
-//!
-//! [`global()`] is the kernel's own RCU, whose readers do not sleep. [`define_domain!`] defines
-//! [`Srcu`] domains, whose readers may. Where the kernel's RCU is not preemptible, [`Global`] is an
-//! SRCU domain too.
-//!
-//! # Objects
-//!
-//! A value in a cell has an RCU head in front of it, so that deferring neither allocates nor fails:
-//! it is a box of an [`Object`], or an [`Arc`](kernel::sync::Arc) of a [`Shared`].
-//!
-//! | to create | call |
-//! |---|---|
-//! | an object whose destructor may sleep | `Object::new(value).boxed(GFP_KERNEL)?` |
-//! | one whose destructor may run in the RCU callback | `Object::new_atomic(value).boxed(GFP_KERNEL)?` |
-//! | one that is pinned and initialised in place | `KBox::pin_init(Object::pin(init), GFP_KERNEL)?` |
-//! | one that is too large for `kmalloc()` | `KVBox::new(Object::new(value), GFP_KERNEL)?` |
-//! | one with several owners | `Arc::new(Shared::new(value), GFP_KERNEL)?` |
-//! | one that holds a reference to a C object | an [`Object`] of the [`ARef`](kernel::sync::aref::ARef) |
-//!
-//! # Back-pressure
-//!
-//! Deferring never waits, because the caller may hold a lock that a destructor acquires. A task
-//! that retires faster than grace periods elapse calls [`Domain::throttle`] where it holds none.
-//!
-//! # Unloading
-//!
-//! What a module defers is reclaimed before the module's memory is freed, after its exit function
-//! or a failed init function. rmmod of that module waits for it, and no other does. The module's
-//! author has nothing to call.
-//!
-//! C headers: [`include/linux/rcupdate.h`](srctree/include/linux/rcupdate.h),
-//! [`include/linux/srcu.h`](srctree/include/linux/srcu.h)
+#![doc = include_str!("rcu/README.md")]
 
 mod account;
 mod batch;
