@@ -21,9 +21,22 @@ pub mod queue;
 pub mod set;
 pub mod spin;
 
+use kernel::sync::atomic::{
+    Atomic,
+    Relaxed, //
+};
+
 pub use self::cause::{
     Cause,
     End,
     Pid,
     Why, //
 };
+
+/// Returns a number that no other barrier has, by which traces and `fdinfo` name it.
+pub(crate) fn next_id() -> u64 {
+    static NEXT: Atomic<u64> = Atomic::new(1);
+
+    // At one barrier a nanosecond, the numbers last for 500 years.
+    NEXT.fetch_add(1, Relaxed)
+}

@@ -14,7 +14,6 @@ mod group;
 mod pair;
 mod party;
 mod quota;
-mod trace;
 
 use self::{
     args::Command,
@@ -76,12 +75,6 @@ impl Drop for BarrierQuota {
     fn drop(&mut self) {
         self.0.objects.fetch_sub(1, Relaxed);
     }
-}
-
-/// A number that no other barrier has, by which traces and `fdinfo` name it.
-fn next_id() -> u64 {
-    static NEXT: Atomic<u64> = Atomic::new(1);
-    NEXT.fetch_add(1, Relaxed)
 }
 
 impl Control {

@@ -17,6 +17,11 @@
 #include <linux/wait.h>
 #include <linux/workqueue.h>
 
+/* What tracepoints Rust reaches. */
+#ifdef __BINDGEN__
+#include "trace.h"
+#endif
+
 /* rundown */
 struct irq_work;
 struct lockdep_map;
@@ -208,10 +213,5 @@ int quiesce_helper_copy_in(void *dst, size_t size, unsigned long src, size_t use
 int quiesce_helper_copy_out(unsigned long dst, size_t user_size, const void *src, size_t size);
 int quiesce_helper_put(unsigned long dst, const void *src, size_t size);
 int quiesce_helper_fault_in(unsigned long dst, size_t size);
-void quiesce_helper_trace_place(u64 id, u32 party, u64 count, u64 ticket);
-void quiesce_helper_trace_wait_begin(u64 id, u32 party, u32 kind, u64 ticket);
-void quiesce_helper_trace_wait_end(u64 id, u32 party, int ret);
-void quiesce_helper_trace_abort(u64 id, u32 party, u64 code);
-void quiesce_helper_trace_death(u64 id, u32 party, u32 cause, int status, struct pid *pid);
 
 #endif /* _QUIESCE_HELPERS_H */

@@ -20,6 +20,7 @@ pub mod seqlock;
 #[doc(hidden)]
 pub mod barrier;
 mod device;
+mod trace;
 
 module! {
     type: Quiesce,

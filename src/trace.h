@@ -13,7 +13,7 @@
 
 #include "uapi/quiesce.h"
 
-TRACE_EVENT(quiesce_place,
+TRACE_EVENT(quiesce_arrive,
 	TP_PROTO(u64 id, u32 party, u64 count, u64 ticket),
 	TP_ARGS(id, party, count, ticket),
 	TP_STRUCT__entry(
@@ -50,9 +50,11 @@ TRACE_EVENT(quiesce_wait_begin,
 	TP_printk("id=%llu party=%d kind=%s ticket=%llu",
 		  __entry->id, __entry->party,
 		  __print_symbolic(__entry->kind,
-				   { 1, "next" }, { 2, "sync_next" },
-				   { 3, "sync" }, { 4, "abortion" },
-				   { 5, "phase" }),
+				   { QUIESCE_WAIT_NEXT, "next" },
+				   { QUIESCE_WAIT_SYNC_NEXT, "sync_next" },
+				   { QUIESCE_WAIT_SYNC, "sync" },
+				   { QUIESCE_WAIT_ABORTION, "abortion" },
+				   { QUIESCE_WAIT_PHASE, "phase" }),
 		  __entry->ticket)
 );
 
@@ -90,7 +92,17 @@ TRACE_EVENT(quiesce_abort,
 		  __entry->id, __entry->party, __entry->code)
 );
 
-TRACE_EVENT(quiesce_death,
+#define quiesce_show_cause(cause)						\
+	__print_symbolic(cause,							\
+			 { QUIESCE_CAUSE_ABORT, "abort" },			\
+			 { QUIESCE_CAUSE_TIMEOUT, "timeout" },			\
+			 { QUIESCE_CAUSE_CLOSE, "close" },			\
+			 { QUIESCE_CAUSE_EXEC, "exec" },			\
+			 { QUIESCE_CAUSE_EXIT, "exit" },			\
+			 { QUIESCE_CAUSE_SIGNAL, "signal" },			\
+			 { QUIESCE_CAUSE_UNCLAIMED, "unclaimed" })
+
+DECLARE_EVENT_CLASS(quiesce_end,
 	TP_PROTO(u64 id, u32 party, u32 cause, int status, struct pid *pid),
 	TP_ARGS(id, party, cause, status, pid),
 	TP_STRUCT__entry(
@@ -109,11 +121,77 @@ TRACE_EVENT(quiesce_death,
 	),
 	TP_printk("id=%llu party=%d cause=%s status=%d pid=%d",
 		  __entry->id, __entry->party,
-		  __print_symbolic(__entry->cause,
-				   { 3, "close" }, { 4, "exec" },
-				   { 5, "exit" }, { 6, "signal" },
-				   { 7, "unclaimed" }),
+		  quiesce_show_cause(__entry->cause),
 		  __entry->status, __entry->pid)
+);
+
+/* A party ended; of party -1, the open seats did. */
+DEFINE_EVENT(quiesce_end, quiesce_party_end,
+	TP_PROTO(u64 id, u32 party, u32 cause, int status, struct pid *pid),
+	TP_ARGS(id, party, cause, status, pid)
+);
+
+/* A group broke. */
+DEFINE_EVENT(quiesce_end, quiesce_break,
+	TP_PROTO(u64 id, u32 party, u32 cause, int status, struct pid *pid),
+	TP_ARGS(id, party, cause, status, pid)
+);
+
+TRACE_EVENT(quiesce_join,
+	TP_PROTO(u64 id, u32 party, u64 phase),
+	TP_ARGS(id, party, phase),
+	TP_STRUCT__entry(
+		__field(u64, id)
+		__field(u64, phase)
+		__field(u32, party)
+	),
+	TP_fast_assign(
+		__entry->id = id;
+		__entry->phase = phase;
+		__entry->party = party;
+	),
+	TP_printk("id=%llu party=%d phase=%llu",
+		  __entry->id, __entry->party, __entry->phase)
+);
+
+TRACE_EVENT(quiesce_leave,
+	TP_PROTO(u64 id, u32 party),
+	TP_ARGS(id, party),
+	TP_STRUCT__entry(
+		__field(u64, id)
+		__field(u32, party)
+	),
+	TP_fast_assign(
+		__entry->id = id;
+		__entry->party = party;
+	),
+	TP_printk("id=%llu party=%d", __entry->id, __entry->party)
+);
+
+DECLARE_EVENT_CLASS(quiesce_phase,
+	TP_PROTO(u64 id, u64 phase),
+	TP_ARGS(id, phase),
+	TP_STRUCT__entry(
+		__field(u64, id)
+		__field(u64, phase)
+	),
+	TP_fast_assign(
+		__entry->id = id;
+		__entry->phase = phase;
+	),
+	TP_printk("id=%llu phase=%llu", __entry->id, __entry->phase)
+);
+
+/* All parties have arrived in this phase. */
+DEFINE_EVENT(quiesce_phase, quiesce_phase_end,
+	TP_PROTO(u64 id, u64 phase),
+	TP_ARGS(id, phase)
+);
+
+/* A reset started this phase. */
+DEFINE_EVENT(quiesce_phase, quiesce_reset,
+	TP_PROTO(u64 id, u64 phase),
+	TP_ARGS(id, phase)
 );
 
 #endif /* _QUIESCE_TRACE_H */

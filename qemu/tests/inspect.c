@@ -120,10 +120,14 @@ static void put(const char *path, const char *value)
 TEST(tracepoints)
 {
 	static const char *const events[] = {
-		"quiesce_place:", "quiesce_wait_begin:", "quiesce_wait_end:",
-		"quiesce_abort:", "quiesce_death:",
+		"quiesce_arrive:", "quiesce_wait_begin:", "quiesce_wait_end:",
+		"quiesce_abort:", "quiesce_party_end:", "quiesce_join:",
+		"quiesce_leave:", "quiesce_phase_end:", "quiesce_break:",
+		"quiesce_reset:",
 	};
 	int fd[2], group, party, trace;
+	uint64_t phase = 0;
+	char line[32], *found;
 	size_t have = 0;
 	ssize_t n;
 
@@ -143,6 +147,8 @@ TEST(tracepoints)
 	party = join_group(group, 0, NULL);
 	EXPECT_EQ(0, meet(party, QUIESCE_FOREVER, NULL));
 	EXPECT_EQ(0, abort_with(party, 4712, NULL));
+	EXPECT_EQ(0, reset(group, &phase));
+	EXPECT_EQ(0, leave(party));
 	close(party);
 	close(group);
 	close(fd[1]);
@@ -158,6 +164,22 @@ TEST(tracepoints)
 		EXPECT_NE(NULL, strstr(text, events[i]))
 			TH_LOG("%s not in: %s", events[i], text);
 	}
+	/* One phase ended, one break, one reset: each is traced once. */
+	snprintf(line, sizeof(line), " phase=%llu\n", (unsigned long long)phase);
+	found = strstr(text, "quiesce_reset:");
+	EXPECT_NE(NULL, found);
+	if (found) {
+		EXPECT_NE(NULL, strstr(found, line));
+		EXPECT_NULL(strstr(found + 1, "quiesce_reset:"));
+	}
+	found = strstr(text, "quiesce_break:");
+	if (found) {
+		EXPECT_NE(NULL, strstr(found, "cause=abort"));
+		EXPECT_NULL(strstr(found + 1, "quiesce_break:"));
+	}
+	found = strstr(text, "quiesce_phase_end:");
+	if (found)
+		EXPECT_NULL(strstr(found + 1, "quiesce_phase_end:"));
 	EXPECT_NE(NULL, strstr(text, "code=4711"));
 	EXPECT_NE(NULL, strstr(text, "code=4712"));
 	EXPECT_EQ(0, umount(TRACING));

@@ -232,6 +232,35 @@ TEST(files_of_a_user)
 	set_user_files(atoi(before));
 }
 
+/* A group costs what its parties cost, not what they may become. */
+static long available_kb(void)
+{
+	char buf[4096], *p;
+
+	check(read_file("/proc/meminfo", buf, sizeof(buf)) > 0);
+	p = strstr(buf, "MemAvailable:");
+	check(p);
+	return atol(p + strlen("MemAvailable:"));
+}
+
+TEST(a_group_without_parties_is_small)
+{
+	enum { N = 2000 };
+	int dev = open_dev();
+	long before;
+
+	ASSERT_LE(0, dev);
+	allow_fds(N + 100);
+	before = available_kb();
+	for (int i = 0; i < N; i++) {
+		struct quiesce_group g = { .max_parties = QUIESCE_MAX_PARTIES };
+
+		ASSERT_EQ(0, ctl(dev, QUIESCE_IOC_GROUP, &g));
+	}
+	/* A file, its dentry and the group; debugging kernels add to each. */
+	EXPECT_GT(8 * N, before - available_kb());
+}
+
 #define CGROUP "/tmp/limits.cgroup"
 
 /* At the cgroup's limit a call fails; nobody is killed. */

@@ -2,7 +2,10 @@
 
 //! The cause of the end of a party or a group: the reason and the process.
 
-use crate::bindings;
+use crate::bindings::{
+    self,
+    uapi, //
+};
 use core::ptr::NonNull;
 use kernel::{
     error::code::*,
@@ -129,6 +132,20 @@ impl Why {
             return Self::Exec;
         }
         Self::Close
+    }
+
+    /// Returns its number, the exit status or signal, and the abort code, as in the interface.
+    pub(crate) const fn encode(self) -> (u32, i32, u64) {
+        match self {
+            Self::Nothing => (uapi::QUIESCE_CAUSE_NONE, 0, 0),
+            Self::Abort(code) => (uapi::QUIESCE_CAUSE_ABORT, 0, code),
+            Self::Timeout => (uapi::QUIESCE_CAUSE_TIMEOUT, 0, 0),
+            Self::Close => (uapi::QUIESCE_CAUSE_CLOSE, 0, 0),
+            Self::Exec => (uapi::QUIESCE_CAUSE_EXEC, 0, 0),
+            Self::Exit(status) => (uapi::QUIESCE_CAUSE_EXIT, status, 0),
+            Self::Signal(signal) => (uapi::QUIESCE_CAUSE_SIGNAL, signal, 0),
+            Self::Unclaimed => (uapi::QUIESCE_CAUSE_UNCLAIMED, 0, 0),
+        }
     }
 
     /// Whether the process exited or was killed.

@@ -26,12 +26,14 @@ use super::{
         End,
         Pid, //
     },
+    next_id,
     queue::{
         Machine,
         Wakes, //
     },
-    set::Set,
+    set::Set, //
 };
+use crate::trace;
 use kernel::{
     bindings::{
         POLLERR,
@@ -43,13 +45,7 @@ use kernel::{
         POLLWRNORM, //
     },
     prelude::*,
-    sync::{
-        aref::ARef,
-        atomic::{
-            Atomic,
-            Relaxed, //
-        }, //
-    }, //
+    sync::aref::ARef, //
 };
 
 /// The result of an arrival.
@@ -144,8 +140,6 @@ impl Group {
     ///
     /// `EINVAL` if there are more seats than `max`, or `max` is 0 or too large.
     pub fn new(parties: u32, max: u32, shrink: bool) -> Result<Self> {
-        static NEXT: Atomic<u64> = Atomic::new(1);
-
         if max == 0 || parties > max || max as usize > Set::EMPTY.words().len() * 64 {
             return Err(EINVAL);
         }
@@ -153,10 +147,9 @@ impl Group {
         for n in 0..parties {
             seats.insert(n);
         }
-        // INVARIANT: All seats are open, and nobody has arrived. At one group a nanosecond, the
-        // numbers last for 500 years.
+        // INVARIANT: All seats are open, and nobody has arrived.
         Ok(Self {
-            id: NEXT.fetch_add(1, Relaxed),
+            id: next_id(),
             tenants: Tenants::new(),
             max,
             seats,
@@ -175,6 +168,11 @@ impl Group {
             broken: None,
             closer: None,
         })
+    }
+
+    /// Returns the number that no other barrier has.
+    pub fn id(&self) -> u64 {
+        self.id
     }
 
     /// Returns the current phase.
@@ -546,6 +544,19 @@ impl Machine for Group {
             hung_up: self.hung_up,
             broken: self.broken.is_some(),
             empty: self.parties == 0,
+        }
+    }
+
+    // Users of the crate do not see the tracepoints.
+    #[inline(never)]
+    fn trace(&self, before: &Seen) {
+        if self.void != before.void {
+            trace::reset(self.id, self.phase);
+        } else if self.phase != before.phase {
+            trace::phase_end(self.id, before.phase);
+        }
+        if let Some(cause) = self.broken.as_ref().filter(|_| !before.broken) {
+            trace::group_break(self.id, cause);
         }
     }
 

@@ -47,6 +47,9 @@ pub trait Machine {
 
     /// Returns whom the changes since `before` concern.
     fn wakes(&self, before: &Self::Seen) -> Wakes;
+
+    /// Traces the changes since `before`.
+    fn trace(&self, _before: &Self::Seen) {}
 }
 
 /// The waiters and pollers that a change has to wake.
@@ -226,6 +229,7 @@ impl<T: Machine> Guard<'_, T> {
         if wakes == Wakes::default() {
             return false;
         }
+        self.trace(&self.before);
         let pollers = self.present(&wakes);
         self.wake_waiters(&wakes);
         if pollers != [None; 2] {
@@ -374,6 +378,7 @@ impl<T: Machine> DerefMut for Guard<'_, T> {
 
 impl<T: Machine> Drop for Guard<'_, T> {
     fn drop(&mut self) {
+        self.trace(&self.before);
         let wakes = self.wakes(&self.before);
         let pollers = self.present(&wakes);
         self.wake_waiters(&wakes);

@@ -254,11 +254,6 @@ pub(super) fn writes_out(result: &Result) -> bool {
     }
 }
 
-/// Returns the error number for a trace event, or 0.
-pub(super) fn errno(result: &Result) -> i32 {
-    result.map_or_else(|e| e.to_errno(), |()| 0)
-}
-
 /// The number of `pid` for the calling task.
 pub(super) fn pid_number(pid: &Option<ARef<Pid>>) -> i32 {
     pid.as_ref().map_or(0, |pid| pid.number())
@@ -274,26 +269,12 @@ pub(super) fn pid_in_proc(m: &SeqFile, pid: &Option<ARef<Pid>>) -> i32 {
     })
 }
 
-/// Code, status and the caller's code of `why`.
-pub(super) fn why(why: Why) -> (u32, i32, u64) {
-    match why {
-        Why::Nothing => (uapi::QUIESCE_CAUSE_NONE, 0, 0),
-        Why::Abort(code) => (uapi::QUIESCE_CAUSE_ABORT, 0, code),
-        Why::Timeout => (uapi::QUIESCE_CAUSE_TIMEOUT, 0, 0),
-        Why::Close => (uapi::QUIESCE_CAUSE_CLOSE, 0, 0),
-        Why::Exec => (uapi::QUIESCE_CAUSE_EXEC, 0, 0),
-        Why::Exit(status) => (uapi::QUIESCE_CAUSE_EXIT, status, 0),
-        Why::Signal(signal) => (uapi::QUIESCE_CAUSE_SIGNAL, signal, 0),
-        Why::Unclaimed => (uapi::QUIESCE_CAUSE_UNCLAIMED, 0, 0),
-    }
-}
-
 /// `end` of `party`, for the calling task to read.
 pub(super) fn end(party: Option<u32>, end: &End) -> uapi::quiesce_cause {
     if end.why == Why::Nothing {
         return uapi::quiesce_cause::default();
     }
-    let (cause, status, code) = why(end.why);
+    let (cause, status, code) = end.why.encode();
     uapi::quiesce_cause {
         cause,
         party: party.unwrap_or(uapi::QUIESCE_NOBODY),

@@ -19,7 +19,6 @@ use super::{
         PartyFile,
         Waiting, //
     },
-    trace,
     BarrierQuota,
     Control, //
 };
@@ -37,7 +36,8 @@ use crate::{
         Pid,
         Why, //
     },
-    bindings::uapi, //
+    bindings::uapi,
+    trace, //
 };
 use kernel::{
     bindings,
@@ -72,7 +72,13 @@ pub(super) fn create(control: &Arc<Control>, command: &Command) -> Result {
         max,
         args.flags & uapi::QUIESCE_GROUP_SHRINK != 0,
     )?;
-    let barrier = Barrier::new(group, quota, c_str!("quiesce_group"), static_lock_class!())?;
+    let barrier = Barrier::new(
+        group.id(),
+        group,
+        quota,
+        c_str!("quiesce_group"),
+        static_lock_class!(),
+    )?;
     let file = NewFile::new(
         args.flags & uapi::QUIESCE_FD_INHERIT != 0,
         try_init!(GroupFile { barrier }),
@@ -119,6 +125,7 @@ fn join(barrier: &Arc<Barrier<Group>>, command: &Command) -> Result {
     command.write(&args)?;
     barrier.lock().confirm(&seat);
     file.install();
+    trace::join(barrier.id, args.party, args.phase);
     Ok(())
 }
 
@@ -395,7 +402,7 @@ impl Kind for Group {
         let (open, waiting, mut late) = (group.open(), group.waiting(), group.late());
         let broken = group.broken().cloned().unwrap_or_default();
         drop(group);
-        let (cause, status, code) = args::why(broken.end.why);
+        let (cause, status, code) = broken.end.why.encode();
         let by = match broken.end.why {
             Why::Nothing => 0,
             _ => broken.party.unwrap_or(uapi::QUIESCE_NOBODY) as i32,
@@ -446,7 +453,7 @@ impl Drop for GroupFile {
     fn drop(&mut self) {
         let ended = self.barrier.lock().close();
         if let Some(end) = ended {
-            trace::death(self.barrier.id, uapi::QUIESCE_NOBODY, &end);
+            trace::party_end(self.barrier.id, uapi::QUIESCE_NOBODY, &end);
         }
     }
 }

@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     barrier::{
+        self,
         pair::{
             Goal,
             Pair,
@@ -65,6 +66,7 @@ pub(super) fn create(control: &Arc<Control>, command: &Command) -> Result {
         return Err(EINVAL);
     }
     let barrier = Barrier::new(
+        barrier::next_id(),
         Pair::new(Some(Pid::current())),
         BarrierQuota::new(control)?,
         c_str!("quiesce_pair"),
@@ -324,7 +326,7 @@ impl Kind for Pair {
         seq_print!(m, "balance:\t{}\n", balance);
         seq_print!(m, "unread:\t{}\n", unread);
         for (n, party) in parties.iter().enumerate() {
-            let (cause, status, code) = args::why(party.end.why);
+            let (cause, status, code) = party.end.why.encode();
             seq_print!(
                 m,
                 "party-{}:\tpid {} state {:#x} placed {} waiting {} cause {} by {} status {} code {}\n",

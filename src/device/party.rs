@@ -15,7 +15,6 @@ use super::{
         Watch, //
     },
     file::Endpoint,
-    trace,
     BarrierQuota, //
 };
 use crate::{
@@ -31,7 +30,8 @@ use crate::{
         Pid,
         Why, //
     },
-    bindings::uapi, //
+    bindings::uapi,
+    trace, //
 };
 use core::pin::Pin;
 use kernel::{
@@ -232,12 +232,13 @@ impl<K: Kind> ExitListener for Barrier<K> {
 }
 
 impl<K: Kind> Barrier<K> {
-    /// Makes a barrier of `machine`.
+    /// Makes a barrier of `machine`, of number `id`.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
     pub(super) fn new(
+        id: u64,
         machine: K,
         quota: BarrierQuota,
         name: &'static CStr,
@@ -245,7 +246,7 @@ impl<K: Kind> Barrier<K> {
     ) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
-                id: super::next_id(),
+                id,
                 queue <- Queue::new(machine, name, key),
                 exits: Exits::new(),
                 work <- new_work!("quiesce_barrier"),
@@ -261,7 +262,7 @@ impl<K: Kind> Barrier<K> {
         if !self.exits.is_empty() {
             self.exits.take(|seat, end| {
                 if let Some(end) = barrier.end(&seat, end) {
-                    trace::death(self.id, K::number(&seat), &end);
+                    trace::party_end(self.id, K::number(&seat), &end);
                 }
             });
         }
@@ -357,7 +358,10 @@ impl<K: Kind> Party<K> {
                 }
                 result?;
                 barrier.arrive(&self.seat, &args);
-                trace::place(self.id(), self.number(), args.count, args.ticket);
+                trace::arrive(self.id(), self.number(), args.count, args.ticket);
+                if args.flags & uapi::QUIESCE_ARRIVE_DROP != 0 {
+                    trace::leave(self.id(), self.number());
+                }
                 Ok(())
             })
     }
@@ -393,7 +397,7 @@ impl<K: Kind> Party<K> {
                             .try_wait(&self.seat, &mut wait, &mut args, |args| command.put(args))
                             .unwrap_or_else(|e| Some(Err(e)));
                         if arriving && !wait.arrives && wait.ticket != 0 {
-                            trace::place(self.id(), self.number(), args.count, wait.ticket);
+                            trace::arrive(self.id(), self.number(), args.count, wait.ticket);
                         }
                         if first && !wait.first {
                             trace::wait_begin(self.id(), self.number(), args.kind, wait.ticket);
@@ -442,7 +446,9 @@ impl<K: Kind> Party<K> {
 
     fn leave(&self, command: &Command) -> Result {
         command.read_nothing()?;
-        self.barrier.lock().leave(&self.seat)
+        self.barrier.lock().leave(&self.seat)?;
+        trace::leave(self.id(), self.number());
+        Ok(())
     }
 }
 
@@ -522,7 +528,7 @@ impl<K: Kind> PinnedDrop for PartyFile<K> {
         let Party { barrier, seat } = &self.party;
         let ended = barrier.lock().release(seat);
         if let Some(end) = ended {
-            trace::death(barrier.id, K::number(seat), &end);
+            trace::party_end(barrier.id, K::number(seat), &end);
         }
     }
 }

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Tracepoints of the device; see `src/trace.h`. One that is off costs a `nop`.
+//!
+//! `kernel::tracepoint::declare_trace!` finds tracepoints in the kernel crate's own bindings only,
+//! so its lines stand here, for those of this crate.
+
+use crate::{
+    barrier::{
+        Cause,
+        End, //
+    },
+    bindings::{
+        self,
+        uapi, //
+    }, //
+};
+use kernel::error::Result;
+
+macro_rules! declare_trace {
+    ($(unsafe fn $name:ident($($arg:ident: $ty:ty),*);)*) => {$(
+        #[inline(always)]
+        unsafe fn $name($($arg: $ty),*) {
+            #[cfg(CONFIG_TRACEPOINTS)]
+            kernel::macros::paste! {
+                // SAFETY: The tracepoint's key is defined by C.
+                if unsafe {
+                    kernel::jump_label::static_branch_unlikely!(
+                        crate::bindings::[<__tracepoint_ $name>],
+                        kernel::bindings::tracepoint,
+                        key
+                    )
+                } {
+                    // SAFETY: By the safety requirements.
+                    unsafe { bindings::[<rust_do_trace_ $name>]($($arg),*) }
+                }
+            }
+            #[cfg(not(CONFIG_TRACEPOINTS))]
+            {
+                $(let _ = $arg;)*
+            }
+        }
+    )*}
+}
+
+// Pointers to a `struct pid` are null or valid during the call.
+declare_trace! {
+    unsafe fn quiesce_arrive(id: u64, party: u32, count: u64, ticket: u64);
+    unsafe fn quiesce_wait_begin(id: u64, party: u32, kind: u32, ticket: u64);
+    unsafe fn quiesce_wait_end(id: u64, party: u32, ret: i32);
+    unsafe fn quiesce_abort(id: u64, party: u32, code: u64);
+    unsafe fn quiesce_party_end(
+        id: u64,
+        party: u32,
+        cause: u32,
+        status: i32,
+        pid: *mut kernel::bindings::pid
+    );
+    unsafe fn quiesce_join(id: u64, party: u32, phase: u64);
+    unsafe fn quiesce_leave(id: u64, party: u32);
+    unsafe fn quiesce_phase_end(id: u64, phase: u64);
+    unsafe fn quiesce_break(
+        id: u64,
+        party: u32,
+        cause: u32,
+        status: i32,
+        pid: *mut kernel::bindings::pid
+    );
+    unsafe fn quiesce_reset(id: u64, phase: u64);
+}
+
+fn pid(end: &End) -> *mut kernel::bindings::pid {
+    end.pid
+        .as_ref()
+        .map_or(core::ptr::null_mut(), |pid| pid.as_ptr())
+}
+
+/// A party arrived `count` times, and was given `ticket`.
+pub(crate) fn arrive(id: u64, party: u32, count: u64, ticket: u64) {
+    // SAFETY: The tracepoint only takes numbers.
+    unsafe { quiesce_arrive(id, party, count, ticket) }
+}
+
+/// A wait begins.
+pub(crate) fn wait_begin(id: u64, party: u32, kind: u32, ticket: u64) {
+    // SAFETY: The tracepoint only takes numbers.
+    unsafe { quiesce_wait_begin(id, party, kind, ticket) }
+}
+
+/// A wait ends.
+pub(crate) fn wait_end(id: u64, party: u32, result: &Result) {
+    let ret = result.map_or_else(|e| e.to_errno(), |()| 0);
+    // SAFETY: The tracepoint only takes numbers.
+    unsafe { quiesce_wait_end(id, party, ret) }
+}
+
+/// A party, or nobody, aborted.
+pub(crate) fn abort(id: u64, party: u32, code: u64) {
+    // SAFETY: The tracepoint only takes numbers.
+    unsafe { quiesce_abort(id, party, code) }
+}
+
+/// A party ended, or the open seats did.
+pub(crate) fn party_end(id: u64, party: u32, end: &End) {
+    let (cause, status, _) = end.why.encode();
+    // SAFETY: The pid is null or has a reference in `end`.
+    unsafe { quiesce_party_end(id, party, cause, status, pid(end)) }
+}
+
+/// A party joined a group in `phase`.
+pub(crate) fn join(id: u64, party: u32, phase: u64) {
+    // SAFETY: The tracepoint only takes numbers.
+    unsafe { quiesce_join(id, party, phase) }
+}
+
+/// A party left its group.
+pub(crate) fn leave(id: u64, party: u32) {
+    // SAFETY: The tracepoint only takes numbers.
+    unsafe { quiesce_leave(id, party) }
+}
+
+/// All parties of a group have arrived in `phase`.
+pub(crate) fn phase_end(id: u64, phase: u64) {
+    // SAFETY: The tracepoint only takes numbers.
+    unsafe { quiesce_phase_end(id, phase) }
+}
+
+/// A group broke.
+pub(crate) fn group_break(id: u64, cause: &Cause) {
+    let (number, status, _) = cause.end.why.encode();
+    let party = cause.party.unwrap_or(uapi::QUIESCE_NOBODY);
+    // SAFETY: The pid is null or has a reference in `cause`.
+    unsafe { quiesce_break(id, party, number, status, pid(&cause.end)) }
+}
+
+/// A reset started `phase`.
+pub(crate) fn reset(id: u64, phase: u64) {
+    // SAFETY: The tracepoint only takes numbers.
+    unsafe { quiesce_reset(id, phase) }
+}
