@@ -23,7 +23,7 @@ expected() {
 	for p in rundown seqlock rcu device faults unload; do
 		[ "$PART" = all ] || [ "$PART" = "$p" ] || continue
 		case $p in
-		device) echo quiesce_torture_fuzz quiesce_torture_fuzz_32 ;;
+		device) echo quiesce_torture_fuzz quiesce_torture_fuzz_32 quiesce_torture_bystander ;;
 		faults) [ "${PROFILE_KIND[$1]}" != own ] || echo quiesce_torture_faults quiesce_torture_load_faults ;;
 		*) echo "quiesce_torture_$p" ;;
 		esac
@@ -75,6 +75,7 @@ figures() {
 		/figures hotplug=/ { hotplugs += value("hotplug") }
 		/figures faults:/ { faults += value("injected") }
 		/figures fuzz:/ { calls += value("calls"); kills += value("kills") }
+		/figures bystander:/ { fork = value("fork_us"); pollers = value("fork_us_pollers"); irqsoff = value("irqsoff_us") }
 		/figures unload/ { loops += value("loops") }
 		END {
 			printf "\n%s\n", profile
@@ -89,6 +90,9 @@ figures() {
 			printf "  %12d allocations made to fail\n", faults
 			printf "  %12d times unloaded under load\n", loops
 			printf "  %12d broken twins noticed\n", twins
+			printf "  %12d us: longest fork of a stranger while 1024 bound parties end\n", fork
+			printf "  %12d us: the same with 10^5 pollers\n", pollers
+			printf "  %12d us: longest with interrupts disabled meanwhile (irqsoff; 0: no such tracer)\n", irqsoff
 		}' "$2"
 }
 

@@ -19,6 +19,9 @@ use kernel::error::Result;
 
 macro_rules! declare_trace {
     ($(unsafe fn $name:ident($($arg:ident: $ty:ty),*);)*) => {$(
+        /// # Safety
+        ///
+        /// Each pointer to a `struct pid` is null or valid during the call.
         #[inline(always)]
         unsafe fn $name($($arg: $ty),*) {
             #[cfg(CONFIG_TRACEPOINTS)]
@@ -43,7 +46,6 @@ macro_rules! declare_trace {
     )*}
 }
 
-// Pointers to a `struct pid` are null or valid during the call.
 declare_trace! {
     unsafe fn quiesce_arrive(id: u64, party: u32, count: u64, ticket: u64);
     unsafe fn quiesce_wait_begin(id: u64, party: u32, kind: u32, ticket: u64);

@@ -142,6 +142,9 @@ if wanted device; then
 		echo "# status $?"
 		end "fuzz$bits" ktap
 	done
+	begin bystander
+	tap "a process's exit delays no stranger" /tests/bystander
+	end bystander
 fi
 
 if wanted faults && [ -d /sys/kernel/debug/failslab ]; then

@@ -105,6 +105,22 @@ TEST(device_file)
 	}
 }
 
+/* Each descriptor has an inode of its own, which is what security modules label. */
+TEST(inodes)
+{
+	struct stat st[3];
+	int fd[2], group = make_group(1, 0, 0);
+
+	ASSERT_LE(0, group);
+	ASSERT_EQ(0, make_pair(0, fd));
+	ASSERT_EQ(0, fstat(fd[0], &st[0]));
+	ASSERT_EQ(0, fstat(fd[1], &st[1]));
+	ASSERT_EQ(0, fstat(group, &st[2]));
+	EXPECT_NE(st[0].st_ino, st[1].st_ino);
+	EXPECT_NE(st[0].st_ino, st[2].st_ino);
+	EXPECT_NE(st[1].st_ino, st[2].st_ino);
+}
+
 static void put(const char *path, const char *value)
 {
 	int fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);

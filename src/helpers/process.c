@@ -158,10 +158,11 @@ int quiesce_helper_pid_in_proc(struct seq_file *m, struct pid *pid)
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_pid_in_proc);
 
+/* With an inode of its own, so that security modules label and check it. */
 struct file *quiesce_helper_anon_file(const char *name, const struct file_operations *fops,
 				      void *private_data)
 {
-	return anon_inode_getfile(name, fops, private_data, O_RDWR);
+	return anon_inode_create_getfile(name, fops, private_data, O_RDWR, NULL);
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_anon_file);
 
