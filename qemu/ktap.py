@@ -10,7 +10,6 @@ The host's suites that have run are read too. Runs in the build root. Prints KTA
 import contextlib
 import io
 import pathlib
-import re
 import sys
 
 QEMU = pathlib.Path(__file__).resolve().parent
@@ -44,17 +43,6 @@ def fault(parser, printer, judge, name, lines):
     return "" if theirs == ours else f"the kernel's parser counts {theirs}, ours {ours}"
 
 
-def plan_first(lines):
-    """The document with a plan that comes last moved to its beginning."""
-    plans = [n for n, line in enumerate(lines) if re.match(r"1\.\.\d+", line)]
-    tests = [n for n, line in enumerate(lines) if re.match(r"(not )?ok ", line)]
-    if len(plans) != 1 or not tests or plans[0] < tests[0]:
-        return lines
-    plan = lines[plans[0]]
-    rest = lines[: plans[0]] + lines[plans[0] + 1:]
-    return rest[:1] + [plan] + rest[1:]
-
-
 def main():
     sys.path[:0] = ["/usr/src/linux/tools/testing/kunit", str(QEMU)]
     import judge  # pylint: disable=import-outside-toplevel
@@ -64,8 +52,6 @@ def main():
 
     found = [(profile, name, lines) for profile in sys.argv[1:] if (BUILD / profile / "results.log").exists()
              for name, lines in documents(BUILD / profile / "results.log")]
-    # TAP has the plan last where the number of tests is known at the end (fuzz, faults).
-    found = [(profile, name, plan_first(lines)) for profile, name, lines in found]
     found += [("host", name, lines) for path in sorted(BUILD.glob("*.tap.framed")) for name, lines in documents(path)]
     # What has a fault, to see that it is found: a plan that is not kept, and one that comes last.
     broken = [["KTAP version 1", "1..2", "ok 1 - a"], ["KTAP version 1", "ok 1 - a", "1..1"]]

@@ -156,6 +156,16 @@ void *guarded(size_t size)
 	return page + len - size;
 }
 
+/* The parts, and how many of twenty calls each makes if all of them run. */
+static const struct {
+	const char *name;
+	unsigned int twentieths;
+} parts[] = {
+	{ "sequential", 10 },
+	{ "concurrent", 9 },
+	{ "rounds", 1 },
+};
+
 static const char *run_part(const char *part, unsigned long calls, unsigned long *done,
 			    unsigned long *kills)
 {
@@ -228,8 +238,8 @@ static int bad_arguments(void)
 int main(int argc, char **argv)
 {
 	const char *only = NULL;
-	bool ok = true;
-	unsigned int i;
+	bool ok = true, with_twins;
+	unsigned int i, plan = 0;
 	int a, fd;
 
 	if (argc == 3 && !strcmp(argv[1], "--exec-child")) {
@@ -264,25 +274,30 @@ int main(int argc, char **argv)
 	if (!opt.seed && syscall(SYS_getrandom, &opt.seed, sizeof(opt.seed), 0) < 0)
 		opt.seed = now_ns(CLOCK_MONOTONIC);
 
-	printf("TAP version 13\n# seed 0x%llx, %lu calls, %d bits\n", (unsigned long long)opt.seed,
-	       opt.calls, (int)(8 * sizeof(long)));
+	with_twins = !only || !strcmp(only, "twins");
+	for (i = 0; i < ARRAY_SIZE(parts); i++)
+		plan += !only || !strcmp(only, parts[i].name);
+	if (with_twins)
+		plan += ARRAY_SIZE(twins);
+	if (!plan)
+		return bad_arguments();
+	printf("TAP version 13\n1..%u\n# seed 0x%llx, %lu calls, %d bits\n", plan,
+	       (unsigned long long)opt.seed, opt.calls, (int)(8 * sizeof(long)));
 	fd = open(QUIESCE_DEVICE, O_RDWR | O_CLOEXEC);
 	if (fd < 0) {
-		printf("1..1\nnot ok 1 - %s: %s\n", QUIESCE_DEVICE, strerror(errno));
+		printf("not ok 1 - %s: %s\n", QUIESCE_DEVICE, strerror(errno));
 		return 1;
 	}
 	close(fd);
 
-	/* Half of the calls to one task, most of the rest to several. */
-	if (!only || !strcmp(only, "sequential"))
-		ok &= judge_part("sequential", only ? opt.calls : opt.calls / 2);
-	if (!only || !strcmp(only, "concurrent"))
-		ok &= judge_part("concurrent", only ? opt.calls : opt.calls / 20 * 9);
-	if (!only || !strcmp(only, "rounds"))
-		ok &= judge_part("rounds", only ? opt.calls : opt.calls / 20);
-	if (!only || !strcmp(only, "twins"))
-		for (i = 0; i < ARRAY_SIZE(twins); i++)
-			ok &= judge_twin(&twins[i]);
-	printf("1..%d\n# figures fuzz: calls=%lu kills=%lu\n", tests, total_calls, total_kills);
+	for (i = 0; i < ARRAY_SIZE(parts); i++) {
+		if (!only)
+			ok &= judge_part(parts[i].name, opt.calls / 20 * parts[i].twentieths);
+		else if (!strcmp(only, parts[i].name))
+			ok &= judge_part(parts[i].name, opt.calls);
+	}
+	for (i = 0; with_twins && i < ARRAY_SIZE(twins); i++)
+		ok &= judge_twin(&twins[i]);
+	printf("# figures fuzz: calls=%lu kills=%lu\n", total_calls, total_kills);
 	return !ok;
 }
