@@ -75,7 +75,7 @@ figures() {
 		/figures hotplug=/ { hotplugs += value("hotplug") }
 		/figures faults:/ { faults += value("injected") }
 		/figures fuzz:/ { calls += value("calls"); kills += value("kills") }
-		/figures bystander:/ { fork = value("fork_us"); pollers = value("fork_us_pollers"); irqsoff = value("irqsoff_us") }
+		/figures bystander:/ { fork = value("fork_us"); pollers = value("fork_us_pollers"); event = value("fork_us_eventfd"); irqsoff = value("irqsoff_us") }
 		/figures unload/ { loops += value("loops") }
 		END {
 			printf "\n%s\n", profile
@@ -90,8 +90,9 @@ figures() {
 			printf "  %12d allocations made to fail\n", faults
 			printf "  %12d times unloaded under load\n", loops
 			printf "  %12d broken twins noticed\n", twins
-			printf "  %12d us: longest fork of a stranger while 1024 bound parties end\n", fork
-			printf "  %12d us: the same with 10^5 pollers\n", pollers
+			printf "  %12d us: longest fork of a bystander while 1024 bound parties end (medians)\n", fork
+			printf "  %12d us: the same with 10^5 pollers of their group\n", pollers
+			printf "  %12d us: the same with 10^5 pollers of an eventfd that becomes readable\n", event
 			printf "  %12d us: longest with interrupts disabled meanwhile (irqsoff; 0: no such tracer)\n", irqsoff
 		}' "$2"
 }

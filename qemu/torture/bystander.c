@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What a stranger suffers while a process dies that has 1024 parties bound to it,
- * with no poller and with 10^5 on their group: its longest fork, and, where the
- * kernel has the irqsoff tracer, the longest time with interrupts disabled.
+ * What a bystander suffers while a process dies that has 1024 parties bound to it,
+ * with no poller and with 10^5 pollers of their group: its longest fork, exit and
+ * wait, and, where the kernel has the irqsoff tracer, the longest time with
+ * interrupts disabled.
  *
- *	figures bystander: fork_us=... fork_us_pollers=... irqsoff_us=...
+ *	figures bystander: fork_us=... fork_us_pollers=... fork_us_eventfd=... irqsoff_us=...
  *
- * Both are measured in turn, and the smallest of some rounds counts: that is what
- * the work itself takes, whatever else the machine does. Exit status 1 if pollers
- * make it more than twice as long, 4 if there is no device.
+ * All are measured in turn, and the medians of some rounds count. fork_us_eventfd is
+ * with as many pollers of an eventfd that becomes readable instead: what poll()
+ * itself costs. Exit status 1 if pollers make it more than twice as long, 4 if there
+ * is no device.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -24,20 +24,29 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "quiesce.h"
 
+/* Newer architectures lack poll(). */
+#ifdef SYS_poll
+#define NR_POLL SYS_poll
+#else
+#define NR_POLL SYS_ppoll
+#endif
+
 #define PARTIES	1024
 #define POLLERS	100000
-#define ROUNDS	5
-/* A fork that takes less is none that anybody notices. */
+#define ROUNDS	7
+/* A longest fork that takes less is not noticed by anybody. */
 #define FLOOR_US 2000
 #define TRACING "/tmp/bystander.tracing"
 
@@ -48,12 +57,16 @@
 	}									\
 } while (0)
 
-static struct shared {
+enum pollers { NONE, OF_GROUP, OF_EVENTFD, KINDS };
+
+struct shared {
 	atomic_int joined;
 	atomic_int exiting;
 	atomic_int forks;
 	_Atomic uint64_t longest;
-} *shared;
+};
+
+static struct shared *shared;
 
 static uint64_t now_us(void)
 {
@@ -63,34 +76,72 @@ static uint64_t now_us(void)
 	return ts.tv_sec * 1000000ULL + ts.tv_nsec / 1000;
 }
 
-static void *poll_all(void *group)
+static pid_t fork_bound(void)
+{
+	pid_t pid = fork();
+
+	must(pid >= 0);
+	if (!pid)
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+	return pid;
+}
+
+static void poll_all(int fd)
 {
 	struct pollfd *p = calloc(POLLERS, sizeof(*p));
 
 	must(p);
-	for (int i = 0; i < POLLERS; i++)
-		p[i].fd = *(int *)group;
+	for (int i = 0; i < POLLERS; i++) {
+		p[i].fd = fd;
+		p[i].events = POLLIN;
+	}
 	poll(p, POLLERS, -1);
-	free(p);
-	return NULL;
+	_exit(0);
 }
 
-/* Forks for ever; notes the longest one. */
+/* Waits until the task sleeps in poll(): then all its entries are queued. */
+static void wait_asleep(pid_t pid)
+{
+	for (;;) {
+		char path[64], text[32] = "";
+		int fd;
+
+		snprintf(path, sizeof(path), "/proc/%d/syscall", pid);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		must(fd >= 0);
+		/* "running", or the number of the system call that it sleeps in. */
+		if (read(fd, text, sizeof(text) - 1) > 0 && atoi(text) == NR_POLL &&
+		    text[0] != 'r') {
+			close(fd);
+			return;
+		}
+		close(fd);
+		usleep(10000);
+	}
+}
+
+/* Forks until it is killed; notes the longest fork, exit and wait. */
 static void fork_on(void)
 {
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	for (;;) {
 		uint64_t begin = now_us(), took;
 		pid_t pid = fork();
 
 		if (!pid)
 			_exit(0);
+		must(pid > 0);
 		waitpid(pid, NULL, 0);
 		took = now_us() - begin;
 		if (shared->exiting && took > shared->longest)
 			shared->longest = took;
 		shared->forks++;
 	}
+}
+
+static void wait_forks(int n)
+{
+	for (int forks = shared->forks; shared->forks < forks + n;)
+		usleep(1000);
 }
 
 static void put(const char *file, const char *text)
@@ -115,19 +166,18 @@ static uint64_t irqsoff_us(void)
 	return strtoull(text, NULL, 10);
 }
 
-static uint64_t measure(bool pollers, uint64_t *irqsoff)
+static uint64_t measure(enum pollers kind, uint64_t *irqsoff)
 {
 	struct quiesce_group g = { .parties = PARTIES };
-	int dev = open(QUIESCE_DEVICE, O_RDWR | O_CLOEXEC), forks;
-	pid_t bystander, victim;
-	pthread_t thread;
+	int dev = open(QUIESCE_DEVICE, O_RDWR | O_CLOEXEC), event = eventfd(0, EFD_CLOEXEC);
+	pid_t victim, poller = 0;
+	uint64_t one = 1, us;
 
-	must(dev >= 0);
+	must(dev >= 0 && event >= 0);
 	must(ioctl(dev, QUIESCE_IOC_GROUP, &g) == 0);
-	memset(shared, 0, sizeof(*shared));
-	victim = fork();
+	shared->joined = 0;
+	victim = fork_bound();
 	if (!victim) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		for (int i = 0; i < PARTIES; i++) {
 			struct quiesce_join j = { .flags = QUIESCE_BIND_PROCESS };
 
@@ -139,39 +189,45 @@ static uint64_t measure(bool pollers, uint64_t *irqsoff)
 	}
 	while (!shared->joined)
 		usleep(1000);
-	if (pollers) {
-		must(pthread_create(&thread, NULL, poll_all, &g.fd) == 0);
-		/* They queue without a sign: wait as long as that takes CPU time. */
-		for (struct rusage a = {}, b; getrusage(RUSAGE_SELF, &b) == 0 &&
-		     memcmp(&a.ru_utime, &b.ru_utime, 2 * sizeof(a.ru_utime)); a = b)
-			usleep(100000);
+	if (kind != NONE) {
+		poller = fork_bound();
+		if (!poller)
+			poll_all(kind == OF_GROUP ? g.fd : event);
+		wait_asleep(poller);
 	}
-	bystander = fork();
-	if (!bystander)
-		fork_on();
-	for (forks = shared->forks; shared->forks < forks + 50;)
-		usleep(1000);
+	wait_forks(50);
 	put(TRACING "/tracing_max_latency", "0");
+	shared->longest = 0;
 	shared->exiting = 1;
 	kill(victim, SIGKILL);
+	if (kind == OF_EVENTFD)
+		must(write(event, &one, sizeof(one)) == sizeof(one));
 	waitpid(victim, NULL, 0);
-	for (forks = shared->forks; shared->forks < forks + 50;)
-		usleep(1000);
-	if (irqsoff_us() > *irqsoff)
+	if (poller)
+		waitpid(poller, NULL, 0);
+	wait_forks(50);
+	shared->exiting = 0;
+	us = shared->longest;
+	if (kind != OF_EVENTFD && irqsoff_us() > *irqsoff)
 		*irqsoff = irqsoff_us();
-	kill(bystander, SIGKILL);
-	waitpid(bystander, NULL, 0);
-	if (pollers)
-		must(pthread_join(thread, NULL) == 0);
+	close(event);
 	close(g.fd);
 	close(dev);
-	return shared->longest;
+	return us;
+}
+
+static int compare(const void *a, const void *b)
+{
+	const uint64_t *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
 }
 
 int main(void)
 {
 	struct rlimit limit = { POLLERS + 4096, POLLERS + 4096 };
-	uint64_t best[2] = { UINT64_MAX, UINT64_MAX }, irqsoff = 0;
+	uint64_t us[KINDS][ROUNDS], irqsoff = 0;
+	pid_t bystander;
 
 	if (access(QUIESCE_DEVICE, R_OK | W_OK)) {
 		puts("no device");
@@ -184,18 +240,28 @@ int main(void)
 	mkdir(TRACING, 0700);
 	if (mount("none", TRACING, "tracefs", 0, NULL) == 0 || errno == EBUSY)
 		put(TRACING "/current_tracer", "irqsoff");
-	for (int round = 0; round < ROUNDS; round++) {
-		for (int i = 0; i < 2; i++) {
-			uint64_t us = measure(i, &irqsoff);
-
-			if (us < best[i])
-				best[i] = us;
-		}
-	}
+	bystander = fork_bound();
+	if (!bystander)
+		fork_on();
+	for (int round = 0; round < ROUNDS; round++)
+		for (int kind = 0; kind < KINDS; kind++)
+			us[kind][round] = measure(kind, &irqsoff);
+	kill(bystander, SIGKILL);
+	waitpid(bystander, NULL, 0);
 	put(TRACING "/current_tracer", "nop");
 	umount(TRACING);
-	printf("figures bystander: fork_us=%llu fork_us_pollers=%llu irqsoff_us=%llu\n",
-	       (unsigned long long)best[0], (unsigned long long)best[1],
-	       (unsigned long long)irqsoff);
-	return best[1] > FLOOR_US && best[1] > 2 * best[0];
+	for (int kind = 0; kind < KINDS; kind++) {
+		qsort(us[kind], ROUNDS, sizeof(us[kind][0]), compare);
+		printf("%s:", kind == NONE ? "none" : kind == OF_GROUP ? "group" : "eventfd");
+		for (int round = 0; round < ROUNDS; round++)
+			printf(" %llu", (unsigned long long)us[kind][round]);
+		printf(" us\n");
+	}
+	printf("figures bystander: fork_us=%llu fork_us_pollers=%llu",
+	       (unsigned long long)us[NONE][ROUNDS / 2],
+	       (unsigned long long)us[OF_GROUP][ROUNDS / 2]);
+	printf(" fork_us_eventfd=%llu irqsoff_us=%llu\n",
+	       (unsigned long long)us[OF_EVENTFD][ROUNDS / 2], (unsigned long long)irqsoff);
+	return us[OF_GROUP][ROUNDS / 2] > FLOOR_US &&
+	       us[OF_GROUP][ROUNDS / 2] > 2 * us[NONE][ROUNDS / 2];
 }
