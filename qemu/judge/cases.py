@@ -93,6 +93,15 @@ CASES = [
     ("a suite that only skips", "clean", same, both(replaced("    ok 1 version", "    ok 1 version # SKIP"),
         replaced("ok 1 quiesce_rundown", "ok 1 quiesce_rundown # SKIP")), TESTS, "all of its tests were skipped",
         "quiesce_rundown * | never there\n"),
+    ("a suite that is not listed", "clean", same, lambda log: log.replace("# DONE suites=3", "# begin quiesce_other\n1..1\n"
+        "ok 1 - other\n# end quiesce_other\n# DONE suites=4"), TESTS, "does not list it here"),
+    ("a suite that reports twice", "clean", same, lambda log: log.replace("# DONE suites=3", "# begin quiesce_rundown\n1..1\n"
+        "ok 1 - version\n# end quiesce_rundown\n# DONE suites=4"), TESTS, "reported twice"),
+    ("a suite that does not end", "clean", same, replaced("# end quiesce_load\n", ""), TESTS, "it did not end"),
+    ("results out of order", "clean", same, replaced("ok 4 - the user", "ok 5 - the user"), TESTS, "came as number 4"),
+    ("a suite that did not report", "clean", same, replaced("# DONE suites=3", "# DONE suites=4"), CRASH, "ran 4 suites and reported 3"),
+    ("no test at all", "clean", same, both(*(without(f"# begin quiesce_{suite}", f"# end quiesce_{suite}")
+        for suite in ("load", "rundown", "unload")), replaced("suites=3", "suites=0")), TESTS, "no test ran"),
     ("lockdep is off at the end", "clean", same, replaced("# alive lockdep kmemleak", "# alive kmemleak"), CRASH, "lockdep does not work"),
     ("kmemleak is off at the end", "clean", same, replaced("# alive lockdep kmemleak", "# alive lockdep"), CRASH, "kmemleak does not work"),
     # What the kernel says.
