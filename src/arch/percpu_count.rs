@@ -68,6 +68,21 @@ macro_rules! count {
     }};
 }
 
+/// Ends an acquisition that is refused. Out of line: merged with the end of one that succeeds, it
+/// costs that one two registers.
+///
+/// # Safety
+///
+/// The caller entered a read-side critical section, which this leaves.
+#[cfg(quiesce_asm_percpu)]
+#[cold]
+#[inline(never)]
+pub(crate) unsafe fn refuse() -> bool {
+    // SAFETY: The section was entered by the safety requirements of this function.
+    unsafe { bindings::__rcu_read_unlock() };
+    false
+}
+
 /// Gets a reference unless it was killed. Acquire ordering if it does.
 ///
 /// # Safety
@@ -86,8 +101,7 @@ pub(crate) unsafe fn tryget_live(
         bindings::__rcu_read_lock();
         count!("inc", counters, {
             // SAFETY: The read-side critical section was entered above, and is left once.
-            unsafe { bindings::__rcu_read_unlock() };
-            return false;
+            return unsafe { refuse() };
         });
         bindings::__rcu_read_unlock();
         true
