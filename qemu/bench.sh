@@ -5,8 +5,12 @@
 # kernel. Prints a table of ratios and writes bench.json and bench.svg to
 # .build/bench. BENCH= selects rows by one or more prefixes of their names.
 #
-# Exit status: 0 measured, whatever the ratios are; 2 environment; 3 a kernel
-# warning, or the guest ended too early.
+# The null rows are measured in each run: their spread is what a row's time may miss
+# its aim by. BENCH_RECORD=1 writes the counts into bench/figures.json.
+#
+# Exit status: 0 measured, whatever the ratios are; 1 a row has more than 3 % more
+# instructions than figures.json has; 2 environment; 3 a kernel warning, or the guest
+# ended too early.
 
 . "$(dirname "$0")/lib.sh"
 . "$QEMU_DIR/profiles.sh"
@@ -45,7 +49,7 @@ accel() {
 guest() {
 	local label=$1 cpus=$2 wanted=$3 results=$OUT/results.$1 line
 	MEASURING=$label
-	printf '%s\n' "$wanted" | sed '/^$/d' >"$STAGE/wanted"
+	printf '%s\n' "$wanted" ${wanted:+null_} | sed '/^$/d' >"$STAGE/wanted"
 	rm -f "$STAGE/counting"
 	[ "$label" != counting ] || : >"$STAGE/counting"
 	cp "$QEMU_DIR/bench/guest.sh" "$STAGE/bench.sh"
@@ -78,5 +82,6 @@ case $BENCH in
 	guest 4 4 rundown_drain
 	;;
 esac
-grep -q '^# row' "$OUT"/results.* || die "BENCH=$BENCH: no row's name begins so"
-in_root "$ROOT" python3 "$QEMU_DIR/bench/report.py" --out "$OUT" --accel "${ACCEL:-tcg}" "$OUT"/results.*
+grep '^# row' "$OUT"/results.* | grep -qv ':# row null_' || [[ $BENCH = null* ]] || die "BENCH=$BENCH: no row's name begins so"
+in_root "$ROOT" python3 "$QEMU_DIR/bench/report.py" --out "$OUT" --accel "${ACCEL:-tcg}" \
+	--figures "$QEMU_DIR/bench/figures.json" ${BENCH_RECORD:+--record} "$OUT"/results.*

@@ -3,7 +3,10 @@
 #
 # size.sh: instruction counts of the fast paths and sizes, ours and C's, read
 # from objects built for three kernels: Debian's (gcc), one of our own with LLVM,
-# and that one with RUST_INLINE_HELPERS. SIZE_SHOW=function prints a path.
+# and that one with RUST_INLINE_HELPERS. SIZE_SHOW=function prints a path,
+# SIZE_RECORD=1 writes qemu/bench/figures.json instead of comparing with it.
+#
+# Exit status: 0, or 1 if a path has become worse or a stack frame is too large.
 
 . "$(dirname "$0")/lib.sh"
 
@@ -64,4 +67,5 @@ measure stock-gcc "$("$QEMU_DIR/kernel.sh" stock)"
 measure llvm "$(prepared llvm base)"
 measure llvm-inlined "$(prepared inlined base inline-helpers)"
 in_root "$ROOT" python3 "$QEMU_DIR/bench/size.py" --out "$BUILD/size/size.json" \
+	--figures "$QEMU_DIR/bench/figures.json" ${SIZE_RECORD:+--record} \
 	${SIZE_SHOW:+--show "$SIZE_SHOW"} "${measured[@]}"

@@ -17,10 +17,13 @@ import platform
 import re
 import sys
 
-# A target is missed if nine rounds of ten are more than this above it, because the
-# rounds of some rows differ by more than this. The null rows, a baseline against
-# itself, show the resolution of the measurement.
+# A target of instructions is met if the median is at most this much above it.
+INSTRUCTIONS = 1.01
+# A target of time is met if the median is within the band of the null rows above it: a
+# baseline against itself, in the same run. A band wider than this is a warning.
 RESOLUTION = 0.05
+# More instructions than this of what figures.json has is a failure.
+OF_LAST = 1.03
 
 # Row (a regular expression) -> (target ratio, description). The first match is
 # used; None means that the row has no target.
@@ -114,7 +117,13 @@ def ratios(ours, peer):
     }
 
 
-def summary(name, timed, counted):
+def null_band(timed):
+    """The largest 90th percentile of the null rows' ratios of time: what this run cannot tell from 1."""
+    return max([1.0] + [ratios(t["ours"], t["peer"])["p90"] for name, t in timed.items()
+                        if name.startswith("null_") and "@" not in name])
+
+
+def summary(name, timed, counted, band):
     """One row of the table; either of the two may be missing."""
     place, aim, text = describe(name)
     row = {"name": name, "text": text, "place": place, "time": timed, "instructions": counted, "aim": aim,
@@ -125,18 +134,20 @@ def summary(name, timed, counted):
         by = "instructions" if row["instructions"] else "time"
         judged = row[by]
         row["by"] = "memory" if name.endswith(" memory") else by
-        row["verdict"] = "missed" if judged["p10"] > aim * (1 + RESOLUTION) else "met"
+        accepted = INSTRUCTIONS if row["instructions"] else band
+        row["verdict"] = "missed" if judged["ratio"] > aim * accepted else "met"
     return row
 
 
 def summaries(timed, counted):
     """All rows in the order of ROWS."""
     out = []
+    band = null_band(timed)
     for name in {**timed, **counted}:
         t, c = timed.get(name), counted.get(name)
-        out.append(summary(name, t and ratios(t["ours"], t["peer"]), c and ratios(c["ours"], c["peer"])))
+        out.append(summary(name, t and ratios(t["ours"], t["peer"]), c and ratios(c["ours"], c["peer"]), band))
         if t and all(t["extra"]["ours"]) and all(t["extra"]["peer"]):
-            memory = summary(name + " memory", ratios(t["extra"]["ours"], t["extra"]["peer"]), None)
+            memory = summary(name + " memory", ratios(t["extra"]["ours"], t["extra"]["peer"]), None, band)
             memory["unit"] = "kB"
             out.append(memory)
 
@@ -154,7 +165,31 @@ def figure(value):
     return f"{value:.3g}"
 
 
-def table(rows, sizes, machine):
+def judge(rows, path, record):
+    """Compares the counted instructions with the committed ones, or commits them; the exit status."""
+    try:
+        with open(path, encoding="utf-8") as f:
+            figures = json.load(f)
+    except FileNotFoundError:
+        figures = {}
+    last, status = figures.setdefault("bench", {}), 0
+    for row in rows:
+        if not row["instructions"] or row["name"].startswith("null_"):
+            continue
+        now = row["instructions"]["ours"]
+        if record:
+            last[row["name"]] = round(now, 1)
+        elif row["name"] in last and now > OF_LAST * last[row["name"]]:
+            print(f"WORSE: {row['name']} has {figure(now)} instructions, and had {figure(last[row['name']])}")
+            status = 1
+    if record:
+        with open(path, "w", encoding="utf-8") as f:
+            json.dump(figures, f, indent=1, sort_keys=True)
+            f.write("\n")
+    return status
+
+
+def table(rows, sizes, machine, band):
     """What the terminal shows."""
     print(f"\n{machine['guest']}; QEMU with {machine['accel']} on {machine['host']}")
     print(f"{'':32} {'instructions':^23} {'time, ns':^45}")
@@ -177,7 +212,8 @@ def table(rows, sizes, machine):
             print(f"warning: the time of {r['name']} is {figure(r['time']['ratio'])} and should be 1: "
                   "this machine is too busy to measure time on")
     print(f"\nratio: ours / peer, median of the rounds, of the time with its 10th and 90th percentile; "
-          f"missed: even the 10th percentile is more than {RESOLUTION:.0%} above the aim")
+          f"met: instructions at most {INSTRUCTIONS - 1:.0%} above the aim, time at most {band - 1:.1%}, "
+          "the 90th percentile of the null rows of this run")
 
 
 def svg(rows, machine, path):
@@ -247,6 +283,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", required=True, help="the folder for bench.json and bench.svg")
     parser.add_argument("--accel", default="tcg")
+    parser.add_argument("--figures", help="the committed figures")
+    parser.add_argument("--record", action="store_true", help="write them instead of comparing")
     parser.add_argument("results", nargs="+", help="results.N of a guest with N CPUs, results.counting")
     args = parser.parse_args()
 
@@ -265,12 +303,12 @@ def main():
         print("no row was measured: no name begins so", file=sys.stderr)
         return 2
     with open(os.path.join(args.out, "bench.json"), "w", encoding="utf-8") as f:
-        json.dump({"machine": machine, "resolution": RESOLUTION, "rows": rows, "bytes": sizes,
+        json.dump({"machine": machine, "band": null_band(timed), "rows": rows, "bytes": sizes,
                    "rounds": {"time": timed, "instructions": counted}}, f, indent=1)
     svg(rows, machine, os.path.join(args.out, "bench.svg"))
-    table(rows, sizes, machine)
+    table(rows, sizes, machine, null_band(timed))
     print(f"{args.out}/bench.json, {args.out}/bench.svg")
-    return 0
+    return judge(rows, args.figures, args.record) if args.figures else 0
 
 
 if __name__ == "__main__":
