@@ -43,6 +43,9 @@ size: ## Instruction counts and sizes, from the built objects
 torture: ## Longer runs: TIME= minutes, PART=, PROFILE=
 	@TIME="$(TIME)" PART="$(PART)" PROFILE="$(PROFILE)" qemu/torture.sh
 
+mutants: ## Semantic changes of the sources, which the tests must notice: PART=, SAMPLE=
+	@PART="$(PART)" SAMPLE="$(SAMPLE)" PROFILE="$(PROFILE)" qemu/mutants.sh
+
 litmus: ## The ordering claims, checked by herd7 against the kernel's memory model
 	@qemu/litmus/run.sh
 
@@ -85,4 +88,4 @@ check-kdir:
 		{ echo "KDIR=$(KDIR) has no rust/libkernel.rmeta: Debian's headers package does not have it either." >&2; \
 		  echo "\`make demo\` shows how to get one without building a kernel." >&2; exit 2; }
 
-.PHONY: modules external new deb test-install test run shell demo check doc bench size torture litmus install rust-analyzer clean clean-cache help check-kdir
+.PHONY: modules external new deb test-install test run shell demo check doc bench size torture mutants litmus install rust-analyzer clean clean-cache help check-kdir

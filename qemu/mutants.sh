@@ -1,0 +1,160 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# mutants.sh [ktap]: mutants of the sources (qemu/mutants), each of which the tests
+# must notice. PART= a table or one mutant, PROFILE= the kernels, stock and lockdep
+# if it is not set. SAMPLE= how many of those for the stock kernel: they are chosen by
+# a hash of their names and the sources, so that each state of the sources is tested
+# with others; and they are run for SECONDS_MAX= at most, 180.
+#
+# All mutants of the module and of the library are in one build. A guest loads the
+# module once for each mutant, and runs the suites that the table names until one
+# fails. After a crash or a hang, another guest goes on with the next one. First,
+# without a mutant, the same suites have to pass.
+#
+# Exit status: 0 all noticed, but for those that the table excuses; 1 not so;
+# 2 environment; 3 the suites fail without a mutant.
+
+. "$(dirname "$0")/lib.sh"
+. "$QEMU_DIR/profiles.sh"
+. "$QEMU_DIR/vm.sh"
+
+PART=${PART:-}
+SAMPLE=${SAMPLE:-0}
+LONGEST=0
+[ "$SAMPLE" = 0 ] || LONGEST=${SECONDS_MAX:-180}
+# At least as long as a suite may take without a mutant, in seconds.
+LIMIT=${LIMIT:-40}
+OUT=$BUILD/mutants
+TREE=$OUT/tree
+table() { python3 "$QEMU_DIR/mutants/mutants.py" "$@" --part "$PART" --sample "$SAMPLE"; }
+
+# build_mutants PROFILE: the module, its tests and the programs, with all mutants.
+build_mutants() {
+	local dir=$OUT/$1 user=$OUT/user folder
+	python3 "$QEMU_DIR/mutants/mutants.py" apply "$TREE"
+	mkdir -p "$dir/torture"
+	in_root "$ROOT" make -C "$TREE" modules KDIR="$KERNEL/build" MO="$dir" QUIESCE_KUNIT=suites
+	rm -rf "$dir/external"
+	cp -r "$TREE/samples/external" "$dir/external"
+	in_root "$ROOT" make -C "$dir/external" KDIR="$KERNEL/build" QUIESCE="$dir"
+	in_root "$ROOT" make -C "$TREE/qemu/torture" module KDIR="$KERNEL/build" QUIESCE="$dir" MO="$dir/torture"
+	for folder in src/libquiesce samples qemu/tests qemu/torture; do
+		in_root "$ROOT" make -C "$TREE/$folder" O="$user/$folder" -j"$JOBS"
+	done
+}
+
+# stage_mutants PROFILE STAGE: what the guest has.
+stage_mutants() {
+	local dir=$OUT/$1 stage=$2 ko
+	rm -rf "$stage"
+	mkdir -p "$stage"/{modules,tests,bin}
+	for ko in "$dir"/*.ko "$dir"/external/*.ko "$dir"/torture/*.ko; do
+		cp "$ko" "$stage/modules/"
+		in_root "$ROOT" objcopy --strip-debug "$stage/modules/${ko##*/}"
+	done
+	cp -r "$OUT/user/samples" "$stage/samples"
+	cp "$TOP/samples/words.txt" "$stage/samples/"
+	cp "$OUT"/user/qemu/{tests,torture}/* "$stage/tests/"
+	for ko in "$QEMU_DIR"/tests/*.steps; do
+		# Every load of quiesce.ko is one of the mutant.
+		# shellcheck disable=SC2016 # for the guest
+		sed -n '/^#/d; s|/modules/quiesce\.ko|& mutant="$QUIESCE_MUTANT"|g; s/ *| */|/p' "$ko" >"$stage/${ko##*/}"
+	done
+}
+
+# guest STAGE PLAN RESULTS: boots until the guest has done PLAN, or stops. Prints how
+# many lines of it were done, of which the last may be one that ended the guest.
+guest() {
+	local stage=$1 plan=$2 results=$3 until=$4 line done=0 current='' ended=crash pid rc
+	cp "$plan" "$stage/plan"
+	initramfs "$OUT/initramfs" "$stage"
+	: >"$OUT/console"
+	rm -f "$OUT/lines"
+	mkfifo "$OUT/lines"
+	# A process group of its own, which can be ended.
+	set -m
+	TIMEOUT=${TIMEOUT:-3000} MEM=$(profile_memory "$profile") boot "$OUT/initramfs" \
+		"quiesce_do=mutants $(profile_append "$profile")" \
+		-serial "file:$OUT/console" -serial stdio >"$OUT/lines" 2>"$OUT/qemu.err" </dev/null &
+	pid=$!
+	set +m
+	while true; do
+		rc=0
+		# The guest limits each suite itself, unless it cannot any more.
+		IFS= read -r -t $((LIMIT * 3 + 60)) line || rc=$?
+		if [ $rc != 0 ]; then
+			[ $rc -le 128 ] || ended=hang
+			break
+		fi
+		line=${line%$'\r'}
+		printf '%s\n' "$line" >>"$OUT/output"
+		case $line in
+		"# took "*) printf '%s\n' "${line#\# took }" >>"$stage/took" ;;
+		"# begins "*) current=${line#\# begins } ;;
+		"# mutant "*)
+			printf '%s\n' "$line" >>"$results"
+			say "[$(stamp)]   ${line#\# mutant }"
+			done=$((done + 1)) current=''
+			# There is no time for another one.
+			[ "$until" = 0 ] || [ "$(date +%s)" -lt "$until" ] || break
+			;;
+		esac
+	done <"$OUT/lines"
+	kill -- -"$pid" 2>/dev/null || true
+	wait "$pid" 2>/dev/null || true
+	cat "$OUT/console" >>"$OUT/console.$profile"
+	if [ -n "$current" ]; then
+		line="# mutant ${current%% *} caught ${current#* } $ended"
+		printf '%s\n' "$line" >>"$results"
+		say "[$(stamp)]   ${line#\# mutant }"
+		done=$((done + 1))
+	fi
+	echo "$done"
+}
+
+# run PROFILE RESULTS: all mutants of the plan, in as many guests as it takes.
+run() {
+	local profile=$1 results=$2 stage=$OUT/stage-$1 plan=$OUT/plan n until=0
+	ROOT=$("$QEMU_DIR/buildroot.sh")
+	KERNEL=$("$QEMU_DIR/kernel.sh" "$profile")
+	table plan --profile "$profile" | awk -v limit="$LIMIT" '{ $2 = $2 " " limit; print }' >"$plan"
+	[ -s "$plan" ] || return 0
+	step "Building the mutants for profile $profile" build_mutants "$profile" || die "they do not build"
+	stage_mutants "$profile" "$stage"
+	: >"$OUT/console.$profile"
+	# What the suites say without a mutant.
+	{
+		printf 'none 0 %s' $((LIMIT * 4))
+		awk '{ for (i = 4; i <= NF; i++) if (!seen[$i]++) printf " %s", $i }' "$plan"
+		echo
+		cat "$plan"
+	} >"$plan.all"
+	mv "$plan.all" "$plan"
+	[ "$LONGEST" = 0 ] || until=$(($(date +%s) + LONGEST))
+	while [ -s "$plan" ]; do
+		[ "$until" = 0 ] || [ "$(date +%s)" -lt "$until" ] || break
+		n=$(guest "$stage" "$plan" "$results" "$until")
+		[ "$n" != 0 ] || die "the guest did nothing; the end of its console: $(tail -n 5 "$OUT/console")"
+		if grep -q '^# mutant none caught' "$results"; then
+			say "quiesce: the suites fail without a mutant (see $OUT/console)"
+			exit "$EX_CRASH"
+		fi
+		sed -i "1,${n}d" "$plan"
+	done
+	# A complaint of the kernel's notices a mutant too.
+	python3 "$QEMU_DIR/mutants/mutants.py" console "$OUT/console.$profile" >>"$results"
+}
+
+mkdir -p "$OUT"
+[ "$SAMPLE" = 0 ] || PROFILE=stock
+: >"$OUT/results"
+: >"$OUT/output"
+table host >>"$OUT/results"
+for p in ${PROFILE:-stock lockdep}; do
+	need_profile "$p"
+	profile=$p
+	run "$p" "$OUT/results"
+done
+grep -q '^# mutant' "$OUT/results" || die "PART=$PART: there is no such table nor mutant"
+table report "$OUT/results" ${1:+--ktap}
