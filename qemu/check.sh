@@ -98,6 +98,7 @@ check "The harness's shell (shellcheck)" shell
 check "The harness's Python" python
 check "Spelling" spelling
 check "Words of comments and documentation" python3 qemu/prose.py
+check "Absolute sentences of the documentation" python3 qemu/sentences.py
 [ -z "$(tracked 'src/libquiesce/man/*.[1-9]')" ] || check "Manual pages (mandoc)" manuals
 "$QEMU_DIR/doc.sh" || failed=$((failed + 1))
 if [ $failed != 0 ]; then

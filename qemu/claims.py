@@ -3,7 +3,8 @@
 """Checks that the tests which qemu/CLAIMS.md names exist.
 
 Each row has to name at least one thing in its second column, and every name in backquotes has to be
-a suite of qemu/suites, a test function, a litmus file, a compile-fail case or a mutant.
+a suite of qemu/suites, a test function, a litmus file, a compile-fail case or a mutant (of
+qemu/torture, or of qemu/mutants by its short name).
 `*` stands for any characters, as in a shell. Prints KTAP, one test for each row.
 """
 
@@ -61,6 +62,8 @@ def existing():
         names.update(re.findall(r'b"([a-z-]+)" =>', text))
     for text in texts("qemu/torture", "*.c"):
         names.update(re.findall(r'^\t\{ "([a-z-]+)", "\w+" \},', text, re.M))
+    for path in (TOP / "qemu/mutants").glob("*.mutants"):
+        names.update(re.findall(r"^= (\w+) ", path.read_text(encoding="utf-8"), re.M))
     return names
 
 
