@@ -74,7 +74,7 @@ clean: ## Remove what was built in the checkout; the cache stays
 	rm -f modules.order Module.symvers samples/external/modules.order samples/external/Module.symvers
 
 clean-cache: ## Remove the cache: build roots and kernels
-	@bash -c '. qemu/lib.sh && ns rm -rf "$$CACHE"'
+	@bash -c '. qemu/lib.sh && remove_tree "$$CACHE"'
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 15

@@ -128,6 +128,17 @@ key() {
 	done | sha256sum | cut -c1-12
 }
 
+# remove_tree DIR: removes it, and nothing of what is mounted in it: an interrupted
+# mmdebstrap leaves /proc, /sys and /dev mounted.
+remove_tree() {
+	# shellcheck disable=SC2016 # expanded by the inner shell
+	ns bash -c '
+		awk -v dir="$1/" "index(\$5, dir) == 1 { print \$5 }" /proc/self/mountinfo | tac | while read -r at; do
+			umount --lazy "$at" 2>/dev/null || true
+		done
+		rm -rf --one-file-system "$1"' remove_tree "$1"
+}
+
 # once DIR MAKER [ARG...]: builds DIR once by running MAKER ARG... DIR. DIR is valid
 # only if DIR/.done exists; leftovers of an interrupted run are removed. Concurrent
 # runs are serialized by a lock.
@@ -139,7 +150,7 @@ once() {
 	(
 		flock 9
 		[ -e "$dir/.done" ] && exit 0
-		if [ -e "$dir" ]; then ns rm -rf "$dir"; fi
+		if [ -e "$dir" ]; then remove_tree "$dir"; fi
 		strict "$@" "$dir" || exit
 		: >"$dir/.done"
 	) 9>"$dir.lock"

@@ -50,6 +50,15 @@ what_failed_is_made_again() {
 	[ -e "$WORK/dir/.done" ] && [ -e "$WORK/dir/whole" ] && [ ! -e "$WORK/dir/rest" ]
 }
 
+what_is_mounted_in_it_is_left_alone() {
+	# An interrupted maker left a file system mounted in the root that it made.
+	mkdir -p "$WORK/root/mnt" "$WORK/other"
+	: >"$WORK/other/kept"
+	script "export -f remove_tree ns
+		ns bash -c 'mount --bind $WORK/other $WORK/root/mnt && remove_tree $WORK/root'" || return
+	[ -e "$WORK/other/kept" ] && [ ! -e "$WORK/root" ]
+}
+
 what_is_made_is_kept() {
 	local made="maker() { mkdir \$1; echo made; }; once $WORK/dir maker"
 	script "$made" && says made && script "$made" && fails says made
