@@ -83,7 +83,7 @@ spelling() {
 
 manuals() {
 	# shellcheck disable=SC2046 # names have no blanks
-	in_root "$ROOT" mandoc -T lint -W warning $(tracked 'src/libquiesce/man/*.[1-9]')
+	in_root "$ROOT" mandoc -T lint -W warning $(tracked 'src/libquiesce/man/*.[1-9]' 'src/packaging/*.[1-9]')
 }
 
 python() {
