@@ -4,7 +4,8 @@
 # build.sh PROFILE [FOLDER...]: builds the modules for one profile into
 # .build/PROFILE, a module in a tree of its own among them, and the programs of
 # user space, which are the same for all profiles, into .build/user: those of the
-# folders named, or all.
+# folders named, or all. If one of the folders is "crate", quiesce.ko alone is built,
+# into .build/PROFILE/crate.
 
 . "$(dirname "$0")/lib.sh"
 . "$QEMU_DIR/profiles.sh"
@@ -12,7 +13,11 @@
 profile=${1:?usage: build.sh PROFILE [FOLDER...]}
 shift
 [ $# != 0 ] || set -- src/libquiesce samples qemu/tests qemu/torture
-folders=("$@")
+folders=()
+crate=
+for folder; do
+	if [ "$folder" = crate ]; then crate=1; else folders+=("$folder"); fi
+done
 need_profile "$profile"
 ROOT=$("$QEMU_DIR/buildroot.sh" "${PROFILE_ROOT[$profile]}")
 KERNEL=$("$QEMU_DIR/kernel.sh" "$profile")
@@ -53,7 +58,13 @@ check_relocs() {
 	(cd "$OUT" && sed 's/o$/ko/' modules.order | in_root "$ROOT" xargs python3 "$QEMU_DIR/relocs.py")
 }
 
-build() {
+# quiesce.ko alone, as it is installed: without what the suites need of it.
+build_crate() {
+	mkdir -p "$OUT/crate"
+	in_root "$ROOT" make -C "$TOP" modules KDIR="$KERNEL/build" "${WORDS[@]}" MO="$OUT/crate" obj-m=quiesce.o
+}
+
+build_modules() {
 	mkdir -p "$OUT"
 	# A build of the samples alone omits the suites, which take long to build.
 	[[ " ${folders[*]} " != " samples " ]] || kunit=hooks
@@ -62,11 +73,16 @@ build() {
 	build_external
 	[[ " ${folders[*]} " != *" qemu/tests "* ]] || build_stale
 	build_torture
-	local dir program
+}
+
+build() {
+	local dir program source
+	if [ -n "$crate" ]; then build_crate; else build_modules; fi
 	# Remove the programs of tests that no longer exist.
 	for program in "$USER_OUT"/qemu/tests/*; do
 		program=$(basename "$program")
-		[ -e "$TOP/qemu/tests/${program%_32}.c" ] || rm -f "$USER_OUT/qemu/tests/$program"
+		source=${program%_32}
+		[ -e "$TOP/qemu/tests/${source%_fallback}.c" ] || rm -f "$USER_OUT/qemu/tests/$program"
 	done
 	for dir in "${folders[@]}"; do
 		in_root "$ROOT" make -C "$TOP/$dir" O="$USER_OUT/$dir" "${USER_WORDS[@]}" -j"$JOBS"

@@ -11,12 +11,15 @@
 
 verb=${1:?usage: external.sh build|new}
 [ -n "${DIR:-}" ] || die "usage: make external DIR=folder [PROFILE=stock] [RUN=1], or make new DIR=folder"
+dir=$(realpath -m -- "$DIR")
+[[ $dir != *[[:space:]]* ]] || die "'$dir' has a space in it, and the kernel's build system cannot build there"
 
 if [ "$verb" = new ]; then
 	name=$(basename "$DIR" | tr -c 'a-z0-9_\n' _)
 	[[ $name =~ ^[a-z][a-z0-9_]*$ ]] || die "'$name' cannot be a module's name: give DIR one of letters, digits and _"
-	if [ -e "$DIR" ] && [ -n "$(ls -A "$DIR")" ]; then die "$DIR is there and not empty"; fi
-	mkdir -p "$DIR"
+	[ ! -e "$DIR" ] || [ -d "$DIR" ] || die "$DIR is there and no folder"
+	[ ! -d "$DIR" ] || [ -z "$(ls -A "$DIR")" ] || die "$DIR is there and not empty"
+	mkdir -p "$DIR" 2>/dev/null || die "$DIR cannot be made"
 	cat >"$DIR/Kbuild" <<-KBUILD
 		obj-m := $name.o
 		KBUILD_EXTRA_SYMBOLS := \$(QUIESCE)/Module.symvers
@@ -27,18 +30,15 @@ if [ "$verb" = new ]; then
 	exit
 fi
 
-dir=$(readlink -f "$DIR")
+[ -d "$dir" ] || die "there is no folder $DIR (make new DIR=$DIR writes a module there)"
 [ -e "$dir/Kbuild" ] || [ -e "$dir/Makefile" ] || die "$DIR has no Kbuild"
-[[ $dir != *[[:space:]]* ]] || die "'$dir' has a space in it, and the kernel's build system cannot build there"
 profile=${PROFILE:-stock}
 need_profile "$profile"
 ROOT=$("$QEMU_DIR/buildroot.sh" "${PROFILE_ROOT[$profile]}")
 KERNEL=$("$QEMU_DIR/kernel.sh" "$profile")
 CRATE=$BUILD/$profile/crate
 OUT=$BUILD/$profile/outside/$(key "$dir")-$(basename "$dir")
-mkdir -p "$CRATE" "$OUT"
-
-build_crate() { in_root "$ROOT" make -C "$TOP" modules KDIR="$KERNEL/build" MO="$CRATE" obj-m=quiesce.o; }
+mkdir -p "$OUT"
 
 # The user's tree stays as it is: objects are made in .build.
 build_outside() {
@@ -48,8 +48,15 @@ build_outside() {
 	in_root "$ROOT" make -C "$KERNEL/build" "${words[@]}" M="$dir" MO="$OUT" QUIESCE="$CRATE" modules
 }
 
-step "Building quiesce.ko for profile $profile" build_crate || die "quiesce does not build for profile $profile"
-step "Building $(basename "$dir")" build_outside || exit "$EX_TESTS"
+"$QEMU_DIR/build.sh" "$profile" crate || die "quiesce does not build for profile $profile"
+what="Building $(basename "$dir")"
+step "$what" build_outside || {
+	# The compiler's first error, in one line: message and place.
+	error=$(awk '/(^| )error(\[E[0-9]+\])?:|^ERROR: modpost:/ { message = $0; sub(/^\x1b\[[0-9;]*m/, "", message); if ((getline place) > 0 && place ~ /-->/) { sub(/^ *--> */, "", place); message = message " (" place ")" }; print message; exit }' \
+		"$(log_of "$what")")
+	say "quiesce: $DIR does not build${error:+: $error}"
+	exit "$EX_TESTS"
+}
 modules=()
 while read -r object; do
 	modules+=("$OUT/${object%.o}.ko")

@@ -67,13 +67,16 @@ strict() {
 	bash -euo pipefail -O inherit_errexit -c "$state"$'\n"$@"' "$0" "$@"
 }
 
+# log_of WHAT: the log of the step of that name.
+log_of() { printf '%s/logs/%s.log\n' "$BUILD" "$(printf '%s' "$1" | tr -cs 'A-Za-z0-9.+-' _)"; }
+
 # step "what" command...: runs a long command with its output in a log, shows a
 # line that counts the seconds on a terminal, and the log's end if it fails.
 step() {
 	local what=$1 log begin rc=0
 	shift
 	mkdir -p "$BUILD/logs"
-	log=$BUILD/logs/$(printf '%s' "$what" | tr -cs 'A-Za-z0-9.+-' _).log
+	log=$(log_of "$what")
 	begin=$(date +%s)
 	printf '[%5s] %s ...' "$(stamp)" "$what" >&2
 	strict "$@" >"$log" 2>&1 </dev/null &

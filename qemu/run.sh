@@ -22,13 +22,34 @@ done
 
 ROOT=$("$QEMU_DIR/buildroot.sh" "${PROFILE_ROOT[$profile]}")
 KERNEL=$("$QEMU_DIR/kernel.sh" "$profile")
-"$QEMU_DIR/build.sh" "$profile" || die "profile $profile does not build"
+
+# uses TEXT: whether CMD, or a file of FILES, has the text in it.
+uses() {
+	[[ $CMD != *"$1"* ]] || return 0
+	# shellcheck disable=SC2086 # words
+	[ -n "${FILES:-}" ] && grep -qrsIF -- "$1" $FILES
+}
+
+# Only what the command can reach is built; a shell can reach everything.
+parts=()
+modules=
+if [ "$verb" = run ]; then
+	if uses /samples/; then parts+=(samples); fi
+	if uses /tests/ || uses kunit; then parts+=(qemu/tests qemu/torture); fi
+	if ! uses /modules/ && ! uses kunit; then
+		modules=crate
+		parts+=(crate)
+	elif [ ${#parts[@]} = 0 ]; then
+		parts=(samples)
+	fi
+fi
+"$QEMU_DIR/build.sh" "$profile" "${parts[@]}" || die "profile $profile does not build"
 
 dir=$(mktemp -d "$BUILD/$verb.XXXXXX")
 trap 'rm -rf "$dir"' EXIT
 stage=$dir/stage
 mkdir -p "$stage/work"
-copy_modules "$stage" "$profile"
+copy_modules "$stage" "$profile" "$modules"
 for user in "$(profile_user "$profile")"/samples "$(profile_user "$profile")"/qemu/tests; do
 	[ ! -d "$user" ] || cp -r "$user" "$stage/"
 done

@@ -62,11 +62,16 @@ boot() {
 		-append "console=$console panic=-1 oops=panic reboot=t no_timer_check loglevel=7 rcupdate.rcu_cpu_stall_timeout=120 $append" "$@"
 }
 
-# copy_modules STAGE PROFILE: the profile's modules.
+# copy_modules STAGE PROFILE [crate]: the profile's modules, or quiesce.ko alone.
 copy_modules() {
 	local stage=$1 profile=$2 ko objcopy=objcopy
 	[ "${PROFILE_ARCH[$profile]}" = x86_64 ] || objcopy=aarch64-linux-gnu-objcopy
 	mkdir -p "$stage/modules"
+	if [ "${3:-}" = crate ]; then
+		cp "$BUILD/$profile/crate/quiesce.ko" "$stage/modules/"
+		in_root "$ROOT" "$objcopy" --strip-debug "$stage/modules/quiesce.ko"
+		return
+	fi
 	# modules.order, not *.ko: a build leaves the modules of an earlier state behind.
 	while read -r ko; do
 		cp "$BUILD/$profile/${ko%.o}.ko" "$stage/modules/"
