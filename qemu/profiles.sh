@@ -50,7 +50,7 @@ profile inline-helpers own    base inline-helpers  -- "RUST_INLINE_HELPERS, KUni
 DEFAULT_PROFILES="stock stock-rt lockdep kasan-rt"
 
 # The profiles that run the kunit suites only, and what else qemu/suites names them for.
-SHORT_PROFILES="up tiny stock-arm64 rt-arm64"
+SHORT_PROFILES="up tiny"
 
 # need_profile NAME: stops when there is no such profile.
 need_profile() {
@@ -81,7 +81,7 @@ profile_memory() {
 # SLUB_TINY, which has no checks.
 profile_append() {
 	case ${PROFILE_KIND[$1]} in
-	debian) echo slab_debug=FZPU ;;
+	debian | other) echo slab_debug=FZPU ;;
 	esac
 }
 
@@ -91,6 +91,6 @@ profile_alive() {
 	case $1 in
 	lockdep*) echo lockdep ;;
 	kasan*) echo kmemleak ;;
-	*) [ "${PROFILE_KIND[$1]}" != debian ] || echo poison ;;
+	*) [ "${PROFILE_KIND[$1]}" = own ] || echo poison ;;
 	esac
 }

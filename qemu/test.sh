@@ -23,6 +23,7 @@ listed() {
 	local kind=$1 k profiles rest
 	while read -r k profiles rest; do
 		[ "$k" = "$kind" ] || continue
+		[ "$profiles" != x86 ] || [ "${PROFILE_ARCH[$profile]:-}" != x86_64 ] || profiles=all
 		case ,$profiles, in
 		*",$profile,"*) ;;
 		*,all,*) [ "$kind" = kunit ] || [[ " $SHORT_PROFILES " != *" $profile "* ]] || continue ;;

@@ -23,7 +23,10 @@ expected() {
 	for p in rundown seqlock rcu device faults unload; do
 		[ "$PART" = all ] || [ "$PART" = "$p" ] || continue
 		case $p in
-		device) echo quiesce_torture_fuzz quiesce_torture_fuzz_32 quiesce_torture_bystander ;;
+		device)
+			echo quiesce_torture_fuzz quiesce_torture_bystander
+			[ "${PROFILE_ARCH[$1]}" != x86_64 ] || echo quiesce_torture_fuzz_32
+			;;
 		faults) [ "${PROFILE_KIND[$1]}" != own ] || echo quiesce_torture_faults quiesce_torture_load_faults ;;
 		*) echo "quiesce_torture_$p" ;;
 		esac
@@ -32,13 +35,14 @@ expected() {
 }
 
 run_profile() {
-	local profile=$1 dir=$BUILD/$1/torture-run rc=0
+	local profile=$1 dir=$BUILD/$1/torture-run rc=0 ROOT
+	ROOT=$("$QEMU_DIR/buildroot.sh" "${PROFILE_ROOT[$profile]}")
 	KERNEL=$("$QEMU_DIR/kernel.sh" "$profile")
 	"$QEMU_DIR/build.sh" "$profile" qemu/torture || die "profile $profile does not build"
 	rm -rf "$dir"
 	mkdir -p "$dir/stage/tests"
 	copy_modules "$dir/stage" "$profile"
-	cp "$BUILD"/user/qemu/torture/* "$dir/stage/tests/"
+	cp "$(profile_user "$profile")"/qemu/torture/* "$dir/stage/tests/"
 	sed '/^#/d; s/ *| */|/' "$QEMU_DIR/tests/twins.steps" >"$dir/stage/twins.steps"
 	echo "quiesce_torture_end no memory was left | kmemleak is in kasan-rt" >"$dir/skips"
 	initramfs "$dir/initramfs" "$dir/stage"

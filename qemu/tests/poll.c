@@ -263,14 +263,14 @@ TEST(woken_by_key)
 		check(poll(&p, 1, -1) == 1);
 		check(p.revents == (POLLPRI | POLLERR));
 	});
-	ASSERT_TRUE(wait_asleep_in(pid, SYS_poll));
+	ASSERT_TRUE(wait_asleep_in(pid, NR_POLL));
 	before = switches(pid);
 	EXPECT_LE(0, before);
 	for (int i = 0; i < 200; i++) {
 		ASSERT_EQ(0, place(fd[1]));
 		ASSERT_EQ(0, wait_for(fd[0], QUIESCE_WAIT_NEXT, QUIESCE_NOW, NULL));
 	}
-	EXPECT_TRUE(asleep_in(pid, SYS_poll));
+	EXPECT_TRUE(asleep_in(pid, NR_POLL));
 	EXPECT_EQ(before, switches(pid));
 	ASSERT_EQ(0, abort_with(fd[1], 0, NULL));
 	EXPECT_EQ(0, join(pid));
