@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # size.sh: instruction counts of the fast paths and sizes, ours and C's, read
-# from objects built for three kernels: Debian's (gcc), one of our own with LLVM,
-# and that one with RUST_INLINE_HELPERS. SIZE_SHOW=function prints a path,
+# from objects built for four kernels: Debian's (gcc) for x86_64 and arm64, one of our
+# own with LLVM, and that one with RUST_INLINE_HELPERS. SIZE_SHOW=function prints a path,
 # SIZE_RECORD=1 writes qemu/bench/figures.json instead of comparing with it.
 #
 # Exit status: 0, or 1 if a path has become worse or a stack frame is too large.
@@ -58,12 +58,15 @@ objects() {
 }
 
 measured=()
+# measure NAME KERNEL [ROOT]
 measure() {
+	local ROOT=${3:-$ROOT}
 	step "Building objects for $1" objects "$1" "$2" || die "they do not build"
 	measured+=("$1=$BUILD/size/$1")
 }
 
 measure stock-gcc "$("$QEMU_DIR/kernel.sh" stock)"
+measure stock-arm64 "$("$QEMU_DIR/kernel.sh" stock-arm64)" "$("$QEMU_DIR/buildroot.sh" arm64)"
 measure llvm "$(prepared llvm base)"
 measure llvm-inlined "$(prepared inlined base inline-helpers)"
 in_root "$ROOT" python3 "$QEMU_DIR/bench/size.py" --out "$BUILD/size/size.json" \

@@ -32,6 +32,10 @@ struct seq_file;
 enum {
 	QUIESCE_NMI_MASK = NMI_MASK,
 	QUIESCE_HARDIRQ_DISABLE_MASK = HARDIRQ_DISABLE_MASK,
+#ifdef CONFIG_ARM64
+	QUIESCE_ARM64_LSE_CALLBACK = ARM64_CB_BIT | ARM64_HAS_LSE_ATOMICS,
+	QUIESCE_ARM64_PREEMPT_COUNT = offsetof(struct thread_info, preempt.count),
+#endif
 };
 
 bool quiesce_helper_in_nmi(void);

@@ -6,7 +6,8 @@ Takes one folder for each kernel: bench/ has the objects of the bench module,
 quiesce.o is the crate. A path is the shortest one from a function's first
 instruction to its return that passes the instruction that does the work. A
 call counts as one instruction and is listed; what is the same in every function
-of a kernel (endbr64, the ftrace call, alignment) does not count.
+of a kernel (endbr64 or bti, the ftrace call, alignment) does not count. On arm64 a
+branch that the kernel replaces by a nop on CPUs with LSE counts as that.
 
 A path is met if it has at most 1 % more instructions than C's, and no call more.
 figures.json has the last committed counts and calls: a path that has more than 3 %
@@ -25,7 +26,7 @@ import subprocess
 import sys
 
 # Path -> what has to be on it, one after the other.
-LOCKED = r"^lock|^xchg"
+LOCKED = r"^lock|^xchg|^(cas|ldadd|swp)a?l?\b|^lda?xr"
 PERCPU = r"%gs:"
 SEQUENCE = r"^(inc|add)l (?!.*%gs)"
 PATHS = {
@@ -58,6 +59,17 @@ def run(*command):
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
+def patched_to_nops(path):
+    """Where the kernel replaces a branch by a nop, on arm64: alternative_has_cap_likely()."""
+    out, last = set(), None
+    for line in run("llvm-readelf", "-rW", path).splitlines():
+        m = re.match(r"[0-9a-f]+\s+[0-9a-f]+ R_AARCH64_PREL32\s+[0-9a-f]+\s+(\S+)\s*([-+])\s*([0-9a-f]+)", line)
+        if m and m.group(1) == "alt_cb_patch_nops":
+            out.add(last)
+        last = int(m.group(3), 16) if m and m.group(1) == ".text" else None
+    return out
+
+
 def disassemble(path):
     """Function name -> list of instructions."""
     functions, current, prefix = {}, None, None
@@ -68,7 +80,7 @@ def disassemble(path):
             current = functions.setdefault(head.group(1), [])
         elif insn and current is not None:
             addr, op, args = int(insn.group(1), 16), insn.group(2), insn.group(3)
-            if op.startswith("R_X86_64"):
+            if op.startswith(("R_X86_64", "R_AARCH64")):
                 if current:
                     current[-1] = current[-1]._replace(reloc=args.strip())
                 continue
@@ -77,6 +89,9 @@ def disassemble(path):
                 current.pop()
             prefix = Insn(addr, op, args, "") if op in PREFIXES and not args else None
             current.append(Insn(addr, op, args, ""))
+    nops = patched_to_nops(path)
+    for name, insns in functions.items():
+        functions[name] = [i._replace(op="nop", args="") if i.addr in nops and i.op == "b" else i for i in insns]
     # Functions with the same code may be one, of which objdump gives one name.
     names = collections.defaultdict(list)
     for line in run("llvm-nm", "--defined-only", path).splitlines():
@@ -94,14 +109,19 @@ def target(insn):
     """Where a jump goes inside its function, or None if it leaves it."""
     if insn.reloc:
         return None
-    m = re.search(r"0x([0-9a-f]+)", insn.args)
+    m = re.search(r"(?<![#+])0x([0-9a-f]+)", insn.args)
     return int(m.group(1), 16) if m else None
 
 
 def free(insn):
     """What is in every function of a kernel alike."""
     text = insn.op + " " + insn.args
-    return insn.op in ("endbr64", "int3", "ud2") or "nop" in text or "__fentry__" in insn.reloc
+    return insn.op in ("endbr64", "int3", "ud2", "bti", "brk", "udf") or "nop" in text or "__fentry__" in insn.reloc
+
+
+JUMPS = ("jmp", "b")
+# Conditional jumps of x86 begin with j; these are arm64's.
+BRANCHES = ("b.", "cbz", "cbnz", "tbz", "tbnz")
 
 
 def is_return(insn):
@@ -129,7 +149,7 @@ def fast_path(insns, via):
                 return [insns[j] for j in path]
             continue
         nexts = []
-        if insn.op == "jmp":
+        if insn.op in JUMPS:
             to = target(insn)
             if to is None:
                 # A tail call: it does the return.
@@ -137,10 +157,10 @@ def fast_path(insns, via):
                     return [insns[j] for j in path]
                 continue
             nexts = [to]
-        elif insn.op.startswith("j"):
+        elif insn.op.startswith(("j", *BRANCHES)):
             to = target(insn)
             nexts = [to] if to is not None else []
-        if insn.op != "jmp" and i + 1 < len(insns):
+        if insn.op not in JUMPS and i + 1 < len(insns):
             nexts.append(insns[i + 1].addr)
         for to in nexts:
             if to in index:
@@ -158,7 +178,7 @@ def count(functions, name, via):
     if path is None:
         return None
     calls = [re.split(r"[-+]0x", i.reloc.split()[-1] if i.reloc else i.args)[0]
-             for i in path if i.op.startswith("call") or (i.op == "jmp" and i.reloc and not is_return(i))]
+             for i in path if i.op.startswith("call") or i.op == "bl" or (i.op in JUMPS and i.reloc and not is_return(i))]
     return {
         "instructions": len(path),
         "calls": calls,
@@ -183,6 +203,9 @@ def frame(insns):
         if m and down * int(m.group(1), 0) > 0:
             size += abs(int(m.group(1), 0))
         size += 8 * insn.op.startswith("push")
+        m = re.match(r"sp, sp, #(0x[0-9a-f]+|\d+)$|.*\[sp, #-(0x[0-9a-f]+|\d+)\]!$", insn.args)
+        if m and (insn.op == "sub" or m.group(2)):
+            size += int(m.group(1) or m.group(2), 0)
     return size
 
 

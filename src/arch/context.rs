@@ -2,6 +2,7 @@
 
 //! The state of the current context, from its CPU's counters.
 
+#[cfg(not(quiesce_asm_arm64))]
 use crate::bindings as helpers;
 
 #[cfg(any(quiesce_x86_spin, all(quiesce_asm, CONFIG_SMP)))]
@@ -70,8 +71,12 @@ pub(crate) fn in_nmi() -> bool {
         }
         count & helpers::QUIESCE_NMI_MASK != 0
     }
+    #[cfg(quiesce_asm_arm64)]
+    {
+        super::arm64::in_nmi()
+    }
     // Without SMP there is nothing behind GS.
-    #[cfg(not(all(quiesce_asm, CONFIG_SMP)))]
+    #[cfg(not(any(all(quiesce_asm, CONFIG_SMP), quiesce_asm_arm64)))]
     // SAFETY: No requirements.
     unsafe {
         helpers::quiesce_helper_in_nmi()

@@ -27,7 +27,11 @@ pub(crate) fn load_pointer<T>(ptr: &Atomic<*mut T>) -> *mut T {
         }
         value
     }
-    #[cfg(not(quiesce_asm))]
+    #[cfg(quiesce_asm_arm64)]
+    {
+        super::arm64::load_pointer(ptr)
+    }
+    #[cfg(not(any(quiesce_asm, quiesce_asm_arm64)))]
     ptr.load(kernel::sync::atomic::Relaxed)
 }
 
@@ -85,6 +89,10 @@ pub(crate) fn swap_pointer(ptr: &Atomic<*mut c_void>, new: *mut c_void) -> *mut 
         }
         old
     }
-    #[cfg(not(quiesce_asm))]
+    #[cfg(quiesce_asm_arm64)]
+    {
+        super::arm64::swap_pointer(ptr, new)
+    }
+    #[cfg(not(any(quiesce_asm, quiesce_asm_arm64)))]
     ptr.xchg(new, kernel::sync::atomic::Full)
 }

@@ -35,7 +35,12 @@ pub(crate) unsafe fn load_acquire_u32(ptr: *const u32) -> u32 {
         barrier();
         value
     }
-    #[cfg(not(CONFIG_X86_64))]
+    #[cfg(quiesce_asm_arm64)]
+    // SAFETY: Both functions have the same safety contract.
+    unsafe {
+        super::arm64::load_acquire_u32(ptr)
+    }
+    #[cfg(not(any(CONFIG_X86_64, quiesce_asm_arm64)))]
     // SAFETY: `ptr` is valid for reads and aligned, and concurrent writers use marked accesses, as
     // required of the caller; the load does not write through the pointer.
     unsafe {
@@ -74,7 +79,12 @@ pub(crate) unsafe fn load_acquire_even_u32(ptr: *const u32) -> u32 {
         }
         value
     }
-    #[cfg(not(quiesce_asm))]
+    #[cfg(quiesce_asm_arm64)]
+    // SAFETY: Both functions have the same safety contract.
+    unsafe {
+        super::arm64::load_acquire_even_u32(ptr)
+    }
+    #[cfg(not(any(quiesce_asm, quiesce_asm_arm64)))]
     loop {
         // SAFETY: Both functions have the same safety contract.
         let value = unsafe { load_acquire_u32(ptr) };
@@ -128,7 +138,9 @@ pub(crate) unsafe fn add_u32(ptr: *mut u32, n: u32) {
 pub(crate) fn read_barrier() {
     #[cfg(CONFIG_X86_64)]
     barrier();
-    #[cfg(not(CONFIG_X86_64))]
+    #[cfg(quiesce_asm_arm64)]
+    super::arm64::read_barrier();
+    #[cfg(not(any(CONFIG_X86_64, quiesce_asm_arm64)))]
     kernel::sync::barrier::smp_mb(kernel::sync::barrier::Read);
 }
 
@@ -137,7 +149,9 @@ pub(crate) fn read_barrier() {
 pub(crate) fn write_barrier() {
     #[cfg(CONFIG_X86_64)]
     barrier();
-    #[cfg(not(CONFIG_X86_64))]
+    #[cfg(quiesce_asm_arm64)]
+    super::arm64::write_barrier();
+    #[cfg(not(any(CONFIG_X86_64, quiesce_asm_arm64)))]
     kernel::sync::barrier::smp_mb(kernel::sync::barrier::Write);
 }
 

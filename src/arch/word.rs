@@ -10,8 +10,14 @@
 //! than both, and neither block is `nomem`, so that the compiler moves no access across. The
 //! plain `mov` is what `READ_ONCE()` of an aligned word is.
 //!
-//! Elsewhere the kernel's atomics do the same.
+//! arm64 has its own (`arch/arm64.rs`). Elsewhere the kernel's atomics do the same.
 
+#[cfg(quiesce_asm_arm64)]
+pub(crate) use super::arm64::{
+    add_one_if_live,
+    sub_one, //
+};
+#[cfg(not(quiesce_asm_arm64))]
 use kernel::sync::atomic::Atomic;
 
 /// The amount that is added for a holder.
@@ -90,7 +96,7 @@ pub(crate) fn sub_one(word: &Atomic<isize>) -> Released {
 /// Adds a holder if the word is live; returns whether it was.
 ///
 /// Acquire ordering if it was, none if not.
-#[cfg(not(quiesce_asm))]
+#[cfg(not(any(quiesce_asm, quiesce_asm_arm64)))]
 #[inline(always)]
 pub(crate) fn add_one_if_live(word: &Atomic<isize>) -> bool {
     use kernel::sync::atomic::{Acquire, Relaxed};
@@ -112,7 +118,7 @@ pub(crate) fn add_one_if_live(word: &Atomic<isize>) -> bool {
 /// Removes a holder.
 ///
 /// Release ordering; a full barrier on x86_64.
-#[cfg(not(quiesce_asm))]
+#[cfg(not(any(quiesce_asm, quiesce_asm_arm64)))]
 #[inline(always)]
 pub(crate) fn sub_one(word: &Atomic<isize>) -> Released {
     use kernel::sync::atomic::Release;

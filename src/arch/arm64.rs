@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The operations of `arch` for arm64, in assembly.
+//!
+//! They are the instructions of C's own inline functions. The read-modify-write operations have two
+//! forms, as C's have: those of the Large System Extensions (LSE), and load-exclusive and
+//! store-exclusive (LL/SC) for CPUs without them. The kernel patches the branch between the two when
+//! it loads the module ([`has_lse`]).
+//!
+//! # Ordering
+//!
+//! arm64 reorders what nothing orders, so each function names the instruction that orders it. The
+//! LKMM's operations are those that `arch/arm64/include/asm/{barrier,cmpxchg,atomic_lse,atomic_ll_sc}.h`
+//! map to the same instructions; the litmus tests named below use the LKMM's operations.
+//!
+//! | here | LKMM | instruction | litmus |
+//! |---|---|---|---|
+//! | [`load_acquire_u32`] | `smp_load_acquire()` | `ldar` | seqlock-store-validate |
+//! | [`read_barrier`] | `smp_rmb()` | `dmb ishld` | seqlock-store-validate, seqlock-latch |
+//! | [`write_barrier`] | `smp_wmb()` | `dmb ishst` | seqlock-store-validate, seqlock-latch |
+//! | [`load_pointer`] | `rcu_dereference()` | `ldr`, then the address dependency | rcu-publish-read |
+//! | [`swap_pointer`] | `xchg()` | `swpal`; `ldxr`, `stlxr`, `dmb ish` | rcu-retire-free |
+//! | [`add_one_if_live`] | `atomic_long_cmpxchg_acquire()` | `casa`; `ldaxr`, `stxr` | rundown-begin-acquire |
+//! | [`sub_one`] | `atomic_long_fetch_sub_release()` | `ldaddl`; `ldxr`, `stlxr` | rundown-release-free |
+//!
+//! No block but those that only read a register is `nomem`, so that the compiler moves no memory
+//! access across.
+
+use super::word::{
+    Released,
+    LIVE,
+    ONE, //
+};
+use crate::bindings as helpers;
+use core::{
+    arch::asm,
+    ffi::c_void, //
+};
+use kernel::sync::atomic::Atomic;
+
+// `tbz` tests bit 0.
+const _: () = assert!(LIVE == 1);
+
+/// Whether the CPUs have the atomic instructions of LSE; C's
+/// `alternative_has_cap_likely(ARM64_HAS_LSE_ATOMICS)`.
+///
+/// A branch that is patched to a `nop` if they have, when the module is loaded.
+#[inline(always)]
+fn has_lse() -> bool {
+    // SAFETY: The entry in `.altinstructions` is that of `ALTERNATIVE_CB()`, which describes the one
+    // instruction between the labels. Whether it is the branch or a `nop`, it accesses no memory.
+    unsafe {
+        asm!(
+            "661:",
+            "b {without}",
+            "662:",
+            ".pushsection .altinstructions,\"a\"",
+            ".word 661b - .",
+            ".word alt_cb_patch_nops - .",
+            ".hword {capability}",
+            ".byte 662b-661b",
+            ".byte 0",
+            ".popsection",
+            capability = const helpers::QUIESCE_ARM64_LSE_CALLBACK,
+            without = label { return false },
+            options(nomem, nostack, preserves_flags),
+        )
+    }
+    true
+}
+
+/// `rcu_dereference()`'s load; see `super::pointer`.
+#[inline(always)]
+pub(crate) fn load_pointer<T>(ptr: &Atomic<*mut T>) -> *mut T {
+    let value: *mut T;
+    // SAFETY: `ptr` is valid for reads, aligned as an atomic is, and nothing is written.
+    unsafe {
+        asm!(
+            "ldr {value}, [{ptr}]",
+            value = lateout(reg) value,
+            ptr = in(reg) ptr.as_ptr(),
+            options(nostack, preserves_flags, readonly),
+        )
+    }
+    value
+}
+
+/// `xchg()`: a full barrier.
+#[inline(always)]
+pub(crate) fn swap_pointer(ptr: &Atomic<*mut c_void>, new: *mut c_void) -> *mut c_void {
+    let old: *mut c_void;
+    if has_lse() {
+        // SAFETY: The instruction exchanges the pointer atomically, which a reference to the atomic
+        // allows; the CPU has it, as `has_lse()` returned true.
+        unsafe {
+            asm!(
+                ".arch_extension lse",
+                "swpal {new}, {old}, [{ptr}]",
+                new = in(reg) new,
+                old = lateout(reg) old,
+                ptr = in(reg) ptr.as_ptr(),
+                options(nostack, preserves_flags),
+            )
+        }
+    } else {
+        // SAFETY: The instructions exchange the pointer atomically, which a reference to the atomic
+        // allows.
+        unsafe {
+            asm!(
+                "prfm pstl1strm, [{ptr}]",
+                "2:",
+                "ldxr {old}, [{ptr}]",
+                "stlxr {failed:w}, {new}, [{ptr}]",
+                "cbnz {failed:w}, 2b",
+                "dmb ish",
+                new = in(reg) new,
+                old = out(reg) old,
+                failed = out(reg) _,
+                ptr = in(reg) ptr.as_ptr(),
+                options(nostack, preserves_flags),
+            )
+        }
+    }
+    old
+}
+
+/// `smp_load_acquire()` of a `u32`.
+///
+/// # Safety
+///
+/// `ptr` is valid for reads and aligned, and concurrent writers use marked accesses (in the sense
+/// of the LKMM) of four bytes.
+#[inline(always)]
+pub(crate) unsafe fn load_acquire_u32(ptr: *const u32) -> u32 {
+    let value: u32;
+    // SAFETY: `ptr` is valid for reads and aligned, as required of the caller; the instruction reads
+    // four bytes in one access.
+    unsafe {
+        asm!(
+            "ldar {value:w}, [{ptr}]",
+            value = lateout(reg) value,
+            ptr = in(reg) ptr,
+            options(nostack, preserves_flags),
+        )
+    }
+    value
+}
+
+/// `smp_load_acquire()` of a `u32`, repeated until it is even.
+///
+/// # Safety
+///
+/// As for [`load_acquire_u32`].
+#[inline(always)]
+pub(crate) unsafe fn load_acquire_even_u32(ptr: *const u32) -> u32 {
+    let value: u32;
+    // SAFETY: `ptr` is valid for reads and aligned, as required of the caller; the instructions read
+    // four bytes in one access each time.
+    unsafe {
+        asm!(
+            "2:",
+            "ldar {value:w}, [{ptr}]",
+            "tbz {value:w}, #0, 3f",
+            "yield",
+            "b 2b",
+            "3:",
+            value = out(reg) value,
+            ptr = in(reg) ptr,
+            options(nostack, preserves_flags),
+        )
+    }
+    value
+}
+
+/// `smp_rmb()`.
+#[inline(always)]
+pub(crate) fn read_barrier() {
+    // SAFETY: The instruction is a barrier, which accesses nothing.
+    unsafe { asm!("dmb ishld", options(nostack, preserves_flags)) }
+}
+
+/// `smp_wmb()`.
+#[inline(always)]
+pub(crate) fn write_barrier() {
+    // SAFETY: The instruction is a barrier, which accesses nothing.
+    unsafe { asm!("dmb ishst", options(nostack, preserves_flags)) }
+}
+
+/// Adds a holder if the word is live; returns whether it was.
+///
+/// Acquire ordering if it was, none if not.
+#[inline(always)]
+pub(crate) fn add_one_if_live(word: &Atomic<isize>) -> bool {
+    if has_lse() {
+        // SAFETY: The instructions read the word and change it atomically, which a reference to the
+        // atomic allows; the CPU has them, as `has_lse()` returned true.
+        unsafe {
+            asm!(
+                ".arch_extension lse",
+                "ldr {old}, [{word}]",
+                "2:",
+                "tbz {old}, #0, {dead}",
+                "add {new}, {old}, #{one}",
+                "mov {expected}, {old}",
+                "casa {old}, {new}, [{word}]",
+                "cmp {old}, {expected}",
+                "b.ne 2b",
+                word = in(reg) word.as_ptr(),
+                old = out(reg) _,
+                new = out(reg) _,
+                expected = out(reg) _,
+                one = const ONE,
+                dead = label { return false },
+                options(nostack),
+            )
+        }
+    } else {
+        // SAFETY: The instructions read the word and change it atomically, which a reference to the
+        // atomic allows.
+        unsafe {
+            asm!(
+                "prfm pstl1strm, [{word}]",
+                "2:",
+                "ldaxr {old}, [{word}]",
+                "tbz {old}, #0, {dead}",
+                "add {old}, {old}, #{one}",
+                "stxr {failed:w}, {old}, [{word}]",
+                "cbnz {failed:w}, 2b",
+                word = in(reg) word.as_ptr(),
+                old = out(reg) _,
+                failed = out(reg) _,
+                one = const ONE,
+                dead = label { return false },
+                options(nostack, preserves_flags),
+            )
+        }
+    }
+    true
+}
+
+/// Removes a holder. Release ordering.
+#[inline(always)]
+pub(crate) fn sub_one(word: &Atomic<isize>) -> Released {
+    let old: isize;
+    if has_lse() {
+        // SAFETY: The instruction changes the word atomically, which a reference to the atomic
+        // allows; the CPU has it, as `has_lse()` returned true.
+        unsafe {
+            asm!(
+                ".arch_extension lse",
+                "ldaddl {less}, {old}, [{word}]",
+                less = in(reg) -ONE,
+                old = lateout(reg) old,
+                word = in(reg) word.as_ptr(),
+                options(nostack, preserves_flags),
+            )
+        }
+    } else {
+        // SAFETY: The instructions change the word atomically, which a reference to the atomic
+        // allows.
+        unsafe {
+            asm!(
+                "prfm pstl1strm, [{word}]",
+                "2:",
+                "ldxr {old}, [{word}]",
+                "sub {new}, {old}, #{one}",
+                "stlxr {failed:w}, {new}, [{word}]",
+                "cbnz {failed:w}, 2b",
+                old = out(reg) old,
+                new = out(reg) _,
+                failed = out(reg) _,
+                word = in(reg) word.as_ptr(),
+                one = const ONE,
+                options(nostack, preserves_flags),
+            )
+        }
+    }
+    // After the subtraction the word may have been freed, so that it cannot be read again.
+    match old.wrapping_sub(ONE) {
+        0 => Released::Drained,
+        1.. => Released::Shared,
+        _ => Released::Negative,
+    }
+}
+
+/// Whether this is an NMI; C's `in_nmi()`.
+#[inline(always)]
+pub(crate) fn in_nmi() -> bool {
+    let count: u64;
+    // SAFETY: `sp_el0` is the current task, whose first member is its `thread_info`
+    // (`CONFIG_THREAD_INFO_IN_TASK`, which arm64 selects). The load reads the task's own count, which
+    // an interrupt leaves as it was.
+    unsafe {
+        asm!(
+            "mrs {count}, sp_el0",
+            "ldr {count:w}, [{count}, #{offset}]",
+            count = lateout(reg) count,
+            offset = const helpers::QUIESCE_ARM64_PREEMPT_COUNT,
+            options(nostack, preserves_flags, readonly),
+        )
+    }
+    count & u64::from(helpers::QUIESCE_NMI_MASK) != 0
+}
