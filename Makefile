@@ -55,6 +55,9 @@ external: ## Build the module tree DIR= against the crate; RUN=1 loads it in a V
 new: ## Write a module that works into DIR=
 	@DIR="$(DIR)" qemu/external.sh new
 
+in-tree: ## Lay the crate into the kernel source tree KSRC=
+	@KSRC="$(KSRC)" qemu/in-tree.sh
+
 deb: ## Build the Debian packages into .build/deb
 	@qemu/deb.sh
 
@@ -88,4 +91,4 @@ check-kdir:
 		{ echo "KDIR=$(KDIR) has no rust/libkernel.rmeta: Debian's headers package does not have it either." >&2; \
 		  echo "\`make demo\` shows how to get one without building a kernel." >&2; exit 2; }
 
-.PHONY: modules external new deb test-install test run shell demo check doc bench size torture mutants litmus install rust-analyzer clean clean-cache help check-kdir
+.PHONY: modules external new in-tree deb test-install test run shell demo check doc bench size torture mutants litmus install rust-analyzer clean clean-cache help check-kdir
