@@ -103,6 +103,7 @@ stage_boot() {
 boot_system() {
 	local log=$1 append=$2
 	rm -f "$DIR/disk"
+	chroot_tree apt-get clean
 	in_root "$DEBROOT" /usr/sbin/mke2fs -q -t ext4 -d "$TREE" "$DIR/disk" 6G
 	in_root "$QEMU_ROOT" timeout --foreground 900 qemu-system-x86_64 -accel tcg,thread=multi -cpu max -smp 2 -m 1024 \
 		-nodefaults -display none -no-reboot -kernel "$TREE/boot/vmlinuz-$RELEASE" -initrd "$TREE/boot/initrd.img-$RELEASE" \
@@ -154,7 +155,7 @@ leaves_older() {
 	chroot_tree apt-get install -y --no-install-recommends -t trixie linux-headers-cloud-amd64/trixie
 	local older
 	older=$(cd "$TREE/lib/modules" && ls -d 6.12.*)
-	! chroot_tree dkms status -m quiesce -k "$older" | grep . || return 1
+	! dkms_has "$older" || return 1
 	# shellcheck disable=SC2016 # for dpkg-query
 	! chroot_tree dkms build quiesce/"$(chroot_tree dpkg-query -W -f '${source:Upstream-Version}' quiesce-dkms)" -k "$older" >"$DIR/older" 2>&1 || return 1
 	grep 'BUILD_EXCLUSIVE' "$DIR/older"
