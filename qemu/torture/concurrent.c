@@ -107,7 +107,7 @@ static int call(struct file *f, unsigned long cmd, void *body)
 	unsigned int nr = _IOC_NR(cmd);
 	const int *list = table(f->kind, nr);
 	char *at = guarded(size);
-	char before[256];
+	signed char before[256];
 	bool notty = list[0] == ENOTTY;
 	int err;
 
