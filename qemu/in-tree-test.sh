@@ -29,9 +29,10 @@ kernel() { in_root "$ROOT" make -C /usr/src/linux O="$KERNEL/build" LLVM=1 -j"$J
 # configure y|m
 configure() {
 	in_root "$ROOT" /usr/src/linux/scripts/config --file "$KERNEL/build/.config" --set-val QUIESCE "$1" \
-		--set-val QUIESCE_KUNIT_TEST "$1" --set-val SAMPLE_QUIESCE "$1"
+		--enable QUIESCE_KUNIT_TEST --enable SAMPLE_QUIESCE
 	kernel olddefconfig
-	[ "$(grep -c "QUIESCE.*=$1" "$KERNEL/build/.config")" = 3 ]
+	grep "^CONFIG_QUIESCE=$1" "$KERNEL/build/.config"
+	[ "$(grep -c "QUIESCE.*=y" "$KERNEL/build/.config")" -ge 2 ]
 }
 
 lays_it_out() {
@@ -66,7 +67,7 @@ kunit_runs_the_suites() {
 	cp "$KERNEL/build/test.log" "$WORK/" || true
 	cat "$WORK/kunit"
 	[ "$rc" = 0 ] && grep 'Testing complete. Ran [1-9][0-9][0-9]' "$WORK/kunit" &&
-		! grep -E 'WARNING:|BUG:|Oops' "$WORK/test.log"
+		in_root "$ROOT" python3 "$QEMU_DIR/judge.py" --console-only --console "$WORK/test.log" --results /dev/null
 }
 
 cases=(lays_it_out refuses_what_is_no_kernel builds_as_modules builds_in kunit_runs_the_suites)

@@ -138,7 +138,15 @@ pub fn stall_reports() -> u32 {
 /// ```
 #[track_caller]
 pub fn barrier(module: &ThisModule) -> Result {
-    domain_list::barrier(module.as_ptr(), Location::caller())
+    let module = module.as_ptr();
+    // `THIS_MODULE` is null in code that is built in.
+    #[cfg(not(MODULE))]
+    let module = if module.is_null() {
+        account::this_module()
+    } else {
+        module
+    };
+    domain_list::barrier(module, Location::caller())
 }
 
 fn quiesce() {

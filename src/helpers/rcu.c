@@ -24,6 +24,7 @@
 #include <linux/timer.h>
 #include <linux/uaccess.h>
 #include <linux/workqueue.h>
+#include <asm/sections.h>
 
 #include "../helpers.h"
 
@@ -532,8 +533,17 @@ void *quiesce_helper_kmalloc(size_t size, gfp_t flags)
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_kmalloc);
 
+#ifndef MODULE
+/* Stands for the kernel, where code is that is built in. */
+struct module quiesce_builtin;
+#endif
+
 bool quiesce_helper_within_module(const void *addr, const struct module *mod)
 {
+#ifndef MODULE
+	if (mod == &quiesce_builtin)
+		return addr >= (void *)_stext && addr < (void *)_end;
+#endif
 	return within_module((unsigned long)addr, mod);
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_within_module);
@@ -542,6 +552,13 @@ EXPORT_SYMBOL_GPL(quiesce_helper_within_module);
 void quiesce_helper_module_text(const struct module *mod, unsigned long *base,
 				unsigned long *size)
 {
+#ifndef MODULE
+	if (mod == &quiesce_builtin) {
+		*base = (unsigned long)_stext;
+		*size = _etext - _stext;
+		return;
+	}
+#endif
 	*base = (unsigned long)mod->mem[MOD_TEXT].base;
 	*size = mod->mem[MOD_TEXT].size;
 }

@@ -43,9 +43,25 @@ pub(super) type Reclaim = unsafe extern "C" fn(*mut bindings::callback_head);
 /// Returns the module that the calling code is in.
 ///
 /// Inlined, so that it is code of the module that a generic function is instantiated in.
+///
+/// Code that is built into the kernel is in none; a value that is no module stands for the kernel
+/// then. The crate exports nothing if it is built in, so that all its users are built in too.
 #[inline(always)]
 pub(super) fn this_module() -> *mut bindings::module {
-    &raw mut bindings::__this_module
+    #[cfg(MODULE)]
+    {
+        &raw mut bindings::__this_module
+    }
+    #[cfg(not(MODULE))]
+    {
+        &raw mut quiesce_builtin
+    }
+}
+
+#[cfg(not(MODULE))]
+extern "C" {
+    /// Stands for the kernel; C's helpers know its address ranges.
+    static mut quiesce_builtin: bindings::module;
 }
 
 /// Per-CPU counts of the functions that were posted, and of those that are done.
