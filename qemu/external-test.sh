@@ -55,7 +55,7 @@ a_module_that_does_not_load_fails() {
 a_broken_module_names_the_error() {
 	cp -r "$WORK/plug" "$WORK/broken"
 	sed -i 's/USERS.try_acquire()?/USERS.acquire_it()?/' "$WORK/broken/plug.rs"
-	refused "no method named \`acquire_it\`" external DIR="$WORK/broken" && says "plug.rs:20:"
+	refused "no method named \`acquire_it\`" external DIR="$WORK/broken" && says "plug.rs:21:"
 }
 
 a_missing_DIR() {
@@ -76,7 +76,7 @@ a_path_with_a_space() {
 }
 
 new_overwrites_nothing() {
-	refused "is there and not empty" new DIR="$WORK/plug" && refused "is there and no folder" new DIR="$WORK/plug/Kbuild" &&
+	refused "is there and not empty" new DIR="$WORK/plug" && refused "is there and no folder" new DIR="$WORK/out" &&
 		refused "cannot be a module's name" new DIR="$WORK/7"
 }
 
