@@ -33,10 +33,20 @@ pub use self::cause::{
     Why, //
 };
 
-/// Returns a number that no other barrier has, by which traces and `fdinfo` name it.
-pub(crate) fn next_id() -> u64 {
-    static NEXT: Atomic<u64> = Atomic::new(1);
+/// The number of a barrier, by which traces and `fdinfo` name it. No other barrier has it.
+pub struct Id(u64);
 
-    // At one barrier a nanosecond, the numbers last for 500 years.
-    NEXT.fetch_add(1, Relaxed)
+impl Id {
+    /// Returns the next number.
+    pub fn next() -> Self {
+        static NEXT: Atomic<u64> = Atomic::new(1);
+
+        // At one barrier a nanosecond, the numbers last for 500 years.
+        Self(NEXT.fetch_add(1, Relaxed))
+    }
+
+    /// Returns the number itself.
+    pub fn number(&self) -> u64 {
+        self.0
+    }
 }

@@ -28,6 +28,7 @@ use quiesce::barrier::{
         Wakes, //
     },
     End,
+    Id,
     Pid,
     Why, //
 };
@@ -46,9 +47,14 @@ fn join(group: &mut Group) -> Result<Seat> {
     Ok(seat)
 }
 
+/// A group of `parties` open seats that can have `max`.
+fn new_group(parties: u32, max: u32, shrink: bool) -> Result<KBox<Group>> {
+    KBox::init(Group::new(Id::next(), parties, max, shrink)?, GFP_KERNEL)
+}
+
 /// A group of `n` parties, all joined.
-fn full(n: u32, shrink: bool) -> Result<(Group, KVec<Seat>)> {
-    let mut group = Group::new(n, n, shrink)?;
+fn full(n: u32, shrink: bool) -> Result<(KBox<Group>, KVec<Seat>)> {
+    let mut group = new_group(n, n, shrink)?;
     let mut seats = KVec::new();
     for _ in 0..n {
         seats.push(join(&mut group)?, GFP_KERNEL)?;
@@ -189,7 +195,7 @@ fn differ(seed: u64, steps: u32, shrink: bool, mistaken: bool) -> Result<Option<
     const SEATS: u32 = 5;
     let mut random = Random::new(seed);
     let open = random.below(SEATS + 1);
-    let mut group = Group::new(open, SEATS, shrink)?;
+    let mut group = new_group(open, SEATS, shrink)?;
     let mut model = Model {
         parties: KVec::new(),
         open,
@@ -295,11 +301,11 @@ mod tests {
 
     #[test]
     fn sizes_are_checked() {
-        assert_eq!(Group::new(0, 0, false).err(), Some(EINVAL));
-        assert_eq!(Group::new(3, 2, false).err(), Some(EINVAL));
-        assert_eq!(Group::new(1, 1025, false).err(), Some(EINVAL));
-        assert!(Group::new(1024, 1024, false).is_ok());
-        assert!(Group::new(0, 1, false).is_ok());
+        assert_eq!(new_group(0, 0, false).err(), Some(EINVAL));
+        assert_eq!(new_group(3, 2, false).err(), Some(EINVAL));
+        assert_eq!(new_group(1, 1025, false).err(), Some(EINVAL));
+        assert!(new_group(1024, 1024, false).is_ok());
+        assert!(new_group(0, 1, false).is_ok());
     }
 
     #[test]
@@ -415,7 +421,7 @@ mod tests {
     #[test]
     fn open_seats_end_with_the_group() -> Result {
         for shrink in [false, true] {
-            let mut group = Group::new(3, 3, shrink)?;
+            let mut group = new_group(3, 3, shrink)?;
             let seat = join(&mut group)?;
             let arrival = group.arrive(&seat, false)?;
             assert!(group.close().is_some());
@@ -449,7 +455,7 @@ mod tests {
 
     #[test]
     fn an_unfinished_join_leaves_no_trace() -> Result {
-        let mut group = Group::new(1, 2, false)?;
+        let mut group = new_group(1, 2, false)?;
         let first = join(&mut group)?;
         group.arrive(&first, false)?;
         // That ended phase 1: in phase 2, the first arrives and a second only nearly joins.
@@ -519,7 +525,7 @@ mod tests {
 
     #[test]
     fn so_many_outcomes_are_known() -> Result {
-        let mut group = Group::new(1, 1, false)?;
+        let mut group = new_group(1, 1, false)?;
         let seat = join(&mut group)?;
         for _ in 0..5 {
             group.arrive(&seat, false)?;

@@ -26,12 +26,12 @@ use super::{
         End,
         Pid, //
     },
-    next_id,
     queue::{
         Machine,
         Wakes, //
     },
-    set::Set, //
+    set::Set,
+    Id, //
 };
 use crate::trace;
 use kernel::{
@@ -105,7 +105,7 @@ impl<'a> From<&'a Cause> for Refusal<'a> {
 /// - `void` is less than `phase`.
 /// - The tenant of a number in `arrived` arrived last in the current phase.
 pub struct Group {
-    id: u64,
+    id: Id,
     tenants: Tenants,
     /// How many seats there can be.
     max: u32,
@@ -134,26 +134,22 @@ pub struct Group {
 }
 
 impl Group {
-    /// Creates a group of `parties` open seats that can have `max` seats in all.
+    /// Initialises a group of `parties` open seats that can have `max` seats in all.
     ///
     /// # Errors
     ///
     /// `EINVAL` if there are more seats than `max`, or `max` is 0 or too large.
-    pub fn new(parties: u32, max: u32, shrink: bool) -> Result<Self> {
+    pub fn new(id: Id, parties: u32, max: u32, shrink: bool) -> Result<impl Init<Self>> {
         if max == 0 || parties > max || max as usize > Set::EMPTY.words().len() * 64 {
             return Err(EINVAL);
         }
-        let mut seats = Set::EMPTY;
-        for n in 0..parties {
-            seats.insert(n);
-        }
         // INVARIANT: All seats are open, and nobody has arrived.
-        Ok(Self {
-            id: next_id(),
-            tenants: Tenants::new(),
+        Ok(init!(Self {
+            id,
+            tenants <- Tenants::new(),
             max,
-            seats,
-            open: seats,
+            seats: Set::first_n(parties),
+            open: *seats,
             arrived: Set::EMPTY,
             leaving: Set::EMPTY,
             dead: Set::EMPTY,
@@ -167,12 +163,7 @@ impl Group {
             shrink,
             broken: None,
             closer: None,
-        })
-    }
-
-    /// Returns the number that no other barrier has.
-    pub fn id(&self) -> u64 {
-        self.id
+        }))
     }
 
     /// Returns the current phase.
@@ -266,7 +257,8 @@ impl Group {
             self.seats.insert(number);
             self.parties = self.parties.wrapping_add(1);
         }
-        Ok(new.take(self.id, number, added, &mut self.tenants, owner, bound))
+        let id = self.id.number();
+        Ok(new.take(id, number, added, &mut self.tenants, owner, bound))
     }
 
     /// Notes that user space is about to have the party, so that its end counts from now on.
@@ -551,12 +543,12 @@ impl Machine for Group {
     #[inline(never)]
     fn trace(&self, before: &Seen) {
         if self.void != before.void {
-            trace::reset(self.id, self.phase);
+            trace::reset(self.id.number(), self.phase);
         } else if self.phase != before.phase {
-            trace::phase_end(self.id, before.phase);
+            trace::phase_end(self.id.number(), before.phase);
         }
         if let Some(cause) = self.broken.as_ref().filter(|_| !before.broken) {
-            trace::group_break(self.id, cause);
+            trace::group_break(self.id.number(), cause);
         }
     }
 

@@ -33,6 +33,7 @@ use kernel::{
         Opaque, //
     }, //
 };
+use pin_init::Wrapper;
 
 /// A state machine behind the lock of a [`Queue`].
 ///
@@ -97,6 +98,7 @@ pub struct Queue<T> {
     /// Number of wake-ups, for waits that busy-poll without the lock.
     changes: UnsafeCell<u32>,
     spin: UnsafeCell<Spin>,
+    #[pin]
     data: UnsafeCell<T>,
 }
 
@@ -109,7 +111,7 @@ unsafe impl<T: Send> Sync for Queue<T> {}
 impl<T: Machine> Queue<T> {
     /// Creates a queue with its own lock class.
     pub fn new(
-        data: T,
+        data: impl Init<T>,
         name: &'static CStr,
         key: Pin<&'static LockClassKey>,
     ) -> impl PinInit<Self> {
@@ -133,7 +135,7 @@ impl<T: Machine> Queue<T> {
             })),
             changes: UnsafeCell::new(0),
             spin: UnsafeCell::new(Spin::new()),
-            data: UnsafeCell::new(data),
+            data <- UnsafeCell::pin_init(data),
         })
     }
 

@@ -17,6 +17,15 @@ impl Set {
     /// The empty set.
     pub const EMPTY: Self = Self([0; WORDS]);
 
+    /// The numbers below `n`.
+    pub fn first_n(n: u32) -> Self {
+        let mut set = Self::EMPTY;
+        for i in 0..n {
+            set.insert(i);
+        }
+        set
+    }
+
     /// Whether `n` is in the set.
     pub fn contains(&self, n: u32) -> bool {
         self.0

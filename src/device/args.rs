@@ -29,6 +29,7 @@ use kernel::{
     },
     prelude::*,
     seq_file::SeqFile,
+    seq_print,
     sync::aref::ARef, //
 };
 
@@ -267,6 +268,14 @@ pub(super) fn pid_in_proc(m: &SeqFile, pid: &Option<ARef<Pid>>) -> i32 {
             bindings::quiesce_helper_pid_in_proc(ptr::from_ref(m).cast_mut().cast(), pid.as_ptr())
         }
     })
+}
+
+/// Writes a party's state to its `fdinfo`.
+///
+/// Out of line, as the format of a single number in base 16 takes much of a stack frame.
+#[inline(never)]
+pub(super) fn show_state(m: &SeqFile, state: u32) {
+    seq_print!(m, "state {:#x} ", state);
 }
 
 /// `end` of `party`, for the calling task to read.

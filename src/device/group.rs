@@ -33,6 +33,7 @@ use crate::{
         set::Set,
         Cause,
         End,
+        Id,
         Pid,
         Why, //
     },
@@ -56,6 +57,7 @@ use kernel::{
 const GROUP_POLLERS: usize = 1;
 
 /// GROUP.
+#[inline(never)]
 pub(super) fn create(control: &Arc<Control>, command: &Command) -> Result {
     let mut args: uapi::quiesce_group = command.read()?;
     args::check_flags(
@@ -67,13 +69,16 @@ pub(super) fn create(control: &Arc<Control>, command: &Command) -> Result {
         max => max,
     };
     let quota = BarrierQuota::new(control)?;
+    let id = Id::next();
+    let number = id.number();
     let group = Group::new(
+        id,
         args.parties,
         max,
         args.flags & uapi::QUIESCE_GROUP_SHRINK != 0,
     )?;
     let barrier = Barrier::new(
-        group.id(),
+        number,
         group,
         quota,
         c_str!("quiesce_group"),
@@ -90,6 +95,7 @@ pub(super) fn create(control: &Arc<Control>, command: &Command) -> Result {
 }
 
 /// JOIN.
+#[inline(never)]
 fn join(barrier: &Arc<Barrier<Group>>, command: &Command) -> Result {
     let mut args: uapi::quiesce_join = command.read()?;
     args::check_flags(
@@ -397,51 +403,73 @@ impl Kind for Group {
     }
 
     fn show(barrier: &Barrier<Self>, seat: Option<&Seat>, m: &SeqFile) {
-        let group = barrier.lock();
-        let (phase, parties, arrived) = (group.phase(), group.parties(), group.arrived());
-        let (open, waiting, mut late) = (group.open(), group.waiting(), group.late());
-        let broken = group.broken().cloned().unwrap_or_default();
-        drop(group);
-        let (cause, status, code) = broken.end.why.encode();
-        let by = match broken.end.why {
-            Why::Nothing => 0,
-            _ => broken.party.unwrap_or(uapi::QUIESCE_NOBODY) as i32,
-        };
-        seq_print!(m, "quiesce:\tgroup {}\n", barrier.id);
-        seq_print!(m, "phase:\t{}\n", phase);
-        seq_print!(m, "parties:\t{}\n", parties);
-        seq_print!(m, "arrived:\t{}\n", arrived);
-        seq_print!(m, "open:\t{}\n", open);
-        seq_print!(m, "waiting:\t{}\n", waiting);
-        seq_print!(
-            m,
-            "broken:\tcause {} by {} pid {} status {} code {}\n",
-            cause,
-            by,
-            args::pid_in_proc(m, &broken.end.pid),
-            status,
-            code
-        );
-        seq_print!(m, "late:\t");
-        while let Some(n) = late.pop() {
-            let party = barrier.lock().party(n);
-            let owner = party.map_or(None, |party| party.owner);
-            seq_print!(m, "{}:{} ", n, args::pid_in_proc(m, &owner));
-        }
-        seq_print!(m, "\n");
+        show_counts(barrier, m);
+        show_break(barrier, m);
+        show_late(barrier, m);
         if let Some(seat) = seat {
-            let party = barrier.lock().own(seat);
-            seq_print!(
-                m,
-                "party:\t{} pid {} state {:#x} last {} waiting {}\n",
-                seat.party(),
-                args::pid_in_proc(m, &party.owner),
-                state(&party),
-                party.last,
-                party.waiting
-            );
+            show_party(barrier, seat, m);
         }
     }
+}
+
+// Each part of `fdinfo` has a frame of its own: formatting takes many of them.
+
+#[inline(never)]
+fn show_counts(barrier: &Barrier<Group>, m: &SeqFile) {
+    let group = barrier.lock();
+    let (phase, parties, arrived) = (group.phase(), group.parties(), group.arrived());
+    let (open, waiting) = (group.open(), group.waiting());
+    drop(group);
+    seq_print!(
+        m,
+        "quiesce:\tgroup {}\nphase:\t{}\nparties:\t{}\narrived:\t{}\nopen:\t{}\nwaiting:\t{}\n",
+        barrier.id,
+        phase,
+        parties,
+        arrived,
+        open,
+        waiting
+    );
+}
+
+#[inline(never)]
+fn show_break(barrier: &Barrier<Group>, m: &SeqFile) {
+    let broken = barrier.lock().broken().cloned().unwrap_or_default();
+    let (cause, status, code) = broken.end.why.encode();
+    let by = match broken.end.why {
+        Why::Nothing => 0,
+        _ => broken.party.unwrap_or(uapi::QUIESCE_NOBODY) as i32,
+    };
+    seq_print!(
+        m,
+        "broken:\tcause {} by {} pid {} status {} code {}\n",
+        cause,
+        by,
+        args::pid_in_proc(m, &broken.end.pid),
+        status,
+        code
+    );
+}
+
+#[inline(never)]
+fn show_late(barrier: &Barrier<Group>, m: &SeqFile) {
+    let mut late = barrier.lock().late();
+    seq_print!(m, "late:\t");
+    while let Some(n) = late.pop() {
+        let party = barrier.lock().party(n);
+        let owner = party.map_or(None, |party| party.owner);
+        seq_print!(m, "{}:{} ", n, args::pid_in_proc(m, &owner));
+    }
+    seq_print!(m, "\n");
+}
+
+#[inline(never)]
+fn show_party(barrier: &Barrier<Group>, seat: &Seat, m: &SeqFile) {
+    let party = barrier.lock().own(seat);
+    let pid = args::pid_in_proc(m, &party.owner);
+    seq_print!(m, "party:\t{} pid {} ", seat.party(), pid);
+    args::show_state(m, state(&party));
+    seq_print!(m, "last {} waiting {}\n", party.last, party.waiting);
 }
 
 /// The file of a group.
@@ -459,6 +487,7 @@ impl Drop for GroupFile {
 }
 
 impl GroupFile {
+    #[inline(never)]
     fn abort(&self, command: &Command) -> Result {
         let mut args: uapi::quiesce_abort = command.read()?;
         args::check_flags(args.flags, 0)?;
@@ -475,6 +504,7 @@ impl GroupFile {
         Ok(())
     }
 
+    #[inline(never)]
     fn reset(&self, command: &Command) -> Result {
         let mut args: uapi::quiesce_reset = command.read()?;
         args::check_flags(args.flags, 0)?;
@@ -490,6 +520,7 @@ impl GroupFile {
             })
     }
 
+    #[inline(never)]
     fn status(&self, command: &Command) -> Result {
         let status = self.barrier.status(command, None)?;
         self.barrier.lock().report_phase(status.phase);

@@ -20,7 +20,6 @@ use super::{
 };
 use crate::{
     barrier::{
-        self,
         pair::{
             Goal,
             Pair,
@@ -32,6 +31,7 @@ use crate::{
         },
         set::Set,
         End,
+        Id,
         Pid, //
     },
     bindings::uapi, //
@@ -59,6 +59,7 @@ const _: () = {
 };
 
 /// PAIR.
+#[inline(never)]
 pub(super) fn create(control: &Arc<Control>, command: &Command) -> Result {
     let mut args: uapi::quiesce_pair = command.read()?;
     args::check_flags(args.flags, uapi::QUIESCE_FD_INHERIT)?;
@@ -66,7 +67,7 @@ pub(super) fn create(control: &Arc<Control>, command: &Command) -> Result {
         return Err(EINVAL);
     }
     let barrier = Barrier::new(
-        barrier::next_id(),
+        Id::next().number(),
         Pair::new(Some(Pid::current())),
         BarrierQuota::new(control)?,
         c_str!("quiesce_pair"),
@@ -315,31 +316,52 @@ impl Kind for Pair {
         let Some(&side) = side else {
             return;
         };
-        let pair = barrier.lock();
-        let view = view(pair.view(side));
-        let (balance, unread) = (pair.balance(side), pair.unread(side));
-        let parties = Side::BOTH.map(|side| pair.party(side));
-        drop(pair);
-        seq_print!(m, "quiesce:\tpair {}\n", barrier.id);
-        seq_print!(m, "party:\t{}\n", side.party());
-        seq_print!(m, "view:\t{}\n", view);
-        seq_print!(m, "balance:\t{}\n", balance);
-        seq_print!(m, "unread:\t{}\n", unread);
-        for (n, party) in parties.iter().enumerate() {
-            let (cause, status, code) = party.end.why.encode();
-            seq_print!(
-                m,
-                "party-{}:\tpid {} state {:#x} placed {} waiting {} cause {} by {} status {} code {}\n",
-                n,
-                args::pid_in_proc(m, &party.owner),
-                state(party),
-                party.arrivals,
-                party.waiting,
-                cause,
-                args::pid_in_proc(m, &party.end.pid),
-                status,
-                code
-            );
+        show_view(barrier, side, m);
+        for side in Side::BOTH {
+            show_party(barrier, side, m);
         }
     }
+}
+
+// Each part of `fdinfo` has a frame of its own: formatting takes many of them.
+
+#[inline(never)]
+fn show_view(barrier: &Barrier<Pair>, side: Side, m: &SeqFile) {
+    let pair = barrier.lock();
+    let view = view(pair.view(side));
+    let (balance, unread) = (pair.balance(side), pair.unread(side));
+    drop(pair);
+    seq_print!(
+        m,
+        "quiesce:\tpair {}\nparty:\t{}\nview:\t{}\nbalance:\t{}\nunread:\t{}\n",
+        barrier.id,
+        side.party(),
+        view,
+        balance,
+        unread
+    );
+}
+
+#[inline(never)]
+fn show_party(barrier: &Barrier<Pair>, side: Side, m: &SeqFile) {
+    let party = barrier.lock().party(side);
+    let pid = args::pid_in_proc(m, &party.owner);
+    seq_print!(m, "party-{}:\tpid {} ", side.party(), pid);
+    args::show_state(m, state(&party));
+    seq_print!(m, "placed {} waiting {} ", party.arrivals, party.waiting);
+    show_end(&party.end, m);
+}
+
+#[inline(never)]
+fn show_end(end: &End, m: &SeqFile) {
+    let (cause, status, code) = end.why.encode();
+    let pid = args::pid_in_proc(m, &end.pid);
+    seq_print!(
+        m,
+        "cause {} by {} status {} code {}\n",
+        cause,
+        pid,
+        status,
+        code
+    );
 }

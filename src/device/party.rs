@@ -232,14 +232,14 @@ impl<K: Kind> ExitListener for Barrier<K> {
 }
 
 impl<K: Kind> Barrier<K> {
-    /// Makes a barrier of `machine`, of number `id`.
+    /// Makes a barrier of `machine`, with number `id`.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
     pub(super) fn new(
         id: u64,
-        machine: K,
+        machine: impl Init<K>,
         quota: BarrierQuota,
         name: &'static CStr,
         key: Pin<&'static LockClassKey>,

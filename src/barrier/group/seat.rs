@@ -14,7 +14,11 @@ use crate::{
         QUIESCE_OUTCOMES, //
     }, //
 };
-use core::cell::UnsafeCell;
+use core::{
+    cell::UnsafeCell,
+    convert::Infallible,
+    pin::Pin, //
+};
 use kernel::{
     prelude::*,
     sync::{
@@ -23,6 +27,14 @@ use kernel::{
         UniqueArc, //
     }, //
 };
+use pin_init::{
+    cast_init,
+    init_array_from_fn,
+    Wrapper, //
+};
+
+/// How many arrivals of a party are kept.
+const OUTCOMES: usize = QUIESCE_OUTCOMES as usize;
 
 /// Why a phase did not end well.
 #[derive(Clone)]
@@ -61,10 +73,9 @@ impl Arrived {
 }
 
 /// The state of one party.
-#[derive(Default)]
 pub(super) struct SeatState {
     /// Its last arrivals, of which `newest` is the last one.
-    arrivals: [Arrived; QUIESCE_OUTCOMES as usize],
+    arrivals: [Arrived; OUTCOMES],
     newest: usize,
     pub(super) waiting: u32,
     /// Joining made the seat.
@@ -81,6 +92,23 @@ pub(super) struct SeatState {
 }
 
 impl SeatState {
+    /// A party that has not joined yet.
+    fn new() -> impl Init<Self> {
+        init!(Self {
+            arrivals <- init_array_from_fn::<_, OUTCOMES, _, Infallible>(|_| Arrived::default()),
+            newest: 0,
+            waiting: 0,
+            added: false,
+            former: None,
+            confirmed: false,
+            left: false,
+            ended: false,
+            bound: false,
+            end: End::default(),
+            owner: None,
+        })
+    }
+
     /// Whether the party has left or ended.
     pub(super) fn hung_up(&self) -> bool {
         self.left || self.ended
@@ -119,8 +147,10 @@ impl SeatState {
 ///
 /// Once the cell is shared, `state` is accessed only with a reference to the group of number
 /// `group`, which there is one of: a shared reference for reading, an exclusive one for writing.
+#[pin_data]
 struct SeatCell {
     group: u64,
+    #[pin]
     state: UnsafeCell<SeatState>,
 }
 
@@ -148,16 +178,26 @@ impl Seat {
 /// How many tenants are allocated at a time.
 const CHUNK: usize = 64;
 
+/// How many chunks a full group has.
+const CHUNKS: usize = QUIESCE_MAX_PARTIES as usize / CHUNK;
+
 type Chunk = [Option<Seat>; CHUNK];
+
+fn no_tenants() -> impl Init<Chunk> {
+    init_array_from_fn(|_| None)
+}
 
 /// The party that has each seat, or the last that had it.
 ///
 /// Memory is taken for as many as have joined, not for as many as may.
-pub(super) struct Tenants([Option<KBox<Chunk>>; QUIESCE_MAX_PARTIES as usize / CHUNK]);
+#[repr(transparent)]
+pub(super) struct Tenants([Option<KBox<Chunk>>; CHUNKS]);
 
 impl Tenants {
-    pub(super) fn new() -> Self {
-        Self(core::array::from_fn(|_| None))
+    pub(super) fn new() -> impl Init<Self> {
+        let none = init_array_from_fn::<_, CHUNKS, _, Infallible>(|_| None::<KBox<Chunk>>);
+        // SAFETY: `Tenants` has the layout of its only field.
+        unsafe { cast_init(none) }
     }
 
     pub(super) fn get(&self, number: u32) -> Option<&Seat> {
@@ -190,7 +230,7 @@ impl Tenants {
 
 /// The memory of a party that is about to join.
 pub struct NewSeat {
-    cell: UniqueArc<SeatCell>,
+    cell: Pin<UniqueArc<SeatCell>>,
     chunk: KBox<Chunk>,
 }
 
@@ -201,13 +241,13 @@ impl NewSeat {
     ///
     /// `ENOMEM`.
     pub fn new() -> Result<Self> {
-        let cell = SeatCell {
+        let cell = pin_init!(SeatCell {
             group: 0,
-            state: UnsafeCell::new(SeatState::default()),
-        };
+            state <- UnsafeCell::pin_init(SeatState::new()),
+        });
         Ok(Self {
-            cell: UniqueArc::new(cell, GFP_KERNEL_ACCOUNT)?,
-            chunk: KBox::new([const { None }; CHUNK], GFP_KERNEL_ACCOUNT)?,
+            cell: UniqueArc::pin_init(cell, GFP_KERNEL_ACCOUNT)?,
+            chunk: KBox::init(no_tenants(), GFP_KERNEL_ACCOUNT)?,
         })
     }
 
@@ -243,14 +283,14 @@ impl Group {
     pub(super) fn state<'a>(&'a self, seat: &'a Seat) -> Option<&'a SeatState> {
         // SAFETY: By the type invariants of `Group`, `self` is the group of this number, and it is
         // borrowed as long as the state is.
-        (seat.cell.group == self.id).then(|| unsafe { &*seat.cell.state.get() })
+        (seat.cell.group == self.id.number()).then(|| unsafe { &*seat.cell.state.get() })
     }
 
     /// The state of the party, or `None` if it is another group's.
     pub(super) fn state_mut<'a>(&'a mut self, seat: &'a Seat) -> Option<&'a mut SeatState> {
         // SAFETY: By the type invariants of `Group`, `self` is the group of this number, and it is
         // borrowed exclusively as long as the state is.
-        (seat.cell.group == self.id).then(|| unsafe { &mut *seat.cell.state.get() })
+        (seat.cell.group == self.id.number()).then(|| unsafe { &mut *seat.cell.state.get() })
     }
 
     /// The party that has the seat of this number, or the last that had it.
