@@ -150,7 +150,8 @@ fn features(command: &Command) -> Result {
         reserved: 0,
         features: (uapi::QUIESCE_FEATURE_PAIR
             | uapi::QUIESCE_FEATURE_GROUP
-            | uapi::QUIESCE_FEATURE_BIND)
+            | uapi::QUIESCE_FEATURE_BIND
+            | uapi::QUIESCE_FEATURE_COMPLETION)
             .into(),
         max_parties: uapi::QUIESCE_MAX_PARTIES,
         max_objects: uapi::QUIESCE_MAX_OBJECTS,

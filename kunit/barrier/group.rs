@@ -20,6 +20,7 @@ use quiesce::barrier::{
         Group,
         NewSeat,
         Outcome,
+        Policy,
         Refusal,
         Seat, //
     },
@@ -49,12 +50,29 @@ fn join(group: &mut Group) -> Result<Seat> {
 
 /// A group of `parties` open seats that can have `max`.
 fn new_group(parties: u32, max: u32, shrink: bool) -> Result<KBox<Group>> {
-    KBox::init(Group::new(Id::next(), parties, max, shrink)?, GFP_KERNEL)
+    let policy = Policy {
+        shrink,
+        completion: false,
+    };
+    KBox::init(Group::new(Id::next(), parties, max, policy)?, GFP_KERNEL)
 }
 
 /// A group of `n` parties, all joined.
 fn full(n: u32, shrink: bool) -> Result<(KBox<Group>, KVec<Seat>)> {
-    let mut group = new_group(n, n, shrink)?;
+    all_join(new_group(n, n, shrink)?, n)
+}
+
+/// The same, whose leader completes each phase.
+fn full_with_completion(n: u32, shrink: bool) -> Result<(KBox<Group>, KVec<Seat>)> {
+    let policy = Policy {
+        shrink,
+        completion: true,
+    };
+    let group = KBox::init(Group::new(Id::next(), n, n, policy)?, GFP_KERNEL)?;
+    all_join(group, n)
+}
+
+fn all_join(mut group: KBox<Group>, n: u32) -> Result<(KBox<Group>, KVec<Seat>)> {
     let mut seats = KVec::new();
     for _ in 0..n {
         seats.push(join(&mut group)?, GFP_KERNEL)?;
@@ -65,7 +83,7 @@ fn full(n: u32, shrink: bool) -> Result<(KBox<Group>, KVec<Seat>)> {
 /// Returns the result of a wait for `ticket`, if there is one.
 fn outcome(group: &Group, seat: &Seat, ticket: u64) -> Option<Result<(bool, u32)>> {
     Some(match group.outcome(seat, ticket)? {
-        Ok(Outcome { leader, index }) => Ok((leader, index)),
+        Ok(Outcome { leader, index, .. }) => Ok((leader, index)),
         Err(Refusal { error, .. }) => Err(error),
     })
 }
@@ -565,6 +583,102 @@ mod tests {
         assert_eq!(group.resume(&seats[1], 1), Err(EINVAL));
         assert_eq!(group.resume(&seats[0], 1), Ok(()));
         assert_eq!(group.resume(&seats[0], 1), Err(EINVAL));
+        Ok(())
+    }
+
+    /// Nobody is released until the leader has completed the phase.
+    #[test]
+    fn the_leader_completes() -> Result {
+        let (mut group, seats) = full_with_completion(3, false)?;
+        assert_eq!(group.complete_phase(&seats[0], 1), Err(EINVAL));
+        group.arrive(&seats[0], false)?;
+        group.arrive(&seats[1], false)?;
+        let before = group.seen();
+        let last = group.arrive(&seats[2], false)?;
+        assert!(last.leader && !last.done);
+        // The others sleep on; whoever polls the leader's descriptor does not.
+        let wakes = group.wakes(&before);
+        assert_eq!((wakes.waiters, wakes.pollers), (false, [Some(0), None]));
+        assert_eq!(group.phase(), 1);
+        assert_eq!(outcome(&group, &seats[0], 1), None);
+        assert!(matches!(
+            group.outcome(&seats[2], 1),
+            Some(Ok(Outcome {
+                done: false,
+                leader: true,
+                index: 2
+            }))
+        ));
+        assert_eq!(group.poll(&seats[0]), 0);
+        assert_eq!(group.poll(&seats[2]), POLLIN | POLLRDNORM);
+        assert_eq!(nearly_join(&mut group).err(), Some(EBUSY));
+        assert_eq!(group.complete_phase(&seats[0], 1), Err(EINVAL));
+        assert_eq!(group.complete_phase(&seats[2], 2), Err(EINVAL));
+        assert_eq!(group.complete_phase(&seats[2], 0), Err(EINVAL));
+        assert_eq!(group.complete_phase(&seats[2], 1), Ok(2));
+        assert_eq!(group.complete_phase(&seats[2], 1), Err(EINVAL));
+        assert_eq!(group.poll(&seats[2]), POLLOUT | POLLWRNORM);
+        assert_eq!(outcome(&group, &seats[0], 1), Some(Ok((false, 0))));
+        assert_eq!(outcome(&group, &seats[2], 1), Some(Ok((true, 2))));
+        Ok(())
+    }
+
+    /// A leader that leaves is replaced; one that dies breaks the group unless that shrinks.
+    #[test]
+    fn leaders_are_replaced() -> Result {
+        for shrink in [false, true] {
+            let (mut group, seats) = full_with_completion(3, shrink)?;
+            for seat in &seats {
+                group.arrive(seat, false)?;
+            }
+            let seen = group.seen();
+            group.leave(&seats[2])?;
+            assert!(group.wakes(&seen).waiters);
+            assert_eq!(outcome(&group, &seats[1], 1), Some(Ok((true, 1))));
+            assert_eq!(outcome(&group, &seats[2], 1), None);
+            let seen = group.seen();
+            assert!(group.end(&seats[1], end(Why::Signal(9))));
+            assert!(group.wakes(&seen).waiters);
+            if shrink {
+                assert_eq!(group.complete_phase(&seats[0], 1), Ok(2));
+                assert_eq!(outcome(&group, &seats[2], 1), Some(Ok((false, 2))));
+                assert_eq!(group.parties(), 1);
+            } else {
+                assert_eq!(outcome(&group, &seats[0], 1), Some(Err(EOWNERDEAD)));
+                assert_eq!(group.complete_phase(&seats[0], 1), Err(EOWNERDEAD));
+            }
+        }
+        // A party that leaves as it arrives leads only if nobody else can.
+        let (mut group, seats) = full_with_completion(3, true)?;
+        group.arrive(&seats[0], false)?;
+        group.arrive(&seats[1], true)?;
+        let last = group.arrive(&seats[2], true)?;
+        assert!(!last.leader && !last.done);
+        assert_eq!(group.complete_phase(&seats[0], 1), Ok(2));
+        assert_eq!(group.parties(), 1);
+        let (mut group, seats) = full_with_completion(2, true)?;
+        group.arrive(&seats[0], true)?;
+        let last = group.arrive(&seats[1], true)?;
+        assert!(last.leader && last.done);
+        assert_eq!(group.phase(), 2);
+        Ok(())
+    }
+
+    /// What an old leader does has no effect on a phase that it does not mean.
+    #[test]
+    fn a_leader_completes_its_own_phase() -> Result {
+        let (mut group, seats) = full_with_completion(1, false)?;
+        group.arrive(&seats[0], false)?;
+        group.reset();
+        assert_eq!(group.complete_phase(&seats[0], 1), Err(ECANCELED));
+        group.arrive(&seats[0], false)?;
+        assert_eq!(group.complete_phase(&seats[0], 1), Err(ECANCELED));
+        assert_eq!(group.phase(), 2);
+        assert_eq!(group.complete_phase(&seats[0], 2), Ok(3));
+        // A timeout of another party's wait breaks the group during the step.
+        group.arrive(&seats[0], false)?;
+        assert!(group.timeout(&seats[0]));
+        assert_eq!(group.complete_phase(&seats[0], 3), Err(ECONNABORTED));
         Ok(())
     }
 

@@ -71,9 +71,12 @@ static const int *table(enum kind kind, unsigned int nr)
 		EINVAL, 0
 	};
 	static const int join[] = {
-		ENOSPC, ECONNABORTED, EOWNERDEAD, EMFILE, ENFILE, ENOMEM, 0
+		ENOSPC, EBUSY, ECONNABORTED, EOWNERDEAD, EMFILE, ENFILE, ENOMEM, 0
 	};
 	static const int party[] = { ENOTCONN, 0 };
+	static const int complete[] = {
+		ENOTCONN, ECONNABORTED, EOWNERDEAD, ECANCELED, ESTALE, EINVAL, 0
+	};
 	static const int member[] = { ESRCH, 0 };
 
 	switch (nr) {
@@ -94,6 +97,8 @@ static const int *table(enum kind kind, unsigned int nr)
 		return kind == GROUP ? join : notty;
 	case _IOC_NR(QUIESCE_IOC_LEAVE):
 		return kind == PARTY ? party : notty;
+	case _IOC_NR(QUIESCE_IOC_COMPLETE):
+		return kind == PARTY ? complete : notty;
 	case _IOC_NR(QUIESCE_IOC_RESET):
 		return kind == GROUP ? none : notty;
 	}
@@ -192,7 +197,8 @@ static void do_wait(struct file *f)
 	now = now_ns(CLOCK_MONOTONIC);
 	if (err == -ETIMEDOUT && now < w.deadline)
 		wrong("a wait times out %llu ns early", (unsigned long long)(w.deadline - now));
-	if (!err && f->kind == PARTY && !(w.result & QUIESCE_RESULT_DONE))
+	if (!err && f->kind == PARTY &&
+	    !(w.result & (QUIESCE_RESULT_DONE | QUIESCE_RESULT_LEADER)))
 		wrong("a wait succeeds and the phase is not over");
 	if (arrive && w.ticket && f->kind == PARTY && err != -EINVAL)
 		f->phase = w.ticket;
@@ -235,6 +241,7 @@ static void do_make(void)
 	atomic_fetch_add(&board->calls, 1);
 	if (one_in(&rng, 2)) {
 		q.flags = one_in(&rng, 2) ? QUIESCE_GROUP_SHRINK : 0;
+		q.flags |= one_in(&rng, 3) ? QUIESCE_GROUP_COMPLETION : 0;
 		err = sh_ioctl(dev, QUIESCE_IOC_GROUP, &q);
 		if (!err)
 			*f = (struct file) { .kind = GROUP, .fd = q.fd };
@@ -319,6 +326,10 @@ static void step(void)
 		if (!sh_poll(f->fd, &events) &&
 		    events & ~(EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLERR | EPOLLHUP | EPOLLRDHUP))
 			wrong("poll says 0x%x", events);
+	} else if (op < 793) {
+		struct quiesce_complete c = { .ticket = f->phase };
+
+		call(f, QUIESCE_IOC_COMPLETE, &c);
 	} else if (op < 800) {
 		struct quiesce_abort a = { .code = op };
 
@@ -382,7 +393,8 @@ static bool make_shared(void)
 	}
 	for (n = 0; n < 3; n++) {
 		struct quiesce_group q = {
-			.flags = n == 1 ? QUIESCE_GROUP_SHRINK : 0,
+			.flags = (n == 1 ? QUIESCE_GROUP_SHRINK : 0) |
+				 (n ? QUIESCE_GROUP_COMPLETION : 0),
 			.parties = 2,
 			.max_parties = n + 2,
 		};

@@ -8,11 +8,14 @@
 
 #include "model.h"
 
-void m_group_init(struct m_group *g, uint32_t parties, uint32_t max, bool shrink)
+void m_group_init(struct m_group *g, uint32_t parties, uint32_t max, bool shrink,
+		  bool completion)
 {
 	memset(g, 0, sizeof(*g));
 	g->max = max ? max : parties;
 	g->shrink = shrink;
+	g->completion = completion;
+	g->leader = -1;
 	g->phase = 1;
 	for (uint32_t i = 0; i < parties; i++)
 		g->party[i] = (struct m_party) { .seat = true, .open = true };
@@ -61,6 +64,12 @@ static void evict(struct m_group *g, const struct m_party *p)
 	abort();
 }
 
+/* Returns whether this party has to complete the phase. */
+static bool leads(const struct m_group *g, const struct m_party *p)
+{
+	return g->leader >= 0 && p == &g->party[g->leader];
+}
+
 static struct m_arrival *newest(struct m_party *p)
 {
 	return &p->last[p->arrivals % QUIESCE_OUTCOMES];
@@ -105,6 +114,7 @@ static void break_group(struct m_group *g, int err, const struct quiesce_cause *
 		return;
 	g->broken = err;
 	g->cause = *cause;
+	g->leader = -1;
 }
 
 static void vacate(struct m_party *p)
@@ -120,6 +130,7 @@ static void next_phase(struct m_group *g)
 
 	g->phase++;
 	g->arrivals = 0;
+	g->leader = -1;
 	for (i = 0; i < M_SEATS; i++) {
 		g->party[i].arrived = false;
 		if (g->party[i].seat && g->party[i].left)
@@ -136,14 +147,12 @@ static void next_phase(struct m_group *g)
 	}
 }
 
-/* Ends the phase if all remaining parties have arrived; the last of them to arrive leads. */
-static void settle(struct m_group *g)
+/* Of the remaining parties the last to arrive leads. */
+static struct m_party *last_left(struct m_group *g)
 {
 	struct m_party *last = NULL;
 	int i;
 
-	if (g->broken || !COUNT(g, arrived) || COUNT(g, arrived) != COUNT(g, seat))
-		return;
 	for (i = 0; i < M_SEATS; i++) {
 		struct m_party *p = &g->party[i];
 
@@ -152,9 +161,37 @@ static void settle(struct m_group *g)
 		if (!last || newest(p)->index > newest(last)->index)
 			last = p;
 	}
-	if (last)
-		newest(last)->led = true;
+	return last;
+}
+
+/* All have arrived: ends the phase, or leaves that to its leader. */
+static void all_arrived(struct m_group *g, struct m_party *leader)
+{
+	if (leader && g->completion) {
+		g->leader = leader - g->party;
+		return;
+	}
+	if (leader)
+		newest(leader)->led = true;
 	next_phase(g);
+}
+
+/* Ends the phase if all remaining parties have arrived and nobody leads. */
+static void settle(struct m_group *g)
+{
+	if (g->broken || g->leader >= 0 || !COUNT(g, arrived) ||
+	    COUNT(g, arrived) != COUNT(g, seat))
+		return;
+	all_arrived(g, last_left(g));
+}
+
+/* A party has left or ended: another one leads if it did. */
+static void replace_leader(struct m_group *g, const struct m_party *p)
+{
+	if (g->leader != p - g->party)
+		return;
+	g->leader = -1;
+	settle(g);
 }
 
 int m_group_join(struct m_group *g, uint32_t pid, bool bound, struct quiesce_join *out,
@@ -164,6 +201,8 @@ int m_group_join(struct m_group *g, uint32_t pid, bool bound, struct quiesce_joi
 
 	if (g->broken)
 		return -g->broken;
+	if (g->leader >= 0)
+		return -EBUSY;
 	for (i = 0; i < g->max && !g->party[i].open; i++)
 		;
 	if (i == g->max)
@@ -201,16 +240,23 @@ static int arrive_now(struct m_group *g, struct m_party *p, bool drop)
 	*newest(p) = (struct m_arrival) { .ticket = g->phase, .index = g->arrivals++ };
 	p->left = drop;
 	if (COUNT(g, arrived) == COUNT(g, seat)) {
-		newest(p)->led = true;
-		next_phase(g);
+		/* Who drops out completes nothing, if another can. */
+		if (drop && g->completion && last_left(g))
+			p = last_left(g);
+		else if (drop && g->completion) {
+			newest(p)->led = true;
+			p = NULL;
+		}
+		all_arrived(g, p);
 	}
 	return 0;
 }
 
-static uint32_t result(const struct m_group *g, const struct m_arrival *a, uint64_t ticket)
+static uint32_t result(const struct m_group *g, bool leads, const struct m_arrival *a,
+		       uint64_t ticket)
 {
 	if (ticket >= g->phase)
-		return 0;
+		return leads ? QUIESCE_RESULT_LEADER : 0;
 	return QUIESCE_RESULT_DONE | (a && a->led ? QUIESCE_RESULT_LEADER : 0);
 }
 
@@ -228,7 +274,7 @@ int m_group_arrive(struct m_group *g, struct m_id me, bool drop, struct quiesce_
 	out->ticket = err ? 0 : newest(p)->ticket;
 	out->balance = 0;
 	out->view = 0;
-	out->result = err ? 0 : result(g, newest(p), newest(p)->ticket);
+	out->result = err ? 0 : result(g, leads(g, p), newest(p), newest(p)->ticket);
 	set_cause(g, err, &out->cause);
 	return err;
 }
@@ -259,7 +305,26 @@ static int outcome(struct m_group *g, struct m_party *p, uint64_t ticket,
 		*why = g->cause;
 		return -g->broken;
 	}
-	return p->ended ? -ENOTCONN : -ETIMEDOUT;
+	if (p->ended)
+		return -ENOTCONN;
+	return leads(g, p) ? 0 : -ETIMEDOUT;
+}
+
+int m_group_complete(struct m_group *g, struct m_id me, struct quiesce_complete *io)
+{
+	struct m_party *p = find(g, me);
+	struct quiesce_cause why;
+	int err = outcome(g, p, io->ticket, &why);
+
+	if (err && err != -ETIMEDOUT)
+		return err;
+	if (err || io->ticket < g->phase)
+		return -EINVAL;
+	newest(p)->led = true;
+	newest(p)->reported = true;
+	next_phase(g);
+	io->phase = g->phase;
+	return 0;
 }
 
 int m_group_wait(struct m_group *g, struct m_id me, bool arrive, uint32_t pid,
@@ -269,6 +334,7 @@ int m_group_wait(struct m_group *g, struct m_id me, bool arrive, uint32_t pid,
 	struct quiesce_cause why = {};
 	struct m_arrival *a;
 	uint64_t ticket;
+	bool over;
 	int err = 0;
 
 	if (arrive && !io->ticket) {
@@ -297,15 +363,16 @@ int m_group_wait(struct m_group *g, struct m_id me, bool arrive, uint32_t pid,
 	a = arrival(p, ticket);
 	io->balance = 0;
 	io->view = 0;
-	io->result = err ? 0 : result(g, a, ticket);
+	io->result = err ? 0 : result(g, leads(g, p), a, ticket);
 	io->index = !err && a ? a->index : 0;
 	io->cause = why;
 	/* The arrival is done with, or the call can be continued. */
-	if (err != -ETIMEDOUT)
+	over = !err && ticket < g->phase;
+	if (err ? err != -ETIMEDOUT : over)
 		io->ticket = 0;
-	else if (arrive)
+	else if (err && arrive)
 		a->suspended = true;
-	if (a && (!err || err == -ECONNABORTED || err == -EOWNERDEAD || err == -ECANCELED))
+	if (a && (over || err == -ECONNABORTED || err == -EOWNERDEAD || err == -ECANCELED))
 		a->reported = true;
 	if (err == -ETIMEDOUT && io->flags & QUIESCE_WAIT_BREAK)
 		break_group(g, ECONNABORTED, &(struct quiesce_cause) {
@@ -347,8 +414,10 @@ int m_group_leave(struct m_group *g, struct m_id me)
 	if (!p)
 		return -ENOTCONN;
 	p->left = true;
-	if (p->arrived && !g->broken)
+	if (p->arrived && !g->broken) {
+		replace_leader(g, p);
 		return 0;
+	}
 	if (p->arrived) {
 		newest(p)->err = g->broken;
 		newest(p)->cause = g->cause;
@@ -369,6 +438,7 @@ void m_group_reset(struct m_group *g, struct quiesce_reset *out)
 		newest(p)->cause = g->cause;
 	}
 	g->cancelled = g->phase++;
+	g->leader = -1;
 	g->broken = 0;
 	memset(&g->cause, 0, sizeof(g->cause));
 	g->arrivals = 0;
@@ -392,7 +462,8 @@ static uint32_t state(const struct m_group *g, const struct m_party *p)
 {
 	return (p->open ? QUIESCE_STATE_OPEN : 0) | (p->arrived ? QUIESCE_STATE_ARRIVED : 0) |
 	       (p->left ? QUIESCE_STATE_LEFT : 0) | (p->ended ? QUIESCE_STATE_ENDED : 0) |
-	       (p->bound ? QUIESCE_STATE_BOUND : 0) | (g->broken ? QUIESCE_STATE_BROKEN : 0);
+	       (p->bound ? QUIESCE_STATE_BOUND : 0) | (g->broken ? QUIESCE_STATE_BROKEN : 0) |
+	       (leads(g, p) ? QUIESCE_STATE_LEADS : 0);
 }
 
 void m_group_status(struct m_group *g, struct m_id me, struct quiesce_status *out, uint64_t *late)
@@ -445,8 +516,14 @@ void m_group_end(struct m_group *g, struct m_id me, const struct m_who *who)
 		.pid = who->pid,
 		.status = who->status,
 	};
-	if (g->broken || p->arrived)
+	if (!g->shrink && leads(g, p)) {
+		break_group(g, EOWNERDEAD, &p->how);
 		return;
+	}
+	if (g->broken || p->arrived) {
+		replace_leader(g, p);
+		return;
+	}
 	if (g->shrink) {
 		vacate(p);
 		settle(g);
@@ -491,7 +568,8 @@ uint32_t m_group_poll(struct m_group *g, struct m_id me)
 	if (me.party == QUIESCE_NOBODY)
 		return mask | (COUNT(g, seat) ? 0 : EPOLLHUP);
 	p = find(g, me);
-	if (newest(p)->ticket && newest(p)->ticket < g->phase && !newest(p)->reported)
+	if ((newest(p)->ticket && newest(p)->ticket < g->phase && !newest(p)->reported) ||
+	    leads(g, p))
 		mask |= EPOLLIN;
 	if (p->left || p->ended)
 		return mask | EPOLLHUP;

@@ -73,6 +73,8 @@ struct m_party {
 
 struct m_group {
 	bool shrink;
+	bool completion;
+	int leader;		/* who has to complete the phase, or -1 */
 	uint32_t max;
 	uint32_t tenancies;
 	uint64_t phase;
@@ -102,7 +104,9 @@ int m_pair_bind(struct m_pair *p, int me, uint32_t pid, bool bound);
 void m_pair_end(struct m_pair *p, int me, const struct m_who *who);
 uint32_t m_pair_poll(struct m_pair *p, int me);
 
-void m_group_init(struct m_group *g, uint32_t parties, uint32_t max, bool shrink);
+void m_group_init(struct m_group *g, uint32_t parties, uint32_t max, bool shrink,
+		  bool completion);
+int m_group_complete(struct m_group *g, struct m_id me, struct quiesce_complete *io);
 int m_group_join(struct m_group *g, uint32_t pid, bool bound, struct quiesce_join *out,
 		 uint32_t *tenancy);
 int m_group_arrive(struct m_group *g, struct m_id me, bool drop, struct quiesce_arrive *out);

@@ -22,7 +22,8 @@ void op_features(void)
 	expect_err("FEATURES", err, 0);
 	if (f.version != QUIESCE_VERSION || f.max_parties != QUIESCE_MAX_PARTIES ||
 	    f.max_objects != QUIESCE_MAX_OBJECTS ||
-	    f.features != (QUIESCE_FEATURE_PAIR | QUIESCE_FEATURE_GROUP | QUIESCE_FEATURE_BIND))
+	    f.features != (QUIESCE_FEATURE_PAIR | QUIESCE_FEATURE_GROUP | QUIESCE_FEATURE_BIND |
+			   QUIESCE_FEATURE_COMPLETION))
 		wrong("FEATURES tells something else than the header");
 }
 
@@ -60,7 +61,7 @@ void op_pair(void)
 void op_group(void)
 {
 	uint32_t parties = below(&rng, 4), max = below(&rng, M_SEATS + 1);
-	bool inherit = one_in(&rng, 4), shrink = one_in(&rng, 2), bad;
+	bool inherit = one_in(&rng, 4), shrink = one_in(&rng, 2), completion = one_in(&rng, 3), bad;
 	struct quiesce_group g;
 	struct object *o;
 	int err;
@@ -73,7 +74,8 @@ void op_group(void)
 	if (one_in(&rng, 32))
 		max = QUIESCE_MAX_PARTIES + 1;
 	memset(&g, FILL, sizeof(g));
-	g.flags = (inherit ? QUIESCE_FD_INHERIT : 0) | (shrink ? QUIESCE_GROUP_SHRINK : 0);
+	g.flags = (inherit ? QUIESCE_FD_INHERIT : 0) | (shrink ? QUIESCE_GROUP_SHRINK : 0) |
+		  (completion ? QUIESCE_GROUP_COMPLETION : 0);
 	g.parties = parties;
 	g.max_parties = max;
 	bad = max ? max < parties || max > QUIESCE_MAX_PARTIES : !parties;
@@ -88,7 +90,7 @@ void op_group(void)
 		return;
 	}
 	o->pair = false;
-	m_group_init(&o->g, parties, max, shrink);
+	m_group_init(&o->g, parties, max, shrink, completion);
 	new_handle(GROUP, o, M_GROUP, g.fd, inherit);
 }
 
@@ -218,6 +220,33 @@ void op_leave(struct handle *h)
 	note("LEAVE", h, 0, 0, err);
 	want = h->kind == PARTY ? m_group_leave(&h->o->g, h->id) : -ENOTTY;
 	expect_err("LEAVE", err, want);
+}
+
+void op_complete(struct handle *h)
+{
+	struct quiesce_complete c, before, model;
+	int err, want;
+
+	memset(&c, FILL, sizeof(c));
+	c.flags = 0;
+	c.reserved = one_in(&rng, 20);
+	c.ticket = h->kind == PARTY ? h->o->g.phase - one_in(&rng, 8) + one_in(&rng, 16) : 1;
+	before = c;
+	model = c;
+	if (!call("COMPLETE", h, QUIESCE_IOC_COMPLETE, &c, 0, &err))
+		return;
+	note("COMPLETE", h, 0, 0, err);
+	if (h->kind != PARTY)
+		want = -ENOTTY;
+	else if (before.reserved)
+		want = -EINVAL;
+	else
+		want = m_group_complete(&h->o->g, h->id, &model);
+	expect_err("COMPLETE", err, want);
+	if (err)
+		untouched("COMPLETE", &c, &before, sizeof(c));
+	else
+		expect("COMPLETE", "phase", c.phase, model.phase);
 }
 
 void op_reset(struct handle *h)

@@ -85,7 +85,8 @@ static bool known(const struct handle *h, unsigned long cmd)
 	case 0:
 		return h->kind == DEV;
 	case 2:
-		return h->kind == (_IOC_NR(cmd) == _IOC_NR(QUIESCE_IOC_LEAVE) ? PARTY : GROUP);
+		return h->kind == (_IOC_NR(cmd) == _IOC_NR(QUIESCE_IOC_LEAVE) ||
+				   _IOC_NR(cmd) == _IOC_NR(QUIESCE_IOC_COMPLETE) ? PARTY : GROUP);
 	}
 	switch (_IOC_NR(cmd)) {
 	case _IOC_NR(QUIESCE_IOC_ABORT):

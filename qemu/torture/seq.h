@@ -76,6 +76,7 @@ void op_arrive(struct handle *h);
 void op_abort(struct handle *h);
 void op_bind(struct handle *h);
 void op_leave(struct handle *h);
+void op_complete(struct handle *h);
 void op_reset(struct handle *h);
 
 /* seq-wait.c */

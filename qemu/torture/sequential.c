@@ -24,8 +24,10 @@ static void step(void)
 		op_join(h);
 	else if (op < 330)
 		op_arrive(h);
-	else if (op < 600)
+	else if (op < 580)
 		op_wait(h);
+	else if (op < 600)
+		op_complete(h);
 	else if (op < 610)
 		op_abort(h);
 	else if (op < 630)

@@ -48,6 +48,15 @@ use kernel::{
     sync::aref::ARef, //
 };
 
+/// How the phases of a group end.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Policy {
+    /// The end of a party that has not arrived removes its seat, and does not break the group.
+    pub shrink: bool,
+    /// A phase whose seats have all arrived ends when its leader completes it.
+    pub completion: bool,
+}
+
 /// The result of an arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrival {
@@ -57,11 +66,15 @@ pub struct Arrival {
     pub index: u32,
     /// The phase is over with it.
     pub done: bool,
+    /// The party leads the phase. If it is not over, the party has to complete it.
+    pub leader: bool,
 }
 
 /// The result of a wait whose phase ended well.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
+    /// The phase is over; else it is this party's to complete.
+    pub done: bool,
     /// This party leads that phase.
     pub leader: bool,
     /// How many arrived before it, if the ticket is one of its last arrivals.
@@ -100,8 +113,10 @@ impl<'a> From<&'a Cause> for Refusal<'a> {
 /// - `open` and `arrived` are disjoint subsets of `seats`; `leaving` is one of `arrived`, `dead`
 ///   one of `seats` without `open`.
 /// - `parties` and `count` are the sizes of `seats` and `arrived`.
-/// - While the group is not broken, `dead` is a subset of `arrived`, and `count` is 0 or less
-///   than `parties`.
+/// - While the group is not broken, `dead` is a subset of `arrived`, and `count` is 0, less than
+///   `parties`, or equal to it with `completing` set.
+/// - `completing` is set only while the group is not broken and all seats have arrived; its seat
+///   is one, and its tenant has neither left nor ended.
 /// - `void` is less than `phase`.
 /// - The tenant of a number in `arrived` arrived last in the current phase.
 pub struct Group {
@@ -127,7 +142,11 @@ pub struct Group {
     void: u64,
     /// The phase that the group's descriptor reported last.
     reported: u64,
-    shrink: bool,
+    policy: Policy,
+    /// The seat whose party has to complete the phase.
+    completing: Option<u32>,
+    /// How often a party became the leader otherwise than by its own arrival.
+    handovers: u32,
     broken: Option<Cause>,
     /// The process that closed a copy of the group's descriptor last.
     closer: Option<ARef<Pid>>,
@@ -139,7 +158,7 @@ impl Group {
     /// # Errors
     ///
     /// `EINVAL` if there are more seats than `max`, or `max` is 0 or too large.
-    pub fn new(id: Id, parties: u32, max: u32, shrink: bool) -> Result<impl Init<Self>> {
+    pub fn new(id: Id, parties: u32, max: u32, policy: Policy) -> Result<impl Init<Self>> {
         if max == 0 || parties > max || max as usize > Set::EMPTY.words().len() * 64 {
             return Err(EINVAL);
         }
@@ -160,7 +179,9 @@ impl Group {
             phase: 1,
             void: 0,
             reported: 1,
-            shrink,
+            policy,
+            completing: None,
+            handovers: 0,
             broken: None,
             closer: None,
         }))
@@ -239,9 +260,13 @@ impl Group {
     ///
     /// # Errors
     ///
-    /// `ECONNABORTED` or `EOWNERDEAD` if the group is broken; `ENOSPC` if there is no seat.
+    /// `ECONNABORTED` or `EOWNERDEAD` if the group is broken; `EBUSY` while a phase is being
+    /// completed; `ENOSPC` if there is no seat.
     pub fn join(&mut self, new: NewSeat, owner: ARef<Pid>, bound: bool) -> Result<Seat> {
         self.check()?;
+        if self.completing.is_some() {
+            return Err(EBUSY);
+        }
         let number = match self.open.first() {
             Some(n) => n,
             None => self
@@ -312,16 +337,37 @@ impl Group {
             return false;
         }
         self.broken = Some(Cause { party, end });
+        // INVARIANT: The group is broken.
+        self.completing = None;
         true
     }
 
-    /// Ends the phase if a seat that was removed was the last one missing.
+    /// Ends the phase, or leaves that to a leader, if all remaining seats have arrived and there
+    /// is no leader.
     fn try_complete_phase(&mut self) {
-        if self.broken.is_some() || self.count == 0 || self.count < self.parties {
+        if self.broken.is_some()
+            || self.completing.is_some()
+            || self.count == 0
+            || self.count < self.parties
+        {
             return;
         }
         // The phase did not end by an arrival, so the last to arrive of the remaining parties
         // leads.
+        self.lead_by_rest();
+    }
+
+    /// All seats have arrived: lets the last to arrive of the remaining parties lead.
+    fn lead_by_rest(&mut self) {
+        let leader = self.last_of_the_rest();
+        if leader.is_some() {
+            self.handovers = self.handovers.wrapping_add(1);
+        }
+        self.all_arrived(leader);
+    }
+
+    /// The seat of the last to arrive of those that have neither left nor ended.
+    fn last_of_the_rest(&self) -> Option<u32> {
         let mut rest = self.arrived.without(&self.dead).without(&self.leaving);
         let mut leader = None;
         while let Some(n) = rest.pop() {
@@ -330,7 +376,27 @@ impl Group {
                 leader = Some((index, n));
             }
         }
-        self.complete(leader.map(|(_, n)| n));
+        leader.map(|(_, n)| n)
+    }
+
+    /// All seats have arrived: ends the phase, or leaves that to the leader.
+    fn all_arrived(&mut self, leader: Option<u32>) {
+        if self.policy.completion && leader.is_some() {
+            // INVARIANT: The caller has chosen one that has neither left nor ended.
+            self.completing = leader;
+        } else {
+            self.complete(leader);
+        }
+    }
+
+    /// The party of seat `number` has left or ended: if it had to complete the phase, another one
+    /// has to.
+    fn leader_left(&mut self, number: u32) {
+        if self.completing == Some(number) {
+            // INVARIANT: No party has to complete the phase.
+            self.completing = None;
+            self.try_complete_phase();
+        }
     }
 
     /// Ends the phase.
@@ -339,14 +405,15 @@ impl Group {
             state.newest_mut().led = true;
         }
         self.phase = self.phase.wrapping_add(1);
-        // INVARIANT: Nobody has arrived, so nobody is leaving either; what is dead is removed
-        // below, or the group is broken.
+        // INVARIANT: Nobody has arrived, so nobody leads or is leaving either; what is dead is
+        // removed below, or the group is broken.
+        self.completing = None;
         self.arrived = Set::EMPTY;
         self.count = 0;
         while let Some(n) = self.leaving.pop() {
             self.vacate(n);
         }
-        if self.shrink {
+        if self.policy.shrink {
             while let Some(n) = self.dead.pop() {
                 self.vacate(n);
             }
@@ -362,17 +429,55 @@ impl Group {
     /// # Errors
     ///
     /// Those of [`Group::arrive`].
-    pub fn preview_arrive(&self, seat: &Seat) -> Result<Arrival> {
+    pub fn preview_arrive(&self, seat: &Seat, drop: bool) -> Result<Arrival> {
         self.live(seat)?;
         self.check()?;
         if self.arrived.contains(seat.party()) {
             return Err(EALREADY);
         }
+        let last = self.count.wrapping_add(1) == self.parties;
+        let (done, leader) = match (last, self.policy.completion) {
+            (false, _) => (false, false),
+            (true, false) => (true, true),
+            (true, true) if !drop => (false, true),
+            // A party that leaves completes the phase only if no other can.
+            (true, true) => {
+                let alone = self.last_of_the_rest().is_none();
+                (alone, alone)
+            }
+        };
         Ok(Arrival {
             ticket: self.phase,
             index: self.count,
-            done: self.count.wrapping_add(1) == self.parties,
+            done,
+            leader,
         })
+    }
+
+    /// Returns the phase that [`Group::complete_phase`] would start, and changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Group::complete_phase`].
+    pub fn preview_complete(&self, seat: &Seat, ticket: u64) -> Result<u64> {
+        match self.outcome(seat, ticket) {
+            Some(Ok(outcome)) if !outcome.done => Ok(self.phase.wrapping_add(1)),
+            Some(Err(refusal)) => Err(refusal.error),
+            _ => Err(EINVAL),
+        }
+    }
+
+    /// Ends the phase of `ticket`, which the party leads. Returns the new phase.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if the party does not have to complete that phase, or has; else those of
+    /// [`Group::outcome`].
+    pub fn complete_phase(&mut self, seat: &Seat, ticket: u64) -> Result<u64> {
+        let phase = self.preview_complete(seat, ticket)?;
+        self.complete(Some(seat.party()));
+        self.report(seat, ticket);
+        Ok(phase)
     }
 
     /// Arrives in the current phase, and with `drop` leaves it as it ends.
@@ -382,7 +487,7 @@ impl Group {
     /// `ENOTCONN` if the party has left or ended; `ECONNABORTED` or `EOWNERDEAD` if the group is
     /// broken; `EALREADY` if it has arrived.
     pub fn arrive(&mut self, seat: &Seat, drop: bool) -> Result<Arrival> {
-        let arrival = self.preview_arrive(seat)?;
+        let arrival = self.preview_arrive(seat, drop)?;
         let state = self.live_mut(seat)?;
         state.push(Arrived::new(arrival.ticket, arrival.index));
         state.left = drop;
@@ -396,6 +501,10 @@ impl Group {
         }
         if arrival.done {
             self.complete(Some(seat.party()));
+        } else if arrival.leader {
+            self.all_arrived(Some(seat.party()));
+        } else if self.count == self.parties {
+            self.lead_by_rest();
         }
         Ok(arrival)
     }
@@ -429,18 +538,27 @@ impl Group {
             } else if ticket == self.void {
                 Err(ECANCELED.into())
             } else {
-                Ok(Outcome::default())
+                Ok(Outcome {
+                    done: true,
+                    ..Outcome::default()
+                })
             });
         };
         Some(match (&arrived.failed, &self.broken) {
             (Some(Failure::Broken(cause)), _) => Err(cause.into()),
             (Some(Failure::Reset), _) => Err(ECANCELED.into()),
             (None, _) if ticket < self.phase => Ok(Outcome {
+                done: true,
                 leader: arrived.led,
                 index: arrived.index,
             }),
             (None, Some(cause)) => Err(cause.into()),
             (None, None) if state.ended => Err(ENOTCONN.into()),
+            (None, None) if self.completing == Some(seat.party()) => Ok(Outcome {
+                done: false,
+                leader: true,
+                index: arrived.index,
+            }),
             (None, None) => return None,
         })
     }
@@ -521,6 +639,8 @@ pub struct Seen {
     phase: u64,
     void: u64,
     hung_up: u32,
+    completing: Option<u32>,
+    handovers: u32,
     broken: bool,
     empty: bool,
 }
@@ -534,6 +654,8 @@ impl Machine for Group {
             phase: self.phase,
             void: self.void,
             hung_up: self.hung_up,
+            completing: self.completing,
+            handovers: self.handovers,
             broken: self.broken.is_some(),
             empty: self.parties == 0,
         }
@@ -557,10 +679,11 @@ impl Machine for Group {
         let phase = now.phase != before.phase;
         let broken = now.broken && !before.broken;
         let hung_up = now.hung_up > before.hung_up;
+        let leads = now.completing.is_some() && now.completing != before.completing;
         // A wake-up with a key reports its events to all parties. An event of one party only wakes
         // the pollers without a key, so that each reads its own events. For the last party to
         // arrive, the end of the phase is such an event until its own wait has reported it.
-        let unkeyed = hung_up || (phase && (now.void != before.void || now.hung_up != 0));
+        let unkeyed = hung_up || leads || (phase && (now.void != before.void || now.hung_up != 0));
         let (mut parties, mut group) = (0, 0);
         if phase {
             group |= POLLIN | POLLRDNORM;
@@ -577,7 +700,8 @@ impl Machine for Group {
             group |= POLLHUP;
         }
         Wakes {
-            waiters: phase || broken || hung_up,
+            // A party that leads by its own arrival does not wait for that phase yet.
+            waiters: phase || broken || hung_up || now.handovers != before.handovers,
             pollers: [
                 if unkeyed {
                     Some(0)

@@ -61,6 +61,7 @@ impl_args! {
     quiesce_status: 104,
     quiesce_member: 48,
     quiesce_reset: 16,
+    quiesce_complete: 24,
 }
 
 /// A command as user space gave it.

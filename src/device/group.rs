@@ -28,6 +28,7 @@ use crate::{
             Group,
             NewSeat,
             PartyInfo,
+            Policy,
             Seat, //
         },
         set::Set,
@@ -62,7 +63,7 @@ pub(super) fn create(control: &Arc<Control>, command: &Command) -> Result {
     let mut args: uapi::quiesce_group = command.read()?;
     args::check_flags(
         args.flags,
-        uapi::QUIESCE_FD_INHERIT | uapi::QUIESCE_GROUP_SHRINK,
+        uapi::QUIESCE_FD_INHERIT | uapi::QUIESCE_GROUP_SHRINK | uapi::QUIESCE_GROUP_COMPLETION,
     )?;
     let max = match args.max_parties {
         0 => args.parties,
@@ -75,7 +76,10 @@ pub(super) fn create(control: &Arc<Control>, command: &Command) -> Result {
         id,
         args.parties,
         max,
-        args.flags & uapi::QUIESCE_GROUP_SHRINK != 0,
+        Policy {
+            shrink: args.flags & uapi::QUIESCE_GROUP_SHRINK != 0,
+            completion: args.flags & uapi::QUIESCE_GROUP_COMPLETION != 0,
+        },
     )?;
     let barrier = Barrier::new(
         number,
@@ -149,6 +153,7 @@ fn state(party: &PartyInfo) -> u32 {
     [
         (party.open, uapi::QUIESCE_STATE_OPEN),
         (party.arrived, uapi::QUIESCE_STATE_ARRIVED),
+        (party.leads, uapi::QUIESCE_STATE_LEADS),
         (party.left, uapi::QUIESCE_STATE_LEFT),
         (party.ended, uapi::QUIESCE_STATE_ENDED),
         (party.bound, uapi::QUIESCE_STATE_BOUND),
@@ -157,13 +162,15 @@ fn state(party: &PartyInfo) -> u32 {
     .fold(0, |bits, &(set, bit)| if set { bits | bit } else { bits })
 }
 
-/// QUIESCE_RESULT_* of a phase that is over.
-fn result(leader: bool) -> u32 {
-    if leader {
-        uapi::QUIESCE_RESULT_DONE | uapi::QUIESCE_RESULT_LEADER
+/// QUIESCE_RESULT_*.
+fn result(done: bool, leader: bool) -> u32 {
+    let done = if done { uapi::QUIESCE_RESULT_DONE } else { 0 };
+    let leader = if leader {
+        uapi::QUIESCE_RESULT_LEADER
     } else {
-        uapi::QUIESCE_RESULT_DONE
-    }
+        0
+    };
+    done | leader
 }
 
 fn cause(cause: Option<&Cause>) -> uapi::quiesce_cause {
@@ -194,6 +201,7 @@ impl Kind for Group {
     type Goal = ();
 
     const NAME: &'static CStr = c_str!("[quiesce_party]");
+    const HAS_PHASES: bool = true;
     const ARRIVE_FLAGS: u32 = uapi::QUIESCE_ARRIVE_DROP;
     const WAIT_FLAGS: u32 = uapi::QUIESCE_WAIT_BREAK;
 
@@ -217,7 +225,8 @@ impl Kind for Group {
     }
 
     fn preview_arrive(&self, seat: &Seat, args: &mut uapi::quiesce_arrive) -> Result {
-        let arrival = Group::preview_arrive(self, seat);
+        let drop = args.flags & uapi::QUIESCE_ARRIVE_DROP != 0;
+        let arrival = Group::preview_arrive(self, seat, drop);
         *args = uapi::quiesce_arrive {
             flags: args.flags,
             count: args.count,
@@ -227,7 +236,7 @@ impl Kind for Group {
             Ok(arrival) => {
                 args.ticket = arrival.ticket;
                 args.index = arrival.index;
-                args.result = if arrival.done { result(true) } else { 0 };
+                args.result = result(arrival.done, arrival.leader);
                 Ok(())
             }
             Err(e) => {
@@ -258,17 +267,19 @@ impl Kind for Group {
         put: impl FnOnce(&uapi::quiesce_wait) -> Result,
     ) -> Result<Option<Result>> {
         if wait.arrives {
-            let over = match Group::preview_arrive(self, seat) {
+            let mut done = false;
+            let over = match Group::preview_arrive(self, seat, false) {
                 Ok(arrival) => {
                     wait.ticket = arrival.ticket;
-                    if arrival.done {
-                        args.ticket = 0;
-                        fill(args, result(true), arrival.index, Default::default());
+                    done = arrival.done;
+                    args.ticket = if done { 0 } else { arrival.ticket };
+                    if arrival.leader {
+                        let result = result(done, true);
+                        fill(args, result, arrival.index, Default::default());
                     } else {
-                        args.ticket = arrival.ticket;
                         fill(args, 0, 0, Default::default());
                     }
-                    arrival.done.then_some(Ok(()))
+                    arrival.leader.then_some(Ok(()))
                 }
                 Err(e) => {
                     fill(args, 0, 0, self.cause_of(e));
@@ -284,18 +295,20 @@ impl Kind for Group {
                 wait.arrives = false;
                 wait.first = false;
             }
-            if over.is_some() {
+            if done {
                 self.report(seat, wait.ticket);
             }
             return Ok(over);
         }
 
+        let mut leads = false;
         let over = match self.outcome(seat, wait.ticket) {
             None => None,
             Some(Ok(outcome)) => {
-                args.ticket = 0;
-                let index = outcome.index;
-                fill(args, result(outcome.leader), index, Default::default());
+                leads = !outcome.done;
+                args.ticket = if leads { wait.ticket } else { 0 };
+                let result = result(outcome.done, outcome.leader);
+                fill(args, result, outcome.index, Default::default());
                 Some(Ok(()))
             }
             Some(Err(refusal)) => {
@@ -312,7 +325,9 @@ impl Kind for Group {
             }
             Some(result) if args::writes_out(result) => {
                 put(args)?;
-                self.report(seat, wait.ticket);
+                if !leads {
+                    self.report(seat, wait.ticket);
+                }
             }
             _ => (),
         }
@@ -344,6 +359,15 @@ impl Kind for Group {
 
     fn leave(&mut self, seat: &Seat) -> Result {
         Group::leave(self, seat)
+    }
+
+    fn preview_complete(&self, seat: &Seat, ticket: u64) -> Result<u64> {
+        Group::preview_complete(self, seat, ticket)
+    }
+
+    fn complete(&mut self, seat: &Seat, ticket: u64) {
+        // Succeeds, as it was previewed under this lock.
+        let _ = self.complete_phase(seat, ticket);
     }
 
     fn bind(&mut self, seat: &Seat, owner: ARef<Pid>, bound: bool) -> Result {

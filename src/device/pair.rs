@@ -143,6 +143,7 @@ impl Kind for Pair {
     type Goal = (Goal, Option<Wait>);
 
     const NAME: &'static CStr = c_str!("[quiesce_pair]");
+    const HAS_PHASES: bool = false;
     const ARRIVE_FLAGS: u32 = 0;
     const WAIT_FLAGS: u32 = 0;
 
@@ -257,6 +258,12 @@ impl Kind for Pair {
     fn leave(&mut self, _side: &Side) -> Result {
         Err(ENOTTY)
     }
+
+    fn preview_complete(&self, _side: &Side, _ticket: u64) -> Result<u64> {
+        Err(ENOTTY)
+    }
+
+    fn complete(&mut self, _side: &Side, _ticket: u64) {}
 
     fn bind(&mut self, &side: &Side, owner: ARef<Pid>, bound: bool) -> Result {
         Pair::bind(self, side, owner, bound)

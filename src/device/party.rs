@@ -63,6 +63,8 @@ pub(super) trait Kind: Machine + Send + Sized + 'static {
 
     /// The name that `/proc/PID/fd` shows for a party.
     const NAME: &'static CStr;
+    /// Whether there are phases.
+    const HAS_PHASES: bool;
     /// The flags of ARRIVE.
     const ARRIVE_FLAGS: u32;
     /// The flags of WAIT and ARRIVE_WAIT that only this kind has.
@@ -140,8 +142,18 @@ pub(super) trait Kind: Machine + Send + Sized + 'static {
     ///
     /// # Errors
     ///
-    /// `ENOTTY` where parties cannot leave; `ENOTCONN`.
+    /// `ENOTTY` where there are no phases; `ENOTCONN`.
     fn leave(&mut self, seat: &Self::Seat) -> Result;
+
+    /// Returns the phase that COMPLETE of `ticket` would start.
+    ///
+    /// # Errors
+    ///
+    /// `ENOTTY` where there are no phases; those of COMPLETE.
+    fn preview_complete(&self, seat: &Self::Seat, ticket: u64) -> Result<u64>;
+
+    /// Completes the phase, as [`Kind::preview_complete`] said.
+    fn complete(&mut self, seat: &Self::Seat, ticket: u64);
 
     /// BIND.
     ///
@@ -444,6 +456,21 @@ impl<K: Kind> Party<K> {
         Ok(())
     }
 
+    fn complete(&self, command: &Command) -> Result {
+        let mut args: uapi::quiesce_complete = command.read()?;
+        args::check_flags(args.flags, 0)?;
+        if args.reserved != 0 {
+            return Err(EINVAL);
+        }
+        self.barrier
+            .update::<uapi::quiesce_complete, _>(command, |barrier| {
+                args.phase = barrier.preview_complete(&self.seat, args.ticket)?;
+                command.put(&args)?;
+                barrier.complete(&self.seat, args.ticket);
+                Ok(())
+            })
+    }
+
     fn leave(&self, command: &Command) -> Result {
         command.read_nothing()?;
         self.barrier.lock().leave(&self.seat)?;
@@ -492,7 +519,8 @@ impl<K: Kind> Endpoint for PartyFile<K> {
             uapi::QUIESCE_NR_ARRIVE_WAIT => party.wait(command, true),
             uapi::QUIESCE_NR_ABORT => party.abort(command),
             uapi::QUIESCE_NR_BIND => self.bind(command),
-            uapi::QUIESCE_NR_LEAVE => party.leave(command),
+            uapi::QUIESCE_NR_LEAVE if K::HAS_PHASES => party.leave(command),
+            uapi::QUIESCE_NR_COMPLETE if K::HAS_PHASES => party.complete(command),
             uapi::QUIESCE_NR_STATUS => party.barrier.status(command, Some(&party.seat)).map(drop),
             uapi::QUIESCE_NR_MEMBER => party.barrier.member(command),
             _ => Err(ENOTTY),

@@ -118,6 +118,13 @@ int quiesce_group_arrive_and_wait_sized(int party, struct quiesce_wait *wait, si
 	return ret;
 }
 
+int quiesce_group_complete(int party, uint64_t ticket)
+{
+	struct quiesce_complete complete = { .ticket = ticket };
+
+	return call(party, QUIESCE_IOC_COMPLETE, &complete);
+}
+
 int quiesce_group_leave(int party)
 {
 	return call(party, QUIESCE_IOC_LEAVE, NULL);

@@ -39,9 +39,10 @@ struct timespec;
 
 /*
  * Make a group of @parties seats, which joins may raise to @max_parties (0: as
- * many as @parties). @flags: QUIESCE_GROUP_SHRINK, QUIESCE_FD_INHERIT. Returns
- * the group's descriptor. Nobody can join once all copies of it are closed.
- * Groups need /dev/quiesce: -ENOENT or the like where it is missing.
+ * many as @parties). @flags: QUIESCE_GROUP_SHRINK, QUIESCE_GROUP_COMPLETION,
+ * QUIESCE_FD_INHERIT. Returns the group's descriptor. Nobody can join once all
+ * copies of it are closed. Groups need /dev/quiesce: -ENOENT or the like where it
+ * is missing.
  */
 int quiesce_group_create(unsigned int parties, unsigned int max_parties, unsigned int flags);
 
@@ -57,6 +58,13 @@ int quiesce_group_arrive_and_drop(int party);
 
 /* Give the seat up, arrived or not. */
 int quiesce_group_leave(int party);
+
+/*
+ * End the phase of @ticket, in a group with QUIESCE_GROUP_COMPLETION. There a wait
+ * returns 1 to the leader when all have arrived, with the phase in its ticket, and
+ * to the others once the leader has called this. They see what it did before.
+ */
+int quiesce_group_complete(int party, uint64_t ticket);
 
 /* Break the group, from a party or the group's descriptor. */
 int quiesce_group_abort(int fd, uint64_t code);

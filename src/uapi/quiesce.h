@@ -57,7 +57,9 @@
  *
  *                 party of a pair              party of a group
  *   EPOLLIN       WAIT for NEXT would read     phase of the last arrival is over
- *                 arrivals and succeed         and no WAIT has reported it yet
+ *                 arrivals and succeed         and no WAIT or COMPLETE has
+ *                                              reported it yet; or this party
+ *                                              has to COMPLETE it
  *   EPOLLOUT      ARRIVE would succeed         ARRIVE would succeed
  *   EPOLLPRI|ERR  other side called ABORT      group is broken
  *   EPOLLRDHUP    other side has ended         -
@@ -126,6 +128,7 @@
  *                 user has as many files of this device as the module's
  *                 parameter user_files allows (open() fails with it, too)
  *   ENOSPC        group: no open seat, and max_parties seats
+ *   EBUSY         JOIN: all have arrived, and the leader has not called COMPLETE
  *   EMFILE ENFILE no descriptor, or no file, is left
  *   ENOMEM        no memory, or the cgroup's limit
  *   ESRCH         MEMBER: no such party
@@ -210,6 +213,7 @@ struct quiesce_features {
 #define QUIESCE_FEATURE_PAIR	(1ULL << 0)
 #define QUIESCE_FEATURE_GROUP	(1ULL << 1)
 #define QUIESCE_FEATURE_BIND	(1ULL << 2)	/* QUIESCE_BIND_PROCESS */
+#define QUIESCE_FEATURE_COMPLETION	(1ULL << 3)	/* QUIESCE_GROUP_COMPLETION */
 
 /* Descriptors are close-on-exec, except with this flag of PAIR, GROUP, JOIN. */
 #define QUIESCE_FD_INHERIT	(1U << 0)
@@ -234,7 +238,8 @@ struct quiesce_pair {
 /*
  * GROUP, on /dev/quiesce: makes a group and returns its descriptor in @fd.
  *
- * @flags:       [in] QUIESCE_FD_INHERIT, QUIESCE_GROUP_SHRINK
+ * @flags:       [in] QUIESCE_FD_INHERIT, QUIESCE_GROUP_SHRINK,
+ *               QUIESCE_GROUP_COMPLETION
  * @parties:     [in] seats to begin with, all open
  * @max_parties: [in] seats that JOIN may make in all, at least @parties and at
  *               least 1, at most QUIESCE_MAX_PARTIES; 0 means @parties
@@ -251,6 +256,8 @@ struct quiesce_group {
 
 /* The end of a party that has not arrived removes its seat and breaks nothing. */
 #define QUIESCE_GROUP_SHRINK	(1U << 1)
+/* A phase whose parties have all arrived ends when its leader calls COMPLETE. */
+#define QUIESCE_GROUP_COMPLETION	(1U << 3)
 
 /*
  * JOIN, on a group's descriptor: takes a seat and returns its descriptor.
@@ -261,7 +268,7 @@ struct quiesce_group {
  * @reserved: [in] 0
  * @phase:    [out] the phase in which it has to arrive first
  *
- * Errors: ENOSPC; ECONNABORTED, EOWNERDEAD when the group is broken; EMFILE,
+ * Errors: ENOSPC; EBUSY; ECONNABORTED, EOWNERDEAD when the group is broken; EMFILE,
  * ENFILE, ENOMEM.
  */
 struct quiesce_join {
@@ -324,7 +331,10 @@ struct quiesce_arrive {
 
 /* The phase is over. */
 #define QUIESCE_RESULT_DONE	(1U << 0)
-/* This party leads: true for one party of each phase, the last to arrive. */
+/*
+ * This party leads: true for one party of each phase, the last to arrive. Without
+ * QUIESCE_RESULT_DONE it has to call COMPLETE.
+ */
 #define QUIESCE_RESULT_LEADER	(1U << 1)
 
 /* pair: the view. */
@@ -363,7 +373,8 @@ struct quiesce_arrive {
  * SA_RESTART, and does not arrive again. Once the wait is over, with success or
  * not, 0 is written, so that the same struct serves for the next round. A ticket
  * that was not written so, or was used, is EINVAL: no two calls return for one
- * arrival.
+ * arrival. A leader that has to call COMPLETE gets its ticket for that call, and
+ * has to write 0 itself before the next ARRIVE_WAIT.
  *
  * WAIT of a group takes the ticket of any arrival, and writes 0 once it is over;
  * of a pair, it takes 0.
@@ -508,6 +519,7 @@ struct quiesce_member {
 #define QUIESCE_STATE_ENDED	(1U << 4)	/* closed, exec, exit or signal */
 #define QUIESCE_STATE_BOUND	(1U << 5)	/* QUIESCE_BIND_PROCESS */
 #define QUIESCE_STATE_BROKEN	(1U << 6)	/* group: broken */
+#define QUIESCE_STATE_LEADS	(1U << 7)	/* group: has to call COMPLETE */
 
 /*
  * LEAVE, on a party of a group: gives the seat up. An arrival in this phase
@@ -516,6 +528,36 @@ struct quiesce_member {
  *
  * Errors: ENOTCONN.
  */
+
+/*
+ * COMPLETE, on a party of a group with QUIESCE_GROUP_COMPLETION: ends the phase
+ * that this party leads. The other parties' waits return after it.
+ *
+ * The last party to arrive leads. Its ARRIVE, ARRIVE_WAIT or WAIT succeeds with
+ * QUIESCE_RESULT_LEADER and without QUIESCE_RESULT_DONE, and with the ticket of
+ * the phase; its descriptor polls EPOLLIN. Until COMPLETE the others wait, and
+ * JOIN fails with EBUSY. A leader that leaves, or that ends in a group with
+ * QUIESCE_GROUP_SHRINK, is replaced by the last to arrive of the parties that
+ * remain; one that ends otherwise breaks the group. If none remains, the phase
+ * ends without COMPLETE. With QUIESCE_ARRIVE_DROP a party leads only if no other
+ * can. Nothing limits the time of the step but the others' deadlines: with
+ * QUIESCE_WAIT_BREAK they break the group, and COMPLETE fails.
+ *
+ * @flags:    [in] 0
+ * @reserved: [in] 0
+ * @ticket:   [in] the phase that it ends
+ * @phase:    [out] number of the phase that begins
+ *
+ * Errors: ECONNABORTED, EOWNERDEAD, ECANCELED if the ticket's phase was broken or
+ * reset; ENOTCONN, ESTALE; EINVAL if this party does not have to complete that
+ * phase, or has done so.
+ */
+struct quiesce_complete {
+	__u32 flags;
+	__u32 reserved;
+	__u64 ticket;
+	__u64 phase;
+};
 
 /*
  * RESET, on a group's descriptor: starts a new phase. Waits for the current one
@@ -550,6 +592,7 @@ struct quiesce_reset {
 #define QUIESCE_NR_JOIN		0x20
 #define QUIESCE_NR_LEAVE	0x21
 #define QUIESCE_NR_RESET	0x22
+#define QUIESCE_NR_COMPLETE	0x23
 
 #define QUIESCE_IOC_FEATURES \
 	_IOWR(QUIESCE_IOC_MAGIC, QUIESCE_NR_FEATURES, struct quiesce_features)
@@ -579,5 +622,7 @@ struct quiesce_reset {
 	_IO(QUIESCE_IOC_MAGIC, QUIESCE_NR_LEAVE)
 #define QUIESCE_IOC_RESET \
 	_IOWR(QUIESCE_IOC_MAGIC, QUIESCE_NR_RESET, struct quiesce_reset)
+#define QUIESCE_IOC_COMPLETE \
+	_IOWR(QUIESCE_IOC_MAGIC, QUIESCE_NR_COMPLETE, struct quiesce_complete)
 
 #endif /* _UAPI_QUIESCE_H */

@@ -55,6 +55,7 @@ impl Group {
         match self.broken.clone() {
             None if arrived => {
                 self.leaving.insert(seat.party());
+                self.leader_left(seat.party());
                 return Ok(());
             }
             // No reset will find it among those that arrived.
@@ -105,9 +106,14 @@ impl Group {
         let end = state.end.clone();
 
         let number = seat.party();
-        if self.broken.is_some() || self.arrived.contains(number) {
+        if !self.policy.shrink && self.completing == Some(number) {
+            // What it did of the completion step is not known.
             self.dead.insert(number);
-        } else if self.shrink {
+            self.break_by(Some(number), end);
+        } else if self.broken.is_some() || self.arrived.contains(number) {
+            self.dead.insert(number);
+            self.leader_left(number);
+        } else if self.policy.shrink {
             self.vacate(number);
             self.try_complete_phase();
         } else {
@@ -137,7 +143,7 @@ impl Group {
             why: Why::Unclaimed,
             pid,
         };
-        if self.shrink {
+        if self.policy.shrink {
             while let Some(n) = self.open.pop() {
                 self.vacate(n);
             }
@@ -166,13 +172,14 @@ impl Group {
         // INVARIANT: Nobody has arrived, so nobody is leaving either; what is dead is open or
         // removed below.
         self.phase = self.preview_reset();
+        self.completing = None;
         self.arrived = Set::EMPTY;
         self.count = 0;
         while let Some(n) = self.leaving.pop() {
             self.vacate(n);
         }
         while let Some(n) = self.dead.pop() {
-            if self.shrink {
+            if self.policy.shrink {
                 self.vacate(n);
             } else {
                 self.tenants.take(n);

@@ -36,6 +36,8 @@ pub struct PartyInfo {
     pub left: bool,
     /// Its descriptor is closed everywhere, or its process is dead.
     pub ended: bool,
+    /// The phase is its to complete.
+    pub leads: bool,
     /// It ends with its process.
     pub bound: bool,
     /// Tasks that sleep in a wait of it.
@@ -64,10 +66,11 @@ impl Group {
             return mask | POLLHUP;
         };
         let newest = state.newest();
-        if newest.ticket != 0 && newest.ticket < self.phase && !newest.reported {
+        let over = newest.ticket != 0 && newest.ticket < self.phase && !newest.reported;
+        if over || (self.completing == Some(seat.party()) && !state.hung_up()) {
             mask |= POLLIN | POLLRDNORM;
         }
-        if self.preview_arrive(seat).is_ok() {
+        if self.preview_arrive(seat, false).is_ok() {
             mask |= POLLOUT | POLLWRNORM;
         }
         if state.hung_up() {
@@ -122,6 +125,7 @@ impl Group {
         PartyInfo {
             open: false,
             arrived: number.is_some_and(|n| self.arrived.contains(n)),
+            leads: number.is_some() && number == self.completing,
             left: state.left,
             ended: state.ended,
             bound: state.bound,
