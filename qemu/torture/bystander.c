@@ -63,7 +63,7 @@ struct shared {
 	atomic_int joined;
 	atomic_int exiting;
 	atomic_int forks;
-	_Atomic uint64_t longest;
+	atomic_ullong longest;
 };
 
 static struct shared *shared;

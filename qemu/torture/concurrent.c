@@ -22,6 +22,8 @@ struct file {
 	enum kind kind;
 	int fd;
 	uint64_t phase;		/* the latest that was seen */
+	bool nonblock;		/* O_NONBLOCK, which only this process sets and clears */
+	bool fickle;		/* any process sets and clears O_NONBLOCK at any time */
 };
 
 struct board {
@@ -146,8 +148,16 @@ static int call(struct file *f, unsigned long cmd, void *body)
 	case -EOWNERDEAD:
 	case -ESHUTDOWN:
 	case -ECANCELED:
+		break;
 	case -ETIMEDOUT:
 	case -EINTR:
+		if (f->nonblock)
+			wrong("command 0x%x answers %d on a descriptor with O_NONBLOCK", nr, err);
+		break;
+	case -EAGAIN:
+		if ((f->nonblock || f->fickle) && (nr == _IOC_NR(QUIESCE_IOC_WAIT) ||
+						   nr == _IOC_NR(QUIESCE_IOC_ARRIVE_WAIT)))
+			return err;
 		break;
 	default:
 		/* A wait writes its struct before it sleeps. */
@@ -276,6 +286,18 @@ static void do_join(struct file *g)
 		close(j.fd);
 }
 
+static void do_nonblock(struct file *f)
+{
+	bool on = one_in(&rng, 2);
+
+	if (!f->fickle && (f < own || f >= own + OWN))
+		return;
+	if (fcntl(f->fd, F_SETFL, on ? O_NONBLOCK : 0))
+		wrong("F_SETFL fails: %s", strerror(errno));
+	if (!f->fickle)
+		f->nonblock = on;
+}
+
 static void do_child(void)
 {
 	pid_t pid = fork();
@@ -342,6 +364,8 @@ static void step(void)
 		struct file *g = f;
 
 		call(g, QUIESCE_IOC_LEAVE, NULL);
+	} else if (op < 835) {
+		do_nonblock(f);
 	} else if (op < 855) {
 		struct quiesce_reset r = {};
 
@@ -388,7 +412,7 @@ static bool make_shared(void)
 
 		if (ioctl(dev, QUIESCE_IOC_PAIR, &p))
 			return false;
-		shared[i++] = (struct file) { .kind = PAIR, .fd = p.fd[0] };
+		shared[i++] = (struct file) { .kind = PAIR, .fd = p.fd[0], .fickle = !p.flags };
 		shared[i++] = (struct file) { .kind = PAIR, .fd = p.fd[1] };
 	}
 	for (n = 0; n < 3; n++) {
@@ -408,7 +432,12 @@ static bool make_shared(void)
 
 			if (ioctl(q.fd, QUIESCE_IOC_JOIN, &j))
 				break;
-			shared[i++] = (struct file) { .kind = PARTY, .fd = j.fd, .phase = j.phase };
+			shared[i++] = (struct file) {
+				.kind = PARTY,
+				.fd = j.fd,
+				.phase = j.phase,
+				.fickle = !n,
+			};
 		}
 	}
 	while (i < SHARED)
