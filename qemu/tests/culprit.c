@@ -61,10 +61,12 @@ TEST(receiver_killed_with_it_in_flight)
 TEST(collected_in_flight)
 {
 	struct quiesce_cause cause;
+	struct gate alone;
 	pid_t sender;
 	int fd[2];
 
 	ASSERT_EQ(0, make_pair(0, fd));
+	ASSERT_EQ(0, gate_make(&alone));
 	sender = spawn({
 		int sock[2];
 
@@ -73,6 +75,8 @@ TEST(collected_in_flight)
 		check(send_fd(sock[0], fd[0]) == 0);
 		check(send_fd(sock[0], sock[1]) == 0);
 		check(send_fd(sock[1], sock[0]) == 0);
+		/* The message has to be the last reference. */
+		gate_pass(&alone);
 		close(fd[0]);
 		close(sock[0]);
 		close(sock[1]);
@@ -86,6 +90,7 @@ TEST(collected_in_flight)
 		}
 	});
 	close(fd[0]);
+	gate_open(&alone);
 	cause = end_of_peer(fd[1]);
 	EXPECT_EQ(QUIESCE_CAUSE_CLOSE, cause.cause);
 	EXPECT_EQ(0, cause.pid);
@@ -93,7 +98,8 @@ TEST(collected_in_flight)
 	EXPECT_EQ(KILLED, join(sender));
 }
 
-static struct gate unshared, go_on;
+/* The parent has closed its copies: @alone is opened before the last reference is released. */
+static struct gate unshared, go_on, alone;
 
 static void *exit_with_own_table(void *unused)
 {
@@ -113,17 +119,20 @@ TEST(thread_with_own_table_exits)
 	ASSERT_EQ(0, make_pair(0, fd));
 	ASSERT_EQ(0, gate_make(&unshared));
 	ASSERT_EQ(0, gate_make(&go_on));
+	ASSERT_EQ(0, gate_make(&alone));
 	pid = spawn({
 		pthread_t thread;
 
 		close(fd[1]);
 		check(pthread_create(&thread, NULL, exit_with_own_table, NULL) == 0);
 		gate_pass(&unshared);
+		gate_pass(&alone);
 		close(fd[0]);
 		gate_open(&go_on);
 		pause();
 	});
 	close(fd[0]);
+	gate_open(&alone);
 	cause = end_of_peer(fd[1]);
 	EXPECT_EQ(QUIESCE_CAUSE_CLOSE, cause.cause);
 	EXPECT_EQ(pid, cause.pid);
@@ -146,16 +155,19 @@ TEST(thread_with_own_table_dies_of_exec)
 	ASSERT_EQ(0, make_pair(0, fd));
 	ASSERT_EQ(0, gate_make(&unshared));
 	ASSERT_EQ(0, gate_make(&go_on));
+	ASSERT_EQ(0, gate_make(&alone));
 	pid = spawn({
 		pthread_t thread;
 
 		close(fd[1]);
 		check(pthread_create(&thread, NULL, exit_with_own_table, NULL) == 0);
 		gate_pass(&unshared);
+		gate_pass(&alone);
 		close(fd[0]);
 		exec_self("pause", -1);
 	});
 	close(fd[0]);
+	gate_open(&alone);
 	cause = end_of_peer(fd[1]);
 	EXPECT_EQ(QUIESCE_CAUSE_EXEC, cause.cause);
 	EXPECT_EQ(pid, cause.pid);
@@ -235,9 +247,11 @@ TEST(group_collected_in_flight)
 {
 	struct quiesce_wait w;
 	int group = make_group(2, 0, 0), party;
+	struct gate alone;
 	pid_t sender;
 
 	ASSERT_LE(0, group);
+	ASSERT_EQ(0, gate_make(&alone));
 	party = join_group(group, 0, NULL);
 	sender = spawn({
 		int sock[2];
@@ -247,6 +261,7 @@ TEST(group_collected_in_flight)
 		check(send_fd(sock[0], group) == 0);
 		check(send_fd(sock[0], sock[1]) == 0);
 		check(send_fd(sock[1], sock[0]) == 0);
+		gate_pass(&alone);
 		close(group);
 		close(sock[0]);
 		close(sock[1]);
@@ -259,6 +274,7 @@ TEST(group_collected_in_flight)
 		}
 	});
 	close(group);
+	gate_open(&alone);
 	EXPECT_EQ(-EOWNERDEAD, meet(party, in_ms(60000), &w));
 	EXPECT_EQ(QUIESCE_CAUSE_UNCLAIMED, w.cause.cause);
 	EXPECT_EQ(0, w.cause.pid);
