@@ -196,6 +196,7 @@ s64 quiesce_helper_time_to_host(int clock, s64 ns);
 bool quiesce_helper_queue_spin(struct wait_queue_head *head, unsigned long *flags,
 			       const u32 *changes, u32 ns);
 struct pid *quiesce_helper_current_pid(void);
+u64 quiesce_helper_pid_ino(struct pid *pid);
 void quiesce_helper_get_pid(struct pid *pid);
 bool quiesce_helper_pid_ended(struct pid *pid, int *code);
 void quiesce_helper_pid_watch(struct pid *pid, struct wait_queue_entry *entry,

@@ -6,6 +6,7 @@
 #include "ops.h"
 
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <linux/io_uring.h>
 
 /* WAIT NEXT on @fd fails because the other party has ended; returns the cause. */
@@ -280,6 +281,51 @@ TEST(group_collected_in_flight)
 	EXPECT_EQ(0, w.cause.pid);
 	kill(sender, SIGKILL);
 	EXPECT_EQ(KILLED, join(sender));
+}
+
+/* The number of a pid's pidfds shows whether a process is still the same. */
+TEST(inode_of_the_pidfd)
+{
+	struct quiesce_member m;
+	struct stat st;
+	pid_t pid;
+	int fd[2], pidfd;
+
+	ASSERT_EQ(0, make_pair(0, fd));
+	pid = spawn({
+		close(fd[1]);
+		check(bind_to_me(fd[0], QUIESCE_BIND_PROCESS) == 0);
+		pause();
+	});
+	close(fd[0]);
+	do {
+		nap();
+		ASSERT_EQ(0, member_of(fd[1], 0, &m));
+	} while (!(m.state & QUIESCE_STATE_BOUND));
+	ASSERT_EQ(pid, m.pid);
+	pidfd = syscall(SYS_pidfd_open, pid, 0);
+	ASSERT_LE(0, pidfd);
+	ASSERT_EQ(0, fstat(pidfd, &st));
+	EXPECT_EQ(st.st_ino, m.pid_ino);
+	EXPECT_EQ(0, m.cause_ino);
+	kill(pid, SIGKILL);
+	ASSERT_EQ(KILLED, join(pid));
+	ASSERT_EQ(0, member_of(fd[1], 0, &m));
+	EXPECT_EQ(pid, m.cause.pid);
+	EXPECT_EQ(st.st_ino, m.cause_ino);
+	/* Another process has another one, even with the same pid. */
+	pidfd = syscall(SYS_pidfd_open, getpid(), 0);
+	ASSERT_EQ(0, fstat(pidfd, &st));
+	EXPECT_NE(st.st_ino, m.cause_ino);
+	/* Who cannot see the process gets neither number. */
+	EXPECT_EQ(0, join(spawn({
+		check(unshare(CLONE_NEWPID) == 0);
+		check(join(fork() ?: ({
+			check(member_of(fd[1], 0, &m) == 0);
+			_exit(m.pid || m.pid_ino || m.cause.pid || m.cause_ino);
+			0;
+		})) == 0);
+	})));
 }
 
 /* fdinfo has the numbers of the procfs that it is read from. */

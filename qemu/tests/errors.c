@@ -15,18 +15,21 @@ struct command {
 	unsigned int flags;		/* defined bits, together */
 	int at_flags, at_reserved;	/* offsets, -1 where there is none */
 	size_t first;			/* size in the first version */
+	size_t size;			/* size in this version */
 };
 
 #define ON(kind) (1U << (kind))
-#define CMD(n, s, kinds_, flags_, at_flags_, at_reserved_)			\
-	{ #n, QUIESCE_IOC_##n, kinds_, flags_, at_flags_, at_reserved_, sizeof(struct s) }
+#define CMD_FROM(first_, n, s, kinds_, flags_, at_flags_, at_reserved_)		\
+	{ #n, QUIESCE_IOC_##n, kinds_, flags_, at_flags_, at_reserved_, first_, sizeof(struct s) }
+#define CMD(n, s, ...) CMD_FROM(sizeof(struct s), n, s, __VA_ARGS__)
 #define AT(s, m) ((int)offsetof(struct s, m))
 
 static const struct command commands[] = {
 	CMD(FEATURES, quiesce_features, ON(DEVICE), 0, -1, AT(quiesce_features, reserved)),
 	CMD(PAIR, quiesce_pair, ON(DEVICE), QUIESCE_FD_INHERIT,
 	    AT(quiesce_pair, flags), AT(quiesce_pair, reserved)),
-	CMD(GROUP, quiesce_group, ON(DEVICE), QUIESCE_FD_INHERIT | QUIESCE_GROUP_SHRINK,
+	CMD(GROUP, quiesce_group, ON(DEVICE),
+	    QUIESCE_FD_INHERIT | QUIESCE_GROUP_SHRINK | QUIESCE_GROUP_COMPLETION,
 	    AT(quiesce_group, flags), -1),
 	CMD(ARRIVE, quiesce_arrive, ON(PAIR), 0, AT(quiesce_arrive, flags), -1),
 	CMD(ARRIVE, quiesce_arrive, ON(PARTY), QUIESCE_ARRIVE_DROP, AT(quiesce_arrive, flags), -1),
@@ -46,11 +49,13 @@ static const struct command commands[] = {
 	    AT(quiesce_bind, flags), AT(quiesce_bind, reserved)),
 	CMD(STATUS, quiesce_status, ON(PAIR) | ON(PARTY) | ON(GROUP), 0,
 	    AT(quiesce_status, flags), -1),
-	CMD(MEMBER, quiesce_member, ON(PAIR) | ON(PARTY) | ON(GROUP), 0, -1, -1),
+	CMD_FROM(48, MEMBER, quiesce_member, ON(PAIR) | ON(PARTY) | ON(GROUP), 0, -1, -1),
 	CMD(JOIN, quiesce_join, ON(GROUP), QUIESCE_FD_INHERIT | QUIESCE_BIND_PROCESS,
 	    AT(quiesce_join, flags), AT(quiesce_join, reserved)),
 	CMD(RESET, quiesce_reset, ON(GROUP), 0,
 	    AT(quiesce_reset, flags), AT(quiesce_reset, reserved)),
+	CMD(COMPLETE, quiesce_complete, ON(PARTY), 0,
+	    AT(quiesce_complete, flags), AT(quiesce_complete, reserved)),
 };
 
 #define NCOMMANDS ARRAY_SIZE(commands)
@@ -87,6 +92,7 @@ union args {
 	struct quiesce_arrive arrive;
 	struct quiesce_wait wait;
 	struct quiesce_member member;
+	struct quiesce_complete complete;
 };
 
 static void good_args(const struct command *c, int kind, union args *a)
@@ -108,6 +114,9 @@ static void good_args(const struct command *c, int kind, union args *a)
 		if (kind == PARTY)
 			a->wait.ticket = 1;
 		break;
+	case QUIESCE_IOC_COMPLETE:
+		a->complete.ticket = 1;
+		break;
 	}
 }
 
@@ -116,10 +125,16 @@ static unsigned int sized(const struct command *c, size_t size)
 	return _IOC(_IOC_DIR(c->cmd), _IOC_TYPE(c->cmd), _IOC_NR(c->cmd), size);
 }
 
-/* The waits of a group's party need an arrival before. */
+/* The waits of a group's party need an arrival before, and COMPLETE a leader. */
 static int prepare(const struct command *c, int kind)
 {
-	int fd = open_kind(kind);
+	int fd;
+
+	if (c->cmd == QUIESCE_IOC_COMPLETE) {
+		fd = join_group(make_group(1, 0, QUIESCE_GROUP_COMPLETION), 0, NULL);
+		return place(fd) ? -1 : fd;
+	}
+	fd = open_kind(kind);
 
 	if (kind == PARTY && c->cmd == QUIESCE_IOC_WAIT && place(fd))
 		return -1;
@@ -234,12 +249,27 @@ TEST(struct_larger_and_not_zero)
 	BEGIN();
 	FOR_EACH(c, kind, fd) {
 		good_args(c, kind, &a);
-		a.bytes[c->first + 7] = 1;
-		EXPECT_EQ(-E2BIG, ctl(fd, sized(c, c->first + 8), &a)) SHOW(c, kind);
-		a.bytes[c->first + 7] = 0;
-		a.bytes[c->first] = 1;
-		EXPECT_EQ(-E2BIG, ctl(fd, sized(c, c->first + 8), &a)) SHOW(c, kind);
+		a.bytes[c->size + 7] = 1;
+		EXPECT_EQ(-E2BIG, ctl(fd, sized(c, c->size + 8), &a)) SHOW(c, kind);
+		a.bytes[c->size + 7] = 0;
+		a.bytes[c->size] = 1;
+		EXPECT_EQ(-E2BIG, ctl(fd, sized(c, c->size + 8), &a)) SHOW(c, kind);
 		EXPECT_EQ(-E2BIG, ctl(fd, sized(c, sizeof(a)), &a)) SHOW(c, kind);
+	}
+}
+
+/* A program that was built when the struct was smaller. */
+TEST(struct_of_the_first_version)
+{
+	union args a;
+
+	BEGIN();
+	FOR_EACH(c, kind, fd) {
+		good_args(c, kind, &a);
+		memset(a.bytes + c->first, 0x5a, sizeof(a) - c->first);
+		EXPECT_EQ(0, ctl(fd, sized(c, c->first), &a)) SHOW(c, kind);
+		for (size_t i = c->first; i < sizeof(a); i++)
+			ASSERT_EQ(0x5a, a.bytes[i]);
 	}
 }
 
@@ -252,7 +282,7 @@ TEST(struct_larger_and_zero)
 		good_args(c, kind, &a);
 		EXPECT_EQ(0, ctl(fd, sized(c, sizeof(a)), &a)) SHOW(c, kind);
 		/* The kernel has not written members that it does not know. */
-		for (size_t i = c->first; i < sizeof(a); i++)
+		for (size_t i = c->size; i < sizeof(a); i++)
 			ASSERT_EQ(0, a.bytes[i]);
 	}
 }

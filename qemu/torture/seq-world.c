@@ -178,6 +178,12 @@ static bool call_hostile(const char *what, struct handle *h, unsigned long cmd, 
 	return true;
 }
 
+/* The size of the struct in its first version. */
+static size_t first(unsigned long cmd)
+{
+	return _IOC_NR(cmd) == _IOC_NR(QUIESCE_IOC_MEMBER) ? 48 : _IOC_SIZE(cmd);
+}
+
 /*
  * Makes the call, now and then with the struct spoilt. `body` lies at the end of
  * a page; its [out] members are filled with FILL. Returns false when the call was
@@ -194,6 +200,8 @@ bool call(const char *what, struct handle *h, unsigned long cmd, void *body, siz
 
 	if (how == 3 && in_flags == NO_FLAGS)
 		how = 4;
+	if (how == 9 && first(cmd) == size)
+		how = 10;
 
 	calls++;
 	memcpy(at, body, size);
@@ -204,7 +212,7 @@ bool call(const char *what, struct handle *h, unsigned long cmd, void *body, siz
 		break;
 	case 1:		/* smaller than the first version */
 		want = -EINVAL;
-		cmd = _IOC(_IOC_DIR(cmd), _IOC_TYPE(cmd), _IOC_NR(cmd), below(&rng, size));
+		cmd = _IOC(_IOC_DIR(cmd), _IOC_TYPE(cmd), _IOC_NR(cmd), below(&rng, first(cmd)));
 		at = guarded(_IOC_SIZE(cmd));
 		memcpy(at, body, _IOC_SIZE(cmd));
 		size = _IOC_SIZE(cmd);
@@ -234,6 +242,14 @@ bool call(const char *what, struct handle *h, unsigned long cmd, void *body, siz
 		cmd = _IOC(_IOC_DIR(cmd), QUIESCE_IOC_MAGIC, 0x40 + below(&rng, 0xc0), size);
 		*err = sh_ioctl(fd, cmd, at);
 		break;
+	case 9:		/* of an earlier version: what it lacks is not written */
+		size = first(cmd) + below(&rng, size - first(cmd));
+		cmd = _IOC(_IOC_DIR(cmd), _IOC_TYPE(cmd), _IOC_NR(cmd), size);
+		at = guarded(size);
+		memcpy(at, body, size);
+		*err = sh_ioctl(fd, cmd, at);
+		memcpy(body, at, size);
+		return true;
 	case 5:		/* of a later version, and not used: is taken as it is */
 		cmd = _IOC(_IOC_DIR(cmd), _IOC_TYPE(cmd), _IOC_NR(cmd), size + 16);
 		at = guarded(size + 16);

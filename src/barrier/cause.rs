@@ -70,6 +70,14 @@ impl Pid {
         unsafe { kernel::bindings::pid_vnr(self.as_ptr()) }
     }
 
+    /// The inode number of the process's pidfds, which no other process has.
+    ///
+    /// Any context.
+    pub fn inode(&self) -> u64 {
+        // SAFETY: `self` is a valid `struct pid`.
+        unsafe { bindings::quiesce_helper_pid_ino(self.as_ptr()) }
+    }
+
     /// How the process ended, or `None` as long as a thread of it lives.
     ///
     /// Any context that may take a spin lock.

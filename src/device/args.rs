@@ -38,14 +38,20 @@ use kernel::{
 /// # Safety
 ///
 /// It is `repr(C)`, all its members are integers, and it has no padding.
-pub(super) unsafe trait Args: Default {}
+pub(super) unsafe trait Args: Default {
+    /// The size of its first version.
+    const FIRST: usize;
+}
 
 macro_rules! impl_args {
-    ($($name:ident: $size:literal,)*) => {$(
+    ($($name:ident: $size:literal $(from $first:literal)?,)*) => {$(
         const _: () = assert!(size_of::<uapi::$name>() == $size);
         // SAFETY: bindgen made it of a C struct of fixed-width integers, and its size is the sum
         // of theirs.
-        unsafe impl Args for uapi::$name {}
+        unsafe impl Args for uapi::$name {
+            // The smaller one, where there are two.
+            const FIRST: usize = [$($first,)? $size][0];
+        }
     )*};
 }
 
@@ -59,7 +65,7 @@ impl_args! {
     quiesce_wait: 80,
     quiesce_abort: 16,
     quiesce_status: 104,
-    quiesce_member: 48,
+    quiesce_member: 64 from 48,
     quiesce_reset: 16,
     quiesce_complete: 24,
 }
@@ -101,10 +107,15 @@ impl Command {
         self.nr
     }
 
-    /// Reads the struct; all structs still have the size of their first version.
+    /// Reads the struct. Members that user space does not have yet are zero.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if it is smaller than its first version; `E2BIG` if it is larger than this one
+    /// and not zero beyond; `EFAULT`.
     pub(super) fn read<T: Args>(&self) -> Result<T> {
         let mut args = T::default();
-        if self.size < size_of::<T>() {
+        if self.size < T::FIRST {
             return Err(EINVAL);
         }
         // SAFETY: `args` is writable, and whatever is copied there is valid as `T: Args`.
@@ -127,7 +138,7 @@ impl Command {
         })
     }
 
-    /// Writes the struct back.
+    /// Writes the struct back, as much of it as user space has.
     pub(super) fn write<T: Args>(&self, args: &T) -> Result {
         // SAFETY: `args` is readable and has no padding, as `T: Args`.
         to_result(unsafe {
@@ -146,6 +157,12 @@ impl Command {
     ///
     /// `EFAULT`; [`Command::retry`] then faults the memory in and tries again.
     pub(super) fn put<T: Args>(&self, args: &T) -> Result {
+        const {
+            assert!(
+                T::FIRST == size_of::<T>(),
+                "its size is that of all versions"
+            )
+        };
         // SAFETY: `args` is readable and has no padding, as `T: Args`.
         to_result(unsafe {
             bindings::quiesce_helper_put(self.arg, ptr::from_ref(args).cast(), size_of::<T>())
@@ -259,6 +276,13 @@ pub(super) fn writes_out(result: &Result) -> bool {
 /// The number of `pid` for the calling task.
 pub(super) fn pid_number(pid: &Option<ARef<Pid>>) -> i32 {
     pid.as_ref().map_or(0, |pid| pid.number())
+}
+
+/// The inode number of `pid`'s pidfds, or 0 if the calling task cannot see the process.
+pub(super) fn pid_inode(pid: &Option<ARef<Pid>>) -> u64 {
+    pid.as_ref()
+        .filter(|pid| pid.number() != 0)
+        .map_or(0, |pid| pid.inode())
 }
 
 /// The number of `pid` in the pid namespace of the procfs that `m` is a file of.

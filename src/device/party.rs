@@ -328,6 +328,8 @@ impl<K: Kind> Barrier<K> {
         let (owner, end) = self.lock().member(&mut args)?;
         args.pid = args::pid_number(&owner);
         args.cause = args::end(Some(args.party), &end);
+        args.pid_ino = args::pid_inode(&owner);
+        args.cause_ino = args::pid_inode(&end.pid);
         command.write(&args)
     }
 }

@@ -33,6 +33,13 @@ void quiesce_helper_get_pid(struct pid *pid)
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_get_pid);
 
+/* Of its pidfds; no other process has it. */
+u64 quiesce_helper_pid_ino(struct pid *pid)
+{
+	return pid->ino;
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_pid_ino);
+
 static int quiesce_exit_code(struct task_struct *task)
 {
 	if (task->signal->flags & SIGNAL_GROUP_EXIT)

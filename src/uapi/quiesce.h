@@ -500,6 +500,12 @@ struct quiesce_status {
  * @count:   [out] pair: its arrivals in all; group: the phase of its last
  *           arrival, 0 before the first
  * @cause:   [out] how it ended or aborted
+ * @pid_ino: [out] inode number of the pidfds of process @pid; 0 if that is 0
+ * @cause_ino: [out] the same of @cause.pid
+ *
+ * A pid may belong to another process by the time that it is used. The inode
+ * number that fstat() returns for a pidfd is never reused, so open a pidfd for the
+ * pid and compare the two. The first version of the struct ends with @cause.
  *
  * Errors: ESRCH.
  */
@@ -510,6 +516,8 @@ struct quiesce_member {
 	__u32 waiting;
 	__u64 count;
 	struct quiesce_cause cause;
+	__u64 pid_ino;
+	__u64 cause_ino;
 };
 
 #define QUIESCE_STATE_OPEN	(1U << 0)	/* group: seat that nobody took */
