@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The concurrent part: several processes share descriptors, make random calls and
- * are killed at any time. The results cannot be predicted; each must be one that
- * quiesce.h allows, structs are not written where it rules that out, a deadline is
- * kept, counters change only as they may, and no call hangs.
+ * The concurrent part: several processes share descriptors, make random calls, are
+ * frozen and killed at any time, pass descriptors by messages, and have children in
+ * pid and time namespaces of their own. The results cannot be predicted; each must be
+ * one that quiesce.h allows, structs are not written where it rules that out, a
+ * deadline is kept, counters change only as they may, and no call hangs.
  */
 
 #include <stdatomic.h>
 
 #include "fuzz.h"
+
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 
 #define SHARED 16
 #define OWN 8
@@ -298,6 +303,105 @@ static void do_nonblock(struct file *f)
 		f->nonblock = on;
 }
 
+/* Sends the descriptor to itself; a message that nobody receives has the last reference. */
+static void do_send(struct file *f)
+{
+	union {
+		char buf[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control = {};
+	char byte = 0;
+	struct iovec iov = { &byte, 1 };
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control.buf,
+		.msg_controllen = sizeof(control.buf),
+	};
+	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+	int sock[2];
+
+	if (f < own || f >= own + OWN || socketpair(AF_UNIX, SOCK_STREAM, 0, sock))
+		return;
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(c), &f->fd, sizeof(int));
+	if (sendmsg(sock[0], &msg, MSG_DONTWAIT) == 1) {
+		close(f->fd);
+		f->fd = -1;
+		if (!one_in(&rng, 4) &&
+		    recvmsg(sock[1], &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) == 1)
+			memcpy(&f->fd, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof(int));
+	}
+	close(sock[0]);
+	close(sock[1]);
+}
+
+/* Returns whether a process is named that is not the caller. */
+static bool visible(int32_t pid, uint64_t ino)
+{
+	return pid ? pid != getpid() : ino;
+}
+
+/* In a pid namespace that was just made, no process of a barrier is visible. */
+static void look_from_outside(void)
+{
+	for (int i = 0; i < SHARED; i++) {
+		struct quiesce_status s = {};
+
+		if (shared[i].fd < 0 || sh_ioctl(shared[i].fd, QUIESCE_IOC_STATUS, &s))
+			continue;
+		if (visible(s.cause.pid, 0))
+			wrong("STATUS returns pid %d to another namespace", s.cause.pid);
+		for (uint32_t party = 0; party < 4; party++) {
+			struct quiesce_member m = { .party = party };
+
+			if (sh_ioctl(shared[i].fd, QUIESCE_IOC_MEMBER, &m))
+				continue;
+			if (visible(m.pid, m.pid_ino) || visible(m.cause.pid, m.cause_ino))
+				wrong("MEMBER returns pid %d, %d to another namespace", m.pid,
+				      m.cause.pid);
+		}
+	}
+}
+
+/* The children of the caller are in namespaces of their own from now on. */
+static bool leave_namespaces(void)
+{
+	static const char offset[] = "monotonic 5000 0\nboottime 5000 0\n";
+	int fd;
+
+	if (unshare(CLONE_NEWPID | CLONE_NEWTIME))
+		return false;
+	fd = open("/proc/self/timens_offsets", O_WRONLY | O_CLOEXEC);
+	if (fd < 0 || write(fd, offset, strlen(offset)) < 0)
+		return false;
+	close(fd);
+	return true;
+}
+
+static void in_namespaces(void)
+{
+	pid_t pid;
+
+	if (!leave_namespaces())
+		_exit(0);
+	pid = fork();
+	if (!pid) {
+		struct file *f = any();
+
+		/* The deadline is 5000 s away for whoever takes it for the host's. */
+		if (f && f->kind != GROUP)
+			do_wait(f);
+		look_from_outside();
+		_exit(0);
+	}
+	while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	_exit(0);
+}
+
 static void do_child(void)
 {
 	pid_t pid = fork();
@@ -310,6 +414,8 @@ static void do_child(void)
 	}
 	if (pid < 0)
 		return;
+	if (one_in(&rng, 3))
+		in_namespaces();
 	if (one_in(&rng, 3)) {
 		snprintf(text, sizeof(text), "%d", open("/dev/null", O_WRONLY));
 		execl("/proc/self/exe", "fuzz", "--exec-child", text, NULL);
@@ -364,6 +470,8 @@ static void step(void)
 		struct file *g = f;
 
 		call(g, QUIESCE_IOC_LEAVE, NULL);
+	} else if (op < 830) {
+		do_send(f);
 	} else if (op < 835) {
 		do_nonblock(f);
 	} else if (op < 855) {
@@ -452,6 +560,49 @@ static void drop_shared(void)
 			close(shared[i].fd);
 }
 
+#define CGROUP "/tmp/fuzz.cgroup"
+
+/* Makes a cgroup that freezes its processes; nothing is frozen if there is none. */
+static void make_freezer(void)
+{
+	mkdir(CGROUP, 0755);
+	if (mount("none", CGROUP, "cgroup2", 0, NULL) && errno != EBUSY)
+		return;
+	mkdir(CGROUP "/frozen", 0755);
+}
+
+static void put(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (fd >= 0) {
+		if (write(fd, text, strlen(text)) < 0)
+			errno = 0;
+		close(fd);
+	}
+}
+
+/* Freezes @pid for a moment, in whatever it does. */
+static void freeze_process(pid_t pid)
+{
+	char text[16];
+
+	snprintf(text, sizeof(text), "%d", pid);
+	put(CGROUP "/frozen/cgroup.procs", text);
+	put(CGROUP "/frozen/cgroup.freeze", "1");
+	usleep(below(&rng, 5000));
+	if (one_in(&rng, 2))
+		kill(pid, SIGKILL);
+	put(CGROUP "/frozen/cgroup.freeze", "0");
+	put(CGROUP "/cgroup.procs", text);
+}
+
+static void remove_freezer(void)
+{
+	rmdir(CGROUP "/frozen");
+	umount(CGROUP);
+}
+
 static pid_t start(int index)
 {
 	pid_t pid;
@@ -488,6 +639,7 @@ const char *run_concurrent(uint64_t seed, unsigned long n, unsigned long *done,
 	dev = open(QUIESCE_DEVICE, O_RDWR | O_CLOEXEC);
 	if (board == MAP_FAILED || dev < 0 || !make_shared())
 		return "no shared barriers";
+	make_freezer();
 	for (i = 0; i < procs; i++) {
 		pid[i] = start(i);
 		moved[i] = now_ns(CLOCK_MONOTONIC);
@@ -502,6 +654,8 @@ const char *run_concurrent(uint64_t seed, unsigned long n, unsigned long *done,
 				failure = "no shared barriers";
 		}
 		i = below(&rng, procs);
+		if (one_in(&rng, 4))
+			freeze_process(pid[i]);
 		kill(pid[i], SIGKILL);
 		if (!reap(pid[i], 90))
 			failure = "a process that was killed does not end";
@@ -523,6 +677,7 @@ const char *run_concurrent(uint64_t seed, unsigned long n, unsigned long *done,
 	for (i = 0; i < procs; i++)
 		if (!reap(pid[i], 90))
 			failure = "a process does not come to its end";
+	remove_freezer();
 	drop_shared();
 	close(dev);
 	*done = atomic_load(&board->calls);
