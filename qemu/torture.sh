@@ -23,10 +23,7 @@ expected() {
 	for p in rundown seqlock rcu device faults unload; do
 		[ "$PART" = all ] || [ "$PART" = "$p" ] || continue
 		case $p in
-		device)
-			echo quiesce_torture_fuzz quiesce_torture_bystander
-			[ "${PROFILE_ARCH[$1]}" != x86_64 ] || echo quiesce_torture_fuzz_32
-			;;
+		device) echo quiesce_torture_fuzz quiesce_torture_fuzz_32 quiesce_torture_bystander ;;
 		faults) [ "${PROFILE_KIND[$1]}" != own ] || echo quiesce_torture_faults quiesce_torture_load_faults ;;
 		*) echo "quiesce_torture_$p" ;;
 		esac
@@ -35,14 +32,13 @@ expected() {
 }
 
 run_profile() {
-	local profile=$1 dir=$BUILD/$1/torture-run rc=0 ROOT
-	ROOT=$("$QEMU_DIR/buildroot.sh" "${PROFILE_ROOT[$profile]}")
+	local profile=$1 dir=$BUILD/$1/torture-run rc=0
 	KERNEL=$("$QEMU_DIR/kernel.sh" "$profile")
 	"$QEMU_DIR/build.sh" "$profile" qemu/torture || die "profile $profile does not build"
 	rm -rf "$dir"
 	mkdir -p "$dir/stage/tests"
 	copy_modules "$dir/stage" "$profile"
-	cp "$(profile_user "$profile")"/qemu/torture/* "$dir/stage/tests/"
+	cp "$BUILD"/user/qemu/torture/* "$dir/stage/tests/"
 	sed '/^#/d; s/ *| */|/' "$QEMU_DIR/tests/twins.steps" >"$dir/stage/twins.steps"
 	echo "quiesce_torture_end no memory was left | kmemleak is in kasan-rt" >"$dir/skips"
 	initramfs "$dir/initramfs" "$dir/stage"
@@ -79,7 +75,7 @@ figures() {
 		/figures hotplug=/ { hotplugs += value("hotplug") }
 		/figures faults:/ { faults += value("injected") }
 		/figures fuzz:/ { calls += value("calls"); kills += value("kills") }
-		/figures bystander:/ { fork = value("fork_us"); pollers = value("fork_us_pollers"); event = value("fork_us_eventfd"); irqsoff = value("irqsoff_us") }
+		/figures bystander:/ { fork = value("fork_us"); pollers = value("fork_us_pollers"); event = value("fork_us_eventfd"); leaders = value("fork_us_leaders"); irqsoff = value("irqsoff_us") }
 		/figures unload/ { loops += value("loops") }
 		END {
 			printf "\n%s\n", profile
@@ -97,6 +93,7 @@ figures() {
 			printf "  %12d us: longest fork of a bystander while 1024 bound parties end (medians)\n", fork
 			printf "  %12d us: the same with 10^5 pollers of their group\n", pollers
 			printf "  %12d us: the same with 10^5 pollers of an eventfd that becomes readable\n", event
+			printf "  %12d us: the same with 1024 leaders of a completion step that end one after another\n", leaders
 			printf "  %12d us: longest with interrupts disabled meanwhile (irqsoff; 0: no such tracer)\n", irqsoff
 		}' "$2"
 }
