@@ -46,10 +46,14 @@ void quiesce_helper_raw_spin_unlock_irqrestore(raw_spinlock_t *lock,
 					       unsigned long flags);
 void quiesce_helper_init_irq_work_hard(struct irq_work *work,
 				       void (*fn)(struct irq_work *work));
-void quiesce_helper_rundown_reaper_init(void (*reap)(void));
+int quiesce_helper_rundown_reaper_init(void (*dispatch)(void));
+void quiesce_helper_rundown_reaper_exit(void);
+void quiesce_helper_rundown_queue(struct work_struct *work,
+				  void (*func)(struct work_struct *work));
 void quiesce_helper_rundown_reaper_kick(void);
 void quiesce_helper_rundown_reaper_flush(void);
-int quiesce_helper_rundown_on_module_going(void (*func)(struct module *mod));
+int quiesce_helper_rundown_on_module_going(bool (*has_left)(struct module *mod),
+					   void (*release)(struct module *mod));
 void quiesce_helper_rundown_off_module_going(void);
 void quiesce_helper_rundown_leaked(void);
 void quiesce_helper_rundown_forever(void);

@@ -20,6 +20,7 @@ mod reaper;
 mod rundown_ref;
 mod track;
 mod traits;
+mod unload;
 mod unpluggable;
 mod wait;
 mod waiters;
@@ -75,8 +76,7 @@ use kernel::prelude::*;
 /// The parts of this module that exist as long as the kernel module is loaded.
 pub(crate) struct Runtime {
     // Fields are dropped in this order.
-    #[cfg(CONFIG_64BIT)]
-    _revoker: callbacks::Revoker,
+    _notifier: unload::Notifier,
     _reaper: reaper::Reaper,
     _waiters: waiters::Waiters,
 }
@@ -93,13 +93,11 @@ impl Runtime {
         // SAFETY: This function is called once, before anybody uses the table of waiters.
         let waiters = unsafe { waiters::Waiters::new() };
         // SAFETY: This function is called once, before anybody uses the worker.
-        let reaper = unsafe { reaper::Reaper::new() };
-        #[cfg(CONFIG_64BIT)]
+        let reaper = unsafe { reaper::Reaper::new()? };
         // SAFETY: This function is called once, before anybody creates a reference.
-        let revoker = unsafe { callbacks::Revoker::new()? };
+        let notifier = unsafe { unload::Notifier::new()? };
         Ok(Self {
-            #[cfg(CONFIG_64BIT)]
-            _revoker: revoker,
+            _notifier: notifier,
             _reaper: reaper,
             _waiters: waiters,
         })

@@ -111,6 +111,58 @@ fn is_process(place: u32) -> bool {
     place == PREEMPTIBLE || (!cfg!(CONFIG_PREEMPT_COUNT) && place == ATOMIC)
 }
 
+/// A value whose destructor waits until another one was dropped.
+struct AfterAnother(Place, Place);
+
+impl Drop for AfterAnother {
+    fn drop(&mut self) {
+        if self.1.wait() != 0 {
+            self.0.here();
+        }
+    }
+}
+
+impl Drained for AfterAnother {
+    fn drained(&self) {}
+}
+
+impl Drained for Recorded {
+    fn drained(&self) {}
+}
+
+/// A destructor that takes long, perhaps one of another module, delays no other.
+fn slow_destructor_delays_no_other() -> Result {
+    let (slow, quick) = (Place::new()?, Place::new()?);
+    let first = Arc::new(
+        Rundown::new(AfterAnother(slow.clone(), quick.clone())),
+        GFP_KERNEL,
+    )?;
+    let second = Arc::new(Rundown::new(Recorded(quick.clone())), GFP_KERNEL)?;
+    let guards = (
+        HasRundown::try_acquire_arc(first)?,
+        HasRundown::try_acquire_arc(second)?,
+    );
+    let _ = support::in_hardirq(move || drop(guards));
+    ensure!(is_process(slow.wait()) && is_process(quick.get()));
+
+    // And the callbacks of per-CPU references.
+    let (slow, quick) = (Place::new()?, Place::new()?);
+    let first = KBox::pin_init(
+        PerCpuRundownRef::with_callback(AfterAnother(slow.clone(), quick.clone())),
+        GFP_KERNEL,
+    )?;
+    let second = KBox::pin_init(
+        PerCpuRundownRef::with_callback(Recorded(quick.clone())),
+        GFP_KERNEL,
+    )?;
+    first.begin_rundown();
+    second.begin_rundown();
+    drop(first);
+    drop(second);
+    ensure!(is_process(slow.wait()) && is_process(quick.get()));
+    Ok(())
+}
+
 fn last_guard_drops_the_value() -> Result {
     for context in CONTEXTS {
         // The object of a guard is a word in front of a value.
@@ -320,6 +372,11 @@ fn wrapped() -> Result {
 #[kunit_tests(quiesce_rundown_drops)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn slow_destructor_delays_no_other() -> Result {
+        super::slow_destructor_delays_no_other()
+    }
 
     #[test]
     fn last_guard_drops_the_value() -> Result {

@@ -15,6 +15,7 @@
 #include <linux/rwsem.h>
 #include <linux/sched.h>
 #include <linux/seq_file.h>
+#include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/workqueue.h>
 
@@ -62,14 +63,15 @@ void quiesce_helper_init_irq_work_hard(struct irq_work *work,
 EXPORT_SYMBOL_GPL(quiesce_helper_init_irq_work_hard);
 
 /*
- * The worker that frees what is dropped where that is not possible. Through an
+ * The dispatcher of what is dropped where that is not possible. Through an
  * irq_work, as the drop may be in an NMI or under a lock that waking a task takes.
  */
-static void (*rundown_reap)(void);
+static struct workqueue_struct *rundown_wq;
+static void (*rundown_dispatch)(void);
 
 static void rundown_reaper(struct work_struct *work)
 {
-	rundown_reap();
+	rundown_dispatch();
 }
 
 static DECLARE_WORK(rundown_reaper_work, rundown_reaper);
@@ -81,11 +83,30 @@ static void rundown_reaper_kicked(struct irq_work *work)
 
 static struct irq_work rundown_reaper_kick = IRQ_WORK_INIT_HARD(rundown_reaper_kicked);
 
-void quiesce_helper_rundown_reaper_init(void (*reap)(void))
+int quiesce_helper_rundown_reaper_init(void (*dispatch)(void))
 {
-	rundown_reap = reap;
+	rundown_dispatch = dispatch;
+	rundown_wq = alloc_workqueue("quiesce_rundown", WQ_UNBOUND, 0);
+	return rundown_wq ? 0 : -ENOMEM;
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_rundown_reaper_init);
+
+/* Nothing is dropped any more. */
+void quiesce_helper_rundown_reaper_exit(void)
+{
+	quiesce_helper_rundown_reaper_flush();
+	destroy_workqueue(rundown_wq);
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_rundown_reaper_exit);
+
+/* @work is not queued; each is a destructor, which may wait for others. */
+void quiesce_helper_rundown_queue(struct work_struct *work,
+				  void (*func)(struct work_struct *work))
+{
+	INIT_WORK(work, func);
+	queue_work(rundown_wq, work);
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_rundown_queue);
 
 void quiesce_helper_rundown_reaper_kick(void)
 {
@@ -100,12 +121,39 @@ void quiesce_helper_rundown_reaper_flush(void)
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_rundown_reaper_flush);
 
-static void (*rundown_module_going)(struct module *mod);
+static bool (*rundown_has_left)(struct module *mod);
+static void (*rundown_release)(struct module *mod);
+
+/* A module that is unloaded while destructors or callbacks of it are left. */
+struct rundown_going {
+	struct work_struct work;
+	struct module *mod;
+};
+
+static void rundown_module_release(struct work_struct *work)
+{
+	struct rundown_going *going = container_of(work, struct rundown_going, work);
+
+	rundown_release(going->mod);
+	quiesce_helper_module_release(going->mod);
+	kfree(going);
+}
 
 static int rundown_module_notify(struct notifier_block *nb, unsigned long state, void *mod)
 {
-	if (state == MODULE_STATE_GOING)
-		rundown_module_going(mod);
+	struct rundown_going *going;
+
+	if (state != MODULE_STATE_GOING || !rundown_has_left(mod))
+		return NOTIFY_DONE;
+	going = kmalloc_obj(*going);
+	if (going && quiesce_helper_module_hold(mod)) {
+		INIT_WORK(&going->work, rundown_module_release);
+		going->mod = mod;
+		queue_work(rundown_wq, &going->work);
+	} else {
+		kfree(going);
+		rundown_release(mod);
+	}
 	return NOTIFY_DONE;
 }
 
@@ -114,9 +162,11 @@ static struct notifier_block rundown_module_nb = {
 	.priority = INT_MIN,
 };
 
-int quiesce_helper_rundown_on_module_going(void (*func)(struct module *mod))
+int quiesce_helper_rundown_on_module_going(bool (*has_left)(struct module *mod),
+					   void (*release)(struct module *mod))
 {
-	rundown_module_going = func;
+	rundown_has_left = has_left;
+	rundown_release = release;
 	return register_module_notifier(&rundown_module_nb);
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_rundown_on_module_going);

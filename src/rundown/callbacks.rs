@@ -4,18 +4,16 @@
 //!
 //! A [`PerCpuCore`] may outlive its reference, and a reference may be passed to another module. The
 //! functions of a [`Drained`](super::Drained) in a core are code of the module that created the
-//! reference. They are revoked when that module is unloaded: by a notifier that the kernel calls
-//! after the module's exit function and before it frees the module's text. A core without a callback
+//! reference. They are revoked when that module is unloaded, see `unload.rs`. A core without a callback
 //! has no pointer into its creator.
 
 use super::{
     percpu_core::PerCpuCore,
-    reaper, //
+    reaper::is_within, //
 };
 use crate::bindings as helpers;
 use core::{
     cell::UnsafeCell,
-    ffi::c_void,
     ptr::{
         self,
         NonNull, //
@@ -23,8 +21,6 @@ use core::{
 };
 use kernel::{
     bindings,
-    error::to_result,
-    prelude::*,
     sync::{
         atomic::{
             Acquire,
@@ -51,15 +47,21 @@ pub(super) struct Operations {
 ///
 /// `operations` is null, or points to the functions for the type that the core was allocated with,
 /// in a module whose text is there. If `listed`, the core is in the list of [`CALLBACKS`], whose
-/// lock protects `prev` and `next`.
+/// lock protects `prev`, `next` and `dropping`: the functions whose `drop` is running.
 pub(super) struct Callback {
     operations: Atomic<*mut Operations>,
     listed: bool,
+    dropping: UnsafeCell<*mut Operations>,
     prev: UnsafeCell<*mut PerCpuCore>,
     next: UnsafeCell<*mut PerCpuCore>,
 }
 
 impl Callback {
+    /// Whether the core was created with functions.
+    pub(super) fn is_listed(&self) -> bool {
+        self.listed
+    }
+
     /// Creates the entry of a core without a callback, or with one that [`list`] makes known.
     pub(super) const fn new(operations: Option<&'static Operations>) -> Self {
         let operations: *const Operations = match operations {
@@ -70,6 +72,7 @@ impl Callback {
         Self {
             listed: !operations.is_null(),
             operations: Atomic::new(operations.cast_mut()),
+            dropping: UnsafeCell::new(ptr::null_mut()),
             prev: UnsafeCell::new(ptr::null_mut()),
             next: UnsafeCell::new(ptr::null_mut()),
         }
@@ -171,12 +174,19 @@ pub(super) unsafe fn call(core: *mut PerCpuCore) {
 ///
 /// # Safety
 ///
-/// Nobody else uses the core. Called by the reaper's worker, which the revocation waits for.
+/// Nobody else uses the core, which was entered by [`list`]. Process context.
 pub(super) unsafe fn drop_callback(core: NonNull<PerCpuCore>) {
     // SAFETY: The core is alive by the requirements of this function.
-    let operations = unsafe { core.as_ref().callback.operations.load(Acquire) };
-    // SAFETY: By the type invariants of `Callback` they are there; after a revocation, until the
-    // worker has been waited for.
+    let callback = unsafe { &core.as_ref().callback };
+    let operations = CALLBACKS.locked(|_| {
+        // With the lock, so that no revocation comes between the two.
+        let operations = callback.operations.xchg(ptr::null_mut(), Relaxed);
+        // SAFETY: The lock is held.
+        unsafe { *callback.dropping.get() = operations };
+        operations
+    });
+    // SAFETY: By the type invariants of `Callback` they are there, and stay until the core is removed
+    // from the list: the unloading of their module waits for `dropping`.
     if let Some(operations) = unsafe { operations.as_ref() } {
         // SAFETY: They are the functions for this core, whose callback is dropped once.
         unsafe { (operations.drop)(core.as_ptr()) };
@@ -185,16 +195,15 @@ pub(super) unsafe fn drop_callback(core: NonNull<PerCpuCore>) {
     unsafe { unlist(core) };
 }
 
-/// Calls `f` with cores whose callback is in `module`, until it returns `true`; returns whether it
-/// did. The lock is held.
-fn any_in(module: *mut bindings::module, f: impl Fn(&PerCpuCore) -> bool) -> bool {
+/// Calls `f` with the callbacks in the list, and the cores that they are of, until it returns `true`;
+/// returns whether it did. The lock is held.
+fn any(f: impl Fn(&PerCpuCore, &Callback) -> bool) -> bool {
     CALLBACKS.locked(|first| {
         // SAFETY: The lock is held.
         let mut core = unsafe { *first };
         // SAFETY: Cores in the list are alive while the lock is held.
         while let Some(this) = unsafe { core.as_ref() } {
-            let operations = this.callback.operations.load(Relaxed);
-            if !operations.is_null() && is_within(operations.cast(), module) && f(this) {
+            if f(this, &this.callback) {
                 return true;
             }
             // SAFETY: The lock is held.
@@ -204,62 +213,72 @@ fn any_in(module: *mut bindings::module, f: impl Fn(&PerCpuCore) -> bool) -> boo
     })
 }
 
-pub(super) fn is_within(address: *const c_void, module: *mut bindings::module) -> bool {
-    // SAFETY: The notifier is called with a module that stays until it returns; only its address
-    // ranges are compared.
-    unsafe { helpers::quiesce_helper_within_module(address, module) }
+impl Callback {
+    fn is_in(&self, module: *mut bindings::module) -> bool {
+        let operations = self.operations.load(Relaxed);
+        !operations.is_null() && is_within(operations.cast(), module)
+    }
+
+    /// # Safety
+    ///
+    /// The lock of the list is held.
+    unsafe fn is_dropping_in(&self, module: *mut bindings::module) -> bool {
+        // SAFETY: The lock is held, as this function requires.
+        let dropping = unsafe { *self.dropping.get() };
+        !dropping.is_null() && is_within(dropping.cast(), module)
+    }
 }
 
-/// The module notifier.
+/// Whether there is a callback of `module`, or one is being dropped.
+pub(super) fn are_left(module: *mut bindings::module) -> bool {
+    // SAFETY: `any` holds the lock.
+    any(|_, callback| callback.is_in(module) || unsafe { callback.is_dropping_in(module) })
+}
+
+/// Whether a callback of `module` is being dropped, or will be because its reference was.
+pub(super) fn will_be_dropped(module: *mut bindings::module) -> bool {
+    any(|core, callback| {
+        // SAFETY: `any` holds the lock.
+        let dropping = unsafe { callback.is_dropping_in(module) };
+        dropping || (core.is_orphan() && callback.is_in(module))
+    })
+}
+
+/// Revokes the callbacks of `module`, and waits for those that are being called or dropped.
 ///
 /// # Safety
 ///
-/// Called by the notifier chain for a module whose exit function has returned.
-unsafe extern "C" fn module_going(module: *mut bindings::module) {
-    // References that the module dropped are freed as usual.
-    while any_in(module, PerCpuCore::is_orphan) || reaper::has_code_of(module) {
-        reaper::flush();
-        // SAFETY: Notifiers run in process context.
-        unsafe { bindings::schedule_timeout_uninterruptible(1) };
-    }
-    // References that it leaked, or passed to another module, lose their callback. One at a time,
-    // so that interrupts are not disabled for long.
+/// Process context.
+pub(super) unsafe fn revoke(module: *mut bindings::module) {
+    // One at a time, so that interrupts are not disabled for long.
     let mut revoked = false;
-    while any_in(module, |core| {
-        // INVARIANT: Null, before the module's text is freed.
-        core.callback.operations.store(ptr::null_mut(), Release);
-        true
+    while any(|_, callback| {
+        let is_in = callback.is_in(module);
+        if is_in {
+            // INVARIANT: Null, before the module's text is freed.
+            callback.operations.store(ptr::null_mut(), Release);
+        }
+        is_in
     }) {
         revoked = true;
     }
     if revoked {
-        // A call that has read the functions ends, and so does a drop of a callback.
+        // A call that has read the functions ends.
         rcu::synchronize_rcu();
-        reaper::flush();
+    }
+    // SAFETY: `any` holds the lock.
+    while any(|_, callback| unsafe { callback.is_dropping_in(module) }) {
+        // SAFETY: This is process context, as this function requires.
+        unsafe { bindings::schedule_timeout_uninterruptible(1) };
     }
 }
 
-/// Revokes callbacks as long as this exists.
-pub(super) struct Revoker(());
-
-impl Revoker {
-    /// Registers the module notifier.
-    ///
-    /// # Safety
-    ///
-    /// Called once, before anybody creates a reference.
-    pub(super) unsafe fn new() -> Result<Self> {
-        // SAFETY: Nobody uses the lock yet.
-        unsafe { helpers::quiesce_helper_raw_spin_lock_init(CALLBACKS.lock.get()) };
-        // SAFETY: The function is static.
-        to_result(unsafe { helpers::quiesce_helper_rundown_on_module_going(Some(module_going)) })?;
-        Ok(Self(()))
-    }
-}
-
-impl Drop for Revoker {
-    fn drop(&mut self) {
-        // SAFETY: `new` registered it.
-        unsafe { helpers::quiesce_helper_rundown_off_module_going() };
-    }
+/// Initialises the list.
+///
+/// # Safety
+///
+/// Called once, before anybody creates a reference.
+pub(super) unsafe fn init() {
+    // SAFETY: Nobody uses the lock yet.
+    unsafe { helpers::quiesce_helper_raw_spin_lock_init(CALLBACKS.lock.get()) };
 }

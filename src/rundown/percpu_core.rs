@@ -81,6 +81,8 @@ pub(super) struct PerCpuCore {
     mutex: Mutex<()>,
     /// The next core in the reaper's list.
     pub(super) next: Atomic<*mut PerCpuCore>,
+    /// Frees the core if it has a callback; belongs to the reaper.
+    pub(super) work: Opaque<bindings::work_struct>,
     pub(super) callback: Callback,
     #[pin]
     _pin: PhantomPinned,
@@ -111,6 +113,7 @@ impl PerCpuCore {
             orphan: Atomic::new(false),
             mutex <- Mutex::new((), name, key),
             next: Atomic::new(core::ptr::null_mut()),
+            work: Opaque::zeroed(),
             callback,
             _pin: PhantomPinned,
         }? Error)
@@ -277,6 +280,11 @@ impl PerCpuCore {
         core.refs.fetch_sub(1, Full) == 1
     }
 
+    /// Whether the core was created with a callback.
+    pub(super) fn has_callback(&self) -> bool {
+        self.callback.is_listed()
+    }
+
     /// Whether there is no owner any more: the core will be freed soon.
     pub(super) fn is_orphan(&self) -> bool {
         self.orphan.load(Relaxed)
@@ -309,14 +317,18 @@ impl PerCpuCore {
         }
     }
 
-    /// Drops the callback and frees the core.
+    /// Drops the callback and frees the core. Process context.
     ///
     /// # Safety
     ///
     /// Nobody else uses the core.
     unsafe fn free(this: NonNull<Self>) {
-        // SAFETY: The core is alive, and so is the callback that it was allocated with.
-        unsafe { callbacks::drop_callback(this) };
+        // SAFETY: Nobody else uses the core, as this function requires, so that it is alive.
+        if unsafe { this.as_ref() }.has_callback() {
+            // SAFETY: The core was entered into the list when it was created, as it has a callback.
+            // Nobody else uses it, and this is process context.
+            unsafe { callbacks::drop_callback(this) };
+        }
         // SAFETY: The callback was dropped in the line above, or has no destructor.
         unsafe { Self::free_core(this) };
     }

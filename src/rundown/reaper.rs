@@ -1,60 +1,64 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A worker that frees in process context what is dropped where that is not possible.
+//! Work items that free in process context what is dropped where that is not possible.
 //!
 //! A guard can be dropped in any context, and may be the last owner of its object; so may a callback
 //! that runs in an interrupt. A destructor may not be able to run there, and memory cannot be freed in
 //! an NMI, under a raw spin lock, nor on PREEMPT_RT anywhere where the caller cannot be preempted. And
-//! a per-CPU reference has to wait for an RCU callback, which a destructor does not do. The worker
-//! does both.
+//! a per-CPU reference has to wait for an RCU callback, which a destructor does not do.
+//!
+//! The dispatcher, a work item that an `irq_work` queues, runs no code of other modules. It queues a
+//! work item for each destructor, so that a slow one delays no other.
 
-use super::{
-    callbacks::is_within,
-    percpu_core::PerCpuCore, //
-};
+#[cfg(CONFIG_64BIT)]
+use super::percpu_core::PerCpuCore;
 use crate::bindings as helpers;
 use core::{
     ffi::c_void,
-    ptr::{
-        self,
-        NonNull, //
-    }, //
+    mem::offset_of,
+    ptr, //
 };
 use kernel::{
     bindings,
+    error::to_result,
+    prelude::*,
     sync::{
         atomic::{
             Acquire,
             Atomic,
-            Full,
             Relaxed,
             Release, //
         },
         rcu,
         Arc, //
     },
+    types::Opaque, //
 };
-
-/// Cores to be freed, linked by their `next`.
-static CORES: Atomic<*mut PerCpuCore> = Atomic::new(ptr::null_mut());
 
 /// An object to be dropped.
 ///
 /// # Invariants
 ///
-/// If `state` is `FULL`, `object` and `drop` are set and not dropped, or being dropped by the worker.
+/// If `state` is `FULL` or `QUEUED`, `object` and `drop` are set and not dropped, or being dropped by
+/// the work item. While it is `QUEUED`, `work` is queued or runs.
 struct Slot {
     state: Atomic<u32>,
     object: Atomic<*mut c_void>,
     drop: Atomic<*mut c_void>,
+    work: Opaque<bindings::work_struct>,
 }
+
+// SAFETY: `work` is used by the workqueue, and by the dispatcher while it is not queued; the other
+// fields are atomic.
+unsafe impl Sync for Slot {}
 
 const FREE: u32 = 0;
 const BUSY: u32 = 1;
 const FULL: u32 = 2;
+const QUEUED: u32 = 3;
 
-/// The worker runs as soon as it can, so that few slots are in use. An object that finds none is
-/// leaked, with a warning.
+/// Objects are dropped as soon as possible, so that few slots are in use. An object that finds none
+/// is leaked, with a warning.
 const SLOTS: usize = 512;
 
 static TABLE: [Slot; SLOTS] = [const {
@@ -62,6 +66,7 @@ static TABLE: [Slot; SLOTS] = [const {
         state: Atomic::new(FREE),
         object: Atomic::new(ptr::null_mut()),
         drop: Atomic::new(ptr::null_mut()),
+        work: Opaque::zeroed(),
     }
 }; SLOTS];
 
@@ -74,7 +79,7 @@ pub(super) fn may_drop_here() -> bool {
     unsafe { helpers::quiesce_helper_preemptible() }
 }
 
-/// Drops an `Arc` in any context. The last one is dropped by the worker where the caller cannot be
+/// Drops an `Arc` in any context. The last one is dropped by a work item where the caller cannot be
 /// preempted.
 pub(super) fn drop_arc<T: Sync>(this: Arc<T>) {
     /// Drops a raw `Arc`.
@@ -95,7 +100,7 @@ pub(super) fn drop_arc<T: Sync>(this: Arc<T>) {
         return;
     }
     let object = Arc::into_raw(Arc::from(last)).cast_mut().cast();
-    // SAFETY: The worker drops the object once; nobody else has an `Arc` of it.
+    // SAFETY: The work item drops the object once; nobody else has an `Arc` of it.
     if unsafe { defer(object, drop_raw::<T>) } {
         return;
     }
@@ -122,22 +127,37 @@ unsafe fn defer(object: *mut c_void, drop: unsafe fn(*mut c_void)) -> bool {
     false
 }
 
-/// Passes a core to the worker, which calls [`PerCpuCore::reap`].
+/// The work item of a slot.
 ///
 /// # Safety
 ///
-/// The caller has the owner's reference of the core, and gives it away.
-pub(super) unsafe fn push(core: NonNull<PerCpuCore>) {
-    let mut first = CORES.load(Relaxed);
-    loop {
-        // SAFETY: The owner's reference keeps the core alive, and it is in no list.
-        unsafe { core.as_ref() }.next.store(first, Relaxed);
-        match CORES.cmpxchg(first, core.as_ptr(), Release) {
-            Ok(_) => break,
-            Err(now) => first = now,
-        }
-    }
-    kick();
+/// Called by the workqueue with the work item of a slot.
+unsafe extern "C" fn drop_object(work: *mut bindings::work_struct) {
+    // SAFETY: The workqueue calls this function with the work item of a slot, which is static.
+    let slot = unsafe { &*work.byte_sub(offset_of!(Slot, work)).cast::<Slot>() };
+    // SAFETY: By the type invariants the slot, whose work item runs, holds the address of a function
+    // of this type, stored by `defer`.
+    let drop: unsafe fn(*mut c_void) = unsafe { core::mem::transmute(slot.drop.load(Relaxed)) };
+    // SAFETY: `defer` stored both, and only this work item empties the slot.
+    unsafe { drop(slot.object.load(Relaxed)) };
+    // INVARIANT: Dropped in the line above. The slot is not free until then, so that the module of
+    // the destructor is not freed.
+    slot.state.store(FREE, Release);
+}
+
+/// Whether an object waits whose destructor is in `module`, or is being dropped.
+pub(super) fn has_code_of(module: *mut bindings::module) -> bool {
+    TABLE.iter().any(|slot| {
+        matches!(slot.state.load(Acquire), FULL | QUEUED)
+            && is_within(slot.drop.load(Relaxed), module)
+    })
+}
+
+/// Whether an address is in `module`.
+pub(super) fn is_within(address: *const c_void, module: *mut bindings::module) -> bool {
+    // SAFETY: Only the address ranges of the module are compared, which stays until the notifier, or
+    // the work item that holds it, returns.
+    unsafe { helpers::quiesce_helper_within_module(address, module) }
 }
 
 fn kick() {
@@ -145,89 +165,141 @@ fn kick() {
     unsafe { helpers::quiesce_helper_rundown_reaper_kick() };
 }
 
-/// Waits until everything that was passed to the worker before has been handled.
-///
-/// Process context.
-pub(super) fn flush() {
-    // SAFETY: The callers are in process context, and hold no lock.
-    unsafe { helpers::quiesce_helper_rundown_reaper_flush() };
-}
-
-/// Whether an object waits whose destructor is in `module`, or is being dropped.
-pub(super) fn has_code_of(module: *mut bindings::module) -> bool {
-    TABLE
-        .iter()
-        .any(|slot| slot.state.load(Acquire) == FULL && is_within(slot.drop.load(Relaxed), module))
-}
-
-/// The worker.
+/// Waits until the dispatcher has handled everything that was passed to it before.
 ///
 /// # Safety
 ///
-/// Called by the work item only.
-unsafe extern "C" fn reap() {
+/// Process context, not in the dispatcher.
+pub(super) unsafe fn flush() {
+    // SAFETY: This is process context and not the dispatcher, as this function requires.
+    unsafe { helpers::quiesce_helper_rundown_reaper_flush() };
+}
+
+/// The dispatcher.
+///
+/// # Safety
+///
+/// Called by its work item only.
+unsafe extern "C" fn dispatch() {
     for slot in &TABLE {
-        if slot.state.load(Acquire) != FULL {
-            continue;
+        // INVARIANT: The work item is queued next.
+        if slot.state.load(Relaxed) == FULL && slot.state.cmpxchg(FULL, QUEUED, Acquire).is_ok() {
+            // SAFETY: The work item is static. It is not queued, and ran to the end before the slot
+            // became free.
+            unsafe { helpers::quiesce_helper_rundown_queue(slot.work.get(), Some(drop_object)) };
         }
-        // SAFETY: By the type invariants of `Slot`, a full one holds the address of a function of
-        // this type, stored by `defer`.
-        let drop: unsafe fn(*mut c_void) = unsafe { core::mem::transmute(slot.drop.load(Relaxed)) };
-        // SAFETY: `defer` was called with both, and only this work item empties slots.
-        unsafe { drop(slot.object.load(Relaxed)) };
-        // INVARIANT: Dropped in the line above. The slot stays full until then, so that the module
-        // of the destructor is not freed.
-        slot.state.store(FREE, Release);
     }
-
-    let batch = CORES.xchg(ptr::null_mut(), Full);
-    let mut pending = false;
-    for_each(batch, |core| {
-        // SAFETY: The cores in the batch are alive until they are reaped below.
-        pending |= unsafe { core.as_ref() }.callback_pending();
-    });
-    if pending {
-        // The callbacks of `percpu_ref` cannot be waited for one by one.
-        rcu::rcu_barrier();
-    }
-    for_each(batch, |core| {
-        // SAFETY: The batch has the cores' owner references, and each callback that was pending when
-        // they were pushed has run.
-        unsafe { PerCpuCore::reap(core) };
-    });
+    #[cfg(CONFIG_64BIT)]
+    cores::dispatch();
 }
 
-/// Calls `f` with each core of a batch, which may free it.
-fn for_each(batch: *mut PerCpuCore, mut f: impl FnMut(NonNull<PerCpuCore>)) {
-    let mut next = NonNull::new(batch);
-    while let Some(core) = next {
-        // SAFETY: The cores in a batch are alive until `f` frees them.
-        next = NonNull::new(unsafe { core.as_ref() }.next.load(Relaxed));
-        f(core);
+#[cfg(CONFIG_64BIT)]
+pub(super) use cores::push;
+
+/// The cores of per-CPU references.
+#[cfg(CONFIG_64BIT)]
+mod cores {
+    use super::*;
+    use core::ptr::NonNull;
+    use kernel::sync::atomic::Full;
+
+    /// Cores to be freed, linked by their `next`.
+    static CORES: Atomic<*mut PerCpuCore> = Atomic::new(ptr::null_mut());
+
+    /// Passes a core to the dispatcher, which has [`PerCpuCore::reap`] called.
+    ///
+    /// # Safety
+    ///
+    /// The caller has the owner's reference of the core, and gives it away.
+    pub(in crate::rundown) unsafe fn push(core: NonNull<PerCpuCore>) {
+        let mut first = CORES.load(Relaxed);
+        loop {
+            // SAFETY: The owner's reference keeps the core alive, and it is in no list.
+            unsafe { core.as_ref() }.next.store(first, Relaxed);
+            match CORES.cmpxchg(first, core.as_ptr(), Release) {
+                Ok(_) => break,
+                Err(now) => first = now,
+            }
+        }
+        kick();
+    }
+
+    pub(super) fn dispatch() {
+        let batch = CORES.xchg(ptr::null_mut(), Full);
+        let mut pending = false;
+        for_each(batch, |core| {
+            // SAFETY: The cores in the batch are alive until they are reaped below.
+            pending |= unsafe { core.as_ref() }.callback_pending();
+        });
+        if pending {
+            // The callbacks of `percpu_ref` cannot be waited for one by one.
+            rcu::rcu_barrier();
+        }
+        for_each(batch, |core| {
+            // SAFETY: The batch has the cores' owner references, and each RCU callback that was
+            // pending when they were pushed has run. Without a callback of its creator a core is
+            // freed by code of this module alone. The work item is not in use: the core was not
+            // pushed before, or its last work item has passed it on.
+            unsafe {
+                if core.as_ref().has_callback() {
+                    let work = core.as_ref().work.get();
+                    helpers::quiesce_helper_rundown_queue(work, Some(reap));
+                } else {
+                    PerCpuCore::reap(core);
+                }
+            }
+        });
+    }
+
+    /// The work item of a core that has a callback.
+    ///
+    /// # Safety
+    ///
+    /// Called by the workqueue with the work item of a core, whose owner's reference is this one's.
+    unsafe extern "C" fn reap(work: *mut bindings::work_struct) {
+        // SAFETY: The workqueue calls this function with the work item of a core that was queued by
+        // the dispatcher, which gave away the owner's reference and has waited for RCU callbacks.
+        unsafe {
+            let core = work
+                .byte_sub(offset_of!(PerCpuCore, work))
+                .cast::<PerCpuCore>();
+            PerCpuCore::reap(NonNull::new_unchecked(core));
+        }
+    }
+
+    /// Calls `f` with each core of a batch, which may free it.
+    fn for_each(batch: *mut PerCpuCore, mut f: impl FnMut(NonNull<PerCpuCore>)) {
+        let mut next = NonNull::new(batch);
+        while let Some(core) = next {
+            // SAFETY: The cores in a batch are alive until `f` frees them.
+            next = NonNull::new(unsafe { core.as_ref() }.next.load(Relaxed));
+            f(core);
+        }
     }
 }
 
-/// The worker runs as long as this exists.
+/// The work items can run as long as this exists.
 pub(super) struct Reaper(());
 
 impl Reaper {
-    /// Prepares the worker.
+    /// Creates the workqueue.
     ///
     /// # Safety
     ///
     /// Called once, before anybody creates a reference.
-    pub(super) unsafe fn new() -> Self {
+    pub(super) unsafe fn new() -> Result<Self> {
         // SAFETY: The function is static.
-        unsafe { helpers::quiesce_helper_rundown_reaper_init(Some(reap)) };
-        Self(())
+        to_result(unsafe { helpers::quiesce_helper_rundown_reaper_init(Some(dispatch)) })?;
+        Ok(Self(()))
     }
 }
 
 impl Drop for Reaper {
     fn drop(&mut self) {
         // The crate's users are unloaded. References that they leaked may have a pending RCU
-        // callback, which calls this module and may pass a core to the worker.
+        // callback, which calls this module and may pass a core to the dispatcher.
         rcu::rcu_barrier();
-        flush();
+        // SAFETY: `new` created the workqueue, and nobody uses it any more.
+        unsafe { helpers::quiesce_helper_rundown_reaper_exit() };
     }
 }
