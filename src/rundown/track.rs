@@ -11,6 +11,7 @@ use crate::bindings as helpers;
 use core::panic::Location;
 use kernel::{
     bindings,
+    fmt,
     prelude::*,
     sync::atomic::{
         Acquire,
@@ -75,7 +76,7 @@ impl<const N: usize> Table<N> {
             if entry.key.load(Relaxed) != 0 || entry.key.cmpxchg(0, BUSY, Acquire).is_err() {
                 continue;
             }
-            let task = Task::current(None, false);
+            let task = Task::current();
             entry.line.store(place.line(), Relaxed);
             entry.pid.store(task.pid, Relaxed);
             // SAFETY: No requirements.
@@ -111,6 +112,7 @@ impl<const N: usize> Table<N> {
     /// Lists the owners of the object with the key `key` in the log; returns how many are listed.
     ///
     /// Owners come and go meanwhile, so that a line may be of one that has released the object.
+    #[inline(never)]
     fn report(&self, key: usize, how: &str) -> usize {
         let mut known = 0;
         for entry in &self.entries {
@@ -127,23 +129,29 @@ impl<const N: usize> Table<N> {
             }
             known += 1;
             // SAFETY: No requirements.
-            let ms = unsafe {
-                bindings::jiffies64_to_msecs(
-                    helpers::quiesce_helper_jiffies_64().saturating_sub(since),
-                )
-            };
-            pr_warn!(
-                "  {} {}/{} at {}:{}, {}.{:03} s ago\n",
-                how,
-                str_of(&comm),
-                pid,
-                str_of(&file),
-                line,
-                ms / 1000,
-                ms % 1000
-            );
+            let now = unsafe { helpers::quiesce_helper_jiffies_64() };
+            let ago = Jiffies64(now.saturating_sub(since));
+            print(how, str_of(&comm), pid, str_of(&file), line, ago);
         }
         known
+    }
+}
+
+#[inline(never)]
+fn print(how: &str, comm: &str, pid: i32, file: &str, line: u32, ago: Jiffies64) {
+    pr_warn!("  {how} {comm}/{pid} at {file}:{line}, {ago} s ago\n");
+}
+
+/// A time, displayed in seconds.
+pub(super) struct Jiffies64(pub(super) u64);
+
+impl fmt::Display for Jiffies64 {
+    // A frame of its own for the format with a width.
+    #[inline(never)]
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // SAFETY: No requirements.
+        let ms = unsafe { bindings::jiffies64_to_msecs(self.0) };
+        write!(f, "{}.{:03}", ms / 1000, ms % 1000)
     }
 }
 
@@ -167,6 +175,7 @@ fn read<const N: usize>(words: &[Atomic<u64>]) -> [u8; N] {
 }
 
 /// Returns the string before the first NUL.
+#[inline(never)]
 pub(super) fn str_of(bytes: &[u8]) -> &str {
     let len = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
     core::str::from_utf8(&bytes[..len]).unwrap_or("?")

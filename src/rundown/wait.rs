@@ -16,7 +16,8 @@ use super::{
         for_each,
         for_each_overdue,
         Node,
-        Running, //
+        Running,
+        Waiting, //
     },
     RundownError, //
 };
@@ -327,20 +328,32 @@ pub(super) unsafe extern "C" fn monitor(ms: Msecs) -> bool {
 pub(super) unsafe extern "C" fn list(m: *mut bindings::seq_file) {
     // SAFETY: The file can be written to by the requirements of this function.
     let m = unsafe { SeqFile::from_raw(m) };
-    for_each(|running| describe(running, |line| seq_print!(m, "{}\n", line)));
+    for_each(|running| describe(running, &|line| seq_print!(m, "{}\n", line)));
 }
 
 #[cold]
+#[inline(never)]
 fn report(running: &Running) {
-    describe(running, |line| pr_warn!("{}\n", line));
+    describe(running, &|line| pr_warn!("{}\n", line));
     if running.claimed {
         track::report_claims(running.key);
     }
     track::report(running.key);
 }
 
+/// Prints a line of a report.
+type Print<'a> = dyn Fn(fmt::Arguments<'_>) + 'a;
+
 /// Calls `print` with the lines that describe a rundown and its waiters.
-fn describe(running: &Running, print: impl Fn(fmt::Arguments<'_>)) {
+fn describe(running: &Running, print: &Print<'_>) {
+    describe_rundown(running, print);
+    for waiting in running.tasks() {
+        describe_waiter(waiting, print);
+    }
+}
+
+#[inline(never)]
+fn describe_rundown(running: &Running, print: &Print<'_>) {
     let mut name = [0u8; 32];
     // SAFETY: The function writes a string of at most this size.
     unsafe {
@@ -350,13 +363,10 @@ fn describe(running: &Running, print: impl Fn(fmt::Arguments<'_>)) {
             running.key as *const core::ffi::c_void,
         )
     };
-    // SAFETY: No requirements.
-    let ms = unsafe { bindings::jiffies64_to_msecs(running.waited) };
     print(fmt!(
-        "rundown of {} has been waited for {}.{:03} s by {} tasks: {} holders{}",
+        "rundown of {} has been waited for {} s by {} tasks: {} holders{}",
         track::str_of(&name),
-        ms / 1000,
-        ms % 1000,
+        track::Jiffies64(running.waited),
         running.waiters,
         running.holders,
         if running.claimed {
@@ -365,17 +375,20 @@ fn describe(running: &Running, print: impl Fn(fmt::Arguments<'_>)) {
             ""
         }
     ));
-    for task in running.tasks.iter().flatten() {
-        let (file, line) = task
-            .place
-            .map_or(("C code", 0), |at| (at.file(), at.line()));
-        print(fmt!(
-            "  {}/{} waits at {}:{}{}",
-            track::str_of(&task.comm),
-            task.pid,
-            file,
-            line,
-            if task.claim { " to own it" } else { "" }
-        ));
-    }
+}
+
+#[inline(never)]
+fn describe_waiter(waiting: &Waiting, print: &Print<'_>) {
+    let file = match waiting.line {
+        0 => "C code",
+        _ => track::str_of(&waiting.file),
+    };
+    print(fmt!(
+        "  {}/{} waits at {}:{}{}",
+        track::str_of(&waiting.task.comm),
+        waiting.task.pid,
+        file,
+        waiting.line,
+        if waiting.claim { " to own it" } else { "" }
+    ));
 }

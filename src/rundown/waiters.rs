@@ -83,28 +83,63 @@ pub(super) trait Report {
     fn is_claimed(&self) -> bool;
 }
 
-/// A waiter, as it is printed in a report.
+/// A task, for reports.
 #[derive(Clone, Copy)]
 pub(super) struct Task {
     pub(super) pid: i32,
     pub(super) comm: [u8; COMM],
-    pub(super) place: Option<&'static Location<'static>>,
-    pub(super) claim: bool,
 }
 
 /// The size of `task_struct::comm`.
 pub(super) const COMM: usize = 16;
 
 impl Task {
-    pub(super) fn current(place: Option<&'static Location<'static>>, claim: bool) -> Self {
-        let mut comm = [0; COMM];
+    const NONE: Self = Self {
+        pid: 0,
+        comm: [0; COMM],
+    };
+
+    pub(super) fn current() -> Self {
+        let mut task = Self::NONE;
         // SAFETY: The function writes a string of at most this size.
-        let pid = unsafe { helpers::quiesce_helper_current_comm(comm.as_mut_ptr().cast()) };
-        Self {
-            pid,
-            comm,
-            place,
-            claim,
+        task.pid = unsafe { helpers::quiesce_helper_current_comm(task.comm.as_mut_ptr().cast()) };
+        task
+    }
+}
+
+/// A waiter, as it is printed in a report.
+///
+/// The name of the file is a copy of its end: the original is in the waiter's module, which may be
+/// unloaded before the report is printed.
+#[derive(Clone, Copy)]
+pub(super) struct Waiting {
+    pub(super) task: Task,
+    pub(super) file: [u8; FILE],
+    /// Zero if the place is not known.
+    pub(super) line: u32,
+    pub(super) claim: bool,
+}
+
+const FILE: usize = 40;
+
+impl Waiting {
+    const NONE: Self = Self {
+        task: Task::NONE,
+        file: [0; FILE],
+        line: 0,
+        claim: false,
+    };
+
+    /// Describes the waiter that a linked node is of.
+    fn set(&mut self, node: &Node) {
+        *self = Self::NONE;
+        self.task = node.task;
+        self.claim = node.claim;
+        if let Some(place) = node.place {
+            let name = place.file().as_bytes();
+            let end = &name[name.len().saturating_sub(FILE)..];
+            self.file[..end.len()].copy_from_slice(end);
+            self.line = place.line();
         }
     }
 }
@@ -133,7 +168,7 @@ pub(super) struct Node {
     pub(super) outcome: Option<Outcome>,
     object: *const dyn Report,
     /// Set when the node is linked.
-    task: Option<Task>,
+    task: Task,
     claim: bool,
     place: Option<&'static Location<'static>>,
     pub(super) wake: Opaque<bindings::completion>,
@@ -160,7 +195,7 @@ impl Node {
             settled: 0,
             outcome: None,
             object,
-            task: None,
+            task: Task::NONE,
             claim,
             place,
             wake: Opaque::uninit(),
@@ -290,7 +325,7 @@ impl Locked {
         // SAFETY: The lock is held. Linked nodes are alive by their invariants, `node` by the
         // requirements of this function.
         unsafe {
-            (*node).task = Some(Task::current((*node).place, (*node).claim));
+            (*node).task = Task::current();
             let slot = self.find((*node).key);
             let first = *slot;
             (*node).settled = *self.bucket.settled.get();
@@ -497,17 +532,62 @@ pub(super) struct Running {
     pub(super) waiters: usize,
     pub(super) holders: usize,
     pub(super) claimed: bool,
-    pub(super) tasks: [Option<Task>; TASKS],
+    named: usize,
+    tasks: [Waiting; NAMED],
 }
 
 /// The number of waiters that a report names.
-pub(super) const TASKS: usize = 4;
+const NAMED: usize = 4;
+
+impl Running {
+    const NONE: Self = Self {
+        key: 0,
+        waited: 0,
+        waiters: 0,
+        holders: 0,
+        claimed: false,
+        named: 0,
+        tasks: [Waiting::NONE; NAMED],
+    };
+
+    /// Returns some of the waiters.
+    pub(super) fn tasks(&self) -> &[Waiting] {
+        &self.tasks[..self.named]
+    }
+
+    /// Describes the rundown that a circle of waiters waits for.
+    ///
+    /// # Safety
+    ///
+    /// The lock of the bucket is held, and `first` is the first waiter of a circle in its list.
+    unsafe fn set(&mut self, first: *const Node, now: u64) {
+        // SAFETY: The lock is held, and linked nodes are alive, as are the objects that they wait for.
+        unsafe {
+            self.key = (*first).key;
+            self.waited = now.wrapping_sub((*first).since);
+            self.waiters = (*first).waiters;
+            self.holders = (*(*first).object).holders();
+            self.claimed = (*(*first).object).is_claimed();
+            self.named = 0;
+            let mut node = first;
+            for waiting in &mut self.tasks {
+                waiting.set(&*node);
+                self.named += 1;
+                node = (*node).next;
+                if ptr::eq(node, first) {
+                    break;
+                }
+            }
+        }
+    }
+}
 
 /// Calls `f` with the rundowns that have been waited for longer than `interval` since the last report,
 /// one at a time and without the lock; returns whether there are any waiters.
 pub(super) fn for_each_overdue(interval: u64, mut f: impl FnMut(&Running)) -> bool {
+    let mut running = Running::NONE;
     for bucket in &TABLE {
-        while let Some(running) = bucket.lock().take_overdue(interval) {
+        while bucket.lock().take_overdue(interval, &mut running) {
             f(&running);
         }
     }
@@ -517,9 +597,10 @@ pub(super) fn for_each_overdue(interval: u64, mut f: impl FnMut(&Running)) -> bo
 /// Calls `f` with all rundowns that are waited for, one at a time and without the lock. Those that
 /// begin or end meanwhile may be missed.
 pub(super) fn for_each(mut f: impl FnMut(&Running)) {
+    let mut running = Running::NONE;
     for bucket in &TABLE {
         let mut n = 0;
-        while let Some(running) = bucket.lock().nth(n) {
+        while bucket.lock().nth(n, &mut running) {
             f(&running);
             n += 1;
         }
@@ -527,8 +608,9 @@ pub(super) fn for_each(mut f: impl FnMut(&Running)) {
 }
 
 impl Locked {
-    /// Returns a rundown that is overdue for a report, and takes note of the report.
-    fn take_overdue(&mut self, interval: u64) -> Option<Running> {
+    /// Describes a rundown that is overdue for a report, and takes note of the report; returns
+    /// `false` if there is none.
+    fn take_overdue(&mut self, interval: u64, running: &mut Running) -> bool {
         // SAFETY: The lock is held, and linked nodes are alive, as are the objects that they wait for.
         unsafe {
             let now = helpers::quiesce_helper_jiffies_64();
@@ -537,15 +619,16 @@ impl Locked {
                 first = (*first).next_key;
             }
             if first.is_null() {
-                return None;
+                return false;
             }
             (*first).reported = now;
-            Some(Self::describe(first, now))
+            running.set(first, now);
+            true
         }
     }
 
-    /// Returns the rundown at a position of the list.
-    fn nth(&self, n: usize) -> Option<Running> {
+    /// Describes the rundown at a position of the list; returns `false` behind its end.
+    fn nth(&self, n: usize, running: &mut Running) -> bool {
         // SAFETY: The lock is held, and linked nodes are alive, as are the objects that they wait for.
         unsafe {
             let mut first = *self.bucket.first.get();
@@ -555,35 +638,11 @@ impl Locked {
                 }
                 first = (*first).next_key;
             }
-            (!first.is_null()).then(|| Self::describe(first, helpers::quiesce_helper_jiffies_64()))
-        }
-    }
-
-    /// Describes the rundown that a circle of waiters waits for.
-    ///
-    /// # Safety
-    ///
-    /// The lock is held, and `first` is the first waiter of a circle in the list.
-    unsafe fn describe(first: *mut Node, now: u64) -> Running {
-        // SAFETY: The lock is held, and linked nodes are alive, as are the objects that they wait for.
-        unsafe {
-            let mut tasks = [None; TASKS];
-            let mut node = first;
-            for task in &mut tasks {
-                *task = (*node).task;
-                node = (*node).next;
-                if node == first {
-                    break;
-                }
+            if first.is_null() {
+                return false;
             }
-            Running {
-                key: (*first).key,
-                waited: now.wrapping_sub((*first).since),
-                waiters: (*first).waiters,
-                holders: (*(*first).object).holders(),
-                claimed: (*(*first).object).is_claimed(),
-                tasks,
-            }
+            running.set(first, helpers::quiesce_helper_jiffies_64());
+            true
         }
     }
 }
