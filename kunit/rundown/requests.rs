@@ -284,6 +284,21 @@ mod tests {
         )?)
     }
 
+    /// A holder can run the object down by itself. Nobody waits for a thaw then that does not come.
+    #[test]
+    fn run_down_by_a_holder() -> Result {
+        let queue = KBox::pin_init(Freezable::new(RundownRef::new()), GFP_KERNEL)?;
+        let done = queue.try_acquire()?.into_rundown().map(drop);
+        let acquired = queue.acquire_or_wait().map(drop);
+        assert_eq!(done, Ok(()));
+        assert_eq!(acquired, Err(RundownError::RundownInProgress));
+        // A freeze ends in a thaw, as ever.
+        let frozen = queue.freeze(Wait::uninterruptible()).map(drop);
+        let acquired = queue.acquire_or_wait().map(drop);
+        assert_eq!((frozen, acquired), (Ok(()), Ok(())));
+        Ok(())
+    }
+
     #[test]
     fn freeze_percpu() -> Result {
         freeze(Arc::pin_init(

@@ -39,8 +39,8 @@ use kernel::{
 ///
 /// # Invariants
 ///
-/// The reference is live if and only if `depth` is zero and it was not removed, outside of critical
-/// sections of `state`.
+/// Outside of critical sections of `state`, the reference is not live if `depth` is not zero or it was
+/// removed. Otherwise it is live, unless it is saturated or a holder ran it down.
 ///
 /// # Examples
 ///
@@ -119,8 +119,9 @@ impl<R: RundownProtect> Freezable<R> {
     ///
     /// # Errors
     ///
-    /// [`RundownError::RundownInProgress`] if it was removed; [`RundownError::WouldSleep`], with a
-    /// warning, where the caller may not sleep.
+    /// [`RundownError::RundownInProgress`] if it was removed, or run down by a holder
+    /// ([`into_rundown`](super::Guard::into_rundown)); [`RundownError::WouldSleep`], with a warning, where
+    /// the caller may not sleep.
     #[cfg_attr(quiesce_track, track_caller)]
     pub fn acquire_or_wait(&self) -> Result<RundownGuard<'_, Self>, RundownError> {
         self.acquire_with(|thawed, state| {
@@ -158,7 +159,9 @@ impl<R: RundownProtect> Freezable<R> {
                     return Err(RundownError::Interrupted);
                 }
             }
-            if state.removed {
+            // With the depth at zero it is live, unless a holder ran it down (`into_rundown()`) or it is
+            // saturated.
+            if state.removed || self.rundown.is_rundown_requested() {
                 return Err(RundownError::RundownInProgress);
             }
         }
@@ -227,8 +230,7 @@ impl<R: RundownProtect> Freezable<R> {
             return;
         }
         // INVARIANT: The depth is zero, and the reference is live: its rundown has completed and is
-        // undone, or it is cancelled. Another one does not begin, as `state` is locked. A saturated
-        // reference stays frozen.
+        // undone, or it is cancelled. A saturated reference stays frozen.
         while self.rundown.re_init().is_err() && self.rundown.resurrect().is_err() {
             // The rundown is about to complete.
             if self.rundown.wait_with(Wait::uninterruptible()).is_err() {
