@@ -2,12 +2,19 @@
 
 //! A counter that wraps while a copy is held.
 
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    time::{
+        Instant,
+        Monotonic, //
+    }, //
+};
 use quiesce::{
-    new_seqlock, seq_field,
+    new_seqcount, new_seqlock, seq_field,
     seqlock::{
         RawSeqLock,
-        Retry, //
+        Retry,
+        SeqCount, //
     },
 };
 
@@ -46,7 +53,7 @@ mod tests {
         let early = section.retry();
 
         // 2^31 - 1 writes more, which take longer than this.
-        support::msleep(1100);
+        support::msleep(300);
         // SAFETY: Nobody writes, and the counter is even.
         unsafe { counter.write_volatile(before) };
         let late = section.retry();
@@ -58,6 +65,30 @@ mod tests {
         let section = range.begin();
         let copy = section.load().validate();
         assert_eq!(copy.map(|copy| (copy.low, copy.high)), Ok((20, 30)));
+        Ok(())
+    }
+
+    /// The least time for 2^31 changes of a counter is longer than a section is valid. The fastest
+    /// change is an invalidation with the lock held all the time.
+    #[test]
+    fn wrapping_takes_longer_than_a_section_lasts() -> Result {
+        const PART: u32 = 1 << 22;
+        let owner = KBox::pin_init(kernel::new_mutex!(0u32), GFP_KERNEL)?;
+        let mut owner = owner.lock();
+        let count = KBox::pin_init(new_seqcount!(SeqCount<u32, u32>, 0, &*owner), GFP_KERNEL)?;
+        let mut refused = 0;
+        let mut least = i64::MAX;
+        for _ in 0..8 {
+            let before = Instant::<Monotonic>::now();
+            for _ in 0..PART {
+                refused += u32::from(count.invalidate(&mut owner).is_err());
+            }
+            least = least.min(before.elapsed().as_nanos());
+        }
+        drop(owner);
+        let whole = least.saturating_mul(i64::from((1u32 << 31) / PART));
+        assert_eq!(refused, 0);
+        assert!(whole > 250_000_000);
         Ok(())
     }
 

@@ -186,8 +186,8 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
     ///
     /// Waits while a writer is active. Context as for [`SeqLock::read`].
     ///
-    /// A section lasts for a second: copies that are validated later are refused, because the
-    /// counter has 32 bits and is the same after 2^31 writes. That takes a clock source which
+    /// A section lasts for a quarter of a second: copies that are validated later are refused, because
+    /// the counter has 32 bits and is the same after 2^31 writes. That takes a clock source which
     /// advances with interrupts disabled, as all machines have but some without SMP.
     ///
     /// # Examples
@@ -232,8 +232,8 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
     ///
     /// Choose it for several fields of one value, for what is computed from it on the way, and for
     /// data beside the lock, which is accessed by marked accesses. `f` must not have effects that
-    /// may not be repeated, and takes less than a second, see [`SeqLock::begin`]. Context as for
-    /// [`SeqLock::read`].
+    /// may not be repeated, and takes less than a quarter of a second, see [`SeqLock::begin`]. Context as
+    /// for [`SeqLock::read`].
     ///
     /// # Examples
     ///
@@ -361,7 +361,7 @@ impl<'a, T: SeqData> ReadSection<'a, T> {
         self.unvalidated(self.data.load_field(field))
     }
 
-    /// Returns whether a writer was active since the section began, or a second has passed: then
+    /// Returns whether a writer was active since the section began, or its time has passed: then
     /// its copies are not valid.
     #[inline]
     pub fn retry(&self) -> bool {
@@ -409,7 +409,7 @@ impl<V> Unvalidated<'_, V> {
     ///
     /// # Errors
     ///
-    /// [`Retry`] if a writer was active, or the section began more than a second ago.
+    /// [`Retry`] if a writer was active, or the section's time has passed, see [`SeqLock::begin`].
     #[inline]
     pub fn validate(self) -> Result<V, Retry> {
         // SAFETY: By the type invariant the counter is initialised; it outlives the section.

@@ -82,10 +82,11 @@ pub(super) unsafe fn retry(seq: *const bindings::seqcount_t, start: u32) -> bool
 
 /// The beginning of a read during which code of the caller runs.
 ///
-/// The counter has 32 bits, so it has the same value again after 2^31 writes. The caller can make
-/// that many, or wait for them, while it holds a copy; so such a read also ends after a fixed time.
-/// A write contains two atomic read-modify-write operations and takes more than a nanosecond: 2^31
-/// writes take more than two seconds.
+/// The counter has 32 bits, so it has the same value again after 2^31 writes or invalidations. The
+/// caller can make that many, or wait for them, while it holds a copy; so such a read also ends after
+/// a fixed time. Each of them reads and writes the counter's memory at least once, without a bus lock
+/// where the caller's lock is held all the time ([`SeqCount`](super::SeqCount)), and depends on the one
+/// before: so 2^31 in the time below would take more than eight in a nanosecond.
 #[derive(Clone, Copy)]
 pub(super) struct Start {
     sequence: u32,
@@ -94,7 +95,7 @@ pub(super) struct Start {
 
 impl Start {
     /// The time after which a read is not valid any more.
-    const LIMIT_NS: u64 = 1_000_000_000;
+    const LIMIT_NS: u64 = 250_000_000;
 
     /// Notes when the counter had the value `sequence`, which the caller has just read.
     #[inline]
