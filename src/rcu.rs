@@ -46,6 +46,7 @@ pub use domain::{
     global,
     Domain,
     Global,
+    KernelSection,
     ReadToken,
     FLOOD, //
 };

@@ -5,6 +5,7 @@
 use super::domain::Sleepy;
 use crate::support;
 use kernel::{
+    interrupt::local_interrupt_disable,
     new_mutex,
     prelude::*,
     sync::{
@@ -12,14 +13,20 @@ use kernel::{
         Mutex, //
     },
 };
-use quiesce::rcu::{
-    self,
-    Domain,
-    Global,
-    Object,
-    RcuCell,
-    Shared,
-    Srcu, //
+use quiesce::{
+    rcu::{
+        self,
+        Domain,
+        Global,
+        Object,
+        RcuCell,
+        Shared,
+        Srcu, //
+    },
+    seqlock::{
+        bh_disable,
+        preempt_disable, //
+    }, //
 };
 
 type Number = KBox<Object<u32>>;
@@ -105,6 +112,46 @@ mod tests {
         drop(guard);
         assert_eq!(seen, 3);
         assert!(inside);
+        Ok(())
+    }
+
+    /// What else is a section of the kernel's RCU: no grace period ends in it.
+    #[test]
+    fn read_with_tokens() -> Result {
+        /// Whether a grace period that begins now ends within 20 ms.
+        fn ends() -> bool {
+            let cookie = rcu::global().start_expedited();
+            for _ in 0..20 {
+                if cookie.is_over() {
+                    return true;
+                }
+                support::udelay(1000);
+            }
+            false
+        }
+
+        let cell = RcuCell::<_, Global>::new(number(3)?);
+        let token = preempt_disable();
+        let preempt = rcu::global().run_in(&token, |t| (*cell.read(t), ends()));
+        drop(token);
+        let token = bh_disable()?;
+        let bh = rcu::global().run_in(&token, |t| (*cell.read(t), ends()));
+        drop(token);
+        let token = local_interrupt_disable();
+        let irq = rcu::global().run_in(&token, |t| (*cell.read(t), ends()));
+        drop(token);
+        // And it would end otherwise.
+        let mut outside = false;
+        for _ in 0..1000 {
+            outside |= ends();
+            if outside {
+                break;
+            }
+            support::msleep(1);
+        }
+        assert_eq!((preempt, bh), ((3, false), (3, false)));
+        assert_eq!(irq, (3, false));
+        assert!(outside);
         Ok(())
     }
 

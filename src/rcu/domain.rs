@@ -328,8 +328,46 @@ pub const fn global() -> Global {
     Global(PhantomData)
 }
 
+mod section {
+    /// Implemented by this crate only.
+    pub trait Sealed {}
+}
+
+/// A proof that its owner is in a read-side critical section of the kernel's RCU. Sealed.
+///
+/// The kernel crate's guard is one. So is a token of [`seqlock`](crate::seqlock) that preemption or
+/// bottom halves are disabled, and the kernel crate's that interrupts are: RCU waits for the end of
+/// those sections, too.
+///
+/// # Safety
+///
+/// While there is a value, the task or interrupt that made it is in such a section, and no other one
+/// has a reference to the value.
+pub unsafe trait KernelSection: section::Sealed {}
+
+macro_rules! kernel_section {
+    ($($(#[$why:meta])* $type:ty;)*) => {
+        $(
+            impl section::Sealed for $type {}
+
+            // SAFETY: By the type's invariants the section lasts as long as the value. The type is
+            // neither `Send` nor `Sync`. Where preemption, bottom halves or interrupts are disabled,
+            // RCU does not report a quiescent state; on PREEMPT_RT disabled bottom halves are within
+            // `rcu_read_lock()`.
+            unsafe impl KernelSection for $type {}
+        )*
+    };
+}
+
+kernel_section! {
+    kernel::sync::rcu::Guard;
+    kernel::interrupt::LocalInterruptDisabled;
+    crate::seqlock::PreemptDisabled;
+    crate::seqlock::BhDisabled;
+}
+
 impl Global {
-    /// Calls `f` with a token of the section that the kernel crate's guard has entered.
+    /// Calls `f` with a token of a section that the caller is in already.
     ///
     /// # Examples
     ///
@@ -345,17 +383,16 @@ impl Global {
     #[inline(always)]
     pub fn run_in<R>(
         self,
-        _guard: &kernel::sync::rcu::Guard,
+        _section: &impl KernelSection,
         f: impl for<'r> FnOnce(ReadToken<'r, Self>) -> R,
     ) -> R {
         #[cfg(CONFIG_PREEMPT_RCU)]
         {
-            // SAFETY: The guard is borrowed until this function returns and cannot be used by another
-            // task, and by its invariants the task is in a section while it is there. `f` cannot keep
-            // the token.
+            // SAFETY: The value is borrowed until this function returns, so that the caller, which
+            // alone has a reference to it, is in a section. `f` cannot keep the token.
             f(unsafe { ReadToken::new() })
         }
-        // The guard's section is not one of the domain.
+        // The caller's section is not one of the domain.
         #[cfg(not(CONFIG_PREEMPT_RCU))]
         self.run(f)
     }
