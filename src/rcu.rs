@@ -112,8 +112,8 @@ pub fn stall_reports() -> u32 {
     unsafe { helpers::quiesce_helper_rcu_stalls() }
 }
 
-/// Waits until everything that `module` has deferred before the call, in all domains, has been
-/// reclaimed.
+/// Waits until everything that the calling module has deferred before the call, in all domains, has
+/// been reclaimed.
 ///
 /// A module need not call this before it is unloaded: see [above](self#unloading). Otherwise it is
 /// [`Domain::barrier`] without what other modules have deferred.
@@ -133,23 +133,18 @@ pub fn stall_reports() -> u32 {
 /// # use kernel::prelude::*;
 /// use quiesce::rcu;
 ///
-/// # fn f(module: &'static ThisModule) -> Result {
-/// rcu::barrier(module)?;
+/// # fn f() -> Result {
+/// rcu::barrier()?;
 /// # Ok(()) }
 /// ```
+#[inline(always)]
 #[track_caller]
-pub fn barrier(module: &ThisModule) -> Result {
-    let module = module.as_ptr();
-    // `THIS_MODULE` is null in code that is built in.
-    #[cfg(not(MODULE))]
-    let module = if module.is_null() {
-        account::this_module()
-    } else {
-        module
-    };
-    domain_list::barrier(module, Location::caller())
+pub fn barrier() -> Result {
+    // SAFETY: This function is inlined into its caller, so that this is the module of code that runs.
+    unsafe { domain_list::barrier(account::this_module(), Location::caller()) }
 }
 
+/// Reports a quiescent state of this CPU and task, where that is known to be one.
 fn quiesce() {
     // SAFETY: Reads the state of the current task and CPU only.
     if unsafe { helpers::quiesce_helper_rcu_context() } as u32 == helpers::QUIESCE_RCU_MAY_WAIT {

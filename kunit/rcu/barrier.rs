@@ -30,8 +30,6 @@ use quiesce::rcu::{
     Srcu, //
 };
 
-const THIS_MODULE: ThisModule = <crate::LocalModule as kernel::ModuleMetadata>::THIS_MODULE;
-
 /// Counts its destructor.
 struct Counted(Arc<Atomic<usize>>);
 
@@ -138,7 +136,7 @@ mod tests {
         let sleepy = Srcu::<Sleepy>::init()?;
         let global = beside_a_producer(rcu::global(), || rcu::global().barrier())?;
         let srcu = beside_a_producer(sleepy, || sleepy.barrier())?;
-        let module = beside_a_producer(rcu::global(), || rcu::barrier(&THIS_MODULE))?;
+        let module = beside_a_producer(rcu::global(), || rcu::barrier())?;
         rcu::global().barrier()?;
         sleepy.barrier()?;
         assert!(global == Ok(()));
@@ -183,12 +181,12 @@ mod tests {
             defer::<_, Global>(boxed(Counted(dropped.clone()))?);
             defer::<_, Srcu<Sleepy>>(boxed(Counted(dropped.clone()))?);
         }
-        rcu::barrier(&THIS_MODULE)?;
+        rcu::barrier()?;
         let after = dropped.load(Relaxed);
         let inside = crate::rcu::complaining(crate::rcu::MISUSE, || {
             [
-                rcu::global().run(|_| rcu::barrier(&THIS_MODULE)),
-                sleepy.run(|_| rcu::barrier(&THIS_MODULE)),
+                rcu::global().run(|_| rcu::barrier()),
+                sleepy.run(|_| rcu::barrier()),
             ]
         });
         assert_eq!(after, 200);

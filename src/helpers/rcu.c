@@ -170,10 +170,19 @@ noinline bool quiesce_helper_rcu_marked(unsigned long mark)
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_rcu_marked);
 
+/*
+ * Without a preemption count a section of RCU does not show. There this is what
+ * every task may do that may sleep, and a section in which one does so is the
+ * caller's error as with any function that sleeps.
+ */
 void quiesce_helper_rcu_quiesce(void)
 {
 	unsigned long flags;
 
+	if (!IS_ENABLED(CONFIG_PREEMPT_COUNT)) {
+		cond_resched();
+		return;
+	}
 	local_irq_save(flags);
 	rcu_momentary_eqs();
 	local_irq_restore(flags);

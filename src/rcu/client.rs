@@ -265,13 +265,16 @@ pub(super) unsafe fn push(
 }
 
 /// The number of workers that are waited for at a time.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 4;
 
 /// Waits until the workers have reclaimed what was pushed to them before: of all modules that have
 /// something in flight, or of one.
 ///
+/// # Safety
+///
 /// Process context; the caller is no destructor that a worker runs.
-pub(super) fn flush(module: Option<*mut bindings::module>) {
+#[inline(never)]
+pub(super) unsafe fn flush(module: Option<*mut bindings::module>) {
     let mut from = 0;
     while from < account::SLOTS {
         let markers = [const { Marker::new() }; AT_ONCE];
@@ -295,8 +298,8 @@ pub(super) fn flush(module: Option<*mut bindings::module>) {
             unsafe { marker.push(&client.worker) };
         }
         for (_client, marker) in clients.iter().flatten().zip(&markers) {
-            // SAFETY: The marker was pushed in the loop above. This is process context, and the
-            // caller is no destructor that a worker runs, see the documentation of `flush`.
+            // SAFETY: The marker was pushed in the loop above. This is process context, and no
+            // destructor that a worker runs, as this function requires.
             unsafe { marker.wait() };
         }
     }

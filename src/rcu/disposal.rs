@@ -170,8 +170,8 @@ impl Queue {
                     func(head);
                 }
             }
-            // SAFETY: The caller may sleep: a destructor that returns with preemption disabled is a bug
-            // of its own.
+            // SAFETY: The task may sleep, as this function requires, unless a destructor has left
+            // preemption disabled: then this reports it and does not sleep.
             unsafe { helpers::quiesce_helper_rcu_cond_resched() };
         }
         // INVARIANT: The list is empty.

@@ -90,9 +90,15 @@ fn next_used(
 }
 
 /// Waits for what a module has deferred before, in all domains.
-pub(super) fn barrier(module: *mut bindings::module, caller: &Location<'_>) -> Result {
+///
+/// # Safety
+///
+/// `module` is what `this_module` returned in code that runs during the call.
+#[inline(never)]
+pub(super) unsafe fn barrier(module: *mut bindings::module, caller: &Location<'_>) -> Result {
     GLOBAL.may_barrier(caller)?;
-    // SAFETY: The caller is code of `module`, whose client is removed after its code has ended.
+    // SAFETY: Code of `module` runs, as this function requires, and a client is removed after the
+    // code of its module has ended: see `going` in `unload.rs`.
     let Some(client) = (unsafe { client::find(module) }) else {
         return Ok(());
     };
@@ -101,10 +107,14 @@ pub(super) fn barrier(module: *mut bindings::module, caller: &Location<'_>) -> R
         domain.may_barrier(caller)?;
         at = Some(domain);
     }
-    GLOBAL.barrier_of(module, caller);
+    // SAFETY: `may_barrier` has succeeded above, in the same context.
+    unsafe { GLOBAL.barrier_of(module, caller) };
     at = None;
     while let Some(domain) = next_used(at, client.account()) {
-        domain.barrier_of(module, caller);
+        // Another task of the module may use a domain for the first time meanwhile.
+        domain.may_barrier(caller)?;
+        // SAFETY: `may_barrier` has succeeded, in the same context.
+        unsafe { domain.barrier_of(module, caller) };
         at = Some(domain);
     }
     Ok(())

@@ -289,11 +289,14 @@ impl DomainState {
     /// on.
     pub(super) unsafe fn teardown(&'static self) {
         loop {
-            self.synchronize_now(false);
-            self.barrier_now();
-            self.barrier_now();
-            // SAFETY: The domain is ready, so the work item is initialised.
-            unsafe { bindings::flush_work(self.waiters.work.get()) };
+            // SAFETY: This is process context, the domain is ready, so the work item is initialised,
+            // and as nobody uses the domain, no section of it has begun that has not ended.
+            unsafe {
+                self.synchronize_now(false);
+                self.barrier_now();
+                self.barrier_now();
+                bindings::flush_work(self.waiters.work.get());
+            }
             // All whose grace period has elapsed have been woken; that of others has begun since.
             if !self.waiters.are_armed() {
                 break;
@@ -389,17 +392,23 @@ impl DomainState {
     pub(super) fn synchronize(&self, expedited: bool, caller: &Location<'_>) -> Result {
         self.may_wait(caller)?;
         if self.is_ready() {
-            self.wait_for(c"the readers")
-                .watched(caller, || self.synchronize_now(expedited));
+            self.wait_for(c"the readers").watched(caller, || {
+                // SAFETY: The domain is ready, and `may_wait` found process context outside of its
+                // sections.
+                unsafe { self.synchronize_now(expedited) }
+            });
         }
         Ok(())
     }
 
     /// Waits for a grace period.
     ///
+    /// # Safety
+    ///
     /// The domain is ready. Process context, outside of the domain's read-side critical sections.
-    fn synchronize_now(&self, expedited: bool) {
-        // SAFETY: The domain is ready, and the caller may sleep.
+    unsafe fn synchronize_now(&self, expedited: bool) {
+        // SAFETY: The domain is ready, so its `srcu_struct` is initialised. This is process context,
+        // outside of its sections, as this function requires.
         unsafe {
             match (self.sleepable, expedited) {
                 (true, false) => bindings::synchronize_srcu(self.srcu.get()),
@@ -423,7 +432,11 @@ impl DomainState {
 
     pub(super) fn barrier(&self, caller: &Location<'_>) -> Result {
         self.may_flush(caller)?;
-        self.wait_for(DEFERRED).watched(caller, || self.flush(None));
+        self.wait_for(DEFERRED).watched(caller, || {
+            // SAFETY: `may_flush` found process context, outside of the domain's sections and of
+            // destructors.
+            unsafe { self.flush(None) }
+        });
         Ok(())
     }
 
@@ -434,10 +447,15 @@ impl DomainState {
 
     /// Waits until everything that a module has deferred before in the domain has been reclaimed.
     ///
-    /// [`may_barrier`](Self::may_barrier) was called.
-    pub(super) fn barrier_of(&self, module: *mut bindings::module, caller: &Location<'_>) {
-        self.wait_for(DEFERRED)
-            .watched(caller, || self.flush(Some(module)));
+    /// # Safety
+    ///
+    /// [`may_barrier`](Self::may_barrier) has succeeded, in the same context.
+    pub(super) unsafe fn barrier_of(&self, module: *mut bindings::module, caller: &Location<'_>) {
+        self.wait_for(DEFERRED).watched(caller, || {
+            // SAFETY: `may_barrier` found process context, outside of the domain's sections and of
+            // destructors, as this function requires.
+            unsafe { self.flush(Some(module)) }
+        });
     }
 
     /// Records a module that defers something in an SRCU domain.
@@ -477,45 +495,60 @@ impl DomainState {
 
     /// Waits until everything that was deferred before has been reclaimed, or what a module has.
     ///
+    /// # Safety
+    ///
     /// Process context, outside of the domain's read-side critical sections, and not in a destructor
     /// that a worker runs.
-    fn flush(&self, module: Option<*mut bindings::module>) {
+    unsafe fn flush(&self, module: Option<*mut bindings::module>) {
         // A callback of a shared object that was retired from several cells covers some of its
         // references, and is posted once more for all others that there are by then.
         let reposts = self.reposts.load(Relaxed);
-        self.flush_once(module);
+        // SAFETY: The context is the one that this function requires.
+        unsafe { self.flush_once(module) };
         if self.reposts.load(Relaxed) != reposts {
-            self.flush_once(module);
+            // SAFETY: The context is the one that this function requires.
+            unsafe { self.flush_once(module) };
         }
     }
 
     /// Waits for the callbacks posted before, and for what they have given to workers.
-    fn flush_once(&self, module: Option<*mut bindings::module>) {
+    ///
+    /// # Safety
+    ///
+    /// As for [`flush`](Self::flush).
+    unsafe fn flush_once(&self, module: Option<*mut bindings::module>) {
         // What was deferred before the domain was ready went to the kernel's RCU.
         let early = self.early_posts.load(Relaxed);
         if early != 0 || !self.sleepable {
-            // SAFETY: Process context.
-            unsafe { bindings::rcu_barrier() };
-            client::flush(module);
+            // SAFETY: This is process context and no destructor, as this function requires.
+            unsafe {
+                bindings::rcu_barrier();
+                client::flush(module);
+            }
             if module.is_none() {
                 let _ = self.early_posts.cmpxchg(early, 0, Relaxed);
             }
         }
         if self.sleepable && self.is_ready() {
-            self.barrier_now();
             let marker = Marker::new();
-            // SAFETY: The domain is ready, so the worker is initialised; the marker is waited for,
-            // by a caller that is no destructor.
+            // SAFETY: The domain is ready, so the worker is initialised; the marker is waited for.
+            // This is process context and no destructor, as this function requires.
             unsafe {
+                self.barrier_now();
                 marker.push(&self.worker);
                 marker.wait();
             }
         }
     }
 
-    /// Waits for the callbacks posted before. The domain is ready. Process context.
-    fn barrier_now(&self) {
-        // SAFETY: The domain is ready, and the caller may sleep.
+    /// Waits for the callbacks posted before.
+    ///
+    /// # Safety
+    ///
+    /// The domain is ready. Process context.
+    unsafe fn barrier_now(&self) {
+        // SAFETY: The domain is ready, so its `srcu_struct` is initialised, and this is process
+        // context, as this function requires.
         unsafe {
             if self.sleepable {
                 bindings::srcu_barrier(self.srcu.get());
@@ -547,10 +580,14 @@ impl DomainState {
         self.wait_for(c"a flood of objects behind the readers")
             .watched(caller, || {
                 if plain != 0 {
-                    self.synchronize_now(false);
+                    // SAFETY: Only the kernel's RCU, which is ready, has plain objects. `may_flush`
+                    // found process context outside of its sections.
+                    unsafe { self.synchronize_now(false) };
                     self.throttled.store(all, Relaxed);
                 }
-                self.flush(None);
+                // SAFETY: `may_flush` found process context, outside of the domain's sections and of
+                // destructors.
+                unsafe { self.flush(None) };
             });
         Ok(())
     }
