@@ -21,6 +21,7 @@ pub mod seqlock;
 pub mod barrier;
 mod device;
 mod trace;
+mod tracepoint;
 
 module! {
     type: Quiesce,

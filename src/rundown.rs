@@ -18,6 +18,7 @@ mod percpu_core;
 mod percpu_rundown_ref;
 mod reaper;
 mod rundown_ref;
+mod trace;
 mod track;
 mod traits;
 mod unload;

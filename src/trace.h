@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Tracepoints of /dev/quiesce. A barrier is known by the id that fdinfo shows,
- * a party by its number, which is -1 for nobody.
+ * Tracepoints of /dev/quiesce and of rundowns. A barrier is known by the id that
+ * fdinfo shows, a party by its number, which is -1 for nobody; a rundown reference
+ * by its address.
  */
 #undef TRACE_SYSTEM
 #define TRACE_SYSTEM quiesce
@@ -192,6 +193,50 @@ DEFINE_EVENT(quiesce_phase, quiesce_phase_end,
 DEFINE_EVENT(quiesce_phase, quiesce_reset,
 	TP_PROTO(u64 id, u64 phase),
 	TP_ARGS(id, phase)
+);
+
+DECLARE_EVENT_CLASS(quiesce_rundown,
+	TP_PROTO(unsigned long key),
+	TP_ARGS(key),
+	TP_STRUCT__entry(
+		__field(unsigned long, key)
+	),
+	TP_fast_assign(
+		__entry->key = key;
+	),
+	TP_printk("ref=%p", (void *)__entry->key)
+);
+
+/* Acquisitions fail from now on. */
+DEFINE_EVENT(quiesce_rundown, quiesce_rundown_begin,
+	TP_PROTO(unsigned long key),
+	TP_ARGS(key)
+);
+
+/* The last holder has released it, or there was none. */
+DEFINE_EVENT(quiesce_rundown, quiesce_rundown_end,
+	TP_PROTO(unsigned long key),
+	TP_ARGS(key)
+);
+
+/* It is waited for since this time; with each report in the log. */
+TRACE_EVENT(quiesce_rundown_stuck,
+	TP_PROTO(unsigned long key, u32 ms, unsigned long waiters, unsigned long holders),
+	TP_ARGS(key, ms, waiters, holders),
+	TP_STRUCT__entry(
+		__field(unsigned long, key)
+		__field(unsigned long, waiters)
+		__field(unsigned long, holders)
+		__field(u32, ms)
+	),
+	TP_fast_assign(
+		__entry->key = key;
+		__entry->waiters = waiters;
+		__entry->holders = holders;
+		__entry->ms = ms;
+	),
+	TP_printk("ref=%p ms=%u waiters=%lu holders=%lu", (void *)__entry->key,
+		  __entry->ms, __entry->waiters, __entry->holders)
 );
 
 #endif /* _QUIESCE_TRACE_H */

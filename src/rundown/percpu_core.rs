@@ -9,6 +9,7 @@ use super::{
     },
     listeners,
     reaper,
+    trace,
     track,
     wait,
     RundownError,
@@ -155,6 +156,7 @@ impl PerCpuCore {
         // acquisition that has read an earlier value is in an RCU read-side critical section, which
         // the collection of the counters waits for.
         dead();
+        trace::begin(self.key());
         // INVARIANT: The reference is for the rundown that begins; the callback was not called.
         self.refs.fetch_add(1, Relaxed);
         self.phase.store(BEGUN, Relaxed);
@@ -386,6 +388,7 @@ unsafe extern "C" fn released(count: *mut bindings::percpu_ref) {
     unsafe { callbacks::call(core) };
     // INVARIANT: The count is at zero. Release: uses under guards come before.
     this.phase.store(RUN_DOWN, Release);
+    trace::end(this.key());
     wait::wake(this.key());
     if this.refs.fetch_sub(1, Full) == 1 {
         // The owner is gone. The context is that of the last release, in which nothing is freed.

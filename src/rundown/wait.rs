@@ -10,6 +10,7 @@ pub(super) use super::waiters::{
 
 use super::{
     lockdep::Dep,
+    trace,
     track,
     waiters::{
         bucket,
@@ -334,6 +335,14 @@ pub(super) unsafe extern "C" fn list(m: *mut bindings::seq_file) {
 #[cold]
 #[inline(never)]
 fn report(running: &Running) {
+    // SAFETY: No requirements.
+    let ms = unsafe { bindings::jiffies64_to_msecs(running.waited) };
+    trace::stuck(
+        running.key,
+        u32::try_from(ms).unwrap_or(u32::MAX),
+        running.waiters,
+        running.holders,
+    );
     describe(running, &|line| pr_warn!("{}\n", line));
     if running.claimed {
         track::report_claims(running.key);

@@ -24,6 +24,7 @@
 
 use super::{
     listeners,
+    trace,
     wait,
     RundownError,
     Wait, //
@@ -177,8 +178,14 @@ impl Word {
         while old & LIVE != 0 {
             // INVARIANT: The same count, not live.
             match self.0.cmpxchg(old, old & !LIVE, Full) {
-                Ok(LIVE) => return Some(After::Drained),
-                Ok(_) => return Some(After::Nothing),
+                Ok(begun) => {
+                    trace::begin(self.key());
+                    return Some(if begun == LIVE {
+                        After::Drained
+                    } else {
+                        After::Nothing
+                    });
+                }
                 Err(now) => old = now,
             }
         }
@@ -296,6 +303,7 @@ impl Word {
 /// Wakes the waiters of the word that was at `key`, after the end of its rundown.
 #[cold]
 pub(crate) fn wake(key: usize) {
+    trace::end(key);
     wait::wake(key);
 }
 
@@ -375,7 +383,7 @@ impl wait::Subject for Look<'_> {
         }
         if self.after == After::Drained {
             self.after = After::Nothing;
-            wait::wake(self.word.key());
+            wake(self.word.key());
             (self.drained)();
         }
     }

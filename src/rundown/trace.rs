@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Tracepoints of rundowns; see `src/trace.h`.
+
+use crate::tracepoint::declare_trace;
+
+declare_trace! {
+    unsafe fn quiesce_rundown_begin(key: usize);
+    unsafe fn quiesce_rundown_end(key: usize);
+    unsafe fn quiesce_rundown_stuck(key: usize, ms: u32, waiters: usize, holders: usize);
+}
+
+/// A rundown of the reference with this key begins.
+pub(super) fn begin(key: usize) {
+    // SAFETY: The tracepoint only takes numbers.
+    unsafe { quiesce_rundown_begin(key) }
+}
+
+/// A rundown ended: there is no holder. The reference may have been freed.
+pub(super) fn end(key: usize) {
+    // SAFETY: The tracepoint only takes numbers.
+    unsafe { quiesce_rundown_end(key) }
+}
+
+/// A rundown is waited for since `ms` milliseconds.
+pub(super) fn stuck(key: usize, ms: u32, waiters: usize, holders: usize) {
+    // SAFETY: The tracepoint only takes numbers.
+    unsafe { quiesce_rundown_stuck(key, ms, waiters, holders) }
+}
