@@ -3,7 +3,7 @@
 #
 # torture.sh: longer runs under load, and runs of mutants, which must be caught.
 # TIME= minutes for each profile, PROFILE= the profiles, PART= rundown, seqlock,
-# rcu, device (the fuzzer), faults, unload or all.
+# rcu, unplug (a driver's device), device (the fuzzer), faults, unload or all.
 #
 # Exit status: 0 passed, 1 a failure, 2 environment, 3 a kernel crashed, hung or
 # logged a warning.
@@ -20,10 +20,13 @@ mkdir -p "$BUILD"
 # expected PROFILE: prints the suites that must report.
 expected() {
 	local p
-	for p in rundown seqlock rcu device faults unload; do
+	for p in rundown seqlock rcu unplug device faults unload; do
 		[ "$PART" = all ] || [ "$PART" = "$p" ] || continue
 		case $p in
-		device) echo quiesce_torture_fuzz quiesce_torture_fuzz_32 quiesce_torture_bystander ;;
+		device)
+			echo quiesce_torture_fuzz quiesce_torture_bystander
+			[ "${PROFILE_ARCH[$1]}" != x86_64 ] || echo quiesce_torture_fuzz_32
+			;;
 		faults) [ "${PROFILE_KIND[$1]}" != own ] || echo quiesce_torture_faults quiesce_torture_load_faults ;;
 		*) echo "quiesce_torture_$p" ;;
 		esac
@@ -32,13 +35,14 @@ expected() {
 }
 
 run_profile() {
-	local profile=$1 dir=$BUILD/$1/torture-run rc=0
+	local profile=$1 dir=$BUILD/$1/torture-run rc=0 ROOT
+	ROOT=$("$QEMU_DIR/buildroot.sh" "${PROFILE_ROOT[$profile]}")
 	KERNEL=$("$QEMU_DIR/kernel.sh" "$profile")
-	"$QEMU_DIR/build.sh" "$profile" qemu/torture || die "profile $profile does not build"
+	"$QEMU_DIR/build.sh" "$profile" qemu/torture samples || die "profile $profile does not build"
 	rm -rf "$dir"
 	mkdir -p "$dir/stage/tests"
 	copy_modules "$dir/stage" "$profile"
-	cp "$BUILD"/user/qemu/torture/* "$dir/stage/tests/"
+	cp "$(profile_user "$profile")"/qemu/torture/* "$(profile_user "$profile")"/samples/hotplug "$dir/stage/tests/"
 	sed '/^#/d; s/ *| */|/' "$QEMU_DIR/tests/twins.steps" >"$dir/stage/twins.steps"
 	echo "quiesce_torture_end no memory was left | kmemleak is in kasan-rt" >"$dir/skips"
 	initramfs "$dir/initramfs" "$dir/stage"
@@ -73,6 +77,7 @@ figures() {
 		}
 		/notices the twin/ && /^ok/ { twins++ }
 		/figures hotplug=/ { hotplugs += value("hotplug") }
+		/figures sensor:/ { unplugs += value("unplugs") }
 		/figures faults:/ { faults += value("injected") }
 		/figures fuzz:/ { calls += value("calls"); kills += value("kills") }
 		/figures bystander:/ { fork = value("fork_us"); pollers = value("fork_us_pollers"); event = value("fork_us_eventfd"); leaders = value("fork_us_leaders"); irqsoff = value("irqsoff_us") }
@@ -85,6 +90,7 @@ figures() {
 			printf "  %12d threads moved to another CPU\n", migrations
 			printf "  %12d preemption storms\n", storms
 			printf "  %12d times a CPU went away and came back\n", hotplugs
+			printf "  %12d devices unplugged in use\n", unplugs
 			printf "  %12d calls of the device fuzzed\n", calls
 			printf "  %12d kills survived\n", kills
 			printf "  %12d allocations made to fail\n", faults
@@ -101,7 +107,7 @@ figures() {
 for p in ${PROFILE:-lockdep kasan-rt}; do
 	need_profile "$p"
 	[ "$(expected "$p")" != quiesce_torture_end ] ||
-		die "PART=$PART: there is no such part in profile $p (rundown, seqlock, rcu, device, faults in kernels of our own, unload, all)"
+		die "PART=$PART: there is no such part in profile $p (rundown, seqlock, rcu, unplug, device, faults in kernels of our own, unload, all)"
 done
 : >"$TABLE"
 ROOT=$("$QEMU_DIR/buildroot.sh")

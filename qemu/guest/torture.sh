@@ -133,6 +133,19 @@ for p in rundown seqlock rcu; do
 	end $p
 done
 
+# A device is unplugged in use; the peers show that the program is fair.
+if wanted unplug; then
+	begin unplug
+	unplugs=$((minutes < 10 ? minutes * 1000 : 10000))
+	for driver in rust_sensor rust_sensor_revocable c_sensor; do
+		insmod /modules/$driver.ko || exit 2
+		tap "$driver: $unplugs times unplugged under 8 users" /tests/hotplug $unplugs 8
+		tap "$driver is unloaded" rmmod $driver
+		unplugs=1000
+	done
+	end unplug
+fi
+
 if wanted device; then
 	for bits in "" _32; do
 		calls=$((minutes * 80000))
