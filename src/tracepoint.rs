@@ -22,7 +22,7 @@ macro_rules! declare_trace {
                         key
                     )
                 } {
-                    // SAFETY: By the safety requirements.
+                    // SAFETY: Each pid is null or valid, as this function requires.
                     unsafe { crate::bindings::[<rust_do_trace_ $name>]($($arg),*) }
                 }
             }

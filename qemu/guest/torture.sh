@@ -133,7 +133,7 @@ for p in rundown seqlock rcu; do
 	end $p
 done
 
-# A device is unplugged in use; the peers show that the program is fair.
+# A device is unplugged in use; the baselines are drivers with the kernel's own means.
 if wanted unplug; then
 	begin unplug
 	unplugs=$((minutes < 10 ? minutes * 1000 : 10000))
