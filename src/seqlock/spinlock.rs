@@ -153,10 +153,13 @@ mod counted {
 
     #[inline(always)]
     pub(super) fn disable_irq<L: Lock + ?Sized>() -> IrqState {
+        if L::SLEEPS {
+            return IrqState(0);
+        }
         // SAFETY: It may be called from any context but NMI, where it warns.
-        IrqState(usize::from(
-            !L::SLEEPS && unsafe { helpers::quiesce_helper_interrupt_disable() },
-        ))
+        IrqState(usize::from(unsafe {
+            helpers::quiesce_helper_interrupt_disable()
+        }))
     }
 
     /// # Safety
