@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # mutants.sh [ktap]: mutants of the sources (qemu/mutants), each of which the tests
-# must notice. PART= a table or one mutant, PROFILE= the kernels, stock and lockdep
+# must notice. PART= tables or mutants, PROFILE= the kernels, stock and lockdep
 # if it is not set. SAMPLE= how many of those for the stock kernel: they are chosen by
 # a hash of their names and the sources, so that each state of the sources is tested
 # with others; and they are run for SECONDS_MAX= at most, 180.
@@ -118,6 +118,10 @@ run() {
 	local profile=$1 results=$2 stage=$OUT/stage-$1 plan=$OUT/plan n until=0
 	ROOT=$("$QEMU_DIR/buildroot.sh")
 	KERNEL=$("$QEMU_DIR/kernel.sh" "$profile")
+	# The types need the build's commands.
+	if [ "$profile" = stock ] && table plan --profile types | grep -q .; then
+		step "Building the mutants for profile $profile" build_mutants "$profile" || die "they do not build"
+	fi
 	table plan --profile "$profile" | awk -v limit="$LIMIT" '{ $2 = $2 " " limit; print }' >"$plan"
 	[ -s "$plan" ] || return 0
 	step "Building the mutants for profile $profile" build_mutants "$profile" || die "they do not build"
@@ -150,11 +154,11 @@ mkdir -p "$OUT"
 [ "$SAMPLE" = 0 ] || PROFILE=stock
 : >"$OUT/results"
 : >"$OUT/output"
-table host >>"$OUT/results"
 for p in ${PROFILE:-stock lockdep}; do
 	need_profile "$p"
 	profile=$p
 	run "$p" "$OUT/results"
 done
+table host >>"$OUT/results"
 grep -q '^# mutant' "$OUT/results" || die "PART=$PART: there is no such table nor mutant"
 table report "$OUT/results" ${1:+--ktap}

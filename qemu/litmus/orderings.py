@@ -25,6 +25,9 @@ C_BARRIER = re.compile(r"\b(smp_\w+)\(|\b((?:cmp)?xchg)\(")
 # An assembly without one of these options is a barrier for the compiler.
 ASSEMBLY = re.compile(r'\basm!\(\s*"(.*?)options\(([^)]*)\)', re.S)
 
+# Instructions that order, of x86 and arm64.
+ORDERED = re.compile(r'"(lock \w+|xchg|ldar\w*|ldax\w*|stl\w*|cas\w+|swp\w+|ldadd\w+|dmb \w+)')
+
 
 def without_comments(text):
     """The text with comments and imports blanked, so that positions stay."""
@@ -60,9 +63,9 @@ def operations(path):
             if match.group(1) or ("arch" in path.parts and not text[:match.start()].endswith("fn ")):
                 found.append((match.start(), match.group(2)))
         for match in ASSEMBLY.finditer(text):
-            locked = re.search(r"lock \w+|xchg", match.group(1))
+            ordered = ORDERED.findall('"' + match.group(1))
             weak = {"nomem", "readonly", "pure"}.intersection(match.group(2).replace(",", " ").split())
-            found.append((match.start(), " ".join(["asm", *([locked.group()] if locked else []), *sorted(weak)])))
+            found.append((match.start(), " ".join(["asm", *ordered, *sorted(weak)])))
     else:
         heads = [(m.start(), m.group(1)) for m in re.finditer(r"^(?:[\w]+[ *]+)+(\w+)\((?:[^;{]|\n)*\)\n\{", text, re.M)]
         for match in C_BARRIER.finditer(text):

@@ -20,7 +20,7 @@ to notice them.
 
     mutants.py check             KTAP: each text matches once, each suite exists
     mutants.py apply TREE        writes the mutated sources of the module and the library into TREE
-    mutants.py plan [--part P] [--sample N] [--profile NAME]
+    mutants.py plan [--part P] [--sample N] [--profile NAME|types]
     mutants.py host [--part P] [--sample N]
     mutants.py console FILE      what the kernel complained about while a mutant was on
     mutants.py report RESULTS... [--ktap]
@@ -105,7 +105,7 @@ class Mutant:
     @property
     def alone(self):
         """Whether it is made by itself, on the host."""
-        return self.part in ALONE
+        return self.part in ALONE or self.part == "types"
 
     @property
     def kind(self):
@@ -291,7 +291,7 @@ def apply(tree):
 
 def chosen(part, sample):
     """The mutants of a part, or a sample that is the same for the same tables and sources."""
-    mutants = [m for m in tables() if not part or part in (m.part, m.id)]
+    mutants = [m for m in tables() if not part or {m.part, m.id}.intersection(part.split())]
     if sample:
         mutants = [m for m in mutants if m.profile == "stock" and not m.excuse]
         mutants.sort(key=lambda m: hashlib.sha256((m.id + seed()).encode()).digest())
@@ -309,8 +309,12 @@ def plan(part, sample, profile):
     """Prints ID NUMBER and suites of those that run in a guest of the profile, a line each."""
     known = suites_of_the_harness()
     for mutant in chosen(part, sample):
+        if profile == "types" and mutant.part == "types":
+            print(mutant.id)
         if mutant.alone or mutant.profile != profile or not mutant.suites:
             continue
+        # The fuzzer notices a mutant early.
+        known["quiesce_device_fuzz"] = ("user", "fuzz --calls 8000")
         suites = [":".join((*known[suite][:1], suite, known[suite][1].replace(" ", ","))) for suite in mutant.suites]
         print(mutant.id, mutant.number, *suites)
 
@@ -321,8 +325,15 @@ def host(part, sample):
     mutants = [mutant for mutant in chosen(part, sample) if mutant.alone]
     if not mutants:
         return
-    with tempfile.TemporaryDirectory() as folder:
+    (TOP / ".build").mkdir(exist_ok=True)
+    # A case that must not compile is compiled in the build root, which sees the checkout.
+    with tempfile.TemporaryDirectory(dir=TOP / ".build") as folder:
         tree = pathlib.Path(folder)
+
+        def command(mutant):
+            return (ALONE.get(mutant.part) or
+                    [TOP / "qemu/mutants/types.sh", tree, *mutant.suites])
+
         for name in ("qemu", "src"):
             shutil.copytree(TOP / name, tree / name, ignore=shutil.ignore_patterns(".build", "__pycache__"))
 
@@ -330,16 +341,15 @@ def host(part, sample):
             return subprocess.run(command, cwd=tree, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                   check=False, timeout=300).returncode != 0
 
-        for command in {tuple(ALONE[mutant.part]) for mutant in mutants}:
-            if fails(command):
-                sys.exit(f"{' '.join(command)} fails without a mutant")
+        for words in {tuple(map(str, command(mutant))) for mutant in mutants}:
+            if fails(words):
+                sys.exit(f"{' '.join(words)} fails without a mutant")
         for mutant in mutants:
             before = {file: (tree / file).read_text(encoding="utf-8") for file, _, _ in mutant.edits}
-            for file, old, new in mutant.edits:
-                (begin, end), = find(before[file], old)
-                (tree / file).write_text(mutate(before[file], [(begin, end, "\n".join(new))]), encoding="utf-8")
-            command = ALONE[mutant.part]
-            print("# mutant", mutant.id, "caught" if fails(command) else "survived", *command, flush=True)
+            for file, text in before.items():
+                edits = [(*find(text, old)[0], "\n".join(new)) for of, old, new in mutant.edits if of == file]
+                (tree / file).write_text(mutate(text, edits), encoding="utf-8")
+            print("# mutant", mutant.id, "caught" if fails(command(mutant)) else "survived", *mutant.suites, flush=True)
             for file, text in before.items():
                 (tree / file).write_text(text, encoding="utf-8")
 
@@ -428,7 +438,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=("check", "apply", "plan", "host", "console", "report"))
     parser.add_argument("paths", nargs="*")
-    parser.add_argument("--part", default="", help="rundown, seqlock, ..., or the name of one mutant")
+    parser.add_argument("--part", default="", help="rundown, seqlock, ..., or names of mutants")
     parser.add_argument("--sample", type=int, default=0)
     parser.add_argument("--ktap", action="store_true")
     parser.add_argument("--profile", default="stock")
