@@ -241,9 +241,9 @@ static int arrive_now(struct m_group *g, struct m_party *p, bool drop)
 	p->left = drop;
 	if (COUNT(g, arrived) == COUNT(g, seat)) {
 		/* Who drops out completes nothing, if another can. */
-		if (drop && g->completion && last_left(g))
+		if (drop && g->completion && last_left(g)) {
 			p = last_left(g);
-		else if (drop && g->completion) {
+		} else if (drop && g->completion) {
 			newest(p)->led = true;
 			p = NULL;
 		}
