@@ -50,7 +50,8 @@ def main():
     src = pathlib.Path(sys.argv[1])
     out, number = [], {}
     for path in sorted([*src.rglob("*.rs"), *src.glob("*/README.md")]):
-        if "_generated" in path.name:
+        # The crate for user space is not compiled into the kernel.
+        if "_generated" in path.name or path.is_relative_to(src / "user"):
             continue
         name = "_".join(path.relative_to(src).with_suffix("").parts).lower()
         for line, attributes, body in examples(path):

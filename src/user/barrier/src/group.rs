@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
+
+//! Barriers of N parties.
+
+use crate::{ioctl, sys::*, Deadline, Device, Error, Result};
+use rustix::fd::{AsFd, FromRawFd, OwnedFd};
+
+/// What a group is made with.
+///
+/// ```no_run
+/// use quiesce_barrier::{Device, GroupOptions};
+///
+/// let device = Device::open()?;
+/// let group = GroupOptions::new(4).shrink().create(&device)?;
+/// # Ok::<(), quiesce_barrier::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct GroupOptions(quiesce_group);
+
+impl GroupOptions {
+    /// `parties` seats, all open.
+    pub fn new(parties: u32) -> Self {
+        Self(quiesce_group {
+            parties,
+            ..Default::default()
+        })
+    }
+
+    /// Lets [`Group::join`] add seats, up to `max` in all.
+    #[must_use]
+    pub fn max_parties(mut self, max: u32) -> Self {
+        self.0.max_parties = max;
+        self
+    }
+
+    /// Removes the seat of a party that ends without having arrived, instead of breaking the
+    /// group.
+    #[must_use]
+    pub fn shrink(mut self) -> Self {
+        self.0.flags |= QUIESCE_GROUP_SHRINK;
+        self
+    }
+
+    /// Makes the group.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Os`] with `EINVAL` if a number of seats is out of range, `EDQUOT`, `EMFILE`,
+    /// `ENFILE`, `ENOMEM`.
+    pub fn create(self, device: &Device) -> Result<Group> {
+        let mut args = self.0;
+        ioctl::group(device.as_fd(), &mut args)?;
+        // SAFETY: The command succeeded, so the descriptor is new and belongs to the caller.
+        Ok(Group(unsafe { OwnedFd::from_raw_fd(args.fd) }))
+    }
+}
+
+/// A barrier of N parties that synchronize in phases, and the right to join it.
+///
+/// When its last descriptor is closed nobody can join any more, and open seats end.
+///
+/// ```no_run
+/// use quiesce_barrier::{Deadline, Group};
+/// use std::thread;
+///
+/// let group = Group::new(3)?;
+/// for _ in 0..3 {
+///     let party = group.join()?;
+///     thread::spawn(move || party.arrive_and_wait(Deadline::NEVER));
+/// }
+/// # Ok::<(), quiesce_barrier::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Group(pub(crate) OwnedFd);
+
+impl Group {
+    /// Opens the device and makes a group of `parties` seats.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoDevice`]; as [`GroupOptions::create`].
+    pub fn new(parties: u32) -> Result<Self> {
+        GroupOptions::new(parties).create(&Device::open()?)
+    }
+
+    /// Takes a seat.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`], [`Error::Broken`]; [`Error::Os`] with `EMFILE`, `ENFILE`, `ENOMEM`,
+    /// `EDQUOT`.
+    pub fn join(&self) -> Result<Party> {
+        let mut args = quiesce_join::default();
+        match ioctl::join(self.as_fd(), &mut args) {
+            // SAFETY: The command succeeded, so the descriptor is new and belongs to the caller.
+            Ok(()) => Ok(Party(unsafe { OwnedFd::from_raw_fd(args.fd) })),
+            Err(e @ (rustix::io::Errno::CONNABORTED | rustix::io::Errno::OWNERDEAD)) => {
+                match self.status()?.cause {
+                    Some(cause) => Err(Error::Broken(cause)),
+                    // Another task has reset the group meanwhile.
+                    None => Err(Error::Os(e.into())),
+                }
+            }
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Starts a new phase, in which the remaining parties have to arrive, and returns its number.
+    /// Seats of ended parties are open again.
+    ///
+    /// # Errors
+    ///
+    /// None are expected.
+    pub fn reset(&self) -> Result<u64> {
+        let mut args = quiesce_reset::default();
+        ioctl::reset(self.as_fd(), &mut args)?;
+        Ok(args.phase)
+    }
+}
+
+/// A party's arrival in a phase, which [`Party::wait`] takes.
+///
+/// It is a number, and valid in any process that has the party.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[must_use = "the end of the phase is waited for with the ticket"]
+pub struct Ticket(u64);
+
+impl Ticket {
+    /// The number of the phase.
+    pub const fn phase(self) -> u64 {
+        self.0
+    }
+}
+
+impl From<u64> for Ticket {
+    fn from(phase: u64) -> Self {
+        Self(phase)
+    }
+}
+
+/// The end of a phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Phase {
+    /// Whether this party leads: true for one party of each phase.
+    pub leader: bool,
+    /// Number of parties that arrived before this one.
+    pub index: u32,
+}
+
+/// A seat of a group.
+///
+/// The party ends when its last descriptor is closed, in whichever process, or with the process
+/// that it is bound to. If it has not arrived then, the group breaks or, with
+/// [`GroupOptions::shrink`], loses the seat.
+#[derive(Debug)]
+pub struct Party(pub(crate) OwnedFd);
+
+impl Party {
+    /// Arrives. Never sleeps.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Broken`], [`Error::AlreadyArrived`], [`Error::Left`].
+    pub fn arrive(&self) -> Result<Ticket> {
+        self.arrive_with(0)
+    }
+
+    /// Arrives, and leaves before the next phase.
+    ///
+    /// # Errors
+    ///
+    /// As [`arrive`](Self::arrive).
+    pub fn arrive_and_leave(&self) -> Result<Ticket> {
+        self.arrive_with(QUIESCE_ARRIVE_DROP)
+    }
+
+    fn arrive_with(&self, flags: u32) -> Result<Ticket> {
+        let mut args = quiesce_arrive {
+            flags,
+            count: 1,
+            ..Default::default()
+        };
+        match ioctl::arrive(self.as_fd(), &mut args) {
+            Ok(()) => Ok(Ticket(args.ticket)),
+            Err(e) => Err(Error::new(e, &args.cause)),
+        }
+    }
+
+    /// Waits for the end of the ticket's phase.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Broken`], [`Error::Reset`], [`Error::Stale`], [`Error::Left`],
+    /// [`Error::TimedOut`], [`Error::Interrupted`], [`Error::WouldBlock`]; [`Error::Os`] with
+    /// `EINVAL` for a ticket that was not given out.
+    pub fn wait(&self, ticket: Ticket, deadline: impl Into<Deadline>) -> Result<Phase> {
+        let deadline = deadline.into();
+        let mut args = quiesce_wait {
+            kind: QUIESCE_WAIT_PHASE,
+            ticket: ticket.0,
+            deadline: deadline.ns,
+            flags: deadline.flags,
+            ..Default::default()
+        };
+        let result = ioctl::wait(self.as_fd(), &mut args);
+        Self::phase(result, &args)
+    }
+
+    /// Arrives and waits for the end of the phase, in one system call.
+    ///
+    /// After [`Error::TimedOut`], [`Error::Interrupted`] and [`Error::WouldBlock`] the arrival
+    /// stands: [`wait`](Self::wait) with [`last_arrival`](Self::last_arrival) continues.
+    ///
+    /// # Errors
+    ///
+    /// As [`arrive`](Self::arrive) and [`wait`](Self::wait).
+    pub fn arrive_and_wait(&self, deadline: impl Into<Deadline>) -> Result<Phase> {
+        let deadline = deadline.into();
+        let mut args = quiesce_wait {
+            kind: QUIESCE_WAIT_PHASE,
+            count: 1,
+            deadline: deadline.ns,
+            flags: deadline.flags,
+            ..Default::default()
+        };
+        let result = ioctl::arrive_wait(self.as_fd(), &mut args);
+        Self::phase(result, &args)
+    }
+
+    fn phase(result: Result<(), rustix::io::Errno>, args: &quiesce_wait) -> Result<Phase> {
+        match result {
+            Ok(()) => Ok(Phase {
+                leader: args.result & QUIESCE_RESULT_LEADER != 0,
+                index: args.index,
+            }),
+            Err(e) => Err(Error::new(e, &args.cause)),
+        }
+    }
+
+    /// Returns the ticket of the party's last arrival, if it has arrived at all.
+    ///
+    /// # Errors
+    ///
+    /// None are expected.
+    pub fn last_arrival(&self) -> Result<Option<Ticket>> {
+        let Some(party) = self.status()?.party else {
+            return Ok(None);
+        };
+        let last = self.member(party)?.count;
+        Ok((last != 0).then_some(Ticket(last)))
+    }
+
+    /// Gives the seat up. An arrival in the current phase stands.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Left`].
+    pub fn leave(&self) -> Result<()> {
+        Ok(ioctl::leave(self.as_fd())?)
+    }
+}
