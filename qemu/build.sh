@@ -12,7 +12,7 @@
 
 profile=${1:?usage: build.sh PROFILE [FOLDER...]}
 shift
-[ $# != 0 ] || set -- src/libquiesce samples qemu/tests qemu/torture
+[ $# != 0 ] || set -- src/libquiesce samples qemu/tests qemu/torture src/user qemu/rust
 folders=()
 crate=
 for folder; do
@@ -67,7 +67,7 @@ build_crate() {
 build_modules() {
 	mkdir -p "$OUT"
 	# A build of the samples alone omits the suites, which take long to build.
-	[[ " ${folders[*]} " != " samples " ]] || kunit=hooks
+	[[ " ${folders[*]} " != " samples "* ]] || kunit=hooks
 	in_root "$ROOT" make -C "$TOP" modules KDIR="$KERNEL/build" "${WORDS[@]}" MO="$OUT" W=e QUIESCE_KUNIT="${kunit:-suites}"
 	check_relocs
 	build_external
@@ -85,9 +85,21 @@ build() {
 		[ -e "$TOP/qemu/tests/${source%_fallback}.c" ] || rm -f "$USER_OUT/qemu/tests/$program"
 	done
 	for dir in "${folders[@]}"; do
-		in_root "$ROOT" make -C "$TOP/$dir" O="$USER_OUT/$dir" "${USER_WORDS[@]}" -j"$JOBS"
+		case $dir in
+		src/user | qemu/rust) build_rust "$dir" ;;
+		*) in_root "$ROOT" make -C "$TOP/$dir" O="$USER_OUT/$dir" "${USER_WORDS[@]}" -j"$JOBS" ;;
+		esac
 	done
 }
 
+# build_rust FOLDER: programs of user space in Rust, static, from Debian's crates.
+build_rust() {
+	# There is no standard library for another architecture in the build root.
+	[ ${#WORDS[@]} = 0 ] || return 0
+	in_root "$ROOT" make -C "$TOP/$1" O="$USER_OUT/$1" STATIC=1 REGISTRY="$REGISTRY" \
+		CARGO_HOME="$USER_OUT/cargo-home" CARGO_TARGET_DIR="$USER_OUT/cargo-target"
+}
+
 need_space "$BUILD" 500 "the build"
+[[ " ${folders[*]} " != *" src/user "* && " ${folders[*]} " != *" qemu/rust "* ]] || REGISTRY=$("$QEMU_DIR/crates.sh")
 step "Building quiesce for profile $profile" build

@@ -73,7 +73,7 @@ checkpatch() {
 # SC1091: sourced files are checked separately; SC2317: step calls functions by name.
 shell() {
 	{
-		tracked 'qemu/*.sh' 'qemu/**/*.sh' 'qemu/guest/init' '.ci/run'
+		tracked 'qemu/*.sh' 'qemu/**/*.sh' 'qemu/guest/init' '.ci/run' 'src/user/completion/quiesce'
 	} | sort -u | in_root "$ROOT" xargs shellcheck -x -P "$QEMU_DIR" -e SC1091,SC2317
 }
 
@@ -83,14 +83,28 @@ spelling() {
 
 manuals() {
 	# shellcheck disable=SC2046 # names have no blanks
-	in_root "$ROOT" mandoc -T lint -W warning $(tracked 'src/libquiesce/man/*.[1-9]' 'src/packaging/*.[1-9]')
+	in_root "$ROOT" mandoc -T lint -W warning $(tracked 'src/*/man/*.[1-9]' 'src/packaging/*.[1-9]')
 }
 
 python() {
 	tracked '*.py' | in_root "$ROOT" xargs -n 1 python3 -W error -c 'import ast, sys; ast.parse(open(sys.argv[1]).read())'
 }
 
+# user_space FOLDER TARGET...: of the Makefiles that build with cargo.
+user_space() {
+	in_root "$ROOT" make -C "$1" "${@:2}" REGISTRY="$REGISTRY" O="$BUILD/user-check" STATIC=1 \
+		CARGO_HOME="$BUILD/user/cargo-home" CARGO_TARGET_DIR="$BUILD/user/cargo-target"
+}
+
+user_lint() {
+	user_space src/user lint && user_space qemu/rust lint
+}
+
+REGISTRY=$("$QEMU_DIR/crates.sh")
 check "Format of the Rust code" format
+check "Bindings of user space, against the header" user_space src/user bindings-check
+check "Lints, user space" user_lint
+check "Unit tests of quiesce(1)" user_space src/user test
 check "Lints, stock kernel" lint stock
 check "Lints, lockdep kernel" lint_built lockdep
 check "Style of the C code (checkpatch)" checkpatch
@@ -99,7 +113,7 @@ check "The harness's Python" python
 check "Spelling" spelling
 check "Words of comments and documentation" python3 qemu/prose.py
 check "Absolute sentences of the documentation" python3 qemu/sentences.py
-[ -z "$(tracked 'src/libquiesce/man/*.[1-9]')" ] || check "Manual pages (mandoc)" manuals
+check "Manual pages (mandoc)" manuals
 "$QEMU_DIR/doc.sh" || failed=$((failed + 1))
 if [ $failed != 0 ]; then
 	say "$failed checks failed"

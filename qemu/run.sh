@@ -42,6 +42,7 @@ if [ "$verb" = run ]; then
 	elif [ ${#parts[@]} = 0 ]; then
 		parts=(samples)
 	fi
+	if uses "quiesce "; then parts+=(src/user); fi
 fi
 "$QEMU_DIR/build.sh" "$profile" "${parts[@]}" || die "profile $profile does not build"
 
@@ -50,6 +51,7 @@ trap 'rm -rf "$dir"' EXIT
 stage=$dir/stage
 mkdir -p "$stage/work"
 copy_modules "$stage" "$profile" "$modules"
+copy_tool "$stage" "$profile"
 for user in "$(profile_user "$profile")"/samples "$(profile_user "$profile")"/qemu/tests; do
 	[ ! -d "$user" ] || cp -r "$user" "$stage/"
 done

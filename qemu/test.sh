@@ -106,6 +106,7 @@ run_profile() {
 	rm -rf "$stage"
 	mkdir -p "$stage"
 	copy_modules "$stage" "$profile"
+	copy_tool "$stage" "$profile"
 	cp -r "$user/samples" "$stage/samples"
 	cp "$TOP/samples/words.txt" "$stage/samples/"
 	expect=$(plan "$stage" | tr '\n' ' ')

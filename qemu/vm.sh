@@ -62,6 +62,14 @@ boot() {
 		-append "console=$console panic=-1 oops=panic reboot=t no_timer_check loglevel=7 rcupdate.rcu_cpu_stall_timeout=120 $append" "$@"
 }
 
+# copy_tool STAGE PROFILE: quiesce(1), into the guest's PATH.
+copy_tool() {
+	local tool
+	tool=$(profile_user "$2")/src/user/quiesce
+	mkdir -p "$1/bin"
+	[ ! -e "$tool" ] || cp "$tool" "$1/bin/"
+}
+
 # copy_modules STAGE PROFILE [crate]: the profile's modules, or quiesce.ko alone.
 copy_modules() {
 	local stage=$1 profile=$2 ko objcopy=objcopy

@@ -1,0 +1,875 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Tests of quiesce(1), which is in the guest's PATH.
+
+use quiesce_barrier::{Deadline, Group, Pair, Why, ENV_FD};
+use quiesce_tests::{signal, until};
+use std::{
+    fs,
+    io::{Read, Write},
+    os::{
+        fd::AsRawFd,
+        unix::{fs::PermissionsExt, net::UnixStream, process::CommandExt},
+    },
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// The output of a command line and its status.
+struct Ran {
+    out: String,
+    err: String,
+    status: Option<i32>,
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        Self {
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+            status: output.status.code(),
+        }
+    }
+}
+
+impl Ran {
+    #[track_caller]
+    fn status(self, status: i32) -> Self {
+        assert_eq!(self.status, Some(status), "{}{}", self.out, self.err);
+        self
+    }
+
+    #[track_caller]
+    fn out(self, text: &str) -> Self {
+        assert!(
+            self.out.contains(text),
+            "no {text:?} in {}{}",
+            self.out,
+            self.err
+        );
+        self
+    }
+
+    #[track_caller]
+    fn err(self, text: &str) -> Self {
+        assert!(
+            self.err.contains(text),
+            "no {text:?} in {}{}",
+            self.err,
+            self.out
+        );
+        self
+    }
+
+    #[track_caller]
+    fn quiet(self) -> Self {
+        assert_eq!(self.err, "");
+        self
+    }
+
+    fn count(&self, text: &str) -> usize {
+        self.out.matches(text).count()
+    }
+}
+
+fn shell(line: &str) -> Command {
+    let mut command = Command::new("sh");
+    // Not /dev/null opened anew: a test takes it away.
+    command.args(["-c", line]).stdin(Stdio::inherit());
+    command
+}
+
+/// Runs a command line.
+fn sh(line: &str) -> Ran {
+    shell(line).output().unwrap().into()
+}
+
+/// Starts a command line, whose output is read by `end`.
+fn start(line: &str) -> Child {
+    shell(&format!("exec {line}"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+fn end(child: Child) -> Ran {
+    child.wait_with_output().unwrap().into()
+}
+
+fn kill(child: &Child, number: i32) {
+    // SAFETY: The call has no memory arguments; the child was not waited for.
+    unsafe {
+        libc::kill(child.id() as i32, number);
+    }
+}
+
+/// Runs `line` as another user.
+fn as_user(line: &str) -> Ran {
+    shell(line).uid(1000).gid(1000).output().unwrap().into()
+}
+
+fn exists(path: &str) -> bool {
+    Path::new(path).exists()
+}
+
+/// Runs `line` with a descriptor that it inherits.
+fn with_fd(line: &str, fd: &impl AsRawFd) -> Ran {
+    let fd = fd.as_raw_fd();
+    let mut command = shell(line);
+    command.env(ENV_FD, fd.to_string());
+    // SAFETY: The closure makes one async-signal-safe call.
+    unsafe {
+        command.pre_exec(move || {
+            libc::fcntl(fd, libc::F_SETFD, 0);
+            Ok(())
+        });
+    }
+    command.output().unwrap().into()
+}
+
+// run.
+
+fn run_meets() {
+    let ran = sh("quiesce run -n 4 -- sh -c 'quiesce sync --json && quiesce sync --json'")
+        .status(0)
+        .quiet();
+    assert_eq!(ran.count("\"phase\":1,"), 4);
+    assert_eq!(ran.count("\"phase\":2,"), 4);
+    assert_eq!(ran.count("\"leader\":true"), 2);
+    for index in 0..4 {
+        assert_eq!(ran.count(&format!("\"index\":{index}}}")), 2);
+    }
+}
+
+fn run_sets_the_environment() {
+    let ran = sh("quiesce run -n 3 sh -c 'echo $QUIESCE_PARTY/$QUIESCE_PARTIES'").status(0);
+    for party in 0..3 {
+        assert_eq!(ran.count(&format!("{party}/3\n")), 1);
+    }
+    // A party has its own descriptor only.
+    let ran = sh("quiesce run -n 3 -- sh -c 'ls -l /proc/self/fd | grep -c quiesce'").status(0);
+    assert_eq!(ran.out, "1\n1\n1\n");
+}
+
+fn run_names_who_was_killed() {
+    let line = "if [ $QUIESCE_PARTY = 1 ]; then kill -9 $$; fi; quiesce sync --json";
+    let ran = sh(&format!("quiesce run --json -n 3 -- sh -c '{line}'"))
+        .status(1)
+        .err("party 1 (pid ")
+        .err("was killed by signal 9 (Killed)")
+        .err("the barrier is broken")
+        .out("\"signal\":9")
+        .out("\"timed_out\":false")
+        .out("\"why\":\"signal\"");
+    assert_eq!(ran.count("\"status\":1"), 2);
+    assert_eq!(ran.count("\"error\":\"broken\""), 2);
+}
+
+fn run_names_who_exited_early() {
+    // A clean exit fails the others if they wait, and nobody else does.
+    let line = "[ $QUIESCE_PARTY = 1 ] && exec sleep 0.2; quiesce sync";
+    sh(&format!("quiesce run -n 3 -- sh -c '{line}'"))
+        .status(1)
+        .err("party 1 (pid ")
+        .err("exited with status 0");
+    sh("quiesce run -n 3 true").status(0).quiet();
+    sh("quiesce run -n 3 -- sh -c 'quiesce sync; exit 0'")
+        .status(0)
+        .quiet();
+    sh("quiesce run -n 2 -- sh -c 'quiesce sync; exit $QUIESCE_PARTY'")
+        .status(1)
+        .err("party 1 (pid ")
+        .err("exited with status 1");
+}
+
+fn run_time_limit() {
+    let begin = Instant::now();
+    let line = "if [ $QUIESCE_PARTY = 1 ]; then exec sleep 1000; fi; quiesce sync";
+    sh(&format!("quiesce run -t 200ms -n 3 -- sh -c '{line}'"))
+        .status(3)
+        .err("late: 1\n")
+        .err("a time limit was reached");
+    // One that ignores SIGTERM is killed.
+    let line = "if [ $QUIESCE_PARTY = 0 ]; then trap \"\" TERM; while :; do sleep 1; done; fi";
+    sh(&format!(
+        "quiesce run -t 200ms -n 2 -- sh -c '{line}; quiesce sync'"
+    ))
+    .status(3)
+    .err("late: 0\n")
+    .err("signal 9");
+    // A stopped one, too.
+    let line = "[ $QUIESCE_PARTY = 1 ] && kill -STOP $$; quiesce sync";
+    sh(&format!("quiesce run -t 200ms -n 2 -- sh -c '{line}'"))
+        .status(3)
+        .err("signal 9");
+    assert!(begin.elapsed() < Duration::from_secs(100));
+    // The limit is about phases, not about the time between them.
+    sh("quiesce run -t 5 -n 2 -- sh -c 'quiesce sync; sleep 0.1; quiesce sync'")
+        .status(0)
+        .quiet();
+}
+
+fn run_shrink() {
+    let line = "[ $QUIESCE_PARTY = 2 ] && exit 9; quiesce sync --json; quiesce sync --json";
+    let ran = sh(&format!("quiesce run --shrink -n 3 -- sh -c '{line}'"))
+        .status(1)
+        .err("party 2 (pid ")
+        .err("exited with status 9");
+    assert_eq!(ran.count("\"phase\":2,"), 2);
+    assert_eq!(ran.count("error"), 0);
+}
+
+fn run_cannot_execute() {
+    sh("quiesce run -n 3 /nonexistent")
+        .status(127)
+        .err("/nonexistent: ");
+    sh("quiesce run -n 3 /proc").status(126).err("/proc: ");
+}
+
+fn run_many() {
+    let ran = sh("quiesce run -n 100 -- sh -c 'quiesce sync && echo met'")
+        .status(0)
+        .quiet();
+    assert_eq!(ran.count("met"), 100);
+    // More descriptors than the process may have.
+    sh("ulimit -n 20; quiesce run -n 100 true")
+        .status(125)
+        .err("Too many open files");
+}
+
+fn run_forwards_signals() {
+    let child = start("quiesce run -n 2 -- sh -c 'quiesce sync; echo >>./forward; exec sleep 100'");
+    until("both have met", || {
+        fs::read("./forward").is_ok_and(|text| text.len() == 2)
+    });
+    kill(&child, libc::SIGTERM);
+    end(child).status(1).err("was killed by signal 15");
+}
+
+fn run_does_not_pass_its_mask() {
+    sh("quiesce run -n 1 -- sh -c 'grep SigBlk /proc/self/status'")
+        .status(0)
+        .out("0000000000000000");
+    let ignored = "grep SigIgn /proc/self/status";
+    sh(&format!("quiesce run -n 1 -- sh -c '{ignored}'"))
+        .status(0)
+        .out(&sh(ignored).out);
+}
+
+/// A background process that keeps the descriptor does not keep the party.
+fn run_ends_with_the_command() {
+    let line = "if [ $QUIESCE_PARTY = 1 ]; then sleep 30 & exit 5; fi; quiesce sync -t 20";
+    sh(&format!(
+        "quiesce run -n 2 -- sh -c '{line}' >/dev/null 2>./ends"
+    ))
+    .status(1);
+    let text = fs::read_to_string("./ends").unwrap();
+    assert!(text.contains("exited with status 5"), "{text}");
+    assert!(!text.contains("deadline"), "{text}");
+}
+
+// arrive, wait, sync, abort, leave.
+
+fn arrive_and_wait() {
+    let line = "quiesce arrive --json && quiesce wait --json && quiesce wait --ticket 1";
+    let ran = sh(&format!("quiesce run -n 2 -- sh -c '{line}'"))
+        .status(0)
+        .quiet();
+    assert_eq!(ran.count("{\"ticket\":1}"), 2);
+    assert_eq!(ran.count("\"leader\":true"), 1);
+    sh("quiesce run -n 1 -- quiesce wait")
+        .status(1)
+        .err("has not arrived");
+    sh("quiesce run -n 1 -- sh -c 'quiesce sync; quiesce wait --ticket 2; echo $?'")
+        .out("2\n")
+        .err("was not given out");
+    let line = "if [ $QUIESCE_PARTY = 0 ]; then quiesce arrive; quiesce arrive; echo $?; \
+        : >./arrived; else while ! [ -e ./arrived ]; do sleep 0.05; done; fi; \
+        quiesce wait || quiesce sync";
+    sh(&format!("quiesce run -n 2 -- sh -c '{line}'"))
+        .status(0)
+        .out("125\n")
+        .err("already arrived");
+}
+
+fn exactly_one_leads() {
+    let ran = sh("quiesce run -n 5 -- sh -c 'quiesce sync --leader; echo $?'").status(0);
+    assert_eq!((ran.count("0\n"), ran.count("5\n")), (1, 4));
+}
+
+fn timeouts_of_waits() {
+    // The arrival stands, and a later wait continues.
+    let line = "if [ $QUIESCE_PARTY = 0 ]; then quiesce sync -t 50ms --json; echo $?; \
+        : >./timed_out; quiesce wait; echo $?; \
+        else while ! [ -e ./timed_out ]; do sleep 0.05; done; quiesce sync; fi";
+    sh(&format!("quiesce run -n 2 -- sh -c '{line}'"))
+        .status(0)
+        .out("{\"error\":\"timeout\"}\n3\n0\n");
+    let line = "if [ $QUIESCE_PARTY = 0 ]; then quiesce sync -t 50ms --break; echo $?; \
+        : >./broken; else while ! [ -e ./broken ]; do sleep 0.05; done; \
+        quiesce sync --json; echo $?; fi";
+    sh(&format!("quiesce run -n 2 -- sh -c '{line}'"))
+        .status(1)
+        .out("3\n")
+        .out("\"why\":\"timeout\"}}\n1\n")
+        .err("party 0 (pid ")
+        .err("would not wait any longer");
+}
+
+fn abort_reaches_all() {
+    let line = "if [ $QUIESCE_PARTY = 0 ]; then quiesce abort 42; else quiesce sync --json; fi";
+    let ran = sh(&format!("quiesce run -n 3 -- sh -c '{line}'"))
+        .status(1)
+        .err("party 0 (pid ")
+        .err("aborted with code 42");
+    assert_eq!(ran.count("\"why\":\"abort\",\"code\":42"), 2);
+}
+
+fn leaving_breaks_nothing() {
+    let line = "if [ $QUIESCE_PARTY = 0 ]; then quiesce leave; quiesce leave; exit 0; fi; \
+        quiesce sync; quiesce sync";
+    sh(&format!("quiesce run -n 3 -- sh -c '{line}'"))
+        .status(0)
+        .err("has left");
+    let line = "if [ $QUIESCE_PARTY = 0 ]; then quiesce arrive --leave; exit 0; fi; \
+        quiesce sync; quiesce sync";
+    sh(&format!("quiesce run -n 3 -- sh -c '{line}'"))
+        .status(0)
+        .quiet();
+}
+
+fn pairs_in_scripts() {
+    let (a, b) = Pair::new().unwrap();
+    a.place().unwrap();
+    with_fd("quiesce sync", &b).status(0).quiet();
+    with_fd("quiesce arrive", &b).status(0).quiet();
+    with_fd("quiesce wait -t 20ms", &b).status(3);
+    a.sync_next(Deadline::NEVER).unwrap();
+    a.place().unwrap();
+    with_fd("quiesce wait --json", &b).status(0).out("{}");
+    for line in [
+        "quiesce leave",
+        "quiesce arrive --leave",
+        "quiesce sync --leader",
+        "quiesce sync --break",
+    ] {
+        with_fd(line, &b).status(2).err("pair");
+    }
+    with_fd("quiesce abort 9", &b).status(0);
+    let cause = a.wait_abortion(Deadline::NEVER).unwrap();
+    assert_eq!(cause.why, Why::Aborted(9));
+    with_fd("quiesce sync", &b)
+        .status(1)
+        .err("this side has aborted");
+}
+
+fn wrong_descriptors() {
+    for command in ["arrive", "wait", "sync", "abort", "leave"] {
+        sh(&format!("unset QUIESCE_FD; quiesce {command}"))
+            .status(2)
+            .err("QUIESCE_FD is not set");
+        for fd in ["x", "", "-1", "1000000", "99999999999", "17", "0"] {
+            sh(&format!("QUIESCE_FD={fd} quiesce {command} </dev/null"))
+                .status(2)
+                .err("QUIESCE_FD is not the descriptor of a party");
+        }
+        let group = Group::new(1).unwrap();
+        with_fd(&format!("quiesce {command}"), &group)
+            .status(2)
+            .err("of a group");
+    }
+    // A script that closes it leaves the barrier to the others.
+    let line = "eval \"exec $QUIESCE_FD>&-\"; quiesce sync";
+    sh(&format!("quiesce run -n 1 -- sh -c '{line}'"))
+        .status(1)
+        .err("QUIESCE_FD is not");
+}
+
+fn wrong_arguments() {
+    for line in [
+        "",
+        "nonsense",
+        "run",
+        "run true",
+        "run -n 2",
+        "run -n 0 true",
+        "run -n 1025 true",
+        "run -n -1 true",
+        "run -n x true",
+        "run -n 99999999999 true",
+        "run -n 2 -t 5x true",
+        "run -n 2 -t -1 true",
+        "run -n",
+        "run --frobnicate -n 2 true",
+        "sync -t",
+        "sync --ticket 1",
+        "sync extra",
+        "wait --ticket x",
+        "abort -1",
+        "abort x",
+        "abort 1 2",
+        "abort 18446744073709551616",
+        "leave now",
+        "serve",
+        "serve ./x",
+        "serve -n 2",
+        "serve -n 2 --mode 1777 ./x",
+        "serve -n 2 --mode rw ./x",
+        "join",
+        "join ./x",
+        "ls all",
+        "top -d x",
+        "top -n x",
+        "trace -d",
+    ] {
+        sh(&format!("quiesce {line}")).status(2).err("quiesce: ");
+    }
+    assert!(!exists("./x"));
+    sh("quiesce --help")
+        .status(0)
+        .quiet()
+        .out("quiesce run -n N");
+    sh("quiesce --version").status(0).quiet().out("quiesce ");
+    // A time may be longer than any clock runs.
+    let century = "9999999999999999h";
+    sh(&format!(
+        "quiesce run -t {century} -n 2 quiesce sync -t {century}"
+    ))
+    .status(0)
+    .quiet();
+    sh(&format!("quiesce trace -d {century} true"))
+        .status(0)
+        .quiet();
+    // Options of the command are not the tool's.
+    sh("quiesce run -n 1 echo -n --json").status(0).quiet();
+}
+
+// serve, join.
+
+fn serve(options: &str) -> Child {
+    let child = start(&format!("quiesce serve {options}"));
+    until("the socket is there", || exists("./socket"));
+    child
+}
+
+fn strangers_meet() {
+    let server = serve("--json -n 2 ./socket");
+    let mode = fs::metadata("./socket").unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let line = "quiesce join ./socket -- sh -c 'quiesce sync --json; quiesce leave'";
+    let (a, b) = (start(line), start(line));
+    let ran = [end(a).status(0).quiet(), end(b).status(0).quiet()];
+    assert_eq!(
+        ran.iter()
+            .map(|ran| ran.count("\"leader\":true"))
+            .sum::<usize>(),
+        1
+    );
+    end(server)
+        .status(0)
+        .quiet()
+        .out("{\"joined\":2,\"phases\":1}");
+    assert!(!exists("./socket"));
+}
+
+fn server_may_start_later() {
+    let line = "quiesce join -t 60 ./socket sh -c 'echo $QUIESCE_PARTIES; quiesce sync'";
+    let (a, b) = (start(line), start(line));
+    let server = serve("-n 2 ./socket");
+    end(a).status(0).out("2\n");
+    end(b).status(0).out("2\n");
+    end(server).status(0).quiet();
+    sh("quiesce join -t 100ms ./socket true")
+        .status(3)
+        .err("no server has started");
+    sh("quiesce join ./socket true")
+        .status(125)
+        .err("No such file");
+}
+
+fn permissions_of_the_socket() {
+    let server = serve("-n 1 ./socket");
+    as_user("quiesce join -t 1 ./socket true")
+        .status(4)
+        .err("ermission denied");
+    kill(&server, libc::SIGTERM);
+    end(server).status(128 + libc::SIGTERM);
+    assert!(!exists("./socket"));
+    let server = serve("-n 1 --mode 666 ./socket");
+    as_user("quiesce join ./socket quiesce sync")
+        .status(0)
+        .quiet();
+    end(server).status(0).quiet();
+}
+
+fn stray_connections_take_no_seat() {
+    let server = serve("--json -n 1 ./socket");
+    let mut kept = Vec::new();
+    for n in 0..200 {
+        let mut stream = UnixStream::connect("./socket").unwrap();
+        match n % 3 {
+            0 => kept.push(stream),
+            1 => stream.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap(),
+            _ => {}
+        }
+    }
+    sh("quiesce join ./socket quiesce sync").status(0).quiet();
+    end(server).status(0).quiet().out("\"joined\":1,");
+    // The server has closed all of them.
+    for mut stream in kept {
+        assert!(!matches!(stream.read(&mut [0]), Ok(1)));
+    }
+}
+
+fn no_seat_left() {
+    let server = serve("-n 1 ./socket");
+    let line = "sh -c ': >./joined; while ! [ -e ./go ]; do sleep 0.05; done'";
+    let first = start(&format!("quiesce join ./socket {line}"));
+    until("the first has joined", || exists("./joined"));
+    sh("quiesce join ./socket true")
+        .status(1)
+        .err("no seat left");
+    fs::write("./go", "").unwrap();
+    end(first).status(0);
+    end(server).status(0).quiet();
+}
+
+fn server_names_who_died() {
+    let server = serve("--json -n 2 ./socket");
+    let waiter = start("quiesce join ./socket quiesce sync");
+    let line = "sh -c 'while ! quiesce ls | grep -q \" 1/2 \"; do sleep 0.05; done; kill -9 $$'";
+    let ran: Ran = shell(&format!("exec quiesce join ./socket {line}"))
+        .output()
+        .unwrap()
+        .into();
+    assert_eq!(ran.status, None);
+    end(waiter).status(1).err("was killed by signal 9 (Killed)");
+    end(server)
+        .status(1)
+        .err("1 of 2 parties had arrived")
+        .err("was killed by signal 9 (Killed)")
+        .out("\"signal\":9");
+}
+
+fn end_of_the_server_breaks_open_seats() {
+    let server = serve("-n 2 ./socket");
+    let waiter = start("quiesce join ./socket quiesce sync");
+    until("a party waits", || sh("quiesce ls").out.contains(" 1/2 "));
+    kill(&server, libc::SIGINT);
+    end(server).status(128 + libc::SIGINT);
+    end(waiter).status(1).err("nobody can join any more");
+}
+
+fn sockets_in_the_way() {
+    fs::write("./socket", "mine").unwrap();
+    sh("quiesce serve -n 2 ./socket").status(125).err("exists");
+    assert_eq!(fs::read("./socket").unwrap(), b"mine");
+    sh("quiesce join ./socket true").status(125);
+    fs::remove_file("./socket").unwrap();
+    let server = serve("-n 2 ./socket");
+    sh("quiesce serve -n 2 ./socket").status(125).err("exists");
+    // A server that was killed leaves the name, which then leads nowhere.
+    kill(&server, libc::SIGKILL);
+    assert_eq!(
+        signal(server.wait_with_output().unwrap().status),
+        Some(libc::SIGKILL)
+    );
+    sh("quiesce join ./socket true").status(125).err("refused");
+    sh("quiesce serve -n 2 ./socket")
+        .status(125)
+        .err("was killed");
+    fs::remove_file("./socket").unwrap();
+    let long = "x".repeat(200);
+    sh(&format!("quiesce serve -n 2 ./{long}")).status(125);
+    sh("quiesce serve -n 2 /nonexistent/socket").status(125);
+}
+
+/// A server that sends something else, or nothing.
+fn false_servers() {
+    let listener = std::os::unix::net::UnixListener::bind("./false").unwrap();
+    let server = thread::spawn(move || {
+        for n in 0..3 {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut byte = [0];
+            let _ = stream.read(&mut byte);
+            match n {
+                0 => drop(stream),
+                1 => stream.write_all(&[0; 4]).unwrap(),
+                _ => {
+                    let _ = stream.read(&mut byte);
+                }
+            }
+        }
+    });
+    sh("quiesce join ./false true")
+        .status(125)
+        .err("closed the connection");
+    sh("quiesce join ./false true")
+        .status(125)
+        .err("something else than a party");
+    sh("quiesce join -t 200ms ./false true")
+        .status(3)
+        .err("does not answer");
+    server.join().unwrap();
+}
+
+// ls, top.
+
+/// Returns a group of three in which one has arrived and one seat is open.
+fn late_group() -> (Group, [quiesce_barrier::Party; 2]) {
+    let group = Group::new(3).unwrap();
+    let parties = [group.join().unwrap(), group.join().unwrap()];
+    let _ = parties[0].arrive().unwrap();
+    (group, parties)
+}
+
+fn ls_names_who_is_late() {
+    let (group, parties) = late_group();
+    let me = std::process::id();
+    sh("quiesce ls")
+        .status(0)
+        .quiet()
+        .out(" 1/3 ")
+        .out(&format!("1 (tool {me}), 2 (open)"));
+    let ran = sh("quiesce ls --json")
+        .status(0)
+        .out("\"phase\":1,\"parties\":3,\"arrived\":1,\"open\":1,\"waiting\":0")
+        .out(&format!(
+            "\"late\":[{{\"party\":1,\"pid\":{me}}},{{\"party\":2}}]"
+        ))
+        .out(&format!(
+            "{{\"pid\":{me},\"name\":\"tool\",\"fd\":{}}}",
+            group.as_raw_fd()
+        ));
+    assert_eq!(ran.count("\"name\":\"tool\""), 3);
+    parties[1].abort(5).unwrap();
+    sh("quiesce ls").out(&format!("broken: party 1 (pid {me}) aborted with code 5"));
+    drop((group, parties));
+    let (a, b) = Pair::new().unwrap();
+    a.place().unwrap();
+    sh("quiesce ls").out(" 1:0 ").out(&format!("1 (tool {me})"));
+    b.abort(0).unwrap();
+    sh("quiesce ls --json")
+        .out("\"kind\":\"pair\"")
+        .out("\"end\":{\"party\":1,");
+    drop((a, b));
+    let ran = sh("quiesce ls").status(0);
+    assert_eq!(ran.out.lines().count(), 1);
+    assert_eq!(sh("quiesce ls --json").out, "[]\n");
+}
+
+fn ls_shows_what_one_may_see() {
+    let _group = late_group();
+    let ran = as_user("quiesce ls").status(0).quiet();
+    assert_eq!(ran.out.lines().count(), 1);
+}
+
+fn names_do_not_reach_the_terminal() {
+    let _group = late_group();
+    fs::write("/proc/self/comm", "a\x1b[31m\n\"b").unwrap();
+    let ran = sh("quiesce ls").status(0).out("a?[31m?\"b");
+    assert!(!ran.out.contains('\x1b'));
+    sh("quiesce ls --json").out("\"a?[31m?\\\"b\"");
+}
+
+fn top_observes() {
+    let (_group, parties) = late_group();
+    let ran = sh("quiesce top -n 2 -d 200ms").status(0).quiet();
+    assert_eq!(ran.count("BARRIER"), 2);
+    assert_eq!(ran.count(">0."), 2, "{}", ran.out);
+    assert!(!ran.out.contains('\x1b'));
+    sh("quiesce top -n 1 --json").out("\"late_seconds\":0.0");
+    parties[0].abort(0).unwrap();
+    sh("quiesce top -n 1").out("broken: ");
+}
+
+// trace.
+
+fn trace_of_a_death() {
+    let line = "quiesce sync; if [ $QUIESCE_PARTY = 1 ]; then kill -9 $$; fi; quiesce sync";
+    let run = format!("quiesce run -n 3 -- sh -c '{line}'");
+    let ran = sh(&format!("quiesce trace -- {run}"))
+        .status(1)
+        .out(", 3 parties\n")
+        .out("party 1 was killed by signal 9 (Killed)")
+        .out("party 0 arrives (1)")
+        .out("o arrives");
+    assert_eq!(ran.count("joins"), 3);
+    assert_eq!(ran.count("phase 1 is over"), 1);
+    assert_eq!(ran.count("broken: "), 1);
+    sh(&format!("quiesce trace -o ./t.svg {run}")).status(1);
+    let svg = fs::read_to_string("./t.svg").unwrap();
+    for text in [
+        "<svg xmlns=",
+        ">party 2 ",
+        "was killed by signal 9 (Killed)",
+        "phase 1",
+        "</svg>\n",
+    ] {
+        assert!(svg.contains(text), "no {text} in {svg}");
+    }
+    // Every element is closed.
+    let opened = svg.matches('<').count() - svg.matches("</").count();
+    let closed = svg.matches("/>").count() + svg.matches("</").count();
+    assert_eq!(opened, closed, "{svg}");
+    let left = fs::read_dir("/sys/kernel/tracing/instances")
+        .unwrap()
+        .count();
+    assert_eq!(left, 0);
+}
+
+fn trace_passes_the_status() {
+    sh("quiesce trace -- sh -c 'exit 42'").status(42);
+    sh("quiesce trace -- sh -c 'kill -9 $$'").status(137);
+    sh("quiesce trace /nonexistent").status(127);
+    sh("quiesce trace -o /nonexistent/file true")
+        .status(125)
+        .err("/nonexistent/file");
+    let ran = sh("quiesce trace true").status(0);
+    assert_eq!(ran.out, "");
+}
+
+fn trace_until_a_signal() {
+    let (a, b) = Pair::new().unwrap();
+    let tracer = start("quiesce trace");
+    until("it records", || {
+        fs::read_dir("/sys/kernel/tracing/instances")
+            .unwrap()
+            .flatten()
+            .any(|entry| {
+                fs::read_to_string(entry.path().join("events/quiesce/enable"))
+                    .is_ok_and(|s| s == "1\n")
+            })
+    });
+    a.place().unwrap();
+    b.abort(12).unwrap();
+    kill(&tracer, libc::SIGINT);
+    end(tracer)
+        .status(0)
+        .out("party 0 arrives (1)")
+        .out("party 1 aborts with code 12");
+    sh("quiesce trace -d 50ms").status(0);
+    sh("quiesce trace -d 50ms sleep 100").status(143);
+}
+
+fn trace_needs_root() {
+    as_user("quiesce trace true").status(4).err("needs root");
+}
+
+/// The README's lines.
+fn sample() {
+    let ran = sh(include_str!("../../../../samples/shell.sh")).status(0);
+    assert_eq!(
+        (ran.count(" prepares\n"), ran.count("all are ready\n")),
+        (4, 4),
+        "{}",
+        ran.err
+    );
+}
+
+// Without the device.
+
+fn tool_without_the_device() {
+    // SAFETY: The strings are terminated, and the mounts are seen by this process only.
+    unsafe {
+        assert_eq!(libc::unshare(libc::CLONE_NEWNS), 0);
+        let (null, tmpfs) = (std::ptr::null(), c"tmpfs".as_ptr());
+        libc::mount(
+            tmpfs,
+            c"/".as_ptr(),
+            null,
+            libc::MS_REC | libc::MS_PRIVATE,
+            null.cast(),
+        );
+        assert_eq!(
+            libc::mount(
+                c"/dev/null".as_ptr(),
+                c"/dev/quiesce".as_ptr(),
+                null,
+                libc::MS_BIND,
+                null.cast()
+            ),
+            0
+        );
+    }
+    // Something else by that name.
+    sh("quiesce run -n 2 true").status(125).err("quiesce: ");
+    // SAFETY: The string is terminated.
+    unsafe {
+        let tmpfs = c"tmpfs".as_ptr();
+        assert_eq!(
+            libc::mount(tmpfs, c"/dev".as_ptr(), tmpfs, 0, std::ptr::null()),
+            0
+        );
+    }
+    for line in ["run -n 2 true", "serve -n 2 ./none"] {
+        sh(&format!("quiesce {line}"))
+            .status(4)
+            .err("modprobe quiesce")
+            .err("quiesce-dkms");
+    }
+    assert!(!exists("./none"));
+}
+
+fn device_that_may_not_be_opened() {
+    let mode = fs::metadata("/dev/quiesce").unwrap().permissions();
+    fs::set_permissions("/dev/quiesce", PermissionsExt::from_mode(0o600)).unwrap();
+    let ran = as_user("quiesce run -n 2 true");
+    fs::set_permissions("/dev/quiesce", mode).unwrap();
+    ran.status(4).err("ermission denied").err("`mode`");
+    as_user("quiesce run -n 2 quiesce sync").status(0).quiet();
+}
+
+macro_rules! table {
+    ($($name:ident)*) => { &[$((stringify!($name), $name as quiesce_tests::Function)),*] };
+}
+
+fn main() {
+    quiesce_tests::main(
+        table! {
+            run_meets
+            run_sets_the_environment
+            run_names_who_was_killed
+            run_names_who_exited_early
+            run_time_limit
+            run_shrink
+            run_cannot_execute
+            run_many
+            run_forwards_signals
+            run_does_not_pass_its_mask
+            run_ends_with_the_command
+            arrive_and_wait
+            exactly_one_leads
+            timeouts_of_waits
+            abort_reaches_all
+            leaving_breaks_nothing
+            pairs_in_scripts
+            wrong_descriptors
+            wrong_arguments
+            strangers_meet
+            server_may_start_later
+            permissions_of_the_socket
+            stray_connections_take_no_seat
+            no_seat_left
+            server_names_who_died
+            end_of_the_server_breaks_open_seats
+            sockets_in_the_way
+            false_servers
+            ls_names_who_is_late
+            ls_shows_what_one_may_see
+            names_do_not_reach_the_terminal
+            top_observes
+            trace_of_a_death
+            trace_passes_the_status
+            trace_until_a_signal
+            trace_needs_root
+            sample
+            device_that_may_not_be_opened
+            tool_without_the_device
+        },
+        &[],
+    );
+}
