@@ -6,7 +6,8 @@
 
 . "$(dirname "$0")/buildroot.sh"
 
-DEB_PACKAGES=build-essential,debhelper,dh-dkms,dkms,lintian,fakeroot,mandoc,mmdebstrap,e2fsprogs
+DEB_PACKAGES=build-essential,debhelper,dh-dkms,dkms,lintian,fakeroot,mandoc,mmdebstrap,e2fsprogs,\
+cargo,librust-lexopt-dev,librust-libc-dev,librust-rustix-dev,librust-tokio-dev
 
 make_deb_root() {
 	bootstrap "$1" trixie "$DEB_PACKAGES" true
