@@ -241,7 +241,8 @@ pub(crate) fn add_one_if_live(word: &Atomic<isize>) -> bool {
 /// Removes a holder. Release ordering.
 #[inline(always)]
 pub(crate) fn sub_one(word: &Atomic<isize>) -> Released {
-    let old: isize;
+    // The flags are those of the subtraction: after it the word may have been freed, so that it
+    // cannot be read again.
     if has_lse() {
         // SAFETY: The instruction changes the word atomically, which a reference to the atomic
         // allows; the CPU has it, as `has_lse()` returned true.
@@ -249,10 +250,18 @@ pub(crate) fn sub_one(word: &Atomic<isize>) -> Released {
             asm!(
                 ".arch_extension lse",
                 "ldaddl {less}, {old}, [{word}]",
+                "subs {old}, {old}, #{one}",
+                "b.gt 2f",
+                "b.eq {drained}",
+                "b {negative}",
+                "2:",
                 less = in(reg) -ONE,
-                old = lateout(reg) old,
+                old = out(reg) _,
                 word = in(reg) word.as_ptr(),
-                options(nostack, preserves_flags),
+                one = const ONE,
+                drained = label { return Released::Drained },
+                negative = label { return Released::Negative },
+                options(nostack),
             )
         }
     } else {
@@ -263,24 +272,24 @@ pub(crate) fn sub_one(word: &Atomic<isize>) -> Released {
                 "prfm pstl1strm, [{word}]",
                 "2:",
                 "ldxr {old}, [{word}]",
-                "sub {new}, {old}, #{one}",
-                "stlxr {failed:w}, {new}, [{word}]",
+                "subs {old}, {old}, #{one}",
+                "stlxr {failed:w}, {old}, [{word}]",
                 "cbnz {failed:w}, 2b",
-                old = out(reg) old,
-                new = out(reg) _,
+                "b.gt 3f",
+                "b.eq {drained}",
+                "b {negative}",
+                "3:",
+                old = out(reg) _,
                 failed = out(reg) _,
                 word = in(reg) word.as_ptr(),
                 one = const ONE,
-                options(nostack, preserves_flags),
+                drained = label { return Released::Drained },
+                negative = label { return Released::Negative },
+                options(nostack),
             )
         }
     }
-    // After the subtraction the word may have been freed, so that it cannot be read again.
-    match old.wrapping_sub(ONE) {
-        0 => Released::Drained,
-        1.. => Released::Shared,
-        _ => Released::Negative,
-    }
+    Released::Shared
 }
 
 /// Whether this is an NMI; C's `in_nmi()`.

@@ -65,7 +65,7 @@ macro_rules! pointer_is {
 macro_rules! pointer_is {
     ($base:expr, $t:ty, $field:ident, $value:expr) => {{
         let (base, value): (&$t, *const _) = ($base, $value);
-        core::ptr::eq(base.$field.load(kernel::sync::atomic::Relaxed), value)
+        core::ptr::eq($crate::arch::pointer::load_pointer(&base.$field), value)
     }};
 }
 
