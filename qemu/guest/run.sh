@@ -9,7 +9,7 @@ cd /work || exit 2
 if [ -e /interactive ]; then
 	# The console itself, so that the kernel's messages are seen too.
 	tty=/dev/ttyS0
-	[ -e $tty ] || tty=/dev/ttyAMA0
+	[ ! -e /dev/ttyAMA0 ] || tty=/dev/ttyAMA0
 	setsid sh -c "exec sh -l <$tty >$tty 2>&1"
 	exit
 fi
