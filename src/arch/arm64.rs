@@ -310,3 +310,59 @@ pub(crate) fn in_nmi() -> bool {
     }
     count & u64::from(helpers::QUIESCE_NMI_MASK) != 0
 }
+
+/// `preempt_disable()`.
+#[cfg(quiesce_asm_arm64_preempt)]
+#[inline(always)]
+pub(crate) fn preempt_disable() {
+    // SAFETY: `sp_el0` is the current task, whose first member is its `thread_info`. The count is the
+    // task's own: whoever interrupts the instructions leaves it as it was.
+    unsafe {
+        asm!(
+            "mrs {task}, sp_el0",
+            "ldr {count:w}, [{task}, #{offset}]",
+            "add {count:w}, {count:w}, #1",
+            "str {count:w}, [{task}, #{offset}]",
+            task = out(reg) _,
+            count = out(reg) _,
+            offset = const helpers::QUIESCE_ARM64_PREEMPT_COUNT,
+            options(nostack, preserves_flags),
+        )
+    }
+}
+
+/// `preempt_enable()`.
+///
+/// The count's upper half is zero while rescheduling is due. If an interrupt clears it between load
+/// and store, the store does not restore it, as only the lower half is stored, and the second load
+/// reads it (`__preempt_count_dec_and_test()` in `arch/arm64/include/asm/preempt.h`).
+///
+/// # Safety
+///
+/// The caller disabled preemption by [`preempt_disable`], and enables it once for each time.
+#[cfg(quiesce_asm_arm64_preempt)]
+#[inline(always)]
+pub(crate) unsafe fn preempt_enable() {
+    // SAFETY: `sp_el0` is the current task, whose first member is its `thread_info`. The count is the
+    // task's own, and the caller incremented it.
+    unsafe {
+        asm!(
+            "mrs {task}, sp_el0",
+            "ldr {count}, [{task}, #{offset}]",
+            "sub {count}, {count}, #1",
+            "str {count:w}, [{task}, #{offset}]",
+            "cbz {count}, 2f",
+            "ldr {count}, [{task}, #{offset}]",
+            "cbnz {count}, 3f",
+            "2:",
+            "b {resched}",
+            "3:",
+            task = out(reg) _,
+            count = out(reg) _,
+            offset = const helpers::QUIESCE_ARM64_PREEMPT_COUNT,
+            // SAFETY: It may be called where preemption is enabled.
+            resched = label { unsafe { helpers::quiesce_helper_preempt_schedule() } },
+            options(nostack, preserves_flags),
+        )
+    }
+}

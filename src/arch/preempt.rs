@@ -5,8 +5,10 @@
 //! On x86_64 these are the instructions of `__preempt_count_add()` and of
 //! `__preempt_count_dec_and_test()` (arch/x86/include/asm/preempt.h), where the bit that asks for
 //! rescheduling is the counter's highest, inverted. Neither block is `nomem`, so that both are
-//! compiler barriers, as C's are. `Kbuild` sets `quiesce_asm_preempt` where C has no more than that.
+//! compiler barriers, as C's are. `Kbuild` sets `quiesce_asm_preempt` where C has no more than that,
+//! and `quiesce_asm_arm64_preempt` for arm64's own (`arch/arm64.rs`).
 
+#[cfg(not(quiesce_asm_arm64_preempt))]
 use crate::bindings as helpers;
 
 #[cfg(quiesce_asm_preempt)]
@@ -28,7 +30,11 @@ pub(crate) fn disable() {
             options(nostack),
         )
     }
-    #[cfg(not(quiesce_asm_preempt))]
+    #[cfg(quiesce_asm_arm64_preempt)]
+    {
+        super::arm64::preempt_disable()
+    }
+    #[cfg(not(any(quiesce_asm_preempt, quiesce_asm_arm64_preempt)))]
     // SAFETY: Preemption may be disabled in any context.
     unsafe {
         helpers::quiesce_helper_preempt_disable()
@@ -55,7 +61,12 @@ pub(crate) unsafe fn enable() {
             options(nostack),
         )
     }
-    #[cfg(not(quiesce_asm_preempt))]
+    #[cfg(quiesce_asm_arm64_preempt)]
+    // SAFETY: Both functions have the same safety contract.
+    unsafe {
+        super::arm64::preempt_enable()
+    }
+    #[cfg(not(any(quiesce_asm_preempt, quiesce_asm_arm64_preempt)))]
     // SAFETY: The caller disabled preemption.
     unsafe {
         helpers::quiesce_helper_preempt_enable()
