@@ -25,6 +25,8 @@ C_BARRIER = re.compile(r"\b(smp_\w+)\(|\b((?:cmp)?xchg)\(")
 # An assembly without one of these options is a barrier for the compiler.
 ASSEMBLY = re.compile(r'\basm!\(\s*"(.*?)options\(([^)]*)\)', re.S)
 
+USER_SPACE = ("src/libquiesce", "src/user", "src/python")
+
 # Instructions that order, of x86 and arm64.
 ORDERED = re.compile(r'"(lock \w+|xchg|ldar\w*|ldax\w*|stl\w*|cas\w+|swp\w+|ldadd\w+|dmb \w+)')
 
@@ -81,7 +83,8 @@ def sources():
     """(file, function) -> operations."""
     out = collections.defaultdict(list)
     for path in sorted((TOP / "src").rglob("*")):
-        if path.suffix in (".rs", ".c") and not path.is_relative_to(TOP / "src/libquiesce"):
+        in_user_space = any(path.is_relative_to(TOP / folder) for folder in USER_SPACE)
+        if path.suffix in (".rs", ".c") and not in_user_space:
             for function, what in operations(path):
                 out[str(path.relative_to(TOP)), function].append(what)
     return out
