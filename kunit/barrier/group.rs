@@ -638,6 +638,7 @@ mod tests {
             assert_eq!(outcome(&group, &seats[2], 1), None);
             let seen = group.seen();
             assert!(group.end(&seats[1], end(Why::Signal(9))));
+            group.elect();
             assert!(group.wakes(&seen).waiters);
             if shrink {
                 assert_eq!(group.complete_phase(&seats[0], 1), Ok(2));

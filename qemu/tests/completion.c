@@ -199,6 +199,40 @@ TEST_F(completion, leader_dies)
 	}
 }
 
+/* A process that has the last arrivals dies with all of them: the lead passes once. */
+TEST(leaders_that_die_together)
+{
+	enum { BOUND = 200 };
+	int group = make_group(BOUND + 1, 0, QUIESCE_GROUP_COMPLETION | QUIESCE_GROUP_SHRINK);
+	struct quiesce_status s;
+	struct quiesce_wait w;
+	int me;
+	struct gate ready;
+	pid_t pid;
+
+	ASSERT_LE(0, group);
+	me = join_group(group, 0, NULL);
+	ASSERT_LE(0, me);
+	ASSERT_EQ(0, place(me));
+	ASSERT_EQ(0, gate_make(&ready));
+	pid = spawn({
+		for (int i = 0; i < BOUND; i++)
+			check(place(join_group(group, QUIESCE_BIND_PROCESS, NULL)) == 0);
+		gate_open(&ready);
+		pause();
+	});
+	gate_pass(&ready);
+	EXPECT_EQ(-ETIMEDOUT, wait_phase(me, 1, QUIESCE_NOW, &w));
+	kill(pid, SIGKILL);
+	ASSERT_EQ(KILLED, join(pid));
+	ASSERT_EQ(0, wait_phase(me, 1, QUIESCE_FOREVER, &w));
+	EXPECT_EQ(QUIESCE_RESULT_LEADER, w.result);
+	EXPECT_EQ(0, complete(me, 1, NULL));
+	ASSERT_EQ(0, status_of(group, &s));
+	EXPECT_EQ(1, s.parties);
+	EXPECT_EQ(2, s.phase);
+}
+
 /* The deadline of another party ends the step. */
 TEST_F(completion, the_step_takes_too_long)
 {

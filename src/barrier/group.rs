@@ -389,14 +389,22 @@ impl Group {
         }
     }
 
-    /// The party of seat `number` has left or ended: if it had to complete the phase, another one
-    /// has to.
+    /// The party of seat `number` has left or ended: if it had to complete the phase, [`elect`]
+    /// has to find another one.
+    ///
+    /// [`elect`]: Group::elect
     fn leader_left(&mut self, number: u32) {
         if self.completing == Some(number) {
             // INVARIANT: No party has to complete the phase.
             self.completing = None;
-            self.try_complete_phase();
         }
+    }
+
+    /// Chooses another party to complete the phase if the one that had to has left or ended.
+    ///
+    /// This takes time for each party, so that it is called once after the ends of several.
+    pub fn elect(&mut self) {
+        self.try_complete_phase();
     }
 
     /// Ends the phase.

@@ -382,6 +382,10 @@ impl Kind for Group {
         Group::end(self, seat, end).then(|| self.own(seat).end)
     }
 
+    fn all_ended(&mut self) {
+        self.elect();
+    }
+
     fn release(&mut self, seat: &Seat) -> Option<End> {
         if self.unjoin(seat) {
             return None;

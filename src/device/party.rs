@@ -168,6 +168,9 @@ pub(super) trait Kind: Machine + Send + Sized + 'static {
     /// The process that the party ends with is dead. Returns how the party ended, if it did now.
     fn end(&mut self, seat: &Self::Seat, end: End) -> Option<End>;
 
+    /// [`Kind::end`] was called for all parties whose processes are dead.
+    fn all_ended(&mut self) {}
+
     /// The last copy of the descriptor is closed. Returns how the party ended, if it did now.
     fn release(&mut self, seat: &Self::Seat) -> Option<End>;
 
@@ -277,6 +280,7 @@ impl<K: Kind> Barrier<K> {
                     trace::party_end(self.id, K::number(&seat), &end);
                 }
             });
+            barrier.all_ended();
         }
         barrier
     }

@@ -13,7 +13,10 @@ use core::pin::Pin;
 use kernel::{
     error::to_result,
     prelude::*,
-    rbtree::RBTree,
+    rbtree::{
+        RBTree,
+        RBTreeNode, //
+    },
     sync::global_lock, //
 };
 
@@ -91,26 +94,38 @@ impl Charge {
     }
 
     fn new(key: Key, limit: u32) -> Result<Self> {
+        if let Some(counted) = Self::count(key, limit, None) {
+            return counted;
+        }
+        // Without the lock: a task at its cgroup's limit may take long here, and all other users
+        // take the same lock.
+        let spare = RBTreeNode::new(key, 1, GFP_KERNEL_ACCOUNT)?;
+        Self::count(key, limit, Some(spare)).unwrap_or(Err(ENOMEM))
+    }
+
+    /// Counts one more for `key`, with `spare` as its node if it is the first one. Returns `None`
+    /// if it is and there is no `spare`.
+    fn count(key: Key, limit: u32, spare: Option<RBTreeNode<Key, u32>>) -> Option<Result<Self>> {
         let mut counts = COUNTS.lock();
         let counts = counts.get_or_insert_with(RBTree::new);
         match counts.get_mut(&key) {
-            Some(n) if *n >= limit => return Err(EDQUOT),
+            Some(n) if *n >= limit => return Some(Err(EDQUOT)),
             // `limit` is `u32::MAX` at most.
             Some(n) => *n = n.wrapping_add(1),
-            None if limit == 0 => return Err(EDQUOT),
+            None if limit == 0 => return Some(Err(EDQUOT)),
             None => {
-                counts.try_create_and_insert(key, 1, GFP_KERNEL_ACCOUNT)?;
+                let _ = counts.insert(spare?);
             }
         }
         // INVARIANT: It was counted.
-        Ok(Self(key))
+        Some(Ok(Self(key)))
     }
 }
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        let mut counts = COUNTS.lock();
-        let Some(counts) = counts.as_mut() else {
+        let mut guard = COUNTS.lock();
+        let Some(counts) = guard.as_mut() else {
             return;
         };
         let last = match counts.get_mut(&self.0) {
@@ -120,8 +135,12 @@ impl Drop for Charge {
             }
             _ => true,
         };
-        if last {
-            counts.remove(&self.0);
-        }
+        // Freed without the lock.
+        let _node = if last {
+            counts.remove_node(&self.0)
+        } else {
+            None
+        };
+        drop(guard);
     }
 }

@@ -56,6 +56,7 @@ impl Group {
             None if arrived => {
                 self.leaving.insert(seat.party());
                 self.leader_left(seat.party());
+                self.elect();
                 return Ok(());
             }
             // No reset will find it among those that arrived.
@@ -79,6 +80,8 @@ impl Group {
     }
 
     /// Ends the party, whose process has died. Returns whether it had neither left nor ended.
+    ///
+    /// The caller calls [`Group::elect`] before it releases the lock.
     pub fn end(&mut self, seat: &Seat, end: End) -> bool {
         let ended = self.end_as(seat, Some(end));
         if ended {
@@ -91,6 +94,7 @@ impl Group {
     /// last. Returns whether it had neither left nor ended.
     pub fn release(&mut self, seat: &Seat) -> bool {
         let ended = self.end_as(seat, None);
+        self.elect();
         if !ended && self.state(seat).is_some_and(|state| state.confirmed) {
             self.hung_up = self.hung_up.wrapping_sub(1);
         }
