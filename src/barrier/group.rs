@@ -639,6 +639,19 @@ impl Group {
         state.bound = bound;
         Ok(())
     }
+
+    // Out of line: users of the crate do not see the tracepoints.
+    #[inline(never)]
+    fn trace_changes(&self, before: &Seen) {
+        if self.void != before.void {
+            trace::reset(self.id.number(), self.phase);
+        } else if self.phase != before.phase {
+            trace::phase_end(self.id.number(), before.phase);
+        }
+        if let Some(cause) = self.broken.as_ref().filter(|_| !before.broken) {
+            trace::group_break(self.id.number(), cause);
+        }
+    }
 }
 
 /// The state on which the waits and `poll()` of all parties depend.
@@ -669,16 +682,9 @@ impl Machine for Group {
         }
     }
 
-    // Users of the crate do not see the tracepoints.
-    #[inline(never)]
     fn trace(&self, before: &Seen) {
-        if self.void != before.void {
-            trace::reset(self.id.number(), self.phase);
-        } else if self.phase != before.phase {
-            trace::phase_end(self.id.number(), before.phase);
-        }
-        if let Some(cause) = self.broken.as_ref().filter(|_| !before.broken) {
-            trace::group_break(self.id.number(), cause);
+        if self.phase != before.phase || self.broken.is_some() != before.broken {
+            self.trace_changes(before);
         }
     }
 
