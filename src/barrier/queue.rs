@@ -150,6 +150,7 @@ impl<T: Machine> Queue<T> {
             queue: self,
             flags,
             before,
+            traced: before,
             _not_send: NotThreadSafe,
         }
     }
@@ -186,6 +187,8 @@ pub struct Guard<'a, T: Machine> {
     flags: usize,
     /// The state when the lock was taken, or when waiters and pollers were last woken.
     before: T::Seen,
+    /// The state whose changes were traced.
+    traced: T::Seen,
     _not_send: NotThreadSafe,
 }
 
@@ -231,7 +234,7 @@ impl<T: Machine> Guard<'_, T> {
         if wakes == Wakes::default() {
             return false;
         }
-        self.trace(&self.before);
+        self.trace(&self.traced);
         let pollers = self.present(&wakes);
         self.wake_waiters(&wakes);
         if pollers != [None; 2] {
@@ -246,8 +249,29 @@ impl<T: Machine> Guard<'_, T> {
             // SAFETY: By the type invariants `head` is initialised.
             self.flags = unsafe { bindings::quiesce_helper_queue_lock(self.queue.head.get()) };
         }
-        self.before = self.seen();
+        self.take_note();
         true
+    }
+
+    /// Notes the state: what led to it has been traced, and has woken those whom it concerns.
+    fn take_note(&mut self) {
+        self.before = self.seen();
+        self.traced = self.before;
+    }
+
+    /// Releases the lock and acquires it again, so that interrupts are not disabled for long.
+    ///
+    /// The state may be another one then. Whom the changes so far concern is woken later.
+    pub fn relax(&mut self) {
+        self.trace(&self.traced);
+        let head = self.queue.head.get();
+        // INVARIANT: The lock is taken again, with `flags` saved anew.
+        // SAFETY: By the type invariants the lock is held with `flags`, and `head` is initialised.
+        self.flags = unsafe {
+            bindings::quiesce_helper_queue_unlock(head, self.flags);
+            bindings::quiesce_helper_queue_lock(head)
+        };
+        self.traced = self.seen();
     }
 
     /// Waits, with the lock released, until `ready` returns something.
@@ -290,7 +314,7 @@ impl<T: Machine> Guard<'_, T> {
             let slept = self.sleep(deadline);
             asleep(self, false);
             // A task that changed the state during the sleep has woken the others for it.
-            self.before = self.seen();
+            self.take_note();
             if let Err(e) = slept {
                 return ready(self).ok_or(e);
             }
@@ -380,7 +404,7 @@ impl<T: Machine> DerefMut for Guard<'_, T> {
 
 impl<T: Machine> Drop for Guard<'_, T> {
     fn drop(&mut self) {
-        self.trace(&self.before);
+        self.trace(&self.traced);
         let wakes = self.wakes(&self.before);
         let pollers = self.present(&wakes);
         self.wake_waiters(&wakes);

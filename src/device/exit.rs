@@ -80,8 +80,13 @@ struct Exit<P> {
 ///
 /// # Invariants
 ///
-/// A list, linked by `next`, of exits that are valid and that nobody else accesses.
-pub(super) struct Exits<P>(Atomic<*mut Exit<P>>, PhantomData<Exit<P>>);
+/// Both are lists, linked by `next`, of exits that are valid and that nobody else accesses. `taken`
+/// is changed with the barrier's lock held.
+pub(super) struct Exits<P> {
+    new: Atomic<*mut Exit<P>>,
+    taken: Atomic<*mut Exit<P>>,
+    _exits: PhantomData<Exit<P>>,
+}
 
 // SAFETY: Taking the list moves its entries to the task that takes it, and `P` is `Send`.
 unsafe impl<P: Send> Send for Exits<P> {}
@@ -91,27 +96,45 @@ unsafe impl<P: Send> Sync for Exits<P> {}
 
 impl<P: Clone> Exits<P> {
     pub(super) fn new() -> Self {
-        // INVARIANT: The list is empty.
-        Self(Atomic::new(ptr::null_mut()), PhantomData)
+        // INVARIANT: The lists are empty.
+        Self {
+            new: Atomic::new(ptr::null_mut()),
+            taken: Atomic::new(ptr::null_mut()),
+            _exits: PhantomData,
+        }
     }
 
     /// Whether there is none.
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
-        load_pointer(&self.0).is_null()
+        load_pointer(&self.new).is_null() && load_pointer(&self.taken).is_null()
     }
 
-    /// Takes all exits off the list and calls `f` for each.
+    /// Takes some exits off the lists and calls `f` for each.
+    ///
+    /// The caller holds the barrier's lock, and calls this until [`Exits::is_empty`] before it does
+    /// anything else with the lock held.
     pub(super) fn take(&self, mut f: impl FnMut(P, End)) {
-        let mut exit = self.0.xchg(ptr::null_mut(), Acquire);
-        while !exit.is_null() {
-            // SAFETY: By the type invariants; `Watch` keeps it until it has called
-            // `handle_exits()`, which excludes this call.
+        /// As many as are handled with interrupts disabled.
+        const AT_ONCE: usize = 32;
+
+        let mut exit = self.taken.load(Relaxed);
+        for _ in 0..AT_ONCE {
+            if exit.is_null() {
+                exit = self.new.xchg(ptr::null_mut(), Acquire);
+            }
+            if exit.is_null() {
+                break;
+            }
+            // SAFETY: By the type invariants; `Watch` keeps it until it has found both lists empty
+            // with the barrier's lock held, which the caller holds.
             let (next, party, end) =
                 unsafe { ((*exit).next, (*exit).party.clone(), (*exit).end.clone()) };
             f(party, end);
             exit = next;
         }
+        // INVARIANT: Those that are left are still linked, and the lock is held.
+        self.taken.store(exit, Relaxed);
     }
 
     /// Adds `exit`. Any context.
@@ -120,12 +143,12 @@ impl<P: Clone> Exits<P> {
     ///
     /// `exit` is valid, and nobody else accesses it, until it was taken.
     unsafe fn add(&self, exit: *mut Exit<P>) {
-        let mut first = self.0.load(Relaxed);
+        let mut first = self.new.load(Relaxed);
         loop {
             // SAFETY: Nobody else accesses it, by the safety requirements.
             unsafe { (*exit).next = first };
             // INVARIANT: `exit` is valid, and links to the rest.
-            match self.0.cmpxchg(first, exit, Full) {
+            match self.new.cmpxchg(first, exit, Full) {
                 Ok(_) => return,
                 Err(now) => first = now,
             }

@@ -274,13 +274,14 @@ impl<K: Kind> Barrier<K> {
     /// Takes the lock, and ends the parties whose processes have exited.
     pub(super) fn lock(&self) -> Guard<'_, K> {
         let mut barrier = self.queue.lock();
-        if !self.exits.is_empty() {
+        while !self.exits.is_empty() {
             self.exits.take(|seat, end| {
                 if let Some(end) = barrier.end(&seat, end) {
                     trace::party_end(self.id, K::number(&seat), &end);
                 }
             });
             barrier.all_ended();
+            barrier.relax();
         }
         barrier
     }
