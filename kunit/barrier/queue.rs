@@ -123,6 +123,18 @@ fn meet<M: Holds>(n: u32, ms: i64) -> Result<u32> {
     Ok(met)
 }
 
+/// Waits until a task sleeps in a wait of side one; false if none does within a minute.
+fn wait_for_sleeper(queue: &Queue<Pair>) -> bool {
+    let end = Monotonic::ktime_get() + 60_000_000_000;
+    while Monotonic::ktime_get() < end {
+        if queue.lock().party(Side::One).waiting == 1 {
+            return true;
+        }
+        crate::support::msleep(1);
+    }
+    false
+}
+
 #[kunit_tests(quiesce_barrier_queue)]
 mod tests {
     use super::*;
@@ -221,12 +233,7 @@ mod tests {
             let mut pair = theirs.lock();
             let _ = sync(&mut pair, Side::One, Goal::Next, in_ms(60_000));
         })?;
-        let mut seen = false;
-        let end = Monotonic::ktime_get() + 60_000_000_000;
-        while !seen && Monotonic::ktime_get() < end {
-            seen = queue.lock().party(Side::One).waiting == 1;
-            crate::support::msleep(1);
-        }
+        let seen = wait_for_sleeper(&queue);
         let mut pair = queue.lock();
         let placed = pair.arrive(Side::Zero, 1);
         drop(pair);
@@ -234,6 +241,29 @@ mod tests {
         assert!(seen);
         assert_eq!(placed, Ok(1));
         assert_eq!(queue.lock().waiting(), 0);
+        Ok(())
+    }
+
+    /// What changed before the lock was released for a moment wakes when it is dropped.
+    #[test]
+    fn a_change_before_relax_wakes() -> Result {
+        let queue = queue::<Pair>()?;
+        let theirs = queue.clone();
+        let thread = spawn(c_str!("quiesce_sleeper"), move || {
+            let mut pair = theirs.lock();
+            let _ = sync(&mut pair, Side::One, Goal::Next, in_ms(60_000));
+        })?;
+        let seen = wait_for_sleeper(&queue);
+        let before = Monotonic::ktime_get();
+        let mut pair = queue.lock();
+        let placed = pair.arrive(Side::Zero, 1);
+        pair.relax();
+        pair.relax();
+        drop(pair);
+        thread.join();
+        assert!(seen);
+        assert_eq!(placed, Ok(1));
+        assert!(Monotonic::ktime_get() - before < 30_000_000_000);
         Ok(())
     }
 }

@@ -63,7 +63,7 @@ TEST(parties_bound_to_a_process)
  */
 TEST(exit_ends_all_parties)
 {
-	enum { GROUPS = 8, PARTIES = 32 };
+	enum { GROUPS = 8, PARTIES = 100 };
 	int group[GROUPS], own[GROUPS];
 	struct quiesce_status status;
 	struct quiesce_member member;
