@@ -240,14 +240,14 @@ static int arrive_now(struct m_group *g, struct m_party *p, bool drop)
 	*newest(p) = (struct m_arrival) { .ticket = g->phase, .index = g->arrivals++ };
 	p->left = drop;
 	if (COUNT(g, arrived) == COUNT(g, seat)) {
-		/* Who drops out completes nothing, if another can. */
-		if (drop && g->completion && last_left(g)) {
-			p = last_left(g);
-		} else if (drop && g->completion) {
-			newest(p)->led = true;
-			p = NULL;
+		struct m_party *leader = p;
+
+		/* A party that drops out completes the phase only if no other can. */
+		if (drop && g->completion) {
+			leader = last_left(g);
+			newest(p)->led = !leader;
 		}
-		all_arrived(g, p);
+		all_arrived(g, leader);
 	}
 	return 0;
 }
