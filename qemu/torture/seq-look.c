@@ -3,6 +3,9 @@
 
 #include "seq.h"
 
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
 void op_status(struct handle *h)
 {
 	struct quiesce_status s, model;
@@ -45,6 +48,21 @@ void op_status(struct handle *h)
 	expect_cause("STATUS", &s.cause, &model.cause);
 }
 
+/* A pidfd of the process has this inode number, as long as there is one. */
+static void expect_inode(const char *what, int32_t pid, uint64_t ino)
+{
+	int fd = pid ? syscall(SYS_pidfd_open, pid, 0) : -1;
+	struct stat st;
+
+	if (!pid)
+		expect("MEMBER", what, ino, 0);
+	if (fd < 0)
+		return;
+	if (!fstat(fd, &st))
+		expect("MEMBER", what, ino, st.st_ino);
+	close(fd);
+}
+
 void op_member(struct handle *h)
 {
 	struct quiesce_member m, before, model;
@@ -72,6 +90,11 @@ void op_member(struct handle *h)
 	expect("MEMBER", "waiting", m.waiting, model.waiting);
 	expect("MEMBER", "count", m.count, model.count);
 	expect_cause("MEMBER", &m.cause, &model.cause);
+	/* The struct of an earlier version may lack them. */
+	if (m.pid_ino != before.pid_ino)
+		expect_inode("pid_ino", m.pid, m.pid_ino);
+	if (m.cause_ino != before.cause_ino)
+		expect_inode("cause_ino", m.cause.pid, m.cause_ino);
 }
 
 void op_poll(struct handle *h)

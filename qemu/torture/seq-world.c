@@ -243,7 +243,7 @@ bool call(const char *what, struct handle *h, unsigned long cmd, void *body, siz
 		*err = sh_ioctl(fd, cmd, at);
 		break;
 	case 9:		/* of an earlier version: what it lacks is not written */
-		size = first(cmd) + below(&rng, size - first(cmd));
+		size = first(cmd) + 8 * below(&rng, (size - first(cmd)) / 8);
 		cmd = _IOC(_IOC_DIR(cmd), _IOC_TYPE(cmd), _IOC_NR(cmd), size);
 		at = guarded(size);
 		memcpy(at, body, size);
