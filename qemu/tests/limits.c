@@ -288,6 +288,7 @@ TEST(price_of_a_group)
 	pid = spawn({
 		struct quiesce_group g = { .max_parties = QUIESCE_MAX_PARTIES };
 		int dev = open_dev();
+		char files[16];
 		long before;
 		long empty;
 		long parties;
@@ -302,6 +303,9 @@ TEST(price_of_a_group)
 		if (empty < 1024 || empty > 8192)
 			TH_LOG("a group is charged %ld bytes", empty);
 		check(empty >= 1024 && empty <= 8192);
+		/* All that a user can have, before a limit stops it. */
+		check(read_file(USER_FILES, files, sizeof(files)) > 0);
+		check(atol(files) * empty <= 128 << 20);
 		before = charged();
 		for (int i = 0; i < QUIESCE_MAX_PARTIES; i++)
 			check(join_group(g.fd, 0, NULL) >= 0);

@@ -88,7 +88,8 @@ struct workqueue_struct *quiesce_helper_exit_workqueue(void)
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_exit_workqueue);
 
-static unsigned int user_files = 65536;
+/* As many files as pipe-user-pages-soft allows pages: tens of megabytes. */
+static unsigned int user_files = 16384;
 module_param(user_files, uint, 0644);
 MODULE_PARM_DESC(user_files,
 		 "How many files of /dev/quiesce (the device, groups, parties) an unprivileged user can have");
