@@ -90,7 +90,7 @@ static void start(struct worker *workers, unsigned int number, int ep)
 }
 
 /* One event of one worker; returns true when that was the worker's last. */
-static bool serve(struct worker *w, unsigned int events)
+static bool serve(struct worker *w, unsigned int events, int ep)
 {
 	struct quiesce_status status;
 	char why[128];
@@ -112,7 +112,8 @@ static bool serve(struct worker *w, unsigned int events)
 		die("barrier_status", err);
 	printf("worker %u is gone: %s\n", w->number,
 	       quiesce_cause_text(&status.cause, why, sizeof(why)));
-	/* The last copy: this also takes it out of the epoll set. */
+	/* A worker that was just forked may have a copy, so closing is not enough. */
+	epoll_ctl(ep, EPOLL_CTL_DEL, w->barrier.me, NULL);
 	barrier_destroy(&w->barrier);
 	waitpid(w->pid, NULL, 0);
 	return true;
@@ -140,7 +141,7 @@ int main(int argc, char **argv)
 		if (ready < 0)
 			die("epoll_wait", -errno);
 		for (int i = 0; i < ready; i++)
-			left -= serve(events[i].data.ptr, events[i].events);
+			left -= serve(events[i].data.ptr, events[i].events, ep);
 	}
 	printf("all %u workers are accounted for\n", n);
 	return 0;
