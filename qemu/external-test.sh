@@ -36,7 +36,7 @@ new_writes_a_module() {
 it_builds_and_runs_unchanged() {
 	# shellcheck disable=SC2016 # for the guest
 	verb external DIR="$WORK/plug" RUN=1 CMD='grep "^plug " /proc/modules' && says "plug: request served" &&
-		says "plug: a request after the rundown: Err(" && says "plug 16384" &&
+		says "plug: a request after the rundown: Err(" && grep -q "^plug [0-9]" "$WORK/out" &&
 		# The author's tree stays as it was.
 		[ "$(ls -A "$WORK/plug")" = "$(printf 'Kbuild\nplug.rs')" ]
 }
