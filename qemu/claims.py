@@ -31,6 +31,7 @@ OTHER = {
     "quiesce.h": "the header that defines the device's behaviour",
     "SeqLock": "a type that a claim is about",
     "SeqCount": "a type that a claim is about",
+    "Barrier": "a class that a claim is about",
     "Send": "a trait that a claim is about",
     "Sync": "a trait that a claim is about",
     "barrier()": "the call that a count follows",
@@ -49,12 +50,14 @@ def existing():
     """All names that a row may use."""
     names = set(ELSEWHERE) | set(OTHER)
     for line in (TOP / "qemu/suites").read_text(encoding="utf-8").splitlines():
-        if line and line.split()[0] in ("kunit", "user", "steps", "splats", "host"):
+        if line and line.split()[0] in ("kunit", "user", "python", "steps", "splats", "host"):
             names.add(line.split()[2])
     for text in texts("kunit", "*.rs"):
         names.update(TEST.findall(text))
     for text in texts("qemu/tests", "*.c"):
         names.update(re.findall(r"^TEST(?:_F\(\w+, |\()(\w+)\)", text, re.M))
+    for text in texts("qemu/tests/python", "test_*.py"):
+        names.update(re.findall(r"^    (?:async )?def (test_\w+)\(", text, re.M))
     for path in (TOP / "qemu/litmus").glob("*.litmus"):
         names.update((path.name, path.stem))
     names.update(path.stem for path in (TOP / "kunit/compile-fail").glob("*.rs"))

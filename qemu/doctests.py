@@ -23,7 +23,7 @@ HIDDEN = re.compile(r"^(\s*)#(?: |$)")
 # What rustdoc takes for the end of a function that returns a Result.
 RESULT = re.compile(r"^\s*Ok::<\(\), *[\w:]+>\(\(\)\)\s*$", re.M)
 RUST = {"", "rust", "no_run"}
-OTHER = {"ignore", "text", "c", "sh", "console", "make", "toml", "rs"}
+OTHER = {"ignore", "text", "c", "sh", "console", "make", "python", "toml", "rs"}
 
 
 def examples(path):

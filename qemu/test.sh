@@ -46,7 +46,7 @@ names() { cut -d' ' -f1 | sort -u; }
 # guest_suites: whether SUITE chooses anything that runs in a guest of the profile.
 guest_suites() {
 	local kind
-	for kind in kunit user steps splats; do
+	for kind in kunit user python steps splats; do
 		[ -z "$(suites $kind)" ] || return 0
 	done
 	wanted quiesce_load || wanted quiesce_unload
@@ -66,6 +66,11 @@ plan() {
 		printf 'user %s %s\n' "$name" "$rest" >>"$stage/plan"
 		echo "$name"
 	done < <(suites user)
+	[ -z "$(suites python)" ] || copy_python "$stage"
+	while read -r name rest; do
+		printf 'user %s run_python %s\n' "$name" "$rest" >>"$stage/plan"
+		echo "$name"
+	done < <(suites python)
 	while read -r name rest; do
 		steps "$stage" "$name" "$rest"
 	done < <(suites steps)
@@ -150,6 +155,7 @@ splats() {
 	rm -rf "$dir"
 	mkdir -p "$dir"
 	cp -r "$BUILD/$profile/stage" "$dir/stage"
+	rm -rf "$dir/stage/usr"
 	echo mark >"$dir/stage/mark"
 	sed '/^#/d; s/ *| */|/g' "$QEMU_DIR/tests/$2" >"$dir/splats"
 	echo "KTAP version 1"

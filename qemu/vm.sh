@@ -94,3 +94,36 @@ copy_modules() {
 	# Debug information is of no use in the guest, and the guest's memory is small.
 	for ko in "$stage"/modules/*.ko; do in_root "$ROOT" "$objcopy" --strip-debug "$ko"; done
 }
+
+# make_python DIR: the root's Python and what it needs in a guest. Its bytecode is not
+# compared with the sources' times, which an initramfs does not keep.
+make_python() {
+	local dir=$1 lib name
+	mkdir -p "$dir/usr/bin" "$dir/usr/lib" "$dir/lib64" "$dir/lib"
+	name=$(basename "$(readlink -f "$ROOT/usr/bin/python3")")
+	cp "$ROOT/usr/bin/$name" "$dir/usr/bin/python3"
+	cp -r "$ROOT/usr/lib/$name" "$dir/usr/lib/$name"
+	rm -rf "$dir/usr/lib/$name"/{test,pydoc_data,_pyrepl,ensurepip,idlelib}
+	# Those that link with libraries that are not needed, or that CPython tests itself with.
+	rm -f "$dir/usr/lib/$name/lib-dynload"/{_bz2,_lzma,_ssl,_hashlib,_sqlite3,_curses,_ctypes_test,_dbm,_uuid,_test,_xx,readline,xx}*
+	for lib in $(in_root "$ROOT" sh -c "ldd /usr/bin/$name /usr/lib/$name/lib-dynload/_ctypes.*" | grep -o '\s/lib[^ ]*'); do
+		mkdir -p "$dir$(dirname "$lib")"
+		cp -L "$ROOT$lib" "$dir$lib"
+	done
+	find "$dir" -name __pycache__ -prune -exec rm -r {} +
+	in_root "$ROOT" python3 -m compileall -q --invalidation-mode unchecked-hash -s "$dir" "$dir/usr/lib/$name"
+}
+
+# copy_python STAGE: Python, the module quiesce, its sample and tests, and what runs them.
+copy_python() {
+	local stage=$1 tree
+	tree=$CACHE/python-$(key "$ROOT" "$(declare -f make_python)")
+	once "$tree" make_python
+	cp -r "$tree"/{usr,lib,lib64} "$stage/"
+	mkdir -p "$stage/python"
+	cp -r "$TOP/src/python/quiesce" "$stage/python/"
+	cp "$QEMU_DIR"/tests/python/*.py "$TOP"/samples/*.py "$stage/python/"
+	rm -rf "$stage/python/quiesce/__pycache__"
+	printf '%s\n' '#!/bin/sh' 'PYTHONPATH=/python exec /usr/bin/python3 /python/run.py "$@"' >"$stage/tests/run_python"
+	chmod 755 "$stage/tests/run_python"
+}

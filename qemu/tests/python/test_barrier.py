@@ -1,0 +1,643 @@
+# SPDX-License-Identifier: GPL-2.0
+"""quiesce.Barrier.
+
+The classes Threads, Processes and Spawned have the behaviours that CPython's own tests require of
+threading.Barrier and multiprocessing.Barrier; the others have what those do not do.
+"""
+
+import asyncio
+import os
+import pathlib
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+from unittest import mock
+
+import common
+import quiesce
+from common import FORK, add, until
+from quiesce import Reason
+
+N = 5
+
+
+def lockstep(barrier, entered, left, rounds):
+    """Nobody leaves a round before all have entered it."""
+    for number in range(1, rounds + 1):
+        add(entered)
+        barrier.wait()
+        assert entered.value == number * N, f"{entered.value} entered round {number}"
+        add(left)
+        barrier.wait()
+        assert left.value == number * N, f"{left.value} left round {number}"
+    assert not barrier.broken
+
+
+def wait(barrier, *args):
+    return barrier.wait(*args)
+
+
+class Count:
+    """An action that counts its calls."""
+
+    def __init__(self, counter):
+        self.counter = counter
+
+    def __call__(self):
+        add(self.counter)
+
+
+def one_aborts(barrier):
+    """One of those that a round releases does not arrive again, but aborts."""
+    try:
+        if barrier.wait() == N // 2:
+            barrier.abort()
+            return "aborted"
+        barrier.wait()
+        return "released"
+    except threading.BrokenBarrierError:
+        return "broken"
+
+
+def one_resets(barrier):
+    """One resets while the others wait; then all meet."""
+    if barrier.wait() == N // 2:
+        until(lambda: barrier.n_waiting == N - 1)
+        barrier.reset()
+        result = "reset"
+    else:
+        try:
+            barrier.wait()
+            result = "released"
+        except threading.BrokenBarrierError:
+            result = "broken"
+    barrier.wait()
+    return result
+
+
+def one_aborts_and_resets(barrier, other):
+    """After an abort and a reset the barrier is as new."""
+    result = one_aborts(barrier)
+    if other.wait() == N // 2:
+        barrier.reset()
+    other.wait()
+    barrier.wait()
+    return result
+
+
+def one_is_late(barrier, timeouts):
+    """One arrives only when the wait of the others has timed out."""
+    if barrier.wait(100) == N // 2:
+        until(lambda: barrier.broken)
+    try:
+        barrier.wait(*timeouts)
+        return "released"
+    except threading.BrokenBarrierError:
+        return "broken"
+
+
+class Threads(unittest.TestCase):
+    """Parties that are threads."""
+
+    parties = common.Threads
+
+    def run_parties(self, function, *args, count=N):
+        return sorted(self.parties().run(function, count, *args), key=str)
+
+    def counter(self):
+        return FORK.Value("i")
+
+    def test_lockstep(self):
+        self.run_parties(lockstep, quiesce.Barrier(N), self.counter(), self.counter(), 1)
+
+    def test_lockstep_of_many_rounds(self):
+        barrier = quiesce.Barrier(N)
+        self.run_parties(lockstep, barrier, self.counter(), self.counter(), 100)
+        self.assertEqual(barrier.n_waiting, 0)
+
+    def test_each_index_is_returned_once(self):
+        self.assertEqual(self.run_parties(wait, quiesce.Barrier(N)), list(range(N)))
+
+    def test_action_comes_before_the_release(self):
+        action = Count(self.counter())
+        self.run_parties(wait_and_check_once, quiesce.Barrier(N, action), action)
+        self.assertEqual(action.counter.value, 1)
+
+    def test_abort(self):
+        barrier = quiesce.Barrier(N)
+        self.assertEqual(self.run_parties(one_aborts, barrier), ["aborted"] + ["broken"] * (N - 1))
+        self.assertTrue(barrier.broken)
+
+    def test_reset_frees_those_that_wait(self):
+        barrier = quiesce.Barrier(N)
+        self.assertEqual(self.run_parties(one_resets, barrier), ["broken"] * (N - 1) + ["reset"])
+        self.assertFalse(barrier.broken)
+
+    def test_abort_and_reset(self):
+        barrier = quiesce.Barrier(N)
+        result = self.run_parties(one_aborts_and_resets, barrier, quiesce.Barrier(N))
+        self.assertEqual(result, ["aborted"] + ["broken"] * (N - 1))
+        self.assertFalse(barrier.broken)
+
+    def test_timeout_breaks_it_for_all(self):
+        self.assertEqual(self.run_parties(one_is_late, quiesce.Barrier(N), (0.1,)), ["broken"] * N)
+
+    def test_default_timeout(self):
+        self.assertEqual(self.run_parties(one_is_late, quiesce.Barrier(N, timeout=0.1), ()), ["broken"] * N)
+
+
+class Processes(Threads):
+    """Parties that are forked processes."""
+
+    parties = common.Processes
+
+
+class Spawned(unittest.TestCase):
+    """Parties that are processes with an interpreter of their own, which take the barrier by pickling."""
+
+    def test_each_index_is_returned_once(self):
+        self.assertEqual(sorted(common.SpawnedProcesses().run(wait, 3, quiesce.Barrier(3))), [0, 1, 2])
+
+    def test_action_comes_before_the_release(self):
+        parties = common.SpawnedProcesses()
+        action = Count(common.SPAWN.Value("i"))
+        parties.run(wait_and_check_once, 2, quiesce.Barrier(2, action), action)
+        self.assertEqual(action.counter.value, 1)
+
+
+def wait_and_check_once(barrier, action):
+    barrier.wait()
+    assert action.counter.value == 1, action.counter.value
+
+
+class Alone(unittest.TestCase):
+    """What takes no other party."""
+
+    def test_one_party_never_waits(self):
+        barrier = quiesce.Barrier(1)
+        self.assertEqual([barrier.wait(), barrier.wait()], [0, 0])
+
+    def test_parties_are_positive(self):
+        for parties in 0, -1:
+            with self.assertRaises(ValueError):
+                quiesce.Barrier(parties)
+
+    def test_repr(self):
+        barrier = quiesce.Barrier(3)
+        self.assertRegex(repr(barrier), r"^<quiesce\.Barrier at 0x[0-9a-f]+: waiters=0/3>$")
+        parties = common.Threads()
+        parties.start(wait, barrier)
+        parties.start(wait, barrier)
+        until(lambda: barrier.n_waiting == 2)
+        self.assertRegex(repr(barrier), "waiters=2/3>$")
+        barrier.wait()
+        parties.join()
+        self.assertRegex(repr(barrier), "waiters=0/3>$")
+        barrier.abort()
+        self.assertRegex(repr(barrier), "broken>$")
+        barrier.close()
+        self.assertRegex(repr(barrier), "closed>$")
+
+    def test_timeout_is_kept(self):
+        barrier = quiesce.Barrier(2, timeout=0.2)
+        begin = time.monotonic()
+        with self.assertRaises(quiesce.BrokenBarrierError) as caught:
+            barrier.wait()
+        self.assertGreaterEqual(time.monotonic() - begin, 0.2)
+        self.assertEqual((caught.exception.cause.reason, caught.exception.cause.pid), (Reason.TIMEOUT, os.getpid()))
+
+    def test_action_that_raises_breaks_it(self):
+        barrier = quiesce.Barrier(2, lambda: 1 / 0)
+        parties = common.Threads()
+        parties.start(self.broken, barrier)
+        until(lambda: barrier.n_waiting == 1)
+        with self.assertRaises(ZeroDivisionError):
+            barrier.wait()
+        self.assertEqual(parties.join(), [Reason.ABORT])
+
+    @staticmethod
+    def broken(barrier):
+        try:
+            barrier.wait()
+        except quiesce.BrokenBarrierError as error:
+            return error.cause.reason
+        return None
+
+    def test_code_of_an_abort(self):
+        barrier = quiesce.Barrier(2)
+        barrier.abort(77)
+        with self.assertRaises(quiesce.BrokenBarrierError) as caught:
+            barrier.wait()
+        self.assertEqual(caught.exception.cause.code, 77)
+        self.assertEqual(barrier.cause.code, 77)
+
+    def test_signal_handler_that_raises_breaks_it(self):
+        class Interrupt(Exception):
+            pass
+
+        def handler(*_):
+            raise Interrupt
+
+        barrier = quiesce.Barrier(2)
+        old = signal.signal(signal.SIGUSR1, handler)
+        self.addCleanup(signal.signal, signal.SIGUSR1, old)
+        sender = FORK.Process(target=signal_when_it_waits, args=(barrier, os.getpid()))
+        sender.start()
+        with self.assertRaises(Interrupt):
+            barrier.wait()
+        sender.join()
+        self.assertTrue(barrier.broken)
+
+    def test_signal_handler_that_returns_does_not(self):
+        ran = []
+        barrier = quiesce.Barrier(2)
+        old = signal.signal(signal.SIGUSR1, lambda *_: ran.append(True))
+        self.addCleanup(signal.signal, signal.SIGUSR1, old)
+        sender = FORK.Process(target=signal_when_it_waits, args=(barrier, os.getpid(), True))
+        sender.start()
+        barrier.wait()
+        sender.join()
+        self.assertTrue(ran)
+
+    def test_more_threads_than_parties(self):
+        """Any two waits release two threads, and extra threads are the next round's."""
+        barrier = quiesce.Barrier(2)
+        self.assertEqual(sorted(common.Threads().run(wait, 16, barrier)), [0] * 8 + [1] * 8)
+
+    def test_close_returns_all_descriptors(self):
+        quiesce.Barrier(1).close()
+        before = common.descriptors()
+        barrier = quiesce.Barrier(2, lambda: None)
+        common.Threads().run(wait, 2, barrier)
+        barrier.close()
+        with self.assertRaises(ValueError):
+            barrier.wait()
+        self.assertEqual(common.descriptors(), before)
+        del barrier
+        self.assertEqual(common.descriptors(), before)
+
+    def test_failed_constructor_returns_all_descriptors(self):
+        before = common.descriptors()
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (before + 5, hard))
+        try:
+            with self.assertRaises(OSError):
+                quiesce.Barrier(20)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        self.assertEqual(common.descriptors(), before)
+
+    def test_descriptors_are_not_inherited_by_exec(self):
+        barrier = quiesce.Barrier(2, lambda: None)
+        barrier.join()
+        names = subprocess.run(["ls", "-l", "/proc/self/fd"], capture_output=True, text=True, check=True,
+                               close_fds=False).stdout
+        self.assertNotIn("quiesce", names)
+        barrier.close()
+
+
+class Sample(unittest.TestCase):
+    """samples/barrier.py, which README.md shows."""
+
+    def test_runs(self):
+        sample = pathlib.Path(__file__).with_name("barrier.py")
+        lines = subprocess.run([sys.executable, sample], capture_output=True, text=True, check=True).stdout.splitlines()
+        self.assertEqual([line[:9] for line in lines[:2]], ["phase 0: ", "phase 1: "])
+        self.assertRegex(lines[2], r"^broken: process \d+ was killed by signal 9 \(Killed\)$")
+
+
+class ModuleMissing(unittest.TestCase):
+    """Where the module is not loaded."""
+
+    def test_missing_device_is_named(self):
+        with mock.patch("quiesce._device.DEVICE", "/nonexistent"):
+            with self.assertRaises(quiesce.DeviceMissingError) as caught:
+                quiesce.Barrier(2)
+        self.assertIn("modprobe quiesce", str(caught.exception))
+
+
+def signal_when_it_waits(barrier, pid, arrives=False):
+    until(lambda: barrier.n_waiting == 1 and common.asleep(pid))
+    os.kill(pid, signal.SIGUSR1)
+    if arrives:
+        barrier.wait()
+
+
+def die(barrier, how, ready=None):
+    """A member that dies."""
+    barrier.join()
+    if ready:
+        ready.set()
+    how()
+
+
+def kill_self():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def exit_at_once():
+    os._exit(3)
+
+
+def fail_in_block(barrier, error):
+    sys.stderr = open(os.devnull, "w", encoding="ascii")
+    with barrier:
+        raise error
+
+
+class Deaths(unittest.TestCase):
+    """Who died, and how, when parties are processes."""
+
+    def setUp(self):
+        self.barrier = quiesce.Barrier(2)
+
+    def start(self, function, *args):
+        process = FORK.Process(target=function, args=args)
+        process.start()
+        self.addCleanup(process.join)
+        return process
+
+    def dies(self, how):
+        process = self.start(die, self.barrier, how)
+        with self.assertRaises(quiesce.BrokenBarrierError) as caught:
+            self.barrier.wait()
+        cause = caught.exception.cause
+        self.assertEqual(cause.pid, process.pid)
+        self.assertEqual(self.barrier.cause, cause)
+        return cause.reason, cause.status
+
+    def test_killed(self):
+        self.assertEqual(self.dies(kill_self), (Reason.SIGNAL, signal.SIGKILL))
+
+    def test_message(self):
+        process = self.start(die, self.barrier, kill_self)
+        with self.assertRaisesRegex(quiesce.BrokenBarrierError, rf"^process {process.pid} was killed by signal 9 \(Killed\)$"):
+            self.barrier.wait()
+
+    def test_exited_without_handlers(self):
+        self.assertEqual(self.dies(exit_at_once), (Reason.EXIT, 3))
+
+    def test_exception_that_leaves_a_block(self):
+        for error in RuntimeError(), SystemExit(4):
+            barrier = quiesce.Barrier(2)
+            process = self.start(fail_in_block, barrier, error)
+            cause = self.cause_of_wait(barrier)
+            self.assertEqual((cause.reason, cause.pid), (Reason.ABORT, process.pid))
+
+    def test_block_that_ends_well(self):
+        for error in SystemExit(), SystemExit(0):
+            process = self.start(fail_in_block, self.barrier, error)
+            process.join()
+            self.assertFalse(self.barrier.broken)
+
+    def test_killed_while_it_waits(self):
+        barrier = quiesce.Barrier(3)
+        process = self.start(wait, barrier)
+        until(lambda: barrier.n_waiting == 1)
+        parties = common.Threads()
+        parties.start(self.cause_of_wait, barrier)
+        until(lambda: barrier.n_waiting == 2)
+        process.kill()
+        cause = parties.join()[0]
+        self.assertEqual((cause.reason, cause.pid), (Reason.SIGNAL, process.pid))
+
+    @staticmethod
+    def cause_of_wait(barrier):
+        try:
+            barrier.wait()
+        except quiesce.BrokenBarrierError as error:
+            return error.cause
+        return None
+
+    def test_all_that_wait_learn_the_same(self):
+        barrier = quiesce.Barrier(4)
+        ready = FORK.Event()
+        gate = FORK.Event()
+        process = self.start(die, barrier, lambda: (gate.wait(), kill_self()), ready)
+        ready.wait()
+        parties = common.Processes()
+        for _ in range(3):
+            parties.start(self.cause_of_wait, barrier)
+        until(lambda: barrier.n_waiting == 3)
+        gate.set()
+        self.assertEqual({(cause.reason, cause.pid) for cause in parties.join()}, {(Reason.SIGNAL, process.pid)})
+
+    def test_ordinary_exit_breaks_nothing(self):
+        """Each round has other processes, as with multiprocessing.Barrier."""
+        for _ in range(3):
+            self.assertEqual(sorted(common.Processes().run(wait, 2, self.barrier)), [0, 1])
+        self.assertFalse(self.barrier.broken)
+
+    def test_left_and_killed(self):
+        process = self.start(leave_and_die, self.barrier)
+        process.join()
+        self.assertEqual(process.exitcode, -signal.SIGKILL)
+        self.assertFalse(self.barrier.broken)
+
+    def test_child_of_a_member_is_none(self):
+        self.barrier.join()
+        process = self.start(kill_self)
+        process.join()
+        self.assertFalse(self.barrier.broken)
+
+    def test_member_that_left_a_child(self):
+        """The death counts although a child has copies of all descriptors."""
+        reader, writer = os.pipe()
+        process = self.start(fork_and_die, self.barrier, reader, writer)
+        os.close(reader)
+        with self.assertRaises(quiesce.BrokenBarrierError) as caught:
+            self.barrier.wait()
+        self.assertEqual(caught.exception.cause.pid, process.pid)
+        os.close(writer)
+
+    def test_death_and_reset(self):
+        self.dies(kill_self)
+        self.barrier.reset()
+        self.assertFalse(self.barrier.broken)
+        parties = common.Processes()
+        parties.start(wait, self.barrier)
+        results = [self.barrier.wait(), *parties.join()]
+        self.assertEqual(sorted(results), [0, 1])
+        self.assertEqual(self.dies(kill_self), (Reason.SIGNAL, signal.SIGKILL))
+
+    def test_killed_in_the_action(self):
+        barrier = quiesce.Barrier(2, kill_self_if_child(os.getpid()))
+        process = FORK.Process(target=wait_second, args=(barrier,))
+        process.start()
+        with self.assertRaises(quiesce.BrokenBarrierError) as caught:
+            barrier.wait()
+        self.assertEqual(caught.exception.cause.pid, process.pid)
+        process.join()
+        # The lock of the actions is free again.
+        barrier.reset()
+        parties = common.Threads()
+        parties.start(wait, barrier)
+        self.assertEqual(sorted([barrier.wait(), *parties.join()]), [0, 1])
+
+
+def leave_and_die(barrier):
+    barrier.join()
+    barrier.leave()
+    kill_self()
+
+
+def fork_and_die(barrier, reader, writer):
+    barrier.join()
+    if os.fork() == 0:
+        # Ends when the test closes its end.
+        os.close(writer)
+        os.read(reader, 1)
+        os._exit(0)
+    kill_self()
+
+
+def kill_self_if_child(parent):
+    return lambda: None if os.getpid() == parent else kill_self()
+
+
+def wait_second(barrier):
+    until(lambda: barrier.n_waiting == 1)
+    barrier.wait()
+
+
+CLIENT = """
+import os, signal, sys
+import quiesce
+barrier = quiesce.Barrier.connect(sys.argv[1])
+if sys.argv[2] == "wait":
+    print(barrier.wait())
+else:
+    barrier.join()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+class Unrelated(unittest.TestCase):
+    """Processes that are not related take the barrier from a socket."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.path = os.path.join(folder.name, "barrier")
+
+    def client(self, what):
+        return subprocess.Popen([sys.executable, "-c", CLIENT, self.path, what], stdout=subprocess.PIPE, text=True)
+
+    def test_meet(self):
+        barrier = quiesce.Barrier(3)
+        with barrier.serve(self.path):
+            clients = [self.client("wait"), self.client("wait")]
+            index = barrier.wait()
+            self.assertEqual(sorted([index, *(int(client.communicate()[0]) for client in clients)]), [0, 1, 2])
+        self.assertFalse(os.path.exists(self.path))
+
+    def test_death_is_named(self):
+        barrier = quiesce.Barrier(2)
+        with barrier.serve(self.path):
+            client = self.client("die")
+            with self.assertRaises(quiesce.BrokenBarrierError) as caught:
+                barrier.wait()
+            self.assertEqual((caught.exception.cause.pid, caught.exception.cause.reason), (client.pid, Reason.SIGNAL))
+            client.communicate()
+
+    def test_the_file_has_the_mode(self):
+        barrier = quiesce.Barrier(2)
+        with barrier.serve(self.path):
+            self.assertEqual(os.stat(self.path).st_mode & 0o777, 0o600)
+        with barrier.serve(self.path, 0o660):
+            self.assertEqual(os.stat(self.path).st_mode & 0o777, 0o660)
+
+    def test_action_on_both_sides(self):
+        ran = []
+        barrier = quiesce.Barrier(2, lambda: ran.append(0), timeout=100)
+        with barrier.serve(self.path):
+            with self.assertRaises(ValueError):
+                quiesce.Barrier.connect(self.path)
+            other = quiesce.Barrier.connect(self.path, lambda: ran.append(1))
+        parties = common.Threads()
+        parties.start(wait, other)
+        parties.start(wait, barrier)
+        self.assertEqual(sorted(parties.join()), [0, 1])
+        self.assertEqual(len(ran), 1)
+
+    def test_more_descriptors_than_a_message_has(self):
+        barrier = quiesce.Barrier(300)
+        one, two = socket.socketpair()
+        sender = threading.Thread(target=barrier.send, args=(one,))
+        sender.start()
+        other = quiesce.Barrier.receive(two)
+        sender.join()
+        self.assertEqual(other.parties, 300)
+        other.abort(5)
+        self.assertEqual(barrier.cause.code, 5)
+
+    def test_something_else_is_rejected(self):
+        before = common.descriptors()
+        one, two = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        socket.send_fds(one, [b"x" * 28], [0])
+        with self.assertRaises(ValueError):
+            quiesce.Barrier.receive(two)
+        one.close()
+        with self.assertRaises(EOFError):
+            quiesce.Barrier.receive(two)
+        two.close()
+        self.assertEqual(common.descriptors(), before)
+
+
+class Asyncio(unittest.IsolatedAsyncioTestCase):
+    """Tasks of event loops as parties."""
+
+    async def test_tasks(self):
+        barrier = quiesce.Barrier(3)
+        for _ in range(3):
+            self.assertEqual(sorted(await asyncio.gather(*(barrier.wait_async() for _ in range(3)))), [0, 1, 2])
+
+    async def test_task_and_process(self):
+        barrier = quiesce.Barrier(2)
+        parties = common.Processes()
+        parties.start(wait, barrier)
+        index = await barrier.wait_async()
+        self.assertEqual(sorted([index, *parties.join()]), [0, 1])
+
+    async def test_timeout(self):
+        barrier = quiesce.Barrier(2)
+        with self.assertRaises(quiesce.BrokenBarrierError):
+            await barrier.wait_async(0.05)
+        self.assertTrue(barrier.broken)
+
+    async def test_cancelled(self):
+        barrier = quiesce.Barrier(3)
+        one, two = asyncio.create_task(barrier.wait_async()), asyncio.create_task(barrier.wait_async())
+        while barrier.n_waiting < 2:
+            await asyncio.sleep(0.005)
+        one.cancel()
+        with self.assertRaises(asyncio.CancelledError):
+            await one
+        with self.assertRaises(quiesce.BrokenBarrierError):
+            await two
+
+    async def test_death(self):
+        barrier = quiesce.Barrier(2)
+        process = FORK.Process(target=die, args=(barrier, kill_self))
+        process.start()
+        with self.assertRaises(quiesce.BrokenBarrierError) as caught:
+            await barrier.wait_async()
+        self.assertEqual(caught.exception.cause.pid, process.pid)
+        process.join()
+
+    async def test_action(self):
+        ran = []
+        barrier = quiesce.Barrier(2, lambda: ran.append(threading.current_thread()))
+        await asyncio.gather(barrier.wait_async(), barrier.wait_async())
+        self.assertEqual(len(ran), 1)
+        self.assertIsNot(ran[0], threading.main_thread())
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The structs and numbers of quiesce._device are those of quiesce.h, which the C compiler reads."""
+
+import pathlib
+import re
+import struct
+import subprocess
+import tempfile
+import unittest
+
+from quiesce import _device as device
+
+UAPI = pathlib.Path(__file__).resolve().parents[3] / "src/uapi"
+HEADER = (UAPI / "quiesce.h").read_text(encoding="utf-8")
+
+# COMPLETE is not used: a Barrier's action runs under a lock before the last arrival.
+COMMANDS = [name for name in re.findall(r"^#define QUIESCE_NR_(\w+)", HEADER, re.M) if name != "COMPLETE"]
+
+# The device's constants that the module has under the header's names, without QUIESCE_.
+CONSTANTS = [name for name in re.findall(r"^#define QUIESCE_(\w+)", HEADER, re.M) if hasattr(device, name)
+             and isinstance(getattr(device, name), int)]
+
+OTHER_NAMES = {"CAUSE_" + reason.name: int(reason) for reason in device.Reason}
+
+
+def member(name):
+    """The member's name in C."""
+    if re.fullmatch(r"fd\d", name):
+        return f"fd[{name[2]}]"
+    return {"cause": "cause.cause", "cause_party": "cause.party", "cause_pid": "cause.pid",
+            "status": "cause.status", "code": "cause.code"}.get(name, name)
+
+
+class Layout(unittest.TestCase):
+    """One C program prints what the header has."""
+
+    @classmethod
+    def setUpClass(cls):
+        lines = []
+        for name in COMMANDS:
+            command = getattr(device, name)
+            lines.append(f'printf("{name} %u\\n", (unsigned int)QUIESCE_IOC_{name});')
+            kind = "struct quiesce_" + {"ARRIVE_WAIT": "wait"}.get(name, name.lower())
+            for field in command.names:
+                if name in ("ARRIVE", "WAIT", "ARRIVE_WAIT") and field in ("party", "pid"):
+                    inner = "cause." + field
+                elif name == "ABORT" and field == "code":
+                    inner = "code"
+                else:
+                    inner = member(field)
+                lines.append(f'printf("{name}.{field} %zu %zu\\n", offsetof({kind}, {inner}), sizeof((({kind} *)0)->{inner}));')
+        for name in [*CONSTANTS, *OTHER_NAMES]:
+            lines.append(f'printf("{name} %llu\\n", (unsigned long long)QUIESCE_{name});')
+        source = "#include <stddef.h>\n#include <stdio.h>\n#include \"quiesce.h\"\nint main(void)\n{\n" + "\n".join(lines) + "\n}\n"
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "layout.c"
+            path.write_text(source, encoding="utf-8")
+            subprocess.run(["gcc", "-I", UAPI, "-o", path.with_suffix(""), path], check=True)
+            printed = subprocess.run([path.with_suffix("")], check=True, capture_output=True, text=True).stdout
+        cls.printed = dict(line.split(" ", 1) for line in printed.splitlines())
+
+    def test_every_command_is_there(self):
+        self.assertEqual([name for name in COMMANDS if not hasattr(device, name)], [])
+
+    def test_requests(self):
+        for name in COMMANDS:
+            self.assertEqual(getattr(device, name).request, int(self.printed[name]), name)
+
+    def test_members(self):
+        for name in COMMANDS:
+            command = getattr(device, name)
+            offset = 0
+            for field, form in zip(command.names, command.layout.format[1:]):
+                size = struct.calcsize("=" + form)
+                self.assertEqual(f"{offset} {size}", self.printed[f"{name}.{field}"], f"{name}.{field}")
+                offset += size
+
+    def test_constants(self):
+        self.assertIn("WAIT_BREAK", CONSTANTS)
+        for name in CONSTANTS:
+            self.assertEqual(getattr(device, name), int(self.printed[name]), name)
+        for name, value in OTHER_NAMES.items():
+            self.assertEqual(value, int(self.printed[name]), name)
+
+    def test_every_cause_is_there(self):
+        self.assertEqual({"CAUSE_" + name for name in re.findall(r"^#define QUIESCE_CAUSE_(\w+)", HEADER, re.M)}, set(OTHER_NAMES))
+
+
+if __name__ == "__main__":
+    unittest.main()
