@@ -6,7 +6,7 @@
 
 . "$(dirname "$0")/buildroot.sh"
 
-DEB_PACKAGES=build-essential,debhelper,dh-dkms,dkms,lintian,fakeroot,mandoc,mmdebstrap,e2fsprogs,\
+DEB_PACKAGES=build-essential,debhelper,dh-dkms,dkms,lintian,dh-python,flit,fakeroot,mandoc,mmdebstrap,e2fsprogs,\
 cargo,librust-lexopt-dev,librust-libc-dev,librust-rustix-dev,librust-tokio-dev
 
 make_deb_root() {
@@ -36,8 +36,9 @@ build_debs() {
 		tar -C "$TOP" -c -T - | tar -C "$dir/quiesce-$version" -x
 	cp -r "$TOP/src/packaging/debian" "$dir/quiesce-$version/"
 	(cd "$dir/quiesce-$version" && in_root "$DEBROOT" dpkg-buildpackage --build=binary --unsigned-changes --unsigned-source)
+	mv "$dir/quiesce-$version"/debian/build/*.whl "$dir/"
 	(cd "$dir" && in_root "$DEBROOT" lintian --fail-on error,warning --tag-display-limit 0 quiesce_*.changes)
 }
 
 step "Building the Debian packages" build_debs "$BUILD/deb" || die "the packages could not be built"
-(cd "$BUILD/deb" && ls -1 -- *.deb)
+(cd "$BUILD/deb" && ls -1 -- *.deb *.whl)
