@@ -11,7 +11,7 @@ import sys
 import traceback
 import unittest
 
-LIMIT = 100
+LIMIT = 300
 
 
 class Result(unittest.TestResult):
