@@ -24,6 +24,16 @@ for module in rust_rundown rust_seqlock rust_rcu; do
 done
 run "ls -l /dev/quiesce" ls -l /dev/quiesce
 run "barrier_fork words.txt" /samples/barrier_fork words.txt
+# The four meet three times; one of them is killed before the last.
+cat > party.sh << 'END'
+sleep 0.$QUIESCE_PARTY
+quiesce sync && quiesce sync || exit
+[ $QUIESCE_PARTY != 2 ] || kill -9 $$
+quiesce sync 2> /dev/null
+END
+timeline() { quiesce trace -o timeline.svg -- quiesce run -n 4 -- sh party.sh 2>&1 | sed 's/^/    /'; }
+run "quiesce trace -o timeline.svg -- quiesce run -n 4 -- sh party.sh" timeline
+sed 's/^/#svg /' timeline.svg
 run "rmmod quiesce" rmmod quiesce
 echo
 echo "# DEMO done"
