@@ -136,12 +136,12 @@ done
 # A device is unplugged in use; the baselines are drivers with the kernel's own means.
 if wanted unplug; then
 	begin unplug
-	unplugs=$((minutes < 10 ? minutes * 1000 : 10000))
+	unplugs=$((minutes < 10 ? minutes * 200 : 10000))
 	for driver in rust_sensor rust_sensor_revocable c_sensor; do
 		insmod /modules/$driver.ko || exit 2
 		tap "$driver: $unplugs times unplugged under 8 users" /tests/hotplug $unplugs 8
 		tap "$driver is unloaded" rmmod $driver
-		unplugs=1000
+		unplugs=100
 	done
 	end unplug
 fi
