@@ -583,6 +583,9 @@ mod tests {
         assert_eq!(group.resume(&seats[1], 1), Err(EINVAL));
         assert_eq!(group.resume(&seats[0], 1), Ok(()));
         assert_eq!(group.resume(&seats[0], 1), Err(EINVAL));
+        // Of an earlier phase, in which the party did not arrive.
+        group.reset();
+        assert_eq!(group.resume(&seats[1], 1), Err(EINVAL));
         Ok(())
     }
 

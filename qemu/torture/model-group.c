@@ -75,6 +75,12 @@ static struct m_arrival *newest(struct m_party *p)
 	return &p->last[p->arrivals % QUIESCE_OUTCOMES];
 }
 
+/* The oldest arrival that is known; of ticket 0 if there is room for another. */
+static struct m_arrival *oldest(struct m_party *p)
+{
+	return &p->last[(p->arrivals + 1) % QUIESCE_OUTCOMES];
+}
+
 /* The arrival with this ticket, if it is one of the last. */
 static struct m_arrival *arrival(struct m_party *p, uint64_t ticket)
 {
@@ -351,7 +357,7 @@ int m_group_wait(struct m_group *g, struct m_id me, bool arrive, uint32_t pid,
 		a = arrival(p, io->ticket);
 		if (!a && (p->left || p->ended))
 			return -ENOTCONN;
-		if (!a && io->ticket < g->phase)
+		if (!a && io->ticket < oldest(p)->ticket)
 			return -ESTALE;
 		if (!a || !a->suspended)
 			return -EINVAL;
@@ -370,7 +376,8 @@ int m_group_wait(struct m_group *g, struct m_id me, bool arrive, uint32_t pid,
 	over = !err && ticket < g->phase;
 	if (err ? err != -ETIMEDOUT : over)
 		io->ticket = 0;
-	else if (err && arrive)
+	/* Nothing was written back. */
+	if (arrive && (err == -ETIMEDOUT || err == -ENOTCONN))
 		a->suspended = true;
 	if (a && (over || err == -ECONNABORTED || err == -EOWNERDEAD || err == -ECANCELED))
 		a->reported = true;

@@ -595,12 +595,11 @@ impl Group {
     ///
     /// # Errors
     ///
-    /// `EINVAL` if there is no such wait, or it was resumed already; `ESTALE` if the ticket is not
-    /// known any more; `ENOTCONN` if the party has left or ended and the ticket is unknown.
+    /// `EINVAL` if there is no such wait, or it was resumed already; `ESTALE` if the ticket is older
+    /// than the arrivals that are known; `ENOTCONN` if the party has left or ended and the ticket is unknown.
     pub fn resume(&mut self, seat: &Seat, ticket: u64) -> Result {
-        let phase = self.phase;
         let state = self.state_mut(seat).ok_or(ENOTCONN)?;
-        let hung_up = state.hung_up();
+        let (hung_up, oldest) = (state.hung_up(), state.oldest().ticket);
         match state.find_mut(ticket) {
             Some(arrived) if arrived.suspended => {
                 arrived.suspended = false;
@@ -608,7 +607,7 @@ impl Group {
             }
             Some(_) => Err(EINVAL),
             None if hung_up => Err(ENOTCONN),
-            None if ticket < phase => Err(ESTALE),
+            None if ticket < oldest => Err(ESTALE),
             None => Err(EINVAL),
         }
     }

@@ -440,8 +440,9 @@ impl<K: Kind> Party<K> {
                 waited.and_then(|result| result)
             });
         trace::wait_end(self.id(), self.number(), &result);
-        if result == Err(EFAULT) && wait.arrived(arrives) {
-            // The memory was taken away after the arrival, which stands.
+        if matches!(result, Err(EFAULT | ENOTCONN)) && wait.arrived(arrives) {
+            // The arrival stands, and the ticket was not written back as used: the memory was taken
+            // away, or the party has ended.
             self.barrier.lock().suspend(&self.seat, wait.ticket);
         }
         result

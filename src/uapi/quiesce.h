@@ -332,8 +332,9 @@ struct quiesce_arrive {
 /* The phase is over. */
 #define QUIESCE_RESULT_DONE	(1U << 0)
 /*
- * This party leads: true for one party of each phase, the last to arrive. Without
- * QUIESCE_RESULT_DONE it has to call COMPLETE.
+ * This party leads: true for one party of each phase, the last to arrive; if the
+ * phase ends because a seat is removed, the last to arrive of the parties that
+ * remain. Without QUIESCE_RESULT_DONE it has to call COMPLETE.
  */
 #define QUIESCE_RESULT_LEADER	(1U << 1)
 
@@ -373,7 +374,9 @@ struct quiesce_arrive {
  * SA_RESTART, and does not arrive again. Once the wait is over, with success or
  * not, 0 is written, so that the same struct serves for the next round. A ticket
  * that was not written so, or was used, is EINVAL: no two calls return for one
- * arrival. A leader that has to call COMPLETE gets its ticket for that call, and
+ * arrival. (A pair counts such waits and does not tell them apart: a ticket of
+ * an arrival is EINVAL once as many calls have continued waits as were to be
+ * continued.) A leader that has to call COMPLETE gets its ticket for that call, and
  * has to write 0 itself before the next ARRIVE_WAIT.
  *
  * WAIT of a group takes the ticket of any arrival, and writes 0 once it is over;

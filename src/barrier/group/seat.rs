@@ -123,6 +123,11 @@ impl SeatState {
         &mut self.arrivals[self.newest]
     }
 
+    /// The oldest arrival that is known; of ticket 0 if there is room for another.
+    pub(super) fn oldest(&self) -> &Arrived {
+        &self.arrivals[(self.newest + 1) % self.arrivals.len()]
+    }
+
     /// Records an arrival, and forgets the oldest one.
     pub(super) fn push(&mut self, arrived: Arrived) {
         self.newest = (self.newest + 1) % self.arrivals.len();
