@@ -49,6 +49,9 @@ mutants: ## Semantic changes of the sources, which the tests must notice: PART=,
 litmus: ## The ordering claims, checked by herd7 against the kernel's memory model
 	@qemu/litmus/run.sh
 
+model: ## The crate's own source under loom, and its barriers against models; TIME= minutes goes further
+	@TIME="$(TIME)" qemu/model/run.sh
+
 external: ## Build the module tree DIR= against the crate; RUN=1 loads it in a VM
 	@DIR="$(DIR)" RUN="$(RUN)" CMD='$(CMD)' FILES="$(FILES)" PROFILE="$(PROFILE)" qemu/external.sh build
 
@@ -91,4 +94,4 @@ check-kdir:
 		{ echo "KDIR=$(KDIR) has no rust/libkernel.rmeta: Debian's headers package does not have it either." >&2; \
 		  echo "\`make demo\` shows how to get one without building a kernel." >&2; exit 2; }
 
-.PHONY: modules external new in-tree deb test-install test run shell demo check doc bench size torture mutants litmus install rust-analyzer clean clean-cache help check-kdir
+.PHONY: modules external new in-tree deb test-install test run shell demo check doc bench size torture mutants litmus model install rust-analyzer clean clean-cache help check-kdir

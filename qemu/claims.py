@@ -61,6 +61,8 @@ def existing():
     for path in (TOP / "qemu/litmus").glob("*.litmus"):
         names.update((path.name, path.stem))
     names.update(path.stem for path in (TOP / "kunit/compile-fail").glob("*.rs"))
+    for model, edit in re.findall(r'Edit\("([a-z-]+)", "([a-z-]+)"', (TOP / "qemu/model/broken.py").read_text(encoding="utf-8")):
+        names.update((model, edit))
     for text in texts("qemu/torture", "*.rs"):
         names.update(re.findall(r'b"([a-z-]+)" =>', text))
     for text in texts("qemu/torture", "*.c"):

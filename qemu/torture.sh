@@ -3,7 +3,8 @@
 #
 # torture.sh: longer runs under load, and runs of mutants, which must be caught.
 # TIME= minutes for each profile, PROFILE= the profiles, PART= rundown, seqlock,
-# rcu, unplug (a driver's device), device (the fuzzer), faults, unload or all.
+# rcu, unplug (a driver's device), device (the fuzzer), faults, unload, model (on the
+# host, for TIME minutes once) or all.
 #
 # Exit status: 0 passed, 1 a failure, 2 environment, 3 a kernel crashed, hung or
 # logged a warning.
@@ -104,21 +105,40 @@ figures() {
 		}' "$2"
 }
 
-for p in ${PROFILE:-lockdep kasan-rt}; do
+# run_model: the models of src/, which need no guest.
+run_model() {
+	local rc=0
+	TIME=$TIME "$QEMU_DIR/model/run.sh" >"$BUILD/torture-model.tap" || rc=$?
+	grep '^not ok' -B 60 "$BUILD/torture-model.tap" >&2 || true
+	echo "host quiesce_torture_model $(grep -c '^ok ' "$BUILD/torture-model.tap") $(grep -c '^not ok ' "$BUILD/torture-model.tap") 0 -" >>"$TABLE"
+	return "$rc"
+}
+
+profiles=${PROFILE:-lockdep kasan-rt}
+[ "$PART" != model ] || profiles=
+for p in $profiles; do
 	need_profile "$p"
 	[ "$(expected "$p")" != quiesce_torture_end ] ||
-		die "PART=$PART: there is no such part in profile $p (rundown, seqlock, rcu, unplug, device, faults in kernels of our own, unload, all)"
+		die "PART=$PART: there is no such part in profile $p (rundown, seqlock, rcu, unplug, device, faults in kernels of our own, unload, model, all)"
 done
 : >"$TABLE"
 ROOT=$("$QEMU_DIR/buildroot.sh")
 status=0
-for p in ${PROFILE:-lockdep kasan-rt}; do
+for p in $profiles; do
 	rc=0
 	strict run_profile "$p" || rc=$?
 	in_table "$p" $rc
 	[ $rc != "$EX_ENV" ] || exit "$EX_ENV"
 	[ $rc -le $status ] || status=$rc
 done
+
+case $PART in
+all | model)
+	rc=0
+	run_model || rc=$?
+	[ $rc -le $status ] || status=$rc
+	;;
+esac
 
 echo
 in_root "$ROOT" python3 "$QEMU_DIR/table.py" "$TABLE"

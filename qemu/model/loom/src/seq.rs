@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: GPL-2.0
+
+use core::mem::MaybeUninit;
+use kernel::sync::{
+    atomic::{atomic_load, atomic_store, Acquire, AtomicType, Relaxed},
+    barrier::{smp_mb, Read, Write},
+};
+
+pub(crate) unsafe fn load_acquire_u32(ptr: *const u32) -> u32 {
+    // SAFETY: As the caller says.
+    unsafe { atomic_load(ptr.cast_mut(), Acquire) }
+}
+pub(crate) unsafe fn load_acquire_even_u32(ptr: *const u32) -> u32 {
+    loop {
+        // SAFETY: As the caller says.
+        let value = unsafe { load_acquire_u32(ptr) };
+        if value & 1 == 0 {
+            return value;
+        }
+        kernel::processor::cpu_relax();
+    }
+}
+pub(crate) unsafe fn load_u32(ptr: *const u32) -> u32 {
+    // SAFETY: As the caller says.
+    unsafe { atomic_load(ptr.cast_mut(), Relaxed) }
+}
+pub(crate) unsafe fn increment_u32(ptr: *mut u32) {
+    // SAFETY: As the caller says.
+    unsafe { add_u32(ptr, 1) }
+}
+pub(crate) unsafe fn add_u32(ptr: *mut u32, n: u32) {
+    // SAFETY: As the caller says.
+    unsafe { atomic_store(ptr, atomic_load(ptr, Relaxed).wrapping_add(n), Relaxed) }
+}
+pub(crate) fn read_barrier() {
+    smp_mb(Read);
+}
+pub(crate) fn write_barrier() {
+    smp_mb(Write);
+}
+
+pub(crate) unsafe trait Word: Copy + AtomicType {}
+// SAFETY: It is an integer and not larger than a word.
+unsafe impl Word for u8 {}
+// SAFETY: It is an integer and not larger than a word.
+unsafe impl Word for u16 {}
+// SAFETY: It is an integer and not larger than a word.
+unsafe impl Word for u32 {}
+// SAFETY: It is an integer of a word.
+unsafe impl Word for usize {}
+
+pub(crate) unsafe fn load_word<W: Word>(ptr: *const W) -> MaybeUninit<W> {
+    // SAFETY: As the caller says; the values of models have no padding.
+    MaybeUninit::new(unsafe { atomic_load(ptr.cast_mut(), Relaxed) })
+}
+pub(crate) unsafe fn store_word<W: Word>(ptr: *mut W, value: MaybeUninit<W>) {
+    // SAFETY: As the caller says; the values of models have no padding.
+    unsafe { atomic_store(ptr, value.assume_init(), Relaxed) }
+}

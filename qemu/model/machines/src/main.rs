@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! All sequences of calls, up to a length, of the barriers of `src/`, each compared with a model that
+//! was written from `uapi/quiesce.h`.
+//!
+//! The very files of `src/barrier` and `src/device` run here, from the decoding of a command to the state
+//! machine. What they know of the kernel is the crate `kernel` beside this one.
+
+#![allow(dead_code, unused_imports, missing_docs, clippy::all)]
+
+mod explore;
+mod group;
+mod pair;
+
+/// True if the edit of this name is to be in effect; only copies of `src/` with edits ask.
+pub(crate) fn broken(name: &str) -> bool {
+    use std::sync::OnceLock;
+    static NAME: OnceLock<String> = OnceLock::new();
+    NAME.get_or_init(|| std::env::var("BROKEN").unwrap_or_default()) == name
+}
+
+#[path = "../../../../src/arch"]
+pub(crate) mod arch {
+    pub(crate) mod pointer;
+
+    /// The number of wake-ups, by which waits that busy-poll see one. Nothing busy-polls here, and
+    /// without it many more states are the same.
+    pub(crate) mod seq {
+        pub(crate) unsafe fn increment_u32(_: *mut u32) {}
+    }
+}
+
+#[path = "../../../../src"]
+pub(crate) mod tree {
+    pub mod barrier;
+    pub(crate) mod trace;
+    pub(crate) mod tracepoint;
+}
+pub(crate) use tree::{barrier, trace, tracepoint};
+
+pub(crate) mod bindings;
+
+#[path = "../../../../src/device"]
+pub(crate) mod device {
+    mod args;
+    mod exit;
+    mod group;
+    mod pair;
+    mod party;
+
+    /// In place of `file.rs`: files without the VFS.
+    #[path = "../../qemu/model/machines/src/world.rs"]
+    pub(crate) mod file;
+
+    /// What a file or a binding is charged to; the limits are not a part of the model.
+    mod quota {
+        use crate::barrier::Pid;
+        pub(crate) struct Charge;
+        impl Charge {
+            pub(super) fn binding(_: &Pid) -> kernel::error::Result<Self> {
+                Ok(Self)
+            }
+        }
+    }
+
+    pub(crate) struct Control;
+    pub(crate) struct BarrierQuota;
+    impl BarrierQuota {
+        fn new(_: &kernel::sync::Arc<Control>) -> kernel::error::Result<Self> {
+            Ok(Self)
+        }
+    }
+
+    /// A command of `/dev/quiesce` itself.
+    fn control(command: &args::Command) -> kernel::error::Result {
+        let control = kernel::sync::Arc::new(Control, kernel::alloc::GFP_KERNEL)?;
+        match command.nr() {
+            crate::bindings::uapi::QUIESCE_NR_PAIR => pair::create(&control, command),
+            _ => group::create(&control, command),
+        }
+    }
+}
+
+pub(crate) use device::file as world;
+
+/// `quiesce-machines pair|group LENGTH [all] [SECONDS]`
+fn main() {
+    let mut args: Vec<String> = std::env::args().skip(1).collect();
+    let all = args.iter().any(|arg| arg == "all");
+    args.retain(|arg| arg != "all");
+    let number = |n: usize| args.get(n).and_then(|arg| arg.parse::<usize>().ok());
+    let length = number(1).expect("a length");
+    let seconds = number(2).map(|n| n as u64);
+    let ok = match args[0].as_str() {
+        "pair" => explore::run(&pair::worlds(), length, all, seconds),
+        "group" => explore::run(&group::worlds(), length, all, seconds),
+        _ => panic!("pair or group"),
+    };
+    std::process::exit(i32::from(!ok));
+}

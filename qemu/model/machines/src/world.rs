@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Descriptors and processes, and saving and restoring all that there is.
+
+use crate::{
+    bindings::{
+        self, pid, uapi, wait_queue_entry, wait_queue_head, CURRENT, FAULTS, PIDS, PROCESSES,
+    },
+    device::args::Command,
+};
+use core::{cell::RefCell, ffi::c_void, pin::Pin};
+use kernel::{
+    alloc::{arena, GFP_KERNEL},
+    prelude::*,
+    seq_file::SeqFile,
+};
+
+/// As in `src/device/file.rs`.
+pub(super) trait Endpoint: Send + Sync + Sized + 'static {
+    const NAME: &'static CStr;
+    fn ioctl(&self, command: &Command) -> Result<isize>;
+    fn queue(&self) -> *mut wait_queue_head;
+    fn events(&self) -> u32;
+    fn closing(&self);
+    fn show(&self, m: &SeqFile);
+}
+
+struct Operations {
+    ioctl: unsafe fn(*mut u8, &Command) -> Result<isize>,
+    queue: unsafe fn(*mut u8) -> *mut wait_queue_head,
+    events: unsafe fn(*mut u8) -> u32,
+    closing: unsafe fn(*mut u8),
+    release: unsafe fn(*mut u8),
+}
+
+trait Table: Endpoint {
+    // SAFETY: Each is called with a file of this type.
+    const TABLE: Operations = unsafe {
+        Operations {
+            ioctl: |file, command| (*file.cast::<Self>()).ioctl(command),
+            queue: |file| (*file.cast::<Self>()).queue(),
+            events: |file| (*file.cast::<Self>()).events(),
+            closing: |file| (*file.cast::<Self>()).closing(),
+            release: |file| drop(KBox::from_raw(file.cast::<Self>())),
+        }
+    };
+}
+impl<E: Endpoint> Table for E {}
+
+#[derive(Clone, Copy)]
+struct File {
+    private: *mut u8,
+    operations: &'static Operations,
+}
+
+type Wake = unsafe extern "C" fn(*mut wait_queue_entry, u32, i32, *mut c_void) -> i32;
+
+/// What is not in the arena.
+#[derive(Clone, Copy)]
+struct Tables {
+    files: [Option<File>; FILES],
+    watches: [Option<(*mut pid, *mut wait_queue_entry, Wake)>; FILES],
+    exited: [Option<i32>; PIDS],
+}
+pub(crate) const FILES: usize = 8;
+const NONE: Tables = Tables {
+    files: [None; FILES],
+    watches: [None; FILES],
+    exited: [None; PIDS],
+};
+thread_local!(static TABLES: RefCell<Tables> = const { RefCell::new(NONE) });
+
+/// All that there is, saved.
+pub(crate) struct Saved {
+    arena: Vec<u8>,
+    tables: Tables,
+    /// Of the tables.
+    hash: u128,
+}
+
+pub(crate) fn save() -> Saved {
+    let mut tables = TABLES.with_borrow(|tables| *tables);
+    for (exited, process) in tables.exited.iter_mut().zip(&PROCESSES) {
+        *exited = process.exited.get();
+    }
+    Saved {
+        arena: arena::bytes().to_vec(),
+        tables,
+        hash: hash_of(&[], &tables),
+    }
+}
+
+pub(crate) fn restore(saved: &Saved) {
+    arena::restore(&saved.arena);
+    TABLES.set(saved.tables);
+    for (exited, process) in saved.tables.exited.iter().zip(&PROCESSES) {
+        process.exited.set(*exited);
+    }
+}
+
+pub(crate) fn reset() {
+    restore(&Saved {
+        arena: Vec::new(),
+        tables: NONE,
+        hash: 0,
+    });
+}
+
+/// Whether all is as it was saved.
+pub(crate) fn is(saved: &Saved) -> bool {
+    arena::bytes() == saved.arena && hash_tables() == saved.hash
+}
+
+/// A number of 128 bits of all that there is: of different states with the same number there are none
+/// among so few, but for a chance of 2^-80.
+pub(crate) fn hash() -> u128 {
+    hash_all(arena::bytes())
+}
+
+fn hash_tables() -> u128 {
+    hash_all(&[])
+}
+
+fn hash_all(bytes: &[u8]) -> u128 {
+    let mut tables = TABLES.with_borrow(|tables| *tables);
+    for (exited, process) in tables.exited.iter_mut().zip(&PROCESSES) {
+        *exited = process.exited.get();
+    }
+    hash_of(bytes, &tables)
+}
+
+fn hash_of(bytes: &[u8], tables: &Tables) -> u128 {
+    let mut hash = Hash(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+    for word in bytes.chunks_exact(8) {
+        hash.add(u64::from_ne_bytes(word.try_into().unwrap()));
+    }
+    for file in &tables.files {
+        hash.add(file.map_or(0, |file| file.private.addr() as u64));
+    }
+    for watch in &tables.watches {
+        hash.add(watch.map_or(0, |(_, entry, _)| entry.addr() as u64));
+    }
+    for exited in &tables.exited {
+        hash.add(exited.map_or(u64::MAX, |code| code as u64));
+    }
+    hash.0
+}
+
+pub(crate) struct Hash(pub(crate) u128);
+impl Hash {
+    pub(crate) fn add(&mut self, x: u64) {
+        self.0 = (self.0 ^ u128::from(x)).wrapping_mul(0xda94_2042_e4dd_58b5_9b60_9bb4_9dc9_a2dd);
+        self.0 ^= self.0 >> 67;
+    }
+}
+
+/// A file that has no descriptor yet.
+pub(super) struct NewFile {
+    fd: usize,
+    file: Option<File>,
+}
+
+thread_local!(static RESERVED: core::cell::Cell<usize> = const { core::cell::Cell::new(0) });
+
+impl NewFile {
+    pub(super) fn new<E: Endpoint>(
+        _inherit: bool,
+        endpoint: impl PinInit<E, Error>,
+    ) -> Result<Self> {
+        let private = KBox::pin_init(endpoint, GFP_KERNEL)?;
+        // SAFETY: It is not moved.
+        let private = KBox::into_raw(unsafe { Pin::into_inner_unchecked(private) });
+        let fd = TABLES.with_borrow(|tables| {
+            (0..FILES)
+                .find(|&fd| tables.files[fd].is_none() && RESERVED.get() & 1 << fd == 0)
+                .expect("a descriptor is free")
+        });
+        RESERVED.set(RESERVED.get() | 1 << fd);
+        Ok(Self {
+            fd,
+            file: Some(File {
+                private: private.cast(),
+                operations: &<E as Table>::TABLE,
+            }),
+        })
+    }
+    pub(crate) fn fd(&self) -> i32 {
+        self.fd as i32
+    }
+    pub(crate) fn install(mut self) {
+        let file = self.file.take().unwrap();
+        // Somebody polls each file.
+        // SAFETY: The queue is there as long as the file.
+        unsafe { bindings::add_poller((file.operations.queue)(file.private)) };
+        TABLES.with_borrow_mut(|tables| tables.files[self.fd] = Some(file));
+    }
+}
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        RESERVED.set(RESERVED.get() & !(1 << self.fd));
+        if let Some(file) = self.file {
+            // SAFETY: Nobody has it.
+            unsafe { (file.operations.release)(file.private) };
+        }
+    }
+}
+
+pub(crate) fn watch(pid: *mut pid, entry: *mut wait_queue_entry, wake: Wake) {
+    TABLES.with_borrow_mut(|tables| {
+        *tables
+            .watches
+            .iter_mut()
+            .find(|watch| watch.is_none())
+            .expect("a watch is free") = Some((pid, entry, wake));
+    });
+}
+pub(crate) fn unwatch(entry: *mut wait_queue_entry) {
+    TABLES.with_borrow_mut(|tables| {
+        for watch in &mut tables.watches {
+            if watch.is_some_and(|(_, other, _)| other == entry) {
+                *watch = None;
+            }
+        }
+    });
+}
+
+/// The process exits; it has no descriptor of its own.
+pub(crate) fn exit(process: usize, code: i32) {
+    PROCESSES[process].exited.set(Some(code));
+    scrub();
+    for watch in TABLES.with_borrow(|tables| tables.watches) {
+        if let Some((pid, entry, wake)) = watch {
+            if core::ptr::eq(pid, &PROCESSES[process]) {
+                // SAFETY: The entry is on the queue of the process.
+                unsafe { wake(entry, 0, 0, core::ptr::null_mut()) };
+            }
+        }
+    }
+}
+
+fn file(fd: usize) -> Option<File> {
+    TABLES.with_borrow(|tables| tables.files[fd])
+}
+
+/// Clears the stack below, so that what is not initialised depends on the call alone, and more states are
+/// the same.
+#[inline(never)]
+fn scrub() {
+    core::hint::black_box([0u8; 6144]);
+}
+
+/// `ioctl(2)` by `process`: on `/dev/quiesce` if `fd` is none. Returns 0 or the error.
+pub(crate) fn ioctl<T>(
+    process: usize,
+    fd: Option<usize>,
+    nr: u32,
+    args: &mut T,
+    nonblocking: bool,
+) -> i32 {
+    CURRENT.set(process);
+    let dir = match nr {
+        uapi::QUIESCE_NR_BIND => 1,
+        uapi::QUIESCE_NR_LEAVE => 0,
+        _ => 3,
+    };
+    let size = if nr == uapi::QUIESCE_NR_LEAVE {
+        0
+    } else {
+        size_of::<T>() as u32
+    };
+    scrub();
+    let cmd = dir << 30 | size << 16 | uapi::QUIESCE_IOC_MAGIC << 8 | nr;
+    let address = (&raw mut *args).expose_provenance();
+    let ret = Command::new(cmd, address, if nonblocking { 0o4000 } else { 0 }).and_then(
+        |command| match fd {
+            None => crate::device::control(&command).map(|()| 0),
+            Some(fd) => {
+                let file = file(fd).expect("the descriptor is open");
+                // SAFETY: The file is of this type.
+                unsafe { (file.operations.ioctl)(file.private, &command) }
+            }
+        },
+    );
+    assert_eq!(kernel::bindings::held(), 0, "a lock is held after the call");
+    ret.map_or_else(|e| e.to_errno(), |_| 0)
+}
+
+/// `close(2)` of the last copy, by `process`.
+pub(crate) fn close(process: usize, fd: usize) {
+    CURRENT.set(process);
+    let file = file(fd).expect("the descriptor is open");
+    scrub();
+    // SAFETY: The file is of this type, and is used no more.
+    unsafe {
+        (file.operations.closing)(file.private);
+        (file.operations.release)(file.private);
+    }
+    TABLES.with_borrow_mut(|tables| tables.files[fd] = None);
+    assert_eq!(kernel::bindings::held(), 0, "a lock is held after the call");
+}
+
+/// The events of `poll(2)`.
+pub(crate) fn poll(fd: usize) -> u32 {
+    let file = file(fd).expect("the descriptor is open");
+    // SAFETY: The file is of this type.
+    unsafe { (file.operations.events)(file.private) }
+}
+
+/// The queue of its pollers.
+pub(crate) fn queue(fd: usize) -> usize {
+    let file = file(fd).expect("the descriptor is open");
+    // SAFETY: The file is of this type.
+    unsafe { (file.operations.queue)(file.private).addr() }
+}
+
+pub(crate) fn with_faults<R>(f: impl FnOnce() -> R) -> R {
+    FAULTS.set(true);
+    let ret = f();
+    FAULTS.set(false);
+    ret
+}
+
+impl std::hash::Hasher for Hash {
+    fn finish(&self) -> u64 {
+        self.0 as u64
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.add(u64::from(*byte));
+        }
+    }
+    fn write_u32(&mut self, x: u32) {
+        self.add(x.into());
+    }
+    fn write_u64(&mut self, x: u64) {
+        self.add(x);
+    }
+    fn write_usize(&mut self, x: usize) {
+        self.add(x as u64);
+    }
+}
