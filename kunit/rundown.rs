@@ -193,8 +193,11 @@ fn resurrect<R: Form>() -> Result {
     let guard = r.try_acquire()?.unbind();
     for _ in 0..3 {
         ensure!(r.begin_rundown());
+        // Exact, also while the CPUs' counters are collected.
+        ensure_eq!(r.holders(), 1);
         ensure!(r.try_acquire().is_err());
         r.resurrect()?;
+        ensure_eq!(r.holders(), 1);
         ensure!(!guard.is_rundown_requested());
         drop(r.try_acquire()?);
     }

@@ -128,6 +128,18 @@ void quiesce_kunit_bh_enable(void)
 	local_bh_enable();
 }
 
+/* As if another task became due, which the end of the section has to give the CPU. */
+void quiesce_kunit_set_need_resched(void)
+{
+	set_tsk_need_resched(current);
+	set_preempt_need_resched();
+}
+
+bool quiesce_kunit_need_resched(void)
+{
+	return need_resched();
+}
+
 void quiesce_kunit_cpu_relax(void)
 {
 	cpu_relax();

@@ -49,6 +49,8 @@ void quiesce_kunit_preempt_disable(void);
 void quiesce_kunit_preempt_enable(void);
 void quiesce_kunit_bh_disable(void);
 void quiesce_kunit_bh_enable(void);
+void quiesce_kunit_set_need_resched(void);
+bool quiesce_kunit_need_resched(void);
 void quiesce_kunit_cpu_relax(void);
 void quiesce_kunit_udelay(unsigned int us);
 void quiesce_kunit_msleep(unsigned int ms);

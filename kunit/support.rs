@@ -67,6 +67,10 @@ probes! {
     irq_save => quiesce_kunit_irq_save() -> usize;
     /// Ends a section of C's `local_irq_save()`.
     irq_restore => quiesce_kunit_irq_restore(flags: usize);
+    /// Marks the calling task as one that another task wants the CPU of.
+    set_need_resched => quiesce_kunit_set_need_resched();
+    /// Whether the calling task is marked so.
+    need_resched => quiesce_kunit_need_resched() -> bool;
     /// Spins politely once.
     cpu_relax => quiesce_kunit_cpu_relax();
     /// Spins for `us` microseconds.

@@ -323,7 +323,17 @@ mod tests {
                 sleepy,
                 || support::msleep(5),
                 |state| {
-                    let stopper = stop_later(state, 100)?;
+                    // Until it was reported again, but for ten seconds at most.
+                    let state = state.clone();
+                    let stopper = support::spawn(c"rcu_stopper", move || {
+                        for _ in 0..10_000 {
+                            if rcu::stall_reports().wrapping_sub(before) >= 2 {
+                                break;
+                            }
+                            support::msleep(1);
+                        }
+                        state.store(2, Release);
+                    })?;
                     let ret = sleepy.synchronize();
                     stopper.join();
                     ret
@@ -333,7 +343,7 @@ mod tests {
         rcu::set_stall_report_ms(was);
         let reports = rcu::stall_reports().wrapping_sub(before);
         assert!(ret.is_ok());
-        assert!(reports >= 1);
+        assert!(reports >= 2);
         Ok(())
     }
 

@@ -364,6 +364,35 @@ mod tests {
         Ok(())
     }
 
+    /// The task that polled last is woken, and it alone.
+    #[test]
+    fn polled_with_another_waker_it_wakes_that() -> Result {
+        let (first, second) = (woken()?, woken()?);
+        let sleepy = Srcu::<Sleepy>::init()?;
+        let mut future = pin!(sleepy.synchronize_async());
+        let pending = with_reader(
+            sleepy,
+            || support::msleep(1),
+            |_| {
+                [&first, &second].map(|woken| {
+                    let waker = waker(woken.clone());
+                    let mut cx = Context::from_waker(&waker);
+                    future.as_mut().poll(&mut cx).is_pending()
+                })
+            },
+        )?;
+        assert_eq!(pending, [true, true]);
+        sleepy.barrier()?;
+        for _ in 0..60_000 {
+            if first.0.load(Relaxed) + second.0.load(Relaxed) != 0 {
+                break;
+            }
+            support::msleep(1);
+        }
+        assert_eq!((first.0.load(Relaxed), second.0.load(Relaxed)), (0, 1));
+        Ok(())
+    }
+
     #[test]
     fn quiesce_on_pending_passes_the_output_on() -> Result {
         let output = block_on(rcu::global().quiesce_on_pending(async {

@@ -95,6 +95,11 @@ impl Drop for Waits {
     }
 }
 
+rcu::define_domain! {
+    /// Nothing but one test's objects is deferred here.
+    Emptied
+}
+
 const N: usize = 100;
 
 /// Defers `N` boxes in `domain` by way of `retire`; returns how many were dropped while a reader
@@ -133,6 +138,17 @@ mod tests {
         assert_eq!(global_softirq.1, (N, 0));
         assert_eq!(sleepy_process.1, (N, N));
         assert_eq!(sleepy_softirq.1, (N, 0));
+        Ok(())
+    }
+
+    #[test]
+    fn nothing_is_pending_after_a_barrier() -> Result {
+        let domain = Srcu::<Emptied>::init()?;
+        defer_boxes(domain, true)?;
+        let after_softirq = domain.pending();
+        defer_boxes(domain, false)?;
+        let after_process = domain.pending();
+        assert_eq!((after_softirq, after_process), (0, 0));
         Ok(())
     }
 

@@ -6,8 +6,16 @@ use super::{
     complaining,
     Form, //
 };
+use crate::support;
 use kernel::{
     prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    },
     time::msecs_to_jiffies, //
 };
 use quiesce::rundown::{
@@ -51,6 +59,30 @@ fn clone_over_the_edge() -> Result {
     drop(guard);
     drop(second);
     drop(third);
+    is_saturated(&r)
+}
+
+/// Who sleeps in a wait is woken, as it would wait without end.
+fn a_sleeping_waiter_is_woken() -> Result {
+    let r = Arc::new(at(EDGE - 1), GFP_KERNEL)?;
+    let (theirs, guard) = (r.clone(), r.try_acquire()?);
+    let outcome = Arc::new(Atomic::new(0u32), GFP_KERNEL)?;
+    let seen = outcome.clone();
+    let waiter = support::spawn(c"rundown-waiter", move || {
+        if theirs.wait_with(Wait::uninterruptible()) == Err(RundownError::Saturated) {
+            seen.store(1, Relaxed);
+        }
+    })?;
+    // The waiter begins the rundown, and queues itself before the lock is released that a wake-up
+    // acquires.
+    while !r.is_rundown_requested() {
+        support::cond_resched();
+    }
+    let second = complaining(TOO_MANY, || guard.clone());
+    waiter.join();
+    drop(second);
+    drop(guard);
+    ensure_eq!(outcome.load(Relaxed), 1);
     is_saturated(&r)
 }
 
@@ -130,6 +162,11 @@ mod tests {
     #[test]
     fn clone_over_the_edge() -> Result {
         super::clone_over_the_edge()
+    }
+
+    #[test]
+    fn a_sleeping_waiter_is_woken() -> Result {
+        super::a_sleeping_waiter_is_woken()
     }
 
     #[test]

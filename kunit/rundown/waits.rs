@@ -416,6 +416,43 @@ fn owners_in_turn() -> Result {
     Ok(())
 }
 
+/// Who only waits returns before an owner that waited longer gives the object back.
+fn waiters_return_before_owners() -> Result {
+    let object = Arc::new(Rundown::new(0u32), GFP_KERNEL)?;
+    let guard = HasRundown::try_acquire_arc(object.clone())?;
+    let (started, returned) = (
+        Arc::new(Atomic::new(0u32), GFP_KERNEL)?,
+        Arc::new(Atomic::new(0u32), GFP_KERNEL)?,
+    );
+    let await_started = |n| {
+        while started.load(Acquire) < n {
+            support::msleep(1);
+        }
+        support::msleep(20);
+    };
+    let (theirs, begun, done) = (object.clone(), started.clone(), returned.clone());
+    let owner = support::spawn(c"rundown_owner", move || {
+        begun.fetch_add(1, Full);
+        if let Ok(_value) = theirs.wait_for_rundown() {
+            while done.load(Acquire) == 0 {
+                support::msleep(1);
+            }
+        }
+    })?;
+    await_started(1);
+    let (theirs, begun, done) = (guard.clone(), started.clone(), returned.clone());
+    let waiter = support::spawn(c"rundown_waiter", move || {
+        begun.fetch_add(1, Full);
+        let _ = theirs.into_rundown();
+        done.store(1, Release);
+    })?;
+    await_started(2);
+    drop(guard);
+    waiter.join();
+    owner.join();
+    Ok(())
+}
+
 /// The report of a wait for an object that is owned exclusively says so. That it names the owner is
 /// shown by `qemu/tests/rundown.splats`.
 fn owner_is_reported() -> Result {
@@ -461,6 +498,11 @@ mod tests {
     #[test]
     fn owners_in_turn() -> Result {
         super::owners_in_turn()
+    }
+
+    #[test]
+    fn waiters_return_before_owners() -> Result {
+        super::waiters_return_before_owners()
     }
 
     #[test]

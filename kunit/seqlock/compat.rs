@@ -134,6 +134,10 @@ mod tests {
         let needed = state();
         drop(guard);
         assert_eq!(weak, needed);
+        let guard = strict.trylock(SeqlockMode::WriteLock);
+        let tried = guard.is_ok().then(state);
+        drop(guard);
+        assert_eq!(tried, Some(needed));
         assert!(SeqlockMode::WriteLock != SeqlockMode::WriteLockBh);
         Ok(())
     }

@@ -119,6 +119,26 @@ macro_rules! mode_tests {
                 Ok(())
             })*
 
+            /// Also where the holder had disabled less than the try does.
+            #[test]
+            fn a_try_that_fails_leaves_all_as_it_was() -> Result {
+                let lock = KBox::pin_init(new_seqlock!(RawSeqLock<u64, Preempt>, 7), GFP_KERNEL)?;
+                let guard = lock.write();
+                let before = support::counts();
+                let tries = [
+                    (lock.try_write().is_err(), support::counts()),
+                    (lock.try_write_bh().is_err(), support::counts()),
+                    (lock.try_write_irq().is_err(), support::counts()),
+                    (lock.try_write_irqsave().is_err(), support::counts()),
+                    (lock.try_read_exclusive_bh().is_err(), support::counts()),
+                    (lock.try_read_exclusive_irq().is_err(), support::counts()),
+                ];
+                drop(guard);
+                assert!(tries.iter().all(|&(failed, after)| failed && after == before));
+                assert_eq!(state(), ON);
+                Ok(())
+            }
+
             #[test]
             fn stronger_modes_serve_weaker_locks() -> Result {
                 let lock = KBox::pin_init(new_seqlock!(SeqLock<u64, Preempt>, 0), GFP_KERNEL)?;

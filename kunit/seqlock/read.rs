@@ -4,7 +4,13 @@
 
 use kernel::{
     prelude::*,
-    sync::Arc, //
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    }, //
 };
 use quiesce::{
     new_seqlock, seq_field,
@@ -215,6 +221,32 @@ mod tests {
         writer.join();
         assert!(ordered);
         assert_eq!(lock.read(), 51);
+        Ok(())
+    }
+
+    /// Without a pass, it waits for who holds the lock, even for a reader.
+    #[test]
+    fn read_or_lock_waits_for_the_lock() -> Result {
+        if support::num_online_cpus() < 2 {
+            return Ok(());
+        }
+        let lock = Arc::pin_init(new_seqlock!(SeqLock<u64>, 1), GFP_KERNEL)?;
+        let (theirs, began) = (lock.clone(), Arc::new(Atomic::new(0), GFP_KERNEL)?);
+        let theirs_began = began.clone();
+        let thread = support::spawn(c"seqlock-reader", move || {
+            while theirs_began.load(Relaxed) == 0 {
+                support::cond_resched();
+            }
+            theirs.read_or_lock::<0>();
+            theirs_began.store(2, Relaxed);
+        })?;
+        let guard = lock.read_exclusive();
+        began.store(1, Relaxed);
+        support::udelay(20_000);
+        let early = began.load(Relaxed) == 2;
+        drop(guard);
+        thread.join();
+        assert!(!early);
         Ok(())
     }
 

@@ -6,6 +6,10 @@ use kernel::{
     new_mutex, new_spinlock,
     prelude::*,
     sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         Arc,
         Mutex,
         SpinLock, //
@@ -30,7 +34,11 @@ use super::{
         Subject, //
     },
 };
-use crate::support;
+use crate::support::{
+    self,
+    Timer,
+    TimerContext, //
+};
 
 /// A payload beside a mutex.
 #[pin_data]
@@ -107,6 +115,46 @@ impl Subject for UnderMutex {
                 w.set_field(seq_field!(Payload, low), next.low);
             }),
         };
+    }
+}
+
+/// What a writer and a reader that interrupts it share.
+struct Interrupted {
+    count: SeqCount<[u64; 64], u64, Irq>,
+    /// The CPU that the writer stores on, or -1.
+    cpu: Atomic<i32>,
+    /// How often the reader ran on that CPU, and how often in the middle of a store.
+    calls: Atomic<u32>,
+    within: Atomic<u32>,
+}
+
+impl Interrupted {
+    /// In an interrupt.
+    fn call(&self) {
+        if self.cpu.load(Relaxed) == support::cpu() as i32 {
+            self.calls.fetch_add(1u32, Relaxed);
+            if self.count.try_read().is_none() {
+                self.within.fetch_add(1u32, Relaxed);
+            }
+        }
+    }
+
+    /// Stores until the reader ran so often.
+    fn store(&self, calls: u32) {
+        let mut owner = 0u64;
+        let _ = self.count.bind(&owner);
+        let mut value = [0; 64];
+        while self.calls.load(Relaxed) < calls {
+            support::preempt_disabled(|| {
+                self.cpu.store(support::cpu() as i32, Relaxed);
+                for i in 0..100 {
+                    value[0] = i;
+                    let _ = self.count.store_from(&mut owner, &value);
+                }
+                self.cpu.store(-1, Relaxed);
+            });
+            support::cond_resched();
+        }
     }
 }
 
@@ -221,6 +269,13 @@ mod tests {
         assert!(it.count.write_section(&mut mine, |_| called = true) == Err(EINVAL));
         assert!(!called);
         assert_eq!(state(), ON);
+        // A reader that preempted the section would wait without end.
+        let plain = SeqCount::<u64, u64>::new(1);
+        let mut owner = 0;
+        plain.bind(&owner)?;
+        let inside = plain.write_section(&mut owner, |_| state());
+        assert!(inside?.preempt);
+        assert_eq!(state(), ON);
         Ok(())
     }
 
@@ -273,6 +328,32 @@ mod tests {
         let mut foreign = 0;
         assert_eq!(it.count.invalidate(&mut foreign), Err(EINVAL));
         assert_eq!(it.count.write_barrier(&mut foreign), Err(EINVAL));
+        Ok(())
+    }
+
+    /// A reader in an interrupt would wait without end for a store that it interrupted.
+    #[test]
+    fn a_store_is_not_interrupted() -> Result {
+        const INTERRUPTS: u32 = 300;
+
+        let shared = Arc::new(
+            Interrupted {
+                count: SeqCount::new([0; 64]),
+                cpu: Atomic::new(-1),
+                calls: Atomic::new(0),
+                within: Atomic::new(0),
+            },
+            GFP_KERNEL,
+        )?;
+        let cpu = support::next_cpu(0);
+        let reader = shared.clone();
+        let timer = Timer::start(TimerContext::Hardirq, 20, Some(cpu), move || reader.call())?;
+        let writer = shared.clone();
+        let thread = support::spawn_on(cpu, c"seqcount_store", move || writer.store(INTERRUPTS))?;
+        thread.join();
+        drop(timer);
+        assert!(shared.calls.load(Relaxed) >= INTERRUPTS);
+        assert_eq!(shared.within.load(Relaxed), 0);
         Ok(())
     }
 

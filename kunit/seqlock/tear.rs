@@ -18,6 +18,7 @@ use quiesce::{
     seq_field,
     seqlock::{
         Latch,
+        SeqCount,
         SeqData,
         SeqLock, //
     },
@@ -77,6 +78,7 @@ impl Whole for Odd {
 struct Subject<T: Whole> {
     lock: SeqLock<T>,
     latch: Latch<T>,
+    count: SeqCount<T, u64>,
     stop: Atomic<u32>,
     written: Atomic<u32>,
 }
@@ -86,12 +88,13 @@ const READS: u32 = 20_000;
 /// Reads while another thread writes; returns how often what was read was no value of one write.
 fn torn<T: Whole>(
     fields: fn(&SeqLock<T>, u8),
-    read_fields: fn(&SeqLock<T>) -> bool,
+    read_fields: fn(&Subject<T>) -> bool,
 ) -> Result<u32> {
     let subject = Arc::new(
         Subject {
             lock: SeqLock::new(T::of(0)),
             latch: Latch::new(T::of(0)),
+            count: SeqCount::new(T::of(0)),
             stop: Atomic::new(0),
             written: Atomic::new(0),
         },
@@ -100,6 +103,8 @@ fn torn<T: Whole>(
     let theirs = subject.clone();
     let writer = support::spawn(c"seqlock-tear", move || {
         let mut n = 0u8;
+        let mut owner = 0;
+        let _ = theirs.count.bind(&owner);
         while theirs.stop.load(Relaxed) == 0 {
             n = n.wrapping_add(1);
             match n % 4 {
@@ -109,6 +114,7 @@ fn torn<T: Whole>(
                 _ => fields(&theirs.lock, n),
             }
             theirs.latch.store(T::of(n));
+            let _ = theirs.count.store(&mut owner, T::of(n));
             theirs.written.fetch_add(1, Relaxed);
             support::cond_resched();
         }
@@ -124,11 +130,17 @@ fn torn<T: Whole>(
             ),
             2 => (subject.lock.read_or_lock::<2>(), subject.latch.read()),
             _ => {
-                torn += u32::from(!read_fields(&subject.lock));
+                torn += u32::from(!read_fields(&subject));
                 continue;
             }
         };
         torn += u32::from(one != T::of(one.n())) + u32::from(other != T::of(other.n()));
+        let third = if i % 4 == 1 {
+            *subject.count.read_into(&mut MaybeUninit::uninit())
+        } else {
+            subject.count.read()
+        };
+        torn += u32::from(third != T::of(third.n()));
         // The writer may be on this CPU.
         support::cond_resched();
     }
@@ -143,8 +155,8 @@ fn torn<T: Whole>(
 fn bytes<const N: usize>() -> Result<u32> {
     torn::<[u8; N]>(
         |lock, n| lock.write().set([n; N]),
-        |lock| {
-            let value = lock.try_read();
+        |subject| {
+            let value = subject.lock.try_read();
             value.is_none_or(|v| v == [v[0]; N])
         },
     )
@@ -162,7 +174,9 @@ fn set_fields(lock: &SeqLock<Odd>, n: u8) {
     guard.set_field(seq_field!(Odd, a), value.a);
 }
 
-fn read_fields(lock: &SeqLock<Odd>) -> bool {
+fn read_fields(subject: &Subject<Odd>) -> bool {
+    let lock = &subject.lock;
+    let counted = subject.count.read_field(seq_field!(Odd, bytes));
     let bytes = lock.read_field(seq_field!(Odd, bytes));
     let section = lock.begin();
     let (a, text) = (
@@ -173,7 +187,7 @@ fn read_fields(lock: &SeqLock<Odd>) -> bool {
         (Ok(a), Ok(text)) => text == TEXTS[usize::from(a & 3)],
         _ => true,
     };
-    pair && bytes == [bytes[0]; 13]
+    pair && bytes == [bytes[0]; 13] && counted == [counted[0]; 13]
 }
 
 #[kunit_tests(quiesce_seqlock_tear)]

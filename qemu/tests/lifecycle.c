@@ -6,6 +6,7 @@
  */
 #include "ops.h"
 
+#include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
@@ -184,6 +185,26 @@ TEST_F(pair, deadly_signals)
 		EXPECT_END(QUIESCE_CAUSE_SIGNAL, sigs[i], pid);
 		EXPECT_EQ(256 + sigs[i], join(pid));
 	}
+}
+
+/* Where the kernel writes core dumps, a signal that does is reported as any other. */
+TEST_F(pair, core_dump)
+{
+	struct rlimit core = { RLIM_INFINITY, RLIM_INFINITY };
+	pid_t pid;
+
+	pid = spawn({
+		check(chdir("/tmp") == 0);
+		setrlimit(RLIMIT_CORE, &core);
+		signal(SIGQUIT, SIG_DFL);
+		gate_pass(&self->closed);
+		raise(SIGQUIT);
+	});
+	close(self->them);
+	self->them = -1;
+	gate_open(&self->closed);
+	EXPECT_END(QUIESCE_CAUSE_SIGNAL, SIGQUIT, pid);
+	join(pid);
 }
 
 TEST_F(pair, exec_ends_it)
@@ -508,6 +529,48 @@ TEST_F(pair, bind_outlives_its_thread)
 	EXPECT_EQ(0, place(self->me));
 	ASSERT_EQ(9, join(pid));
 	EXPECT_END(QUIESCE_CAUSE_EXIT, 9, pid);
+}
+
+static void *exit_with_all(void *gate)
+{
+	gate_pass(gate);
+	syscall(SYS_exit_group, 7);
+	return NULL;
+}
+
+/*
+ * A process lives until its last thread has exited, also if its first one has, and
+ * its parent is told so because it traces it. Its exit code is that of exit_group().
+ */
+TEST_F(pair, first_thread_exits_first)
+{
+	for (int traced = 0; traced < 2; traced++) {
+		uint64_t end = in_ms(60000);
+		pid_t pid;
+		int fd[2];
+
+		ASSERT_EQ(0, make_pair(0, fd));
+		close(self->me);
+		self->me = fd[0];
+		pid = spawn({
+			pthread_t thread;
+
+			check(bind_to_me(fd[1], QUIESCE_BIND_PROCESS) == 0);
+			check(!traced || ptrace(PTRACE_TRACEME, 0, NULL, NULL) == 0);
+			check(pthread_create(&thread, NULL, exit_with_all, &self->closed) == 0);
+			gate_open(&self->gate);
+			syscall(SYS_exit, 0);
+		});
+		gate_pass(&self->gate);
+		while (task_state(pid) != 'Z' && clock_ns(CLOCK_MONOTONIC) < end)
+			nap();
+		EXPECT_EQ('Z', task_state(pid));
+		EXPECT_FALSE(they_ended(self->me));
+		gate_open(&self->closed);
+		EXPECT_END(QUIESCE_CAUSE_EXIT, 7, pid);
+		EXPECT_EQ(7, join(pid));
+		close(fd[1]);
+	}
 }
 
 /* The end of a bound party is reported once, whether the process or the descriptor ends first. */
