@@ -44,7 +44,7 @@ class Test:
             return False, "it did not end in time"
         text = done.stdout.decode(errors="replace").strip()
         if self.edit:
-            # A model that aborts has found nothing, as far as can be told.
+            # A model that aborts counts as one that has found nothing.
             return done.returncode == 1 and "# found" in text, text
         return done.returncode == 0, text
 

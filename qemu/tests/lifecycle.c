@@ -539,8 +539,8 @@ static void *exit_with_all(void *gate)
 }
 
 /*
- * A process lives until its last thread has exited, also if its first one has, and
- * its parent is told so because it traces it. Its exit code is that of exit_group().
+ * A process lives until its last thread has exited, also if its first one has, which
+ * is reported to its parent because it traces it. Its exit code is that of exit_group().
  */
 TEST_F(pair, first_thread_exits_first)
 {

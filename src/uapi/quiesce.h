@@ -374,7 +374,7 @@ struct quiesce_arrive {
  * SA_RESTART, and does not arrive again. Once the wait is over, with success or
  * not, 0 is written, so that the same struct serves for the next round. A ticket
  * that was not written so, or was used, is EINVAL: no two calls return for one
- * arrival. (A pair counts such waits and does not tell them apart: a ticket of
+ * arrival. (A pair counts such waits and does not distinguish them: a ticket of
  * an arrival is EINVAL once as many calls have continued waits as were to be
  * continued.) A leader that has to call COMPLETE gets its ticket for that call, and
  * has to write 0 itself before the next ARRIVE_WAIT.

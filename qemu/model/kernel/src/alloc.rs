@@ -129,7 +129,7 @@ unsafe fn malloc(size: usize) -> *mut u8 {
 }
 #[cfg(not(feature = "loom"))]
 unsafe fn free(memory: *mut u8) {
-    // SAFETY: As the caller says.
+    // SAFETY: `memory` was allocated by `malloc()` and not freed since, as this function requires.
     unsafe { arena::free(memory) }
 }
 
@@ -168,7 +168,7 @@ mod heap {
     pub fn reset() {
         BLOCKS.with(|blocks| {
             for (memory, (layout, _)) in blocks.borrow_mut().drain() {
-                // SAFETY: It was allocated with this layout, and the execution is over.
+                // SAFETY: `alloc()` allocated the block with this layout. The execution is over, so nobody uses it.
                 unsafe { std::alloc::dealloc(memory as *mut u8, layout) };
             }
         })
@@ -182,7 +182,7 @@ unsafe fn malloc(size: usize) -> *mut u8 {
 }
 #[cfg(feature = "loom")]
 unsafe fn free(memory: *mut u8) {
-    // SAFETY: As the caller says.
+    // SAFETY: `memory` was allocated by `malloc()` and not freed since, as this function requires.
     unsafe { heap::free(memory) }
 }
 
@@ -194,11 +194,11 @@ pub mod bindings {
         unsafe { super::malloc(size).cast() }
     }
     pub unsafe fn kfree(memory: *mut core::ffi::c_void) {
-        // SAFETY: As the caller says.
+        // SAFETY: `memory` was allocated by `malloc()` and not freed since, as this function requires.
         unsafe { super::free(memory.cast()) }
     }
     pub unsafe fn kvfree(memory: *mut core::ffi::c_void) {
-        // SAFETY: As the caller says.
+        // SAFETY: `memory` was allocated by `malloc()` and not freed since, as this function requires.
         unsafe { super::free(memory.cast()) }
     }
 }
@@ -237,7 +237,7 @@ fn place<T>() -> *mut T {
 impl<T, A: Allocator> Box<T, A> {
     pub fn new(value: T, _: Flags) -> Result<Self, AllocError> {
         let memory = place::<T>();
-        // SAFETY: It was just allocated.
+        // SAFETY: `place()` allocated memory for the type, which nobody else has.
         unsafe {
             memory.write(value);
             Ok(Self::from_raw(memory))
@@ -255,7 +255,7 @@ impl<T, A: Allocator> Box<T, A> {
         Error: From<E>,
     {
         let memory = place::<T>();
-        // SAFETY: It was just allocated, and is not moved.
+        // SAFETY: `place()` allocated memory for the type, which nobody else has and which is not moved.
         unsafe {
             if let Err(e) = init.__pinned_init(memory) {
                 free(memory.cast());
@@ -337,7 +337,7 @@ impl<T> Arc<T> {
         Error: From<E>,
     {
         let memory = place::<Counted<T>>();
-        // SAFETY: It was just allocated, and is not moved.
+        // SAFETY: `place()` allocated memory for the type, which nobody else has and which is not moved.
         unsafe {
             (&raw mut (*memory).head).write(Head::new::<T>());
             if let Err(e) = init.__pinned_init(&raw mut (*memory).data) {
@@ -406,7 +406,7 @@ impl<T: ?Sized> Drop for Arc<T> {
         let head = unsafe { self.0.cast::<Head>().as_ref() };
         head.count.set(head.count.get() - 1);
         if head.count.get() == 0 {
-            // SAFETY: It was the last reference.
+            // SAFETY: The count is 0, so that this was the last reference.
             unsafe {
                 (head.drop)(self.0.as_ptr());
                 free(self.0.as_ptr());
@@ -432,7 +432,7 @@ impl<T> UniqueArc<T> {
     }
     pub fn new(value: T, _: Flags) -> Result<Self, AllocError> {
         let memory = place::<Counted<T>>();
-        // SAFETY: It was just allocated.
+        // SAFETY: `place()` allocated memory for the type, which nobody else has.
         unsafe {
             memory.write(Counted {
                 head: Head::new::<T>(),

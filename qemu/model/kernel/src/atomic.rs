@@ -104,7 +104,7 @@ pub struct Atomic<T>(UnsafeCell<T>);
 
 // SAFETY: Accessed by loom's atomic, or by one thread.
 unsafe impl<T> Sync for Atomic<T> {}
-// SAFETY: As for `T`.
+// SAFETY: `T` is an integer or a pointer, which any thread may have.
 unsafe impl<T> Send for Atomic<T> {}
 
 impl<T: AtomicType> Atomic<T> {

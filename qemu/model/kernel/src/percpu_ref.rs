@@ -100,11 +100,11 @@ pub unsafe fn count_one(
 }
 
 pub unsafe fn quiesce_helper_percpu_ref_tryget_live(r: *mut percpu_ref) -> bool {
-    // SAFETY: As the caller says.
+    // SAFETY: `r` points to an initialised reference, as this function requires.
     unsafe { count_one(r, pointer(r), 1) }.is_some()
 }
 pub unsafe fn quiesce_helper_percpu_ref_tryget_live_many(r: *mut percpu_ref, n: usize) -> i32 {
-    // SAFETY: As the caller says.
+    // SAFETY: `r` points to an initialised reference, as this function requires.
     if unsafe { count_one(r, pointer(r), n as isize) }.is_some() {
         0
     } else {
@@ -136,11 +136,11 @@ pub unsafe fn quiesce_helper_percpu_ref_get_many(r: *mut percpu_ref, n: usize) {
     }
 }
 pub unsafe fn quiesce_helper_percpu_ref_put(r: *mut percpu_ref) {
-    // SAFETY: As the caller says.
+    // SAFETY: `r` points to an initialised reference, as this function requires.
     unsafe { quiesce_helper_percpu_ref_put_many(r, 1) }
 }
 pub unsafe fn quiesce_helper_percpu_ref_put_many(r: *mut percpu_ref, n: usize) {
-    // SAFETY: As the caller says.
+    // SAFETY: `r` points to an initialised reference, as this function requires.
     unsafe {
         if count_one(r, pointer(r), -(n as isize)).is_none() {
             put_atomic(r, n);
@@ -158,7 +158,7 @@ unsafe fn put_atomic(r: *mut percpu_ref, n: usize) {
         count.collected && count.atomic == 0
     };
     if zero {
-        // SAFETY: It was the last reference.
+        // SAFETY: The collected count is 0, so that this was the last reference.
         unsafe { release(r) };
     }
 }
@@ -214,7 +214,7 @@ unsafe fn revive(r: *mut percpu_ref) {
 }
 pub unsafe fn percpu_ref_reinit(r: *mut percpu_ref) {
     assert!(quiesce_is_zero(r), "reinitialised while it is held");
-    // SAFETY: As the caller says.
+    // SAFETY: `r` points to an initialised reference, as this function requires.
     unsafe { revive(r) }
 }
 fn quiesce_is_zero(r: *mut percpu_ref) -> bool {
@@ -223,7 +223,7 @@ fn quiesce_is_zero(r: *mut percpu_ref) -> bool {
     count.collected && count.atomic == 0
 }
 pub unsafe fn percpu_ref_resurrect(r: *mut percpu_ref) {
-    // SAFETY: As the caller says.
+    // SAFETY: `r` points to an initialised reference, as this function requires.
     unsafe { revive(r) }
 }
 pub unsafe fn percpu_ref_exit(r: *mut percpu_ref) {

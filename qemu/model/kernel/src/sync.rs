@@ -226,7 +226,7 @@ pub mod bindings {
             *done(c).0.lock().unwrap() != 0
         }
         pub unsafe fn wait_for_completion(c: *mut completion) {
-            // SAFETY: As the caller says.
+            // SAFETY: `c` points to an initialised completion, as this function requires.
             unsafe { wait_for_completion_timeout(c, isize::MAX) };
         }
         /// A timeout may pass at any moment, so that a wait with one does not sleep: the moments at
@@ -248,7 +248,7 @@ pub mod bindings {
             c: *mut completion,
             slice: isize,
         ) -> isize {
-            // SAFETY: As the caller says.
+            // SAFETY: `c` points to an initialised completion, as this function requires.
             match unsafe { wait_for_completion_timeout(c, slice.min(isize::MAX - 1)) } {
                 0 => -512,
                 _ => slice,
@@ -258,7 +258,7 @@ pub mod bindings {
             c: *mut completion,
             slice: isize,
         ) -> isize {
-            // SAFETY: As the caller says.
+            // SAFETY: `c` points to an initialised completion, as this function requires.
             unsafe { wait_for_completion_killable_timeout(c, slice) }
         }
         pub unsafe fn irq_work_queue(_: *mut super::irq_work) {

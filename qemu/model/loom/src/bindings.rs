@@ -154,7 +154,7 @@ pub(crate) unsafe fn quiesce_helper_rcu_post(
     head: *mut callback_head,
     func: Option<unsafe extern "C" fn(*mut callback_head)>,
 ) {
-    // SAFETY: As the caller says.
+    // SAFETY: `head` is in an object that nobody else defers, as this function requires.
     unsafe {
         let _ = (counts, domain);
         quiesce_helper_call_rcu_hurry(head, func);
@@ -165,7 +165,7 @@ pub(crate) unsafe fn quiesce_helper_rcu_kvfree(_: *mut c_void, head: *mut callba
         // SAFETY: It is the beginning of an allocation.
         unsafe { kvfree(head.cast()) };
     }
-    // SAFETY: As the caller says.
+    // SAFETY: `head` is in an object that nobody else defers, as this function requires.
     unsafe { quiesce_helper_call_rcu_hurry(head, Some(free)) };
 }
 pub(crate) unsafe fn quiesce_helper_kmalloc(size: usize, _: u32) -> *mut c_void {

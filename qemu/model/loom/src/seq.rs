@@ -7,12 +7,12 @@ use kernel::sync::{
 };
 
 pub(crate) unsafe fn load_acquire_u32(ptr: *const u32) -> u32 {
-    // SAFETY: As the caller says.
+    // SAFETY: `ptr` points to a counter, as this function requires.
     unsafe { atomic_load(ptr.cast_mut(), Acquire) }
 }
 pub(crate) unsafe fn load_acquire_even_u32(ptr: *const u32) -> u32 {
     loop {
-        // SAFETY: As the caller says.
+        // SAFETY: `ptr` points to a counter, as this function requires.
         let value = unsafe { load_acquire_u32(ptr) };
         if value & 1 == 0 {
             return value;
@@ -21,15 +21,15 @@ pub(crate) unsafe fn load_acquire_even_u32(ptr: *const u32) -> u32 {
     }
 }
 pub(crate) unsafe fn load_u32(ptr: *const u32) -> u32 {
-    // SAFETY: As the caller says.
+    // SAFETY: `ptr` points to a counter, as this function requires.
     unsafe { atomic_load(ptr.cast_mut(), Relaxed) }
 }
 pub(crate) unsafe fn increment_u32(ptr: *mut u32) {
-    // SAFETY: As the caller says.
+    // SAFETY: `ptr` points to a counter, as this function requires.
     unsafe { add_u32(ptr, 1) }
 }
 pub(crate) unsafe fn add_u32(ptr: *mut u32, n: u32) {
-    // SAFETY: As the caller says.
+    // SAFETY: `ptr` points to a counter, as this function requires.
     unsafe { atomic_store(ptr, atomic_load(ptr, Relaxed).wrapping_add(n), Relaxed) }
 }
 pub(crate) fn read_barrier() {
@@ -50,10 +50,10 @@ unsafe impl Word for u32 {}
 unsafe impl Word for usize {}
 
 pub(crate) unsafe fn load_word<W: Word>(ptr: *const W) -> MaybeUninit<W> {
-    // SAFETY: As the caller says; the values of models have no padding.
+    // SAFETY: `ptr` points to a word, as this function requires; the values of models have no padding.
     MaybeUninit::new(unsafe { atomic_load(ptr.cast_mut(), Relaxed) })
 }
 pub(crate) unsafe fn store_word<W: Word>(ptr: *mut W, value: MaybeUninit<W>) {
-    // SAFETY: As the caller says; the values of models have no padding.
+    // SAFETY: `ptr` points to a word, as this function requires; the values of models have no padding.
     unsafe { atomic_store(ptr, value.assume_init(), Relaxed) }
 }
