@@ -10,10 +10,11 @@ export PROFILE=${1:?usage: external-test.sh PROFILE}
 WORK=$(mktemp -d)
 trap 'rm -rf "$WORK"' EXIT
 
-# verb VERB ARG...: a verb of the Makefile; what it prints is in $WORK/out.
+# verb VERB ARG...: a verb of the Makefile; what it prints is in $WORK/out. Not with the
+# variables of the make that runs the tests, whose PROFILE may be several.
 verb() {
 	local rc=0
-	make -s -C "$TOP" "$@" >"$WORK/out" 2>&1 || rc=$?
+	MAKEFLAGS='' make -s -C "$TOP" "$@" >"$WORK/out" 2>&1 || rc=$?
 	cat "$WORK/out"
 	return "$rc"
 }
