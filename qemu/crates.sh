@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # crates.sh: fetches Debian's packages of the crates that src/user is built from, which
-# are sources, into the cache. Prints the folder that cargo takes instead of crates.io.
+# are sources, into the cache. Prints the folder that cargo takes instead of its registry.
 
 . "$(dirname "$0")/lib.sh"
 
