@@ -67,7 +67,8 @@ extern "C" {
 }
 
 fn wait_at_gate() {
-    // SAFETY: The callers are in process context, where the function may sleep.
+    // SAFETY: The function may sleep. It is called by a destructor on the workqueue, and by a kernel thread
+    // in a section of an SRCU domain.
     unsafe { quiesce_gate_wait() };
 }
 

@@ -14,6 +14,7 @@ use quiesce::{
 /// A proof of nothing.
 pub struct Mine;
 
+// SAFETY: There is no fact: the compiler has to reject this.
 #[cfg(not(fixed))]
 unsafe impl KernelSection for Mine {}
 

@@ -92,7 +92,7 @@ pub(super) unsafe fn dispose(
         let task = kernel::current!().as_ptr().addr();
         let set = set_of(task);
         if let Some(queue) = set.iter().find(|q| q.owner.load(Relaxed) == task) {
-            // SAFETY: The caller owns `head` and gives it away, as this function requires.
+            // SAFETY: `head` is in an object that was given away to this function, so nobody else has it.
             unsafe { (*head).func = Some(func) };
             // INVARIANT: The queue is this task's, and this is process context. The caller gives
             // `head` away, and `func` may be called with it, as this function requires.

@@ -47,7 +47,7 @@ pub mod arena {
         unsafe { TOP }
     }
     unsafe fn block(at: usize) -> *mut Block {
-        // SAFETY: The caller knows that a block begins there.
+        // SAFETY: A block begins `at` bytes after the base, as this function requires.
         unsafe { base().add(at).cast() }
     }
 
@@ -268,7 +268,7 @@ impl<T, A: Allocator> Box<T, A> {
 
 impl<T: ?Sized, A: Allocator> Box<T, A> {
     pub unsafe fn from_raw(raw: *mut T) -> Self {
-        // SAFETY: The caller has it from `into_raw`.
+        // SAFETY: `raw` is from `into_raw()`, as this function requires, which returns no null.
         Self(unsafe { NonNull::new_unchecked(raw) }, PhantomData)
     }
     pub fn into_raw(b: Self) -> *mut T {

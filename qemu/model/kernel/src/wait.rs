@@ -209,7 +209,7 @@ mod imp {
     }
     /// `poll(2)`: sleeps until `level` returns one of `events`. Returns what it returned.
     pub unsafe fn poll(head: *mut wait_queue_head, events: u32, level: impl Fn() -> u32) -> u32 {
-        // SAFETY: The caller keeps the queue.
+        // SAFETY: `head` points to an initialised queue, as this function requires.
         unsafe {
             let mut flags = quiesce_helper_queue_lock(head);
             let entry = add(head, events);

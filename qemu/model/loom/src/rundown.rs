@@ -309,7 +309,7 @@ impl PerCpu {
     }
     fn release(&self) {
         let count = self.core().count.get();
-        // SAFETY: The caller has a reference.
+        // SAFETY: The count is initialised. Each model releases what `acquire()` returned `true` for, once.
         unsafe {
             if kernel::percpu_ref::count_one(count, self.copy(), -1).is_none() {
                 kernel::percpu_ref::quiesce_helper_percpu_ref_put(count);
