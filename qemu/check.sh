@@ -73,7 +73,8 @@ checkpatch() {
 # SC1091: sourced files are checked separately; SC2317: step calls functions by name.
 shell() {
 	{
-		tracked 'qemu/*.sh' 'qemu/**/*.sh' 'qemu/guest/init' '.ci/run' 'src/user/completion/quiesce'
+		tracked 'qemu/*.sh' 'qemu/**/*.sh' 'qemu/guest/init' '.ci/run' 'src/user/completion/quiesce' \
+			'src/packaging/rust-tree' 'src/packaging/dkms/*'
 	} | sort -u | in_root "$ROOT" xargs shellcheck -x -P "$QEMU_DIR" -e SC1091,SC2317
 }
 

@@ -40,6 +40,7 @@ fi
 
 DIR=$BUILD/install
 TREE=$DIR/tree
+PACKAGES=(dkms-rust-tree quiesce-dkms libquiesce1 libquiesce-dev quiesce-tools python3-quiesce)
 N=0 FAILED=0
 
 # ok NAME COMMAND...: a test; what the command prints is shown if it fails.
@@ -72,12 +73,31 @@ build_user() {
 	cp "$TOP/samples/meet.c" "$TREE/root/"
 	# shellcheck disable=SC2016 # for the inner shell
 	chroot_tree sh -c 'cd /root && gcc -O2 -o meet meet.c $(pkg-config --cflags --libs quiesce)'
+	cp "$TOP/samples/barrier.py" "$TREE/root/"
 }
 
+# The manual pages are where man looks for them, and the command's completion is there.
+manuals() {
+	local page
+	for page in man1/quiesce.1 man3/barrier.3 man4/quiesce.4 man8/rust-tree.8; do
+		[ -s "$TREE/usr/share/man/$page.gz" ] || { echo "no $page"; return 1; }
+	done
+	[ -e "$TREE/usr/share/bash-completion/completions/quiesce" ]
+}
+
+# As an ordinary user: only what DKMS prepared is needed.
 build_external() {
-	rm -rf "$TREE/root/external"
-	cp -r "$TOP/samples/external" "$TREE/root/"
-	chroot_tree sh -c "cd /root/external && rust-tree --make $RELEASE M=/root/external QUIESCE=/var/lib/quiesce/$RELEASE modules"
+	chroot_tree useradd -m user || true
+	rm -rf "$TREE/home/user/external"
+	cp -r "$TOP/samples/external" "$TREE/home/user/"
+	chroot_tree chown -R user: /home/user/external
+	chroot_tree runuser -u user -- sh -c "cd /home/user/external && /usr/sbin/rust-tree --make $RELEASE QUIESCE=/var/lib/quiesce/$RELEASE modules"
+}
+
+# A user who may not prepare what is missing learns who may.
+says_who_may_prepare() {
+	! chroot_tree runuser -u user -- env RUST_TREE_CACHE=/root/none /usr/sbin/rust-tree "$RELEASE" 2>"$DIR/who" &&
+		grep "run 'rust-tree $RELEASE' as root once" "$DIR/who"
 }
 
 # stage_boot: what the system does when it is booted: the checks, then off.
@@ -96,7 +116,6 @@ stage_boot() {
 		WantedBy=multi-user.target
 	UNIT
 	chroot_tree systemctl enable installed.service
-	chroot_tree useradd -m user || true
 }
 
 # boot_system LOG APPEND: boots the tree from an ext4 image.
@@ -126,7 +145,7 @@ clean_console() {
 
 # The same packages with a later version: what an upgrade sees.
 upgrade() {
-	local deb name
+	local deb name source later="" status
 	mkdir -p "$DIR/later"
 	rm -f "$DIR"/later/*.deb
 	for deb in "$BUILD"/deb/*.deb; do
@@ -135,19 +154,28 @@ upgrade() {
 		rm -rf "$DIR/unpacked"
 		in_root "$DEBROOT" dpkg-deb -R "$deb" "$DIR/unpacked"
 		sed -i 's/^Version: .*/&+later/; s/(= \([^)]*\))/(= \1+later)/g' "$DIR/unpacked/DEBIAN/control"
+		# DKMS has the version in the source's folder, in dkms.conf and in the scripts.
+		if [[ $name == quiesce-dkms_* ]]; then
+			source=$(echo "$DIR"/unpacked/usr/src/quiesce-*)
+			mv "$source" "$source+later"
+			sed -i 's/^PACKAGE_VERSION="[^"]*/&+later/' "$source+later/dkms.conf"
+			sed -i 's/^DKMS_VERSION=.*/&+later/' "$DIR"/unpacked/DEBIAN/{postinst,prerm}
+			later=${source##*/quiesce-}+later
+		fi
 		in_root "$DEBROOT" dpkg-deb -b "$DIR/unpacked" "$DIR/later/${name/_/+later_}"
 	done
 	(cd "$DIR/later" && chroot_tree sh -c 'apt-get install -y --no-install-recommends ./*.deb')
-	dkms_has "$RELEASE"
+	status=$(chroot_tree dkms status -m quiesce)
+	echo "$status"
+	# The later one for both kernels, and no other.
+	[ "$(grep -F "quiesce/$later, " <<<"$status" | grep -c ': installed')" = 2 ] && ! grep -vF "quiesce/$later" <<<"$status"
 }
 
 removed() {
-	chroot_tree apt-get purge -y quiesce-dkms dkms-rust-tree libquiesce1 libquiesce-dev
+	chroot_tree apt-get purge -y "${PACKAGES[@]}"
 	local left
-	left=$(find "$TREE/lib/modules" "$TREE/var/lib/dkms" "$TREE/var/lib/quiesce" "$TREE/var/cache/rust-tree" "$TREE/usr/src" \
-		"$TREE/usr/lib/modules-load.d" "$TREE/usr/lib/udev/rules.d" "$TREE/usr/sbin/rust-tree" -name '*quiesce*' -o -name '*rust-tree*' 2>/dev/null || true)
+	left=$(find "$TREE"/{etc,usr,var} \( -name '*quiesce*' -o -name '*rust-tree*' \) -not -path "$TREE/var/log/*")
 	[ -z "$left" ] || { echo "left behind: $left"; return 1; }
-	[ ! -e "$TREE/var/cache/rust-tree" ] || { echo "left behind: /var/cache/rust-tree"; return 1; }
 }
 
 # Debian's own 6.12: apt succeeds, and nothing is built for it.
@@ -177,19 +205,23 @@ main() {
 	step "Copying the system" sh -c 'rm -rf "$2" && cp -a --reflink=auto "$1" "$2" && rm -f "$2/.done"' - "$SYSTEM" "$TREE"
 	step "apt update, in it" chroot_tree apt-get update || die "the archive cannot be reached"
 	echo "KTAP version 1"
-	echo "1..19"
+	echo "1..23"
 	debs=()
-	for d in dkms-rust-tree quiesce-dkms libquiesce1 libquiesce-dev; do debs+=("./$(cd "$BUILD/deb" && ls "${d}"_*.deb)"); done
+	for d in "${PACKAGES[@]}"; do debs+=("./$(cd "$BUILD/deb" && ls "${d}"_*.deb)"); done
 	ok "apt resolves what the packages depend on, and DKMS builds" apt_install "${debs[@]}"
 	ok "DKMS has installed the module" dkms_has "$RELEASE"
 	ok "rust-tree refuses another rustc" refuses_other_rustc
 	ok "a program builds against the installed library" build_user
-	ok "an external module builds against the installed crate" build_external
+	ok "the manual pages are installed" manuals
+	ok "an external module builds against the installed crate, as an ordinary user" build_external
+	ok "rust-tree says who may prepare a kernel" says_who_may_prepare
 	ok "the system is prepared to boot" stage_boot
 	step "Booting the system" boot_system boot ""
 	ok "modprobe at boot, by modules-load.d" said boot "the module is loaded"
 	ok "udev made the node, with the default mode" said boot "the node has mode 666"
 	ok "a user's program meets its child" said boot "an unprivileged user meets"
+	ok "quiesce(1) starts two parties, which meet" said boot "the command runs parties"
+	ok "the Python module's barrier names who was killed" said boot "Python names the dead"
 	ok "the external module loads" said boot "an external module loads"
 	ok "mode= is what udev leaves" said boot "the node has the mode asked for"
 	ok "the module unloads" said boot "the module unloads"

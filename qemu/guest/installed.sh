@@ -26,14 +26,29 @@ if grep -q 'lockdown=integrity' /proc/cmdline; then
 	exit 0
 fi
 
+as_user() { (cd /tmp && runuser -u user -- "$@"); }
 loaded() { grep '^quiesce ' /proc/modules; }
 mode() { [ "$(stat -c %a /dev/quiesce)" = "$1" ]; }
 meets() {
 	install -m 755 /root/meet /tmp/meet
-	su user -s /bin/sh -c /tmp/meet
+	as_user /tmp/meet
+}
+command_runs() {
+	# shellcheck disable=SC2016 # for the parties
+	as_user quiesce run -n 2 -t 60s -- sh -c 'quiesce sync && echo "party $QUIESCE_PARTY has met"' >/tmp/said || return 1
+	cat /tmp/said
+	[ "$(sort /tmp/said)" = "$(printf 'party %s has met\n' 0 1)" ] || return 1
+	# What fails is reported.
+	! as_user quiesce run -n 2 -t 60s -- false
+}
+python_meets() {
+	install -m 644 /root/barrier.py /tmp/barrier.py
+	as_user python3 -c 'import quiesce' && as_user python3 /tmp/barrier.py >/tmp/said || return 1
+	cat /tmp/said
+	grep -q '^phase 1: ' /tmp/said && grep -q 'broken: .*killed by signal 9' /tmp/said
 }
 external() {
-	insmod /root/external/rust_external.ko && rmmod rust_external
+	insmod /home/user/external/rust_external.ko && rmmod rust_external
 }
 reload() {
 	modprobe -r quiesce && modprobe quiesce mode=0640 && udevadm settle && sleep 1 && mode 640
@@ -42,6 +57,8 @@ reload() {
 check "the module is loaded" loaded
 check "the node has mode 666" mode 666
 check "an unprivileged user meets" meets
+check "the command runs parties" command_runs
+check "Python names the dead" python_meets
 check "an external module loads" external
 check "the node has the mode asked for" reload
 check "the module unloads" modprobe -r quiesce
