@@ -5,10 +5,16 @@
 # it as modules and built in, and runs the suites with the kernel's own kunit.py. Prints
 # KTAP. Source and build folder of that kernel stay as they are: what is written goes
 # into layers over them, so that little has to be built.
+#
+# in-tree-test.sh short: lays it into a tree of links to that source, and checks, without
+# building anything, what Kconfig offers there and that the Makefile finds every source.
 
 . "$(dirname "$0")/lib.sh"
 
-if [ -z "${QUIESCE_LAYERED:-}" ]; then
+if [ "${1:-}" = short ]; then
+	ROOT=$("$QEMU_DIR/buildroot.sh")
+	KERNEL=$("$QEMU_DIR/kernel.sh" lockdep)
+elif [ -z "${QUIESCE_LAYERED:-}" ]; then
 	ROOT=$("$QEMU_DIR/buildroot.sh")
 	KERNEL=$("$QEMU_DIR/kernel.sh" lockdep)
 	rm -rf "$BUILD/in-tree"
@@ -20,31 +26,109 @@ if [ -z "${QUIESCE_LAYERED:-}" ]; then
 		layer "$ROOT/usr/src/linux" "$1/source" && layer "$KERNEL/build" "$1/build" && exec "$2"' - "$BUILD/in-tree" "$0"
 fi
 
-SOURCE=$ROOT/usr/src/linux
-WORK=$BUILD/in-tree
+if [ "${1:-}" = short ]; then
+	WORK=$BUILD/in-tree-short
+	SOURCE=$WORK/source
+	OUT=$WORK/build
+else
+	WORK=$BUILD/in-tree
+	SOURCE=$ROOT/usr/src/linux
+	OUT=$KERNEL/build
+fi
+
+# links FOLDER...: makes $SOURCE, with these folders of the kernel's tree and those
+# above them; all else is links to /usr/src/linux, which is there inside of the root.
+links() {
+	local folder name
+	rm -rf "$WORK"
+	mkdir -p "$SOURCE" "$OUT/scripts"
+	for folder; do mkdir -p "$SOURCE/$folder"; done
+	while read -r folder; do
+		while read -r name; do
+			[ -e "$SOURCE/$folder/$name" ] || ln -s "/usr/src/linux/$folder/$name" "$SOURCE/$folder/$name"
+		done < <(ls -A "$ROOT/usr/src/linux/$folder")
+	done < <(cd "$SOURCE" && find . -type d)
+	for name in drivers/misc/Kconfig drivers/misc/Makefile Documentation/driver-api/index.rst; do
+		cp --remove-destination "$ROOT/usr/src/linux/$name" "$SOURCE/$name"
+	done
+	# The programs of Kconfig are made already.
+	cp -a "$KERNEL/build/scripts/basic" "$KERNEL/build/scripts/kconfig" "$OUT/scripts/"
+	cp "$KERNEL/build/.config" "$OUT/"
+}
 
 # kernel TARGET...: make in the kernel's tree.
-kernel() { in_root "$ROOT" make -C /usr/src/linux O="$KERNEL/build" LLVM=1 -j"$JOBS" "$@"; }
+kernel() { in_root "$ROOT" make -C "${SOURCE#"$ROOT"}" O="$OUT" LLVM=1 -j"$JOBS" "$@"; }
+
+# lay [SOURCE]: in-tree.sh, inside of the root.
+lay() { in_root "$ROOT" env KSRC="${1:-${SOURCE#"$ROOT"}}" "$QEMU_DIR/in-tree.sh"; }
 
 # configure y|m
 configure() {
-	in_root "$ROOT" /usr/src/linux/scripts/config --file "$KERNEL/build/.config" --set-val QUIESCE "$1" \
+	in_root "$ROOT" /usr/src/linux/scripts/config --file "$OUT/.config" --set-val QUIESCE "$1" \
 		--enable QUIESCE_KUNIT_TEST --enable SAMPLE_QUIESCE
 	kernel olddefconfig
-	grep "^CONFIG_QUIESCE=$1" "$KERNEL/build/.config"
-	[ "$(grep -c "QUIESCE.*=y" "$KERNEL/build/.config")" -ge 2 ]
+	grep "^CONFIG_QUIESCE=$1" "$OUT/.config"
+	grep '^CONFIG_QUIESCE_KUNIT_TEST=y' "$OUT/.config"
+	grep '^CONFIG_SAMPLE_QUIESCE=y' "$OUT/.config"
 }
 
 lays_it_out() {
-	KSRC=$SOURCE "$QEMU_DIR/in-tree.sh"
+	[ "$OUT" = "$KERNEL/build" ] || links drivers/misc include/uapi/linux Documentation/driver-api
+	lay
 	cp -a "$SOURCE/drivers/misc/Kconfig" "$WORK/once"
-	KSRC=$SOURCE "$QEMU_DIR/in-tree.sh"
+	lay
 	cmp "$SOURCE/drivers/misc/Kconfig" "$WORK/once"
 }
 
 refuses_what_is_no_kernel() {
-	! KSRC=$WORK "$QEMU_DIR/in-tree.sh" >"$WORK/refused" 2>&1 || return 1
+	! lay "$WORK" >"$WORK/refused" 2>&1 || return 1
 	grep 'is no kernel source tree' "$WORK/refused"
+}
+
+refuses_an_older_kernel() {
+	mkdir -p "$WORK"/older/{drivers/misc,rust/kernel}
+	touch "$WORK"/older/{Kbuild,drivers/misc/Kconfig,rust/kernel/lib.rs}
+	printf 'VERSION = 7\nPATCHLEVEL = 2\n' >"$WORK/older/Makefile"
+	! lay "$WORK/older" >"$WORK/refused" 2>&1 || return 1
+	grep 'quiesce needs Linux 7.3 or later, and .* is 7.2' "$WORK/refused"
+	[ ! -e "$WORK/older/drivers/misc/quiesce" ]
+}
+
+# sources y|m: what the Makefile builds in that configuration, a line 'MODULE SOURCE' each; a
+# source that is neither there nor generated has a question mark.
+sources() {
+	mkdir -p "$OUT/include/config"
+	sed "s/^CONFIG_QUIESCE=.*/CONFIG_QUIESCE=$1/; /^CONFIG_/!d" "$OUT/.config" >"$OUT/include/config/auto.conf"
+	cat >"$WORK/list.mk" <<-'LIST'
+		srctree := $(SOURCE)
+		objtree := .
+		obj := drivers/misc/quiesce
+		src := $(SOURCE)/$(obj)
+		include include/config/auto.conf
+		include $(srctree)/scripts/Kbuild.include
+		include $(src)/Makefile
+		has = $(or $(wildcard $(src)/$(1:.o=.rs) $(src)/$(1:.o=.c)),?$(1))
+		$(foreach m,$(obj-y) $(obj-m),$(foreach o,$($(m:.o=-y)) $($(m:.o=-objs)),$(info $(m) $(call has,$(o)))))
+		none: ;
+	LIST
+	(cd "$OUT" && in_root "$ROOT" make -rRs -f "$WORK/list.mk" SOURCE="$SOURCE" RUSTC=rustc VERSION=7 PATCHLEVEL=3 none)
+}
+
+# finds y|m
+finds() {
+	sources "$1" >"$WORK/sources"
+	cat "$WORK/sources"
+	! grep '?' "$WORK/sources" || return 1
+	local object
+	for object in quiesce quiesce_kunit rust_rundown rust_seqlock rust_rcu c_rundown; do grep "^$object.o " "$WORK/sources"; done
+	# Exports are for modules; what is built in needs none.
+	[ "$1" = m ] || ! grep '/exports\.' "$WORK/sources"
+}
+
+Kconfig_offers_it_and_the_Makefile_finds_every_source() {
+	configure m
+	finds m
+	finds y
 }
 
 builds_as_modules() {
@@ -72,16 +156,20 @@ kunit_runs_the_suites() {
 		in_root "$ROOT" python3 "$QEMU_DIR/judge.py" --console-only --console "$WORK/test.log" --results /dev/null
 }
 
-cases=(lays_it_out refuses_what_is_no_kernel builds_as_modules builds_in kunit_runs_the_suites)
+if [ "${1:-}" = short ]; then
+	cases=(lays_it_out refuses_what_is_no_kernel refuses_an_older_kernel Kconfig_offers_it_and_the_Makefile_finds_every_source)
+else
+	cases=(lays_it_out refuses_what_is_no_kernel builds_as_modules builds_in kunit_runs_the_suites)
+fi
 echo "KTAP version 1"
 echo "1..${#cases[@]}"
 rc=0
 for n in "${!cases[@]}"; do
-	if strict "${cases[n]}" >"$WORK/out" 2>&1; then
+	if strict "${cases[n]}" >"$BUILD/in-tree.out" 2>&1; then
 		echo "ok $((n + 1)) - ${cases[n]//_/ }"
 	else
 		rc=1
-		tail -n 60 "$WORK/out" | sed 's/^/# /'
+		tail -n 60 "$BUILD/in-tree.out" | sed 's/^/# /'
 		echo "not ok $((n + 1)) - ${cases[n]//_/ }"
 	fi
 done
