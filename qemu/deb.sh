@@ -35,7 +35,8 @@ build_debs() {
 		(cd "$TOP" && xargs -0 -I{} sh -c '[ ! -e "$1" ] || printf "%s\n" "$1"' - {}) |
 		tar -C "$TOP" -c -T - | tar -C "$dir/quiesce-$version" -x
 	cp -r "$TOP/src/packaging/debian" "$dir/quiesce-$version/"
-	(cd "$dir/quiesce-$version" && in_root "$DEBROOT" dpkg-buildpackage --build=binary --unsigned-changes --unsigned-source)
+	# Without packages of debug symbols, so that *.deb is what a user installs.
+	(cd "$dir/quiesce-$version" && in_root "$DEBROOT" env DEB_BUILD_OPTIONS=noautodbgsym dpkg-buildpackage --build=binary --unsigned-changes --unsigned-source)
 	mv "$dir/quiesce-$version"/debian/build/*.whl "$dir/"
 	(cd "$dir" && in_root "$DEBROOT" lintian --fail-on error,warning --tag-display-limit 0 quiesce_*.changes)
 }

@@ -17,7 +17,7 @@ builds() { "$QEMU_DIR/deb.sh"; }
 # The archive as a user of backports has it, in a folder of the root that is not kept.
 resolves() {
 	local debs
-	debs=$(cd "$BUILD/deb" && find . -name '*.deb' -not -name '*dbgsym*')
+	debs=$(cd "$BUILD/deb" && find . -name '*.deb')
 	cd "$BUILD/deb"
 	# shellcheck disable=SC2016,SC2086 # for the inner shell; words
 	in_root "$DEBROOT" sh -c '
