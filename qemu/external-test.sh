@@ -76,6 +76,11 @@ a_path_with_a_space() {
 		[ ! -e "$WORK/b plug" ]
 }
 
+a_tilde_is_the_home_folder() {
+	# shellcheck disable=SC2088 # not for this shell
+	HOME=$WORK verb new DIR='~/tilde' && [ -e "$WORK/tilde/tilde.rs" ] && [ ! -e "$TOP/~" ]
+}
+
 new_overwrites_nothing() {
 	refused "is there and not empty" new DIR="$WORK/plug" && refused "is there and no folder" new DIR="$WORK/out" &&
 		refused "cannot be a module's name" new DIR="$WORK/7"
@@ -87,7 +92,7 @@ run_builds_only_what_it_uses() {
 }
 
 cases=(new_writes_a_module it_builds_and_runs_unchanged a_failing_command_fails a_module_that_does_not_load_fails
-	a_broken_module_names_the_error a_missing_DIR a_folder_without_a_Kbuild a_path_with_a_space new_overwrites_nothing
+	a_broken_module_names_the_error a_missing_DIR a_folder_without_a_Kbuild a_path_with_a_space a_tilde_is_the_home_folder new_overwrites_nothing
 	run_builds_only_what_it_uses)
 echo "KTAP version 1"
 echo "1..${#cases[@]}"

@@ -11,6 +11,8 @@
 
 verb=${1:?usage: external.sh build|new}
 [ -n "${DIR:-}" ] || die "usage: make external DIR=folder [PROFILE=stock] [RUN=1], or make new DIR=folder"
+# Not every shell expands a tilde in an argument of make.
+DIR=${DIR/#\~\//$HOME/}
 dir=$(realpath -m -- "$DIR")
 [[ $dir != *[[:space:]]* ]] || die "'$dir' has a space in it, and the kernel's build system cannot build there"
 
