@@ -83,19 +83,20 @@ mod tests {
     #[test]
     fn boxes_of_every_allocator() -> Result {
         let mut sum = 0;
-        let large = |n: u8| Ok::<_, Error>(VBox::new(Object::new([n; 3 * 4096]), GFP_KERNEL)?);
-        let cell = RcuCell::<_, Global>::new(large(1)?);
-        cell.publish(large(2)?);
-        sum += rcu::global().run(|t| u32::from(cell.read(t)[9000]));
-        let old = cell.replace(large(4)?).synchronize()?;
-        sum += u32::from(old[9000]);
+        // `VBox` is vmalloc() at any size; a large value would be copied on the stack.
+        let mapped = |n: u8| Ok::<_, Error>(VBox::new(Object::new([n; 256]), GFP_KERNEL)?);
+        let cell = RcuCell::<_, Global>::new(mapped(1)?);
+        cell.publish(mapped(2)?);
+        sum += rcu::global().run(|t| u32::from(cell.read(t)[200]));
+        let old = cell.replace(mapped(4)?).synchronize()?;
+        sum += u32::from(old[200]);
         let droppable = |n| Ok::<_, Error>(KVBox::new(Object::new(number(n)?), GFP_KERNEL)?);
         let sleepy = Srcu::<Sleepy>::init()?;
         let cell = RcuCell::<_, Srcu<Sleepy>>::new(droppable(8)?);
         cell.publish(droppable(16)?);
         sum += sleepy.run(|t| ***cell.read(t));
         // Dropped where memory of vmalloc() cannot be freed.
-        let one = RcuCell::<_, Global>::new(large(1)?);
+        let one = RcuCell::<_, Global>::new(mapped(1)?);
         support::preempt_disabled(|| drop(one));
         rcu::global().barrier()?;
         sleepy.barrier()?;
