@@ -14,7 +14,13 @@ use kernel::{
     c_str,
     prelude::*,
     static_lock_class,
-    sync::Arc,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    },
     time::{
         ClockSource,
         Monotonic, //
@@ -264,6 +270,45 @@ mod tests {
         assert!(seen);
         assert_eq!(placed, Ok(1));
         assert!(Monotonic::ktime_get() - before < 30_000_000_000);
+        Ok(())
+    }
+
+    /// A change wakes even if it is undone after the lock was released for a moment.
+    #[test]
+    fn a_change_that_is_undone_after_relax_wakes() -> Result {
+        let queue = queue::<Pair>()?;
+        let theirs = queue.clone();
+        let checks = Arc::new(Atomic::new(0u32), GFP_KERNEL)?;
+        let counted = checks.clone();
+        let thread = spawn(c_str!("quiesce_sleeper"), move || {
+            let mut pair = theirs.lock();
+            let wait = pair.begin(Side::One, Goal::Next);
+            let _ = pair.wait(
+                in_ms(60_000),
+                |pair| {
+                    counted.fetch_add(1, Relaxed);
+                    pair.step(Side::One, &wait)
+                },
+                |pair, asleep| pair.asleep(Side::One, asleep),
+            );
+        })?;
+        let seen = wait_for_sleeper(&queue);
+        let before = checks.load(Relaxed);
+        let mut pair = queue.lock();
+        let placed = pair.arrive(Side::Zero, 1);
+        pair.relax();
+        pair.undo_arrive(Side::Zero, 1);
+        drop(pair);
+        let end = Monotonic::ktime_get() + 30_000_000_000;
+        while checks.load(Relaxed) == before && Monotonic::ktime_get() < end {
+            crate::support::msleep(1);
+        }
+        let woken = checks.load(Relaxed) != before;
+        let _ = queue.lock().arrive(Side::Zero, 1);
+        thread.join();
+        assert!(seen);
+        assert_eq!(placed, Ok(1));
+        assert!(woken);
         Ok(())
     }
 }

@@ -308,6 +308,75 @@ TEST(own_abort)
 }
 
 /* The device itself has nothing to poll for. */
+/* Waits for a child, 30 seconds at most. */
+static int join_soon(pid_t pid)
+{
+	uint64_t end = in_ms(30000);
+	int status;
+
+	while (waitpid(pid, &status, WNOHANG) == 0) {
+		if (clock_ns(CLOCK_MONOTONIC) > end) {
+			kill(pid, SIGKILL);
+			return join(pid);
+		}
+		nap();
+	}
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 256 + WTERMSIG(status);
+}
+
+#define RACES 200
+
+/*
+ * A party hangs up as its process dies, and the first call of the device after it
+ * closes the descriptor of a party that had hung up before: one more, one less.
+ */
+TEST(hangup_beside_a_close)
+{
+	for (int i = 0; i < RACES; i++) {
+		int group = make_group(0, 2, QUIESCE_GROUP_SHRINK), bound, gone;
+		struct pollfd death = { .events = POLLIN };
+		pid_t pid, poller;
+		struct gate g;
+
+		ASSERT_LE(0, group);
+		ASSERT_EQ(0, gate_make(&g));
+		bound = join_group(group, 0, NULL);
+		gone = join_group(group, 0, NULL);
+		ASSERT_LE(0, gone);
+		ASSERT_EQ(0, leave(gone));
+		pid = spawn({
+			close(gone);
+			check(bind_to_me(bound, QUIESCE_BIND_PROCESS) == 0);
+			gate_open(&g);
+			pause();
+		});
+		gate_pass(&g);
+		poller = spawn({
+			struct pollfd p = { .fd = bound };
+
+			close(gone);
+			check(poll(&p, 1, -1) == 1);
+			check(p.revents == POLLHUP);
+		});
+		ASSERT_TRUE(wait_asleep_in(poller, NR_POLL));
+		death.fd = syscall(SYS_pidfd_open, pid, 0);
+		ASSERT_LE(0, death.fd);
+		kill(pid, SIGKILL);
+		/* Without sleep: the kernel's own worker is to come second. */
+		while (poll(&death, 1, 0) == 0)
+			;
+		close(gone);
+		ASSERT_EQ(0, join_soon(poller))
+			TH_LOG("in round %d", i);
+		EXPECT_EQ(KILLED, join(pid));
+		close(death.fd);
+		close(bound);
+		close(group);
+		close(g.fd[0]);
+		close(g.fd[1]);
+	}
+}
+
 TEST(device)
 {
 	int dev = open_dev();

@@ -63,6 +63,25 @@ pub struct Wakes {
     pub pollers: [Option<u32>; 2],
 }
 
+impl Wakes {
+    /// Returns whom `self` or `other` has to wake.
+    fn or(self, other: Self) -> Self {
+        let mut pollers = other.pollers;
+        for (events, more) in pollers.iter_mut().zip(self.pollers) {
+            *events = match (*events, more) {
+                // All of them, without a key.
+                (Some(0), _) | (_, Some(0)) => Some(0),
+                (Some(events), Some(more)) => Some(events | more),
+                (events, more) => events.or(more),
+            };
+        }
+        Self {
+            waiters: self.waiters || other.waiters,
+            pollers,
+        }
+    }
+}
+
 /// When a wait ends at the latest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deadline {
@@ -150,7 +169,7 @@ impl<T: Machine> Queue<T> {
             queue: self,
             flags,
             before,
-            traced: before,
+            owed: Wakes::default(),
             _not_send: NotThreadSafe,
         }
     }
@@ -185,10 +204,10 @@ impl<T: Machine> Queue<T> {
 pub struct Guard<'a, T: Machine> {
     queue: &'a Queue<T>,
     flags: usize,
-    /// The state when the lock was taken, or when waiters and pollers were last woken.
+    /// The state when the lock was last acquired, or when waiters and pollers were last woken.
     before: T::Seen,
-    /// The state whose changes were traced.
-    traced: T::Seen,
+    /// Whom the changes before that concern, and who was not woken yet.
+    owed: Wakes,
     _not_send: NotThreadSafe,
 }
 
@@ -230,11 +249,11 @@ impl<T: Machine> Guard<'_, T> {
     /// Wakes those whom the changes so far concern. Returns whether there were any: the lock may
     /// then have been released in between.
     fn publish(&mut self) -> bool {
-        let wakes = self.wakes(&self.before);
+        let wakes = self.due();
         if wakes == Wakes::default() {
             return false;
         }
-        self.trace(&self.traced);
+        self.trace(&self.before);
         let pollers = self.present(&wakes);
         self.wake_waiters(&wakes);
         if pollers != [None; 2] {
@@ -253,17 +272,26 @@ impl<T: Machine> Guard<'_, T> {
         true
     }
 
+    /// Returns whom the changes so far concern.
+    ///
+    /// Another task may undo a change while [`Guard::relax`] has released the lock, so that the
+    /// state before the first of several critical sections does not show all of them.
+    fn due(&self) -> Wakes {
+        self.wakes(&self.before).or(self.owed)
+    }
+
     /// Notes the state: what led to it has been traced, and has woken those whom it concerns.
     fn take_note(&mut self) {
         self.before = self.seen();
-        self.traced = self.before;
+        self.owed = Wakes::default();
     }
 
     /// Releases the lock and acquires it again, so that interrupts are not disabled for long.
     ///
     /// The state may be another one then. Whom the changes so far concern is woken later.
     pub fn relax(&mut self) {
-        self.trace(&self.traced);
+        self.trace(&self.before);
+        self.owed = self.due();
         let head = self.queue.head.get();
         // INVARIANT: The lock is taken again, with `flags` saved anew.
         // SAFETY: By the type invariants the lock is held with `flags`, and `head` is initialised.
@@ -271,7 +299,7 @@ impl<T: Machine> Guard<'_, T> {
             bindings::quiesce_helper_queue_unlock(head, self.flags);
             bindings::quiesce_helper_queue_lock(head)
         };
-        self.traced = self.seen();
+        self.before = self.seen();
     }
 
     /// Waits, with the lock released, until `ready` returns something.
@@ -404,8 +432,8 @@ impl<T: Machine> DerefMut for Guard<'_, T> {
 
 impl<T: Machine> Drop for Guard<'_, T> {
     fn drop(&mut self) {
-        self.trace(&self.traced);
-        let wakes = self.wakes(&self.before);
+        self.trace(&self.before);
+        let wakes = self.due();
         let pollers = self.present(&wakes);
         self.wake_waiters(&wakes);
         // SAFETY: By the type invariants the lock is held with `flags`, and the guard is gone.
