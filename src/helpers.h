@@ -197,6 +197,8 @@ int quiesce_helper_queue_sleep(struct wait_queue_head *head, unsigned long *flag
 u32 quiesce_helper_spin_limit(const s64 *deadline, int clock);
 u64 quiesce_helper_spin_clock(void);
 s64 quiesce_helper_time_to_host(int clock, s64 ns);
+u64 quiesce_helper_boottime(void);
+u64 quiesce_helper_boottime_of_reader(u64 ns);
 bool quiesce_helper_queue_spin(struct wait_queue_head *head, unsigned long *flags,
 			       const u32 *changes, u32 ns);
 struct pid *quiesce_helper_current_pid(void);

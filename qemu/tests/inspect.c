@@ -28,6 +28,15 @@ static const char *read_fdinfo(int fd)
 	}								\
 } while (0)
 
+/* The number behind a name in text; a missing one fails the calling process. */
+static uint64_t number(const char *name)
+{
+	char *found = strstr(text, name);
+
+	check(found);
+	return strtoull(found + strlen(name), NULL, 0);
+}
+
 TEST(fdinfo_of_a_pair)
 {
 	struct gate g;
@@ -87,6 +96,155 @@ TEST(fdinfo_of_a_group)
 	read_fdinfo(group);
 	EXPECT_LINE("broken:\tcause %d by 1 pid %d status 0 code 99",
 		    QUIESCE_CAUSE_ABORT, getpid());
+}
+
+static uint64_t phase_since(int fd)
+{
+	read_fdinfo(fd);
+	return number("\nphase-since:\t");
+}
+
+/* Waits until the clocks that advance with the tick have. */
+static void wait_for_tick(void)
+{
+	uint64_t last = clock_ns(CLOCK_MONOTONIC_COARSE);
+
+	while (clock_ns(CLOCK_MONOTONIC_COARSE) == last)
+		nap();
+}
+
+/* phase-since is when the phase began, as of the last tick. */
+static void check_since(void)
+{
+	int group = make_group(1, 0, 0), party = join_group(group, 0, NULL);
+	uint64_t made = clock_ns(CLOCK_BOOTTIME), since = phase_since(group);
+
+	check(since <= made && made - since < 60 * NSEC_PER_SEC);
+	/* No arrival, join or wait changes it. */
+	check(wait_phase(party, 1, in_ms(1), NULL) == -EINVAL);
+	check(join_group(group, 0, NULL) == -ENOSPC);
+	check(phase_since(party) == since);
+	/* The end of a phase and a reset do. */
+	wait_for_tick();
+	check(place(party) == 0);
+	check(phase_since(group) > since);
+	since = phase_since(party);
+	check(since <= clock_ns(CLOCK_BOOTTIME));
+	check(abort_with(party, 1, NULL) == 0);
+	wait_for_tick();
+	check(phase_since(group) == since);
+	check(reset(group, NULL) == 0);
+	check(phase_since(group) > since);
+	check(phase_since(group) <= clock_ns(CLOCK_BOOTTIME));
+}
+
+TEST(since_when)
+{
+	EXPECT_EQ(0, join(spawn({ check_since(); })));
+}
+
+TEST(since_when_in_a_time_namespace)
+{
+	int ret = in_time_namespace("boottime 7200 0\n", check_since);
+
+	if (ret == 4)
+		SKIP(return, "no time namespaces");
+	EXPECT_EQ(0, ret);
+}
+
+#define PARTIES 40
+
+/* How many parties the line of the late ones has. */
+static unsigned int count_late(void)
+{
+	char *end, *p = strstr(text, "\nlate:\t");
+	unsigned int n = 0;
+
+	check(p);
+	end = strchr(p + 1, '\n');
+	check(end);
+	while ((p = memchr(p + 1, ':', end - p - 1)))
+		n++;
+	/* One is the line's own. */
+	return n - 1;
+}
+
+/* All lines of a group's fdinfo are of one moment. */
+TEST(fdinfo_is_one_moment)
+{
+	int group = make_group(PARTIES, 0, 0), party[PARTIES];
+	unsigned int seen[2] = {};
+	pid_t pid;
+
+	ASSERT_LE(0, group);
+	for (int i = 0; i < PARTIES; i++) {
+		party[i] = join_group(group, 0, NULL);
+		ASSERT_LE(0, party[i]);
+	}
+	/* A phase that breaks in the middle has its number as the code, then a reset. */
+	pid = spawn({
+		for (uint64_t phase = 1;;) {
+			for (int i = 0; i < PARTIES / 2; i++)
+				check(place(party[i]) == 0);
+			check(abort_with(party[0], phase, NULL) == 0);
+			check(reset(group, &phase) == 0);
+		}
+	});
+	for (uint64_t first = 0, until = in_ms(1000); clock_ns(CLOCK_MONOTONIC) < until;) {
+		uint64_t phase;
+		bool broken;
+
+		/* In turn, from the group's descriptor and from a party's. */
+		read_fdinfo(seen[0] & 1 ? group : party[0]);
+		phase = number("\nphase:\t");
+		broken = number("\nbroken:\tcause ");
+		ASSERT_EQ(PARTIES, number("\narrived:\t") + count_late())
+			TH_LOG("%s", text);
+		if (broken) {
+			ASSERT_EQ(phase, number(" status 0 code "))
+				TH_LOG("%s", text);
+			ASSERT_EQ(PARTIES / 2, number("\narrived:\t"));
+		}
+		if (!(seen[0] & 1) && number("\narrived:\t")) {
+			ASSERT_EQ(phase, number(" last "))
+				TH_LOG("%s", text);
+		}
+		seen[0]++;
+		seen[1] += phase != first;
+		first = phase;
+	}
+	/* They did run at the same time. */
+	EXPECT_LT(2, seen[1]);
+	kill(pid, SIGKILL);
+	EXPECT_EQ(KILLED, join(pid));
+}
+
+/* All lines of a pair's fdinfo are of one moment. */
+TEST(fdinfo_of_a_pair_is_one_moment)
+{
+	uint64_t first = 0;
+	unsigned int changes = 0;
+	int fd[2];
+	pid_t pid;
+
+	ASSERT_EQ(0, make_pair(0, fd));
+	pid = spawn({
+		for (;;)
+			check(place(fd[0]) == 0);
+	});
+	for (uint64_t until = in_ms(500); clock_ns(CLOCK_MONOTONIC) < until;) {
+		uint64_t unread;
+
+		read_fdinfo(fd[1]);
+		unread = number("\nunread:\t");
+		ASSERT_EQ(unread, number(" placed "))
+			TH_LOG("%s", text);
+		changes += unread != first;
+		first = unread;
+	}
+	EXPECT_LT(2, changes);
+	kill(pid, SIGKILL);
+	EXPECT_EQ(KILLED, join(pid));
 }
 
 TEST(device_file)

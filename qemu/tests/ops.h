@@ -250,6 +250,30 @@ static inline short poll_now(int fd)
 	return poll(&p, 1, 0) < 0 ? -errno : p.revents;
 }
 
+#ifndef CLONE_NEWTIME
+#define CLONE_NEWTIME 0x80
+#endif
+
+/*
+ * Runs f in a process of a namespace whose clocks are off by so much. Returns its
+ * exit code, or 4 if there are no time namespaces.
+ */
+static inline int in_time_namespace(const char *offsets, void (*f)(void))
+{
+	return join(spawn({
+		int fd;
+
+		if (unshare(CLONE_NEWTIME))
+			_exit(4);
+		fd = open("/proc/self/timens_offsets", O_WRONLY);
+		check(fd >= 0);
+		check(write(fd, offsets, strlen(offsets)) == (ssize_t)strlen(offsets));
+		close(fd);
+		/* Children are in it. */
+		check(join(spawn({ f(); })) == 0);
+	}));
+}
+
 /* Wait until so many tasks sleep on the barrier, by the kernel's own count. */
 static inline bool wait_for_waiters(int fd, unsigned int n)
 {

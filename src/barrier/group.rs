@@ -33,7 +33,10 @@ use super::{
     set::Set,
     Id, //
 };
-use crate::trace;
+use crate::{
+    bindings,
+    trace, //
+};
 use kernel::{
     bindings::{
         POLLERR,
@@ -47,6 +50,12 @@ use kernel::{
     prelude::*,
     sync::aref::ARef, //
 };
+
+/// The host's `CLOCK_BOOTTIME` in nanoseconds, as of the last tick.
+fn now() -> u64 {
+    // SAFETY: No requirements.
+    unsafe { bindings::quiesce_helper_boottime() }
+}
 
 /// How the phases of a group end.
 #[derive(Clone, Copy, Debug, Default)]
@@ -138,6 +147,8 @@ pub struct Group {
     hung_up: u32,
     /// The current phase, from 1.
     phase: u64,
+    /// When it began; see [`Group::since`].
+    since: u64,
     /// The last phase that a reset ended, or 0.
     void: u64,
     /// The phase that the group's descriptor reported last.
@@ -177,6 +188,7 @@ impl Group {
             waiting: 0,
             hung_up: 0,
             phase: 1,
+            since: now(),
             void: 0,
             reported: 1,
             policy,
@@ -190,6 +202,12 @@ impl Group {
     /// Returns the current phase.
     pub fn phase(&self) -> u64 {
         self.phase
+    }
+
+    /// Returns when the current phase began, in nanoseconds of the host's `CLOCK_BOOTTIME` as of
+    /// the last tick.
+    pub fn since(&self) -> u64 {
+        self.since
     }
 
     /// Returns how many seats there can be.
@@ -407,12 +425,18 @@ impl Group {
         self.try_complete_phase();
     }
 
+    /// Sets the number of the phase that begins.
+    fn begin(&mut self, phase: u64) {
+        self.phase = phase;
+        self.since = now();
+    }
+
     /// Ends the phase.
     fn complete(&mut self, leader: Option<u32>) {
         if let Some(state) = leader.and_then(|n| self.tenant_mut(n)) {
             state.newest_mut().led = true;
         }
-        self.phase = self.phase.wrapping_add(1);
+        self.begin(self.phase.wrapping_add(1));
         // INVARIANT: Nobody has arrived, so nobody leads or is leaving either; what is dead is
         // removed below, or the group is broken.
         self.completing = None;

@@ -286,9 +286,9 @@ pub(super) fn pid_inode(pid: &Option<ARef<Pid>>) -> u64 {
 }
 
 /// The number of `pid` in the pid namespace of the procfs that `m` is a file of.
-pub(super) fn pid_in_proc(m: &SeqFile, pid: &Option<ARef<Pid>>) -> i32 {
-    pid.as_ref().map_or(0, |pid| {
-        // SAFETY: `m` is a file of procfs that is being read, and `pid` has a reference.
+pub(super) fn pid_in_proc(m: &SeqFile, pid: Option<&Pid>) -> i32 {
+    pid.map_or(0, |pid| {
+        // SAFETY: `m` is a file of procfs that is being read, and `pid` is borrowed.
         unsafe {
             bindings::quiesce_helper_pid_in_proc(ptr::from_ref(m).cast_mut().cast(), pid.as_ptr())
         }

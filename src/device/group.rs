@@ -431,73 +431,116 @@ impl Kind for Group {
     }
 
     fn show(barrier: &Barrier<Self>, seat: Option<&Seat>, m: &SeqFile) {
-        show_counts(barrier, m);
-        show_break(barrier, m);
-        show_late(barrier, m);
+        let capacity = barrier.lock().capacity() as usize;
+        // Without memory nothing is shown.
+        let Ok(late) = KVec::with_capacity(capacity, GFP_KERNEL) else {
+            return;
+        };
+        let snapshot = Snapshot::take(barrier, seat, late, m);
+        snapshot.show_counts(barrier.id, m);
+        snapshot.show_break(m);
+        snapshot.show_late(m);
         if let Some(seat) = seat {
-            show_party(barrier, seat, m);
+            snapshot.show_party(seat, m);
         }
     }
 }
 
+/// What `fdinfo` shows of a group, all of one moment.
+struct Snapshot {
+    phase: u64,
+    since: u64,
+    parties: u32,
+    arrived: u32,
+    open: u32,
+    waiting: u32,
+    broken: Option<Cause>,
+    /// The late parties and the numbers of their processes.
+    late: KVec<(u32, i32)>,
+    /// The party of the descriptor.
+    own: PartyInfo,
+}
+
 // Each part of `fdinfo` has a frame of its own: formatting takes many of them.
-
-#[inline(never)]
-fn show_counts(barrier: &Barrier<Group>, m: &SeqFile) {
-    let group = barrier.lock();
-    let (phase, parties, arrived) = (group.phase(), group.parties(), group.arrived());
-    let (open, waiting) = (group.open(), group.waiting());
-    drop(group);
-    seq_print!(
-        m,
-        "quiesce:\tgroup {}\nphase:\t{}\nparties:\t{}\narrived:\t{}\nopen:\t{}\nwaiting:\t{}\n",
-        barrier.id,
-        phase,
-        parties,
-        arrived,
-        open,
-        waiting
-    );
-}
-
-#[inline(never)]
-fn show_break(barrier: &Barrier<Group>, m: &SeqFile) {
-    let broken = barrier.lock().broken().cloned().unwrap_or_default();
-    let (cause, status, code) = broken.end.why.encode();
-    let by = match broken.end.why {
-        Why::Nothing => 0,
-        _ => broken.party.unwrap_or(uapi::QUIESCE_NOBODY) as i32,
-    };
-    seq_print!(
-        m,
-        "broken:\tcause {} by {} pid {} status {} code {}\n",
-        cause,
-        by,
-        args::pid_in_proc(m, &broken.end.pid),
-        status,
-        code
-    );
-}
-
-#[inline(never)]
-fn show_late(barrier: &Barrier<Group>, m: &SeqFile) {
-    let mut late = barrier.lock().late();
-    seq_print!(m, "late:\t");
-    while let Some(n) = late.pop() {
-        let party = barrier.lock().party(n);
-        let owner = party.map_or(None, |party| party.owner);
-        seq_print!(m, "{}:{} ", n, args::pid_in_proc(m, &owner));
+impl Snapshot {
+    /// Takes it, with `late` for the late parties, which has room for all parties.
+    #[inline(never)]
+    fn take(
+        barrier: &Barrier<Group>,
+        seat: Option<&Seat>,
+        mut late: KVec<(u32, i32)>,
+        m: &SeqFile,
+    ) -> Self {
+        let group = barrier.lock();
+        let mut numbers = group.late();
+        while let Some(n) = numbers.pop() {
+            let _ = late.push_within_capacity((n, args::pid_in_proc(m, group.owner(n))));
+        }
+        Self {
+            phase: group.phase(),
+            since: group.since(),
+            parties: group.parties(),
+            arrived: group.arrived(),
+            open: group.open(),
+            waiting: group.waiting(),
+            broken: group.broken().cloned(),
+            late,
+            own: seat.map_or_else(PartyInfo::default, |seat| group.own(seat)),
+        }
     }
-    seq_print!(m, "\n");
-}
 
-#[inline(never)]
-fn show_party(barrier: &Barrier<Group>, seat: &Seat, m: &SeqFile) {
-    let party = barrier.lock().own(seat);
-    let pid = args::pid_in_proc(m, &party.owner);
-    seq_print!(m, "party:\t{} pid {} ", seat.party(), pid);
-    args::show_state(m, state(&party));
-    seq_print!(m, "last {} waiting {}\n", party.last, party.waiting);
+    #[inline(never)]
+    fn show_counts(&self, id: u64, m: &SeqFile) {
+        // SAFETY: No requirements.
+        let since = unsafe { crate::bindings::quiesce_helper_boottime_of_reader(self.since) };
+        seq_print!(m, "quiesce:\tgroup {}\nphase:\t{}\n", id, self.phase);
+        seq_print!(m, "phase-since:\t{}\n", since);
+        seq_print!(
+            m,
+            "parties:\t{}\narrived:\t{}\nopen:\t{}\nwaiting:\t{}\n",
+            self.parties,
+            self.arrived,
+            self.open,
+            self.waiting
+        );
+    }
+
+    #[inline(never)]
+    fn show_break(&self, m: &SeqFile) {
+        let none = Cause::default();
+        let broken = self.broken.as_ref().unwrap_or(&none);
+        let (cause, status, code) = broken.end.why.encode();
+        let by = match broken.end.why {
+            Why::Nothing => 0,
+            _ => broken.party.unwrap_or(uapi::QUIESCE_NOBODY) as i32,
+        };
+        seq_print!(
+            m,
+            "broken:\tcause {} by {} pid {} status {} code {}\n",
+            cause,
+            by,
+            args::pid_in_proc(m, broken.end.pid.as_deref()),
+            status,
+            code
+        );
+    }
+
+    #[inline(never)]
+    fn show_late(&self, m: &SeqFile) {
+        seq_print!(m, "late:\t");
+        for (party, pid) in self.late.iter() {
+            seq_print!(m, "{}:{} ", party, pid);
+        }
+        seq_print!(m, "\n");
+    }
+
+    #[inline(never)]
+    fn show_party(&self, seat: &Seat, m: &SeqFile) {
+        let pid = args::pid_in_proc(m, self.own.owner.as_deref());
+        seq_print!(m, "party:\t{} pid {} ", seat.party(), pid);
+        args::show_state(m, state(&self.own));
+        seq_print!(m, "last {} waiting {}\n", self.own.last, self.own.waiting);
+    }
 }
 
 /// The file of a group.

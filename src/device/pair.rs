@@ -323,9 +323,14 @@ impl Kind for Pair {
         let Some(&side) = side else {
             return;
         };
-        show_view(barrier, side, m);
-        for side in Side::BOTH {
-            show_party(barrier, side, m);
+        let pair = barrier.lock();
+        let view = view(pair.view(side));
+        let (balance, unread) = (pair.balance(side), pair.unread(side));
+        let parties = Side::BOTH.map(|side| pair.party(side));
+        drop(pair);
+        show_view(barrier.id, side, view, balance, unread, m);
+        for (side, party) in Side::BOTH.iter().zip(&parties) {
+            show_party(*side, party, m);
         }
     }
 }
@@ -333,15 +338,11 @@ impl Kind for Pair {
 // Each part of `fdinfo` has a frame of its own: formatting takes many of them.
 
 #[inline(never)]
-fn show_view(barrier: &Barrier<Pair>, side: Side, m: &SeqFile) {
-    let pair = barrier.lock();
-    let view = view(pair.view(side));
-    let (balance, unread) = (pair.balance(side), pair.unread(side));
-    drop(pair);
+fn show_view(id: u64, side: Side, view: u32, balance: i64, unread: u64, m: &SeqFile) {
     seq_print!(
         m,
         "quiesce:\tpair {}\nparty:\t{}\nview:\t{}\nbalance:\t{}\nunread:\t{}\n",
-        barrier.id,
+        id,
         side.party(),
         view,
         balance,
@@ -350,11 +351,10 @@ fn show_view(barrier: &Barrier<Pair>, side: Side, m: &SeqFile) {
 }
 
 #[inline(never)]
-fn show_party(barrier: &Barrier<Pair>, side: Side, m: &SeqFile) {
-    let party = barrier.lock().party(side);
-    let pid = args::pid_in_proc(m, &party.owner);
+fn show_party(side: Side, party: &PartyInfo, m: &SeqFile) {
+    let pid = args::pid_in_proc(m, party.owner.as_deref());
     seq_print!(m, "party-{}:\tpid {} ", side.party(), pid);
-    args::show_state(m, state(&party));
+    args::show_state(m, state(party));
     seq_print!(m, "placed {} waiting {} ", party.arrivals, party.waiting);
     show_end(&party.end, m);
 }
@@ -362,7 +362,7 @@ fn show_party(barrier: &Barrier<Pair>, side: Side, m: &SeqFile) {
 #[inline(never)]
 fn show_end(end: &End, m: &SeqFile) {
     let (cause, status, code) = end.why.encode();
-    let pid = args::pid_in_proc(m, &end.pid);
+    let pid = args::pid_in_proc(m, end.pid.as_deref());
     seq_print!(
         m,
         "cause {} by {} status {} code {}\n",

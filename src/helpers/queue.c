@@ -13,6 +13,7 @@
 #include <linux/sched/stat.h>
 #include <linux/spinlock.h>
 #include <linux/time_namespace.h>
+#include <linux/timekeeping.h>
 #include <linux/wait.h>
 
 #include "../helpers.h"
@@ -153,6 +154,20 @@ s64 quiesce_helper_time_to_host(int clock, s64 ns)
 	return timens_ktime_to_host(clock, ns);
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_time_to_host);
+
+/* CLOCK_BOOTTIME as of the last tick: no clock is read for it. */
+u64 quiesce_helper_boottime(void)
+{
+	return ktime_get_coarse_boottime_ns();
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_boottime);
+
+/* Converts a CLOCK_BOOTTIME to the calling task's time namespace. */
+u64 quiesce_helper_boottime_of_reader(u64 ns)
+{
+	return timens_add_boottime_ns(ns);
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_boottime_of_reader);
 
 /*
  * Returns for how many nanoseconds a wait may poll before it sleeps: not beyond

@@ -175,7 +175,7 @@ impl Group {
         self.void = self.phase;
         // INVARIANT: Nobody has arrived, so nobody is leaving either; what is dead is open or
         // removed below.
-        self.phase = self.preview_reset();
+        self.begin(self.preview_reset());
         self.completing = None;
         self.arrived = Set::EMPTY;
         self.count = 0;

@@ -120,6 +120,11 @@ impl Group {
         }
     }
 
+    /// Returns the process of the party that has seat `number`, or had it last.
+    pub fn owner(&self, number: u32) -> Option<&Pid> {
+        self.tenant(number)?.owner.as_deref()
+    }
+
     /// Describes a party that is the tenant of seat `number`, or of none.
     fn describe(&self, number: Option<u32>, state: &SeatState) -> PartyInfo {
         PartyInfo {

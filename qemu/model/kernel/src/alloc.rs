@@ -220,13 +220,29 @@ pub struct Box<T: ?Sized, A: Allocator>(NonNull<T>, PhantomData<(A, T)>);
 pub type KBox<T> = Box<T, allocator::Kmalloc>;
 pub type VBox<T> = Box<T, allocator::Vmalloc>;
 pub type KVBox<T> = Box<T, allocator::KVmalloc>;
-/// Only named.
+pub type KVec<T> = Vec<T, allocator::Kmalloc>;
+/// Keeps nothing: it is used for output only.
 pub struct Vec<T, A: Allocator>(PhantomData<(A, T)>);
 
 // SAFETY: It owns a `T`.
 unsafe impl<T: Send + ?Sized, A: Allocator> Send for Box<T, A> {}
 // SAFETY: It owns a `T`.
 unsafe impl<T: Sync + ?Sized, A: Allocator> Sync for Box<T, A> {}
+
+impl<T, A: Allocator> Vec<T, A> {
+    pub fn with_capacity(_: usize, _: Flags) -> Result<Self, AllocError> {
+        Ok(Self(PhantomData))
+    }
+    pub fn push_within_capacity(&mut self, _: T) -> Result<(), AllocError> {
+        Ok(())
+    }
+}
+impl<T, A: Allocator> Deref for Vec<T, A> {
+    type Target = [T];
+    fn deref(&self) -> &[T] {
+        &[]
+    }
+}
 
 fn place<T>() -> *mut T {
     assert!(align_of::<T>() <= 16);

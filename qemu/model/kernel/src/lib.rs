@@ -303,7 +303,7 @@ pub mod bindings {
 
 pub mod prelude {
     pub use crate::{
-        alloc::{KBox, KVBox, VBox, GFP_ATOMIC, GFP_KERNEL, GFP_KERNEL_ACCOUNT},
+        alloc::{KBox, KVBox, KVec, VBox, GFP_ATOMIC, GFP_KERNEL, GFP_KERNEL_ACCOUNT},
         error::{code::*, AllocError, Error, Result},
         ffi::*,
         pr_warn,

@@ -19,6 +19,9 @@ static PROCESS: pid = pid {
     exited: Cell::new(None),
 };
 pub(crate) unsafe fn quiesce_helper_get_pid(_: *mut pid) {}
+pub(crate) unsafe fn quiesce_helper_boottime() -> u64 {
+    0
+}
 pub(crate) unsafe fn quiesce_helper_current_pid() -> *mut pid {
     ptr::from_ref(&PROCESS).cast_mut()
 }

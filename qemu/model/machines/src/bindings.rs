@@ -128,6 +128,12 @@ pub(crate) unsafe fn quiesce_helper_queue_spin(
 ) -> bool {
     unreachable!()
 }
+pub(crate) unsafe fn quiesce_helper_boottime() -> u64 {
+    0
+}
+pub(crate) unsafe fn quiesce_helper_boottime_of_reader(ns: u64) -> u64 {
+    ns
+}
 pub(crate) unsafe fn quiesce_helper_time_to_host(_: i32, ns: i64) -> i64 {
     ns
 }
