@@ -3,9 +3,10 @@
 """Lists the absolute sentences of the documentation that nothing shows.
 
 A sentence is absolute if it has one of these words: never, cannot, always, every, impossible, or
-'no ... can' and 'no ... may'. It counts in README.md, in the manual pages, in module documentation
-and in the documentation of items that are public, of macros and of trait methods. ("Any", "all" and
-"no" are left out: most sentences with them state a context or a condition.)
+'no ... can' and 'no ... may'; or if it has 'any' or 'all' otherwise than in one of the ORDINARY uses:
+in a context, in a condition, in an idiom, or as the object of the verb by which a function's
+documentation begins. It counts in README.md, in the manual pages, in module documentation
+and in the documentation of items that are public, of macros and of trait methods.
 
 Each has a line in qemu/claims.sentences with what shows it: names in backquotes, which have to
 exist (see claims.py), or "definition:" or "kernel:" and a reason. A sentence without a line fails,
@@ -21,6 +22,17 @@ import claims
 
 TOP = pathlib.Path(__file__).resolve().parent.parent
 ABSOLUTE = re.compile(r"\b(?:never|cannot|always|every|impossible|no \w+ (?:can|may))\b", re.I)
+UNIVERSAL = re.compile(r"\b(?:any|all)\b", re.I)
+ORDINARY = re.compile(
+    # Idioms.
+    r"any more\b|\bin all\b(?=[.,;:]|$)|\bat all\b|\bin any case\b|\bonce and for all\b|\bas for any\b|\bany other\b|"
+    # Contexts, for which each module has a table that names its tests; places and sizes.
+    r"\b(?:any|all) contexts?\b|\bany,? (?:but|including) |\bany, see|^Any[.,]|\bany place\b|\bof any size\b|"
+    # Conditions, and clauses that say which.
+    r"\b(?:if (?:there were )?|were )any\b|"
+    r"\b(?:when|once|if|until|after|as soon as|as long as|whose|that|which|unless) (?:\w+ ){0,4}all\b|"
+    # 'Returns all ...': what a function does.
+    r"^(?:On success |The )?[A-Z][a-z]+s (?:[^,;:.]* )?(?:all|any)\b", re.I)
 SENTENCE = re.compile(r"(?<=[.;:!?])\s+(?=[A-Z`\[*(])")
 DOCUMENTED = re.compile(r"\s*(?:pub (?!\()|(?:unsafe )?fn |macro_rules!|type |const )")
 FOLDED = re.compile(r"(?m)^\.(?:Nm|Fn|Dv|Er|Fa|Pa|Xr|Vt|Va|Cm) ?")
@@ -55,7 +67,7 @@ def sentences(path):
     for block in documentation(path):
         for paragraph in re.split(r"\n\s*(?:\n|#|\||- |\* )", block):
             for sentence in SENTENCE.split(" ".join(paragraph.split())):
-                if ABSOLUTE.search(sentence):
+                if ABSOLUTE.search(sentence) or UNIVERSAL.search(ORDINARY.sub("", sentence)):
                     yield sentence
 
 
