@@ -400,7 +400,7 @@ impl<T> Arc<T> {
 
 /// What a reference count orders: the drop of the last reference comes after the others.
 #[cfg(feature = "loom")]
-fn order() {
+pub fn order() {
     use loom::sync::atomic::{AtomicUsize, Ordering};
     crate::registry::at(3, || AtomicUsize::new(0)).fetch_add(1, Ordering::AcqRel);
 }

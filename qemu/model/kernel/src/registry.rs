@@ -13,6 +13,8 @@ pub fn reset() {
     crate::alloc::reset();
     crate::wait::reset();
     crate::rcu::reset();
+    // The first access creates loom's atomic, before any thread begins that could have the second.
+    crate::alloc::order();
 }
 
 pub fn at<T: Any + Send + Sync>(address: usize, new: impl FnOnce() -> T) -> Arc<T> {
