@@ -535,6 +535,182 @@ fn descriptors_are_returned() {
     assert_eq!(open(), before);
 }
 
+/// Returns a group of `parties` whose leaders end the phases, and its parties.
+fn completing<const N: usize>() -> (Group, [Party; N]) {
+    let group = GroupOptions::new(N as u32)
+        .completion()
+        .create(&Device::open().unwrap())
+        .unwrap();
+    let parties = [(); N].map(|()| group.join().unwrap());
+    (group, parties)
+}
+
+/// One party executes the step, in each phase, and the others are released after it.
+fn step_before_the_release() {
+    let (_group, parties) = completing::<4>();
+    let steps = std::sync::Arc::new(AtomicU32::new(0));
+    let threads = parties.map(|party| {
+        let steps = steps.clone();
+        thread::spawn(move || {
+            let mut led = 0;
+            for number in 1..=50 {
+                let step = || {
+                    thread::yield_now();
+                    steps.fetch_add(1, Ordering::Relaxed);
+                };
+                let phase = party.arrive_and_wait_with(long(), step).unwrap();
+                assert_eq!(phase.completes, None);
+                // The next step comes after this party's next arrival.
+                assert_eq!(steps.load(Ordering::Relaxed), number);
+                led += u32::from(phase.leader);
+            }
+            led
+        })
+    });
+    let led: u32 = threads.map(|thread| thread.join().unwrap()).iter().sum();
+    assert_eq!((led, steps.load(Ordering::Relaxed)), (50, 50));
+}
+
+/// The calls of which `arrive_and_wait_with` consists.
+fn complete_by_hand() {
+    let (group, [a, b]) = completing::<2>();
+    let ticket = a.arrive().unwrap();
+    fails!(a.complete(ticket), Error::Os(_));
+    let phase = b.arrive_and_wait(long()).unwrap();
+    assert!(phase.leader);
+    let mine = phase.completes.unwrap();
+    assert_eq!(mine, ticket);
+    assert!(b.status().unwrap().state.has_to_complete());
+    assert!(!a.status().unwrap().state.has_to_complete());
+    fails!(a.wait(ticket, short()), Error::TimedOut);
+    fails!(a.complete(ticket), Error::Os(_));
+    assert_eq!(b.complete(mine).unwrap(), 2);
+    fails!(b.complete(mine), Error::Os(_));
+    let phase = a.wait(ticket, long()).unwrap();
+    assert_eq!((phase.leader, phase.completes), (false, None));
+    // A wait that timed out continues, and its party leads.
+    fails!(a.arrive_and_wait(Deadline::NOW), Error::TimedOut);
+    let ticket = b.arrive().unwrap();
+    b.wait_with(ticket, long(), || ()).unwrap();
+    a.wait_with(a.last_arrival().unwrap().unwrap(), long(), || {
+        panic!("b led")
+    })
+    .unwrap();
+    // In a group without it nobody has to complete.
+    let group_of_one = Group::new(1).unwrap();
+    let phase = group_of_one
+        .join()
+        .unwrap()
+        .arrive_and_wait_with(long(), || panic!("nobody waits for a step"))
+        .unwrap();
+    assert!(phase.leader);
+    drop(group);
+}
+
+/// A step that panics, aborts, or whose phase is broken or reset meanwhile.
+fn steps_that_fail() {
+    let (group, [a, b]) = completing::<2>();
+    let ticket = a.arrive().unwrap();
+    let panicked = std::panic::catch_unwind(|| b.arrive_and_wait_with(long(), || panic!("step")));
+    assert!(panicked.is_err());
+    let cause = broken(a.wait(ticket, long()));
+    assert_eq!((cause.why, cause.party), (Why::Aborted(0), Some(1)));
+    group.reset().unwrap();
+
+    let ticket = a.arrive().unwrap();
+    let result = b.arrive_and_wait_with(long(), || b.abort(7).unwrap());
+    assert_eq!(broken(result).why, Why::Aborted(7));
+    assert_eq!(broken(a.wait(ticket, long())).why, Why::Aborted(7));
+    group.reset().unwrap();
+
+    let ticket = a.arrive().unwrap();
+    let step = || fails!(a.wait(ticket, short().or_break()), Error::TimedOut);
+    let cause = broken(b.arrive_and_wait_with(long(), step));
+    assert_eq!((cause.why, cause.party), (Why::TimedOut, Some(0)));
+    group.reset().unwrap();
+
+    let ticket = a.arrive().unwrap();
+    let step = || {
+        group.reset().unwrap();
+    };
+    fails!(b.arrive_and_wait_with(long(), step), Error::Reset);
+    fails!(a.wait(ticket, long()), Error::Reset);
+
+    // The cause of the break is known also after a reset.
+    let ticket = a.arrive().unwrap();
+    let step = || {
+        a.abort(9).unwrap();
+        group.reset().unwrap();
+    };
+    assert_eq!(
+        broken(b.arrive_and_wait_with(long(), step)).why,
+        Why::Aborted(9)
+    );
+    assert_eq!(broken(a.wait(ticket, long())).why, Why::Aborted(9));
+
+    // Nobody joins during a step.
+    let (group, [a]) = completing::<1>();
+    let step = || fails!(group.join(), Error::Os(_));
+    a.arrive_and_wait_with(long(), step).unwrap();
+    // Another leads when the leader leaves.
+    let (_group, [a, b]) = completing::<2>();
+    let ticket = a.arrive().unwrap();
+    let step = || b.leave().unwrap();
+    fails!(b.arrive_and_wait_with(long(), step), Error::Os(_));
+    assert!(a.wait(ticket, long()).unwrap().completes.is_some());
+    a.wait_with(ticket, long(), || ()).unwrap();
+}
+
+/// A leader that dies in its step.
+fn leader_that_dies() {
+    let (_group, [a, b]) = completing::<2>();
+    let mut command = this_program("dies_in_its_step");
+    inherit(&mut command, &b);
+    let mut child = command.spawn().unwrap();
+    drop(b);
+    let cause = broken(a.arrive_and_wait(long()));
+    assert_eq!((cause.why, cause.pid), (Why::Killed(9), Some(child.id())));
+    child.wait().unwrap();
+}
+
+fn dies_in_its_step() {
+    let Endpoint::Party(party) = inherited() else {
+        panic!("not a party");
+    };
+    until("the other has arrived", || {
+        party.status().unwrap().arrived == 1
+    });
+    // SAFETY: The call has no memory arguments.
+    let _ = party.arrive_and_wait_with(long(), || unsafe {
+        libc::kill(libc::getpid(), libc::SIGKILL);
+    });
+}
+
+fn deadlines_of_other_clocks() {
+    let (a, _b) = Pair::new().unwrap();
+    let wait = Duration::from_millis(30);
+    let begin = Instant::now();
+    fails!(a.wait_next(Deadline::after_boottime(wait)), Error::TimedOut);
+    assert!(begin.elapsed() >= wait);
+    fails!(
+        a.wait_next(Deadline::boottime(Duration::ZERO)),
+        Error::TimedOut
+    );
+    fails!(a.wait_next(SystemTime::now() + wait), Error::TimedOut);
+    let group = Group::new(2).unwrap();
+    let party = group.join().unwrap();
+    let begin = Instant::now();
+    let deadline = Deadline::after_boottime(wait).or_break();
+    fails!(party.arrive_and_wait(deadline), Error::TimedOut);
+    assert!(begin.elapsed() >= wait);
+    assert_eq!(group.status().unwrap().cause.unwrap().why, Why::TimedOut);
+    // Longer than any clock runs.
+    let (c, d) = Pair::new().unwrap();
+    d.place().unwrap();
+    c.wait_next(Deadline::after_boottime(Duration::MAX))
+        .unwrap();
+}
+
 fn timeout_that_breaks() {
     let group = Group::new(3).unwrap();
     let (a, b) = (group.join().unwrap(), group.join().unwrap());
@@ -640,6 +816,21 @@ fn async_parties() {
     }));
 }
 
+fn async_leader() {
+    let (_group, [one, two]) = completing::<2>();
+    runtime().block_on(limited(async {
+        let (one, two) = (AsyncParty::new(one).unwrap(), AsyncParty::new(two).unwrap());
+        let ticket = one.get_ref().arrive().unwrap();
+        let phase = two.arrive_and_wait().await.unwrap();
+        let wait = one.wait(ticket);
+        assert!(tokio::time::timeout(Duration::from_millis(20), wait)
+            .await
+            .is_err());
+        two.get_ref().complete(phase.completes.unwrap()).unwrap();
+        assert!(!one.wait(ticket).await.unwrap().leader);
+    }));
+}
+
 fn async_tasks() {
     let group = Group::new(8).unwrap();
     runtime().block_on(limited(async {
@@ -742,6 +933,31 @@ fn texts_of_causes() {
 
 // Without the device.
 
+#[path = "../../../../src/user/barrier/examples/phases.rs"]
+mod phases;
+
+/// The main function of the example.
+fn phases_main() {
+    phases::main().unwrap();
+}
+
+/// The crate's example.
+fn example() {
+    let output = this_program("phases").output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    for phase in 0..2 {
+        let line = format!("phase {phase}: all are here\n");
+        assert_eq!(text.matches(&line).count(), 1, "{text}");
+    }
+    let broken = text.lines().last().unwrap();
+    assert!(broken.starts_with("broken: process "), "{text}");
+    assert!(
+        broken.ends_with(" was killed by signal 6 (Aborted)"),
+        "{text}"
+    );
+}
+
 fn no_device() {
     // SAFETY: The strings are terminated, and the mount is seen by this process only.
     unsafe {
@@ -776,6 +992,10 @@ macro_rules! table {
 }
 
 fn main() {
+    // The example starts this program again.
+    if std::env::args().nth(1).as_deref() == Some("worker") {
+        return phases_main();
+    }
     quiesce_tests::main(
         table! {
             pair_meets
@@ -803,17 +1023,32 @@ fn main() {
             death_after_the_arrival
             descriptors_are_returned
             timeout_that_breaks
+            step_before_the_release
+            complete_by_hand
+            steps_that_fail
+            leader_that_dies
+            deadlines_of_other_clocks
             reset
             seats
             unclaimed
             nonblocking
             async_parties
+            async_leader
             async_tasks
             async_pair
             async_cancellation
             texts_of_causes
+            example
             no_device
         },
-        table! { waits_until_killed exits_with_7 },
+        &[
+            (
+                "waits_until_killed",
+                waits_until_killed as quiesce_tests::Function,
+            ),
+            ("exits_with_7", exits_with_7),
+            ("dies_in_its_step", dies_in_its_step),
+            ("phases", phases_main),
+        ],
     );
 }

@@ -2,7 +2,7 @@
 
 //! Deadlines of waits.
 
-use crate::sys::{QUIESCE_WAIT_BREAK, QUIESCE_WAIT_REALTIME};
+use crate::sys::{QUIESCE_WAIT_BOOTTIME, QUIESCE_WAIT_BREAK, QUIESCE_WAIT_REALTIME};
 use rustix::time::{clock_gettime, ClockId};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -18,7 +18,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// let a = Deadline::from(Instant::now() + Duration::from_secs(1));
 /// let b = Deadline::from(SystemTime::now() + Duration::from_secs(1));
 /// let c = Deadline::after(Duration::from_secs(1)).or_break();
-/// # let _ = (a, b, c);
+/// let d = Deadline::after_boottime(Duration::from_secs(1));
+/// # let _ = (a, b, c, d);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadline {
@@ -41,11 +42,26 @@ impl Deadline {
     /// Polls the condition and does not sleep.
     pub const NOW: Self = Self { ns: 0, flags: 0 };
 
-    /// Returns the time `timeout` from now.
+    /// Returns the time `timeout` from now. While the machine is suspended it does not pass.
     pub fn after(timeout: Duration) -> Self {
         Self {
-            ns: monotonic().saturating_add(nanoseconds(timeout)),
+            ns: now(ClockId::Monotonic).saturating_add(nanoseconds(timeout)),
             flags: 0,
+        }
+    }
+
+    /// Returns the time `timeout` from now, by a clock that counts while the machine is suspended.
+    pub fn after_boottime(timeout: Duration) -> Self {
+        Self::boottime(Duration::from_nanos(
+            now(ClockId::Boottime).saturating_add(nanoseconds(timeout)),
+        ))
+    }
+
+    /// Returns the time `at` of `CLOCK_BOOTTIME`, for which the standard library has no type.
+    pub fn boottime(at: Duration) -> Self {
+        Self {
+            ns: nanoseconds(at),
+            flags: QUIESCE_WAIT_BOOTTIME,
         }
     }
 
@@ -60,16 +76,16 @@ impl Deadline {
     }
 }
 
-/// Returns the current time of the clock that `Instant` has on Linux.
-fn monotonic() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
-    // The clock is not negative, and its nanoseconds are below 10^9.
+/// Returns the current time of `clock`. `Instant` has the monotonic one on Linux.
+fn now(clock: ClockId) -> u64 {
+    let now = clock_gettime(clock);
+    // These clocks are not negative, and their nanoseconds are below 10^9.
     nanoseconds(Duration::new(now.tv_sec as u64, now.tv_nsec as u32))
 }
 
 impl From<Instant> for Deadline {
     fn from(at: Instant) -> Self {
-        let (now, clock) = (Instant::now(), monotonic());
+        let (now, clock) = (Instant::now(), now(ClockId::Monotonic));
         let ns = match at.checked_duration_since(now) {
             Some(left) => clock.saturating_add(nanoseconds(left)),
             None => clock.saturating_sub(nanoseconds(now.duration_since(at))),

@@ -218,11 +218,12 @@ impl fmt::Display for Error {
             Self::Full => f.write_str("the group has no seat left"),
             Self::NoDevice(e) => {
                 write!(f, "/dev/quiesce: {e}")?;
-                match e.kind() {
-                    io::ErrorKind::NotFound => f.write_str(
+                match e.raw_os_error().map(Errno::from_raw_os_error) {
+                    // A file of that name, whose driver is not there.
+                    Some(Errno::NOENT | Errno::NODEV | Errno::NXIO) => f.write_str(
                         "; load the module (modprobe quiesce) or install it (package quiesce-dkms)",
                     ),
-                    io::ErrorKind::PermissionDenied => f.write_str(
+                    Some(Errno::ACCESS | Errno::PERM) => f.write_str(
                         "; the module's parameter `mode` and udev rules decide who may open it",
                     ),
                     _ => Ok(()),

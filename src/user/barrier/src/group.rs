@@ -3,7 +3,10 @@
 //! Barriers of N parties.
 
 use crate::{ioctl, sys::*, Deadline, Device, Error, Result};
-use rustix::fd::{AsFd, FromRawFd, OwnedFd};
+use rustix::{
+    fd::{AsFd, FromRawFd, OwnedFd},
+    io::Errno,
+};
 
 /// What a group is made with.
 ///
@@ -38,6 +41,14 @@ impl GroupOptions {
     #[must_use]
     pub fn shrink(mut self) -> Self {
         self.0.flags |= QUIESCE_GROUP_SHRINK;
+        self
+    }
+
+    /// Lets the leader end each phase: the last party to arrive executes a step, of
+    /// [`Party::arrive_and_wait_with`], and the others are released after it.
+    #[must_use]
+    pub fn completion(mut self) -> Self {
+        self.0.flags |= QUIESCE_GROUP_COMPLETION;
         self
     }
 
@@ -88,13 +99,13 @@ impl Group {
     /// # Errors
     ///
     /// [`Error::Full`], [`Error::Broken`]; [`Error::Os`] with `EMFILE`, `ENFILE`, `ENOMEM`,
-    /// `EDQUOT`.
+    /// `EDQUOT`, and with `EBUSY` while a leader executes its step.
     pub fn join(&self) -> Result<Party> {
         let mut args = quiesce_join::default();
         match ioctl::join(self.as_fd(), &mut args) {
             // SAFETY: The command succeeded, so the descriptor is new and belongs to the caller.
             Ok(()) => Ok(Party(unsafe { OwnedFd::from_raw_fd(args.fd) })),
-            Err(e @ (rustix::io::Errno::CONNABORTED | rustix::io::Errno::OWNERDEAD)) => {
+            Err(e @ (Errno::CONNABORTED | Errno::OWNERDEAD)) => {
                 match self.status()?.cause {
                     Some(cause) => Err(Error::Broken(cause)),
                     // Another task has reset the group meanwhile.
@@ -146,6 +157,9 @@ pub struct Phase {
     pub leader: bool,
     /// Number of parties that arrived before this one.
     pub index: u32,
+    /// The ticket for [`Party::complete`], if the others wait for this party to call it: it leads
+    /// a group with [`GroupOptions::completion`], and the phase is not over.
+    pub completes: Option<Ticket>,
 }
 
 /// A seat of a group.
@@ -228,13 +242,109 @@ impl Party {
         Self::phase(result, &args)
     }
 
-    fn phase(result: Result<(), rustix::io::Errno>, args: &quiesce_wait) -> Result<Phase> {
+    fn phase(result: Result<(), Errno>, args: &quiesce_wait) -> Result<Phase> {
         match result {
             Ok(()) => Ok(Phase {
                 leader: args.result & QUIESCE_RESULT_LEADER != 0,
                 index: args.index,
+                completes: (args.result & QUIESCE_RESULT_DONE == 0).then_some(Ticket(args.ticket)),
             }),
             Err(e) => Err(Error::new(e, &args.cause)),
+        }
+    }
+
+    /// Like [`arrive_and_wait`](Self::arrive_and_wait), and if this party has to end the phase,
+    /// calls `step` first. The other parties see what it did.
+    ///
+    /// `step` is called only in a group with [`GroupOptions::completion`]. If it panics, the group
+    /// is aborted. A step that fails calls [`abort`](Self::abort), whose code all parties get.
+    /// [`wait_with`](Self::wait_with) continues after a timeout.
+    ///
+    /// ```no_run
+    /// use quiesce_barrier::{Deadline, Device, GroupOptions};
+    ///
+    /// # fn merge() {}
+    /// let group = GroupOptions::new(4).completion().create(&Device::open()?)?;
+    /// let party = group.join()?;
+    /// party.arrive_and_wait_with(Deadline::NEVER, || merge())?;
+    /// # Ok::<(), quiesce_barrier::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`arrive_and_wait`](Self::arrive_and_wait) and [`complete`](Self::complete).
+    pub fn arrive_and_wait_with(
+        &self,
+        deadline: impl Into<Deadline>,
+        step: impl FnOnce(),
+    ) -> Result<Phase> {
+        let phase = self.arrive_and_wait(deadline)?;
+        self.lead(phase, step)
+    }
+
+    /// Like [`wait`](Self::wait), with the step of
+    /// [`arrive_and_wait_with`](Self::arrive_and_wait_with).
+    ///
+    /// # Errors
+    ///
+    /// As [`wait`](Self::wait) and [`complete`](Self::complete).
+    pub fn wait_with(
+        &self,
+        ticket: Ticket,
+        deadline: impl Into<Deadline>,
+        step: impl FnOnce(),
+    ) -> Result<Phase> {
+        let phase = self.wait(ticket, deadline)?;
+        self.lead(phase, step)
+    }
+
+    /// Executes the step and ends the phase, if this party has to.
+    fn lead(&self, phase: Phase, step: impl FnOnce()) -> Result<Phase> {
+        /// Aborts the group if the step panics: nobody else would end the phase.
+        struct Unwinding<'a>(&'a Party);
+
+        impl Drop for Unwinding<'_> {
+            fn drop(&mut self) {
+                // It fails if the party has left, and then another leads.
+                let _ = self.0.abort(0);
+            }
+        }
+
+        let Some(ticket) = phase.completes else {
+            return Ok(phase);
+        };
+        let unwinding = Unwinding(self);
+        step();
+        std::mem::forget(unwinding);
+        self.complete(ticket)?;
+        Ok(Phase {
+            completes: None,
+            ..phase
+        })
+    }
+
+    /// Ends the phase that this party leads, in a group with [`GroupOptions::completion`]: the
+    /// waits of the others return. `ticket` is that of [`Phase::completes`]. Returns the number of
+    /// the phase that begins.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Broken`], [`Error::Reset`] if the phase was broken or reset meanwhile;
+    /// [`Error::Left`], [`Error::Stale`]; [`Error::Os`] with `EINVAL` if this party does not have
+    /// to complete that phase, for example because it has left.
+    pub fn complete(&self, ticket: Ticket) -> Result<u64> {
+        let mut args = quiesce_complete {
+            ticket: ticket.0,
+            ..Default::default()
+        };
+        match ioctl::complete(self.as_fd(), &mut args) {
+            Ok(()) => Ok(args.phase),
+            Err(e @ (Errno::CONNABORTED | Errno::OWNERDEAD)) => {
+                // A wait has the cause, also after a reset.
+                self.wait(ticket, Deadline::NOW)
+                    .and(Err(Error::Os(e.into())))
+            }
+            Err(e) => Err(e.into()),
         }
     }
 

@@ -35,6 +35,7 @@ commands! {
     fn member = QUIESCE_NR_MEMBER(quiesce_member);
     fn join = QUIESCE_NR_JOIN(quiesce_join);
     fn reset = QUIESCE_NR_RESET(quiesce_reset);
+    fn complete = QUIESCE_NR_COMPLETE(quiesce_complete);
 }
 
 /// Returns the status, and the parties that are late in `late`.

@@ -9,7 +9,7 @@
 //! - [`Pair`]: two parties, with the semantics of systemd's `Barrier`.
 //! - [`Group`] and [`Party`]: N parties that synchronize in phases.
 //!
-//! All types implement [`AsFd`](std::os::fd::AsFd) and can be polled; the interface's header,
+//! All types implement [`AsFd`] and can be polled; the interface's header,
 //! `quiesce.h`, lists the events. With the feature `tokio`, [`AsyncPair`](tokio::AsyncPair) and
 //! [`AsyncParty`](tokio::AsyncParty) wait without blocking a thread.
 //!
@@ -23,7 +23,9 @@
 //! # fn main() -> quiesce_barrier::Result<()> {
 //! let group = Group::new(2)?;
 //! let party = group.join()?;
-//! // ... pass the result of another join() to a child process ...
+//! let mut child = std::process::Command::new("./worker");
+//! group.join()?.pass_to(&mut child);
+//! child.spawn().map_err(Error::Os)?;
 //! match party.arrive_and_wait(Deadline::after(Duration::from_secs(5))) {
 //!     Ok(phase) if phase.leader => println!("all have arrived, and this party leads"),
 //!     Ok(_) => println!("all have arrived"),
@@ -56,7 +58,11 @@ use std::{
     env,
     fs::OpenOptions,
     io,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+        unix::process::CommandExt,
+    },
+    process::Command,
 };
 
 /// The name of the environment variable that has the number of an inherited descriptor.
@@ -256,6 +262,25 @@ macro_rules! bindable {
             pub fn bind_process(&self) -> Result<()> {
                 let flags = sys::QUIESCE_BIND_PROCESS;
                 Ok(ioctl::bind(self.as_fd(), sys::quiesce_bind { flags, reserved: 0 })?)
+            }
+
+            /// Passes the party to the process of `command`, with which it ends. There the
+            /// environment variable [`ENV_FD`] has the number of the descriptor, which
+            /// [`Endpoint::inherited`] takes. This process closes it when `command` is dropped.
+            ///
+            /// A command that is started a second time takes the party from the first process.
+            pub fn pass_to(self, command: &mut Command) {
+                command.env(ENV_FD, self.as_raw_fd().to_string());
+                // SAFETY: The closure makes two system calls, and allocates nothing, with errors
+                // neither.
+                unsafe {
+                    command.pre_exec(move || {
+                        rustix::io::fcntl_setfd(&self, rustix::io::FdFlags::empty())?;
+                        let flags = sys::QUIESCE_BIND_PROCESS;
+                        ioctl::bind(self.as_fd(), sys::quiesce_bind { flags, reserved: 0 })
+                            .map_err(io::Error::from)
+                    });
+                }
             }
         }
     )* };

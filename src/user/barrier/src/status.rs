@@ -48,6 +48,8 @@ impl State {
         is_bound = QUIESCE_STATE_BOUND;
         /// Group: the group is broken.
         is_broken = QUIESCE_STATE_BROKEN;
+        /// Group: has to call [`Party::complete`](crate::Party::complete).
+        has_to_complete = QUIESCE_STATE_LEADS;
     }
 }
 

@@ -69,7 +69,8 @@ impl AsyncParty {
         wait(&self.0, |party| party.wait(ticket, Deadline::NOW)).await
     }
 
-    /// Arrives and waits for the end of the phase.
+    /// Arrives and waits for the end of the phase. A party that has to end it, by
+    /// [`Phase::completes`], executes its step and calls [`Party::complete`].
     ///
     /// # Errors
     ///
