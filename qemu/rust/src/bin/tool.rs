@@ -2,17 +2,22 @@
 
 //! Tests of quiesce(1), which is in the guest's PATH.
 
-use quiesce_barrier::{Deadline, Group, Pair, Why, ENV_FD};
+use quiesce_barrier::{Deadline, Device, Group, GroupOptions, Pair, Party, Why, ENV_FD};
 use quiesce_tests::{signal, until};
 use std::{
     fs,
     io::{Read, Write},
     os::{
         fd::AsRawFd,
-        unix::{fs::PermissionsExt, net::UnixStream, process::CommandExt},
+        unix::{
+            fs::PermissionsExt,
+            net::{UnixListener, UnixStream},
+            process::CommandExt,
+        },
     },
     path::Path,
     process::{Child, Command, Output, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -117,6 +122,10 @@ fn exists(path: &str) -> bool {
 
 /// Runs `line` with a descriptor that it inherits.
 fn with_fd(line: &str, fd: &impl AsRawFd) -> Ran {
+    inheriting(line, fd).output().unwrap().into()
+}
+
+fn inheriting(line: &str, fd: &impl AsRawFd) -> Command {
     let fd = fd.as_raw_fd();
     let mut command = shell(line);
     command.env(ENV_FD, fd.to_string());
@@ -127,7 +136,7 @@ fn with_fd(line: &str, fd: &impl AsRawFd) -> Ran {
             Ok(())
         });
     }
-    command.output().unwrap().into()
+    command
 }
 
 // run.
@@ -222,6 +231,27 @@ fn run_shrink() {
     assert_eq!(ran.count("error"), 0);
 }
 
+/// The command starts in some parties only.
+fn run_cannot_start_all() {
+    let mut command = shell("exec quiesce run -n 50 sleep 1000");
+    command.uid(1000).gid(1000);
+    let limit = libc::rlimit {
+        rlim_cur: 20,
+        rlim_max: 20,
+    };
+    // SAFETY: The closure makes one async-signal-safe call, and the limit is valid.
+    unsafe {
+        command.pre_exec(move || match libc::setrlimit(libc::RLIMIT_NPROC, &limit) {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        });
+    }
+    Ran::from(command.output().unwrap())
+        .status(126)
+        .err("was killed by signal 15")
+        .err("sleep: Resource temporarily unavailable");
+}
+
 fn run_cannot_execute() {
     sh("quiesce run -n 3 /nonexistent")
         .status(127)
@@ -234,7 +264,12 @@ fn run_many() {
         .status(0)
         .quiet();
     assert_eq!(ran.count("met"), 100);
-    // More descriptors than the process may have.
+    // More descriptors than the process has, if it may have more; not so the commands.
+    let ran = sh("ulimit -S -n 20; quiesce run -n 100 -- sh -c 'ulimit -S -n; quiesce sync'")
+        .status(0)
+        .quiet();
+    assert_eq!(ran.count("20\n"), 100);
+    // More than it may have.
     sh("ulimit -n 20; quiesce run -n 100 true")
         .status(125)
         .err("Too many open files");
@@ -257,6 +292,95 @@ fn run_does_not_pass_its_mask() {
     sh(&format!("quiesce run -n 1 -- sh -c '{ignored}'"))
         .status(0)
         .out(&sh(ignored).out);
+}
+
+/// Returns the command with the signal ignored.
+fn ignoring(number: i32, words: &[&str]) -> Command {
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]);
+    // SAFETY: The closure makes one async-signal-safe call.
+    unsafe {
+        command.pre_exec(move || {
+            libc::signal(number, libc::SIG_IGN);
+            Ok(())
+        });
+    }
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn ignored_signals() {
+    // Children are waited for, and have the action that the tool was started with.
+    let show = ["grep", "SigIgn", "/proc/self/status"];
+    let run = ["quiesce", "run", "-n", "2"];
+    let ran: Ran = ignoring(libc::SIGCHLD, &[&run[..], &show].concat())
+        .output()
+        .unwrap()
+        .into();
+    let expected: Ran = ignoring(libc::SIGCHLD, &show).output().unwrap().into();
+    assert_ne!(
+        expected.out,
+        Ran::from(Command::new("grep").args(&show[1..]).output().unwrap()).out
+    );
+    assert_eq!(ran.status(0).quiet().count(&expected.out), 2);
+    // After nohup(1), the end of the terminal does not end the server.
+    let server = ignoring(libc::SIGHUP, &["quiesce", "serve", "-n", "2", "./socket"])
+        .spawn()
+        .unwrap();
+    until("the socket is there", || exists("./socket"));
+    kill(&server, libc::SIGHUP);
+    kill(&server, libc::SIGTERM);
+    end(server).status(128 + libc::SIGTERM);
+}
+
+/// Stops a process and continues it.
+fn stop_and_continue(child: &Child) {
+    let state = || {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+        stat.rsplit(')').next().unwrap().trim().chars().next()
+    };
+    kill(child, libc::SIGSTOP);
+    until("it is stopped", || state() == Some('T'));
+    kill(child, libc::SIGCONT);
+    until("it waits again", || state() == Some('S'));
+}
+
+fn stopped_and_continued() {
+    let (group, [a, b]) = completing_or_not(false);
+    let mut command = inheriting("exec quiesce sync -t 60", &b);
+    let child = command.stderr(Stdio::piped()).spawn().unwrap();
+    until("it waits", || group.status().unwrap().waiting == 1);
+    stop_and_continue(&child);
+    a.arrive_and_wait(Deadline::NEVER).unwrap();
+    end(child).status(0).quiet();
+    // Waits with a time limit for a socket are interrupted by that.
+    let listener = UnixListener::bind("./slow").unwrap();
+    let child = start("quiesce join -t 60 ./slow true");
+    let (mut stream, _) = listener.accept().unwrap();
+    stream.read_exact(&mut [0]).unwrap();
+    stop_and_continue(&child);
+    stream.write_all(&libc::ENOSPC.to_ne_bytes()).unwrap();
+    end(child).status(1).err("no seat left");
+}
+
+/// Output that cannot be written, and standard descriptors that are closed.
+fn output_that_fails() {
+    for line in [
+        "--help",
+        "ls",
+        "ls --json",
+        "top -n 1",
+        "run --json -n 1 true",
+    ] {
+        sh(&format!("quiesce {line} >/dev/full"))
+            .status(125)
+            .err("standard output: No space left on device");
+    }
+    for line in ["ls", "run --json -n 2 quiesce sync --json"] {
+        sh(&format!("quiesce {line} <&- >&- 2>&-")).status(0);
+    }
+    // A reader that has enough ends the program.
+    sh("quiesce top -d 10ms | head -n 1").status(0).quiet();
 }
 
 /// A background process that keeps the descriptor does not keep the party.
@@ -339,6 +463,33 @@ fn leaving_breaks_nothing() {
     sh(&format!("quiesce run -n 3 -- sh -c '{line}'"))
         .status(0)
         .quiet();
+}
+
+/// Returns a group of two, whose leaders have to end the phases or not, and its parties.
+fn completing_or_not(completion: bool) -> (Group, [Party; 2]) {
+    let mut options = GroupOptions::new(2);
+    if completion {
+        options = options.completion();
+    }
+    let group = options.create(&Device::open().unwrap()).unwrap();
+    let parties = [(); 2].map(|()| group.join().unwrap());
+    (group, parties)
+}
+
+/// In a group whose leader has to end the phase, the tool does.
+fn sync_ends_the_phase() {
+    let (_group, [a, b]) = completing_or_not(true);
+    let ticket = a.arrive().unwrap();
+    with_fd("quiesce sync --json", &b)
+        .status(0)
+        .quiet()
+        .out("\"leader\":true");
+    assert!(!a.wait(ticket, Deadline::NEVER).unwrap().leader);
+    let ticket = a.arrive().unwrap();
+    with_fd("quiesce arrive; quiesce wait --leader", &b)
+        .status(0)
+        .quiet();
+    a.wait(ticket, Deadline::NEVER).unwrap();
 }
 
 fn pairs_in_scripts() {
@@ -587,9 +738,124 @@ fn sockets_in_the_way() {
     sh("quiesce serve -n 2 /nonexistent/socket").status(125);
 }
 
+fn links_in_the_way() {
+    // A link that leads nowhere is not followed.
+    std::os::unix::fs::symlink("elsewhere", "./socket").unwrap();
+    sh("quiesce serve -n 2 ./socket").status(125).err("exists");
+    assert!(!exists("./elsewhere"));
+    sh("quiesce join -t 100ms ./socket true").status(3);
+    fs::remove_file("./socket").unwrap();
+    let server = serve("-n 1 ./socket");
+    std::os::unix::fs::symlink("socket", "./link").unwrap();
+    sh("quiesce join ./link quiesce sync").status(0).quiet();
+    end(server).status(0).quiet();
+    // Sockets of other types, and files that are none.
+    let _datagrams = std::os::unix::net::UnixDatagram::bind("./datagrams").unwrap();
+    sh("quiesce join ./datagrams true")
+        .status(125)
+        .err("./datagrams: ");
+    for path in ["/", "''", "/dev/null", "./none/socket"] {
+        sh(&format!("quiesce join {path} true")).status(125);
+    }
+}
+
+/// A server whose queue is full, since it is stopped or has too few descriptors.
+fn server_that_accepts_nobody() {
+    let listener = UnixListener::bind("./full").unwrap();
+    // SAFETY: The call has no memory arguments.
+    assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);
+    let _first = UnixStream::connect("./full").unwrap();
+    sh("quiesce join -t 200ms ./full true")
+        .status(3)
+        .err("./full: the server accepts nobody");
+}
+
+/// Sends `data` with `fds` to whoever connects next.
+fn send_once(listener: &UnixListener, data: &[u8], fds: &[i32]) {
+    let (mut stream, _) = listener.accept().unwrap();
+    stream.read_exact(&mut [0]).unwrap();
+    send(&stream, data, fds);
+}
+
+fn send(stream: &UnixStream, data: &[u8], fds: &[i32]) {
+    let mut space = [0u64; 512];
+    let size = size_of_val(fds) as u32;
+    let mut part = libc::iovec {
+        iov_base: data.as_ptr().cast_mut().cast(),
+        iov_len: data.len(),
+    };
+    // SAFETY: The message points to memory that is valid during the call, and the control
+    // message and its data are inside of `space`.
+    unsafe {
+        let mut message: libc::msghdr = std::mem::zeroed();
+        message.msg_iov = &mut part;
+        message.msg_iovlen = 1;
+        message.msg_control = space.as_mut_ptr().cast();
+        message.msg_controllen = libc::CMSG_SPACE(size) as _;
+        let control = libc::CMSG_FIRSTHDR(&message);
+        (*control).cmsg_level = libc::SOL_SOCKET;
+        (*control).cmsg_type = libc::SCM_RIGHTS;
+        (*control).cmsg_len = libc::CMSG_LEN(size) as _;
+        std::ptr::copy_nonoverlapping(fds.as_ptr(), libc::CMSG_DATA(control).cast(), fds.len());
+        let sent = libc::sendmsg(stream.as_raw_fd(), &message, 0);
+        assert_eq!(sent, data.len() as isize);
+    }
+}
+
+/// Clients that send descriptors.
+fn requests_with_descriptors() {
+    let server = serve("--json -n 3 ./socket");
+    let descriptors = || {
+        fs::read_dir(format!("/proc/{}/fd", server.id()))
+            .unwrap()
+            .count()
+    };
+    let before = descriptors();
+    let file = fs::File::open("/dev/null").unwrap();
+    for data in [&b"X"[..], b"JJ", b"J"] {
+        let mut stream = UnixStream::connect("./socket").unwrap();
+        send(&stream, data, &[file.as_raw_fd(); 100]);
+        // Closed, or answered with a party, which ends here.
+        let _ = stream.read(&mut [0; 8]);
+    }
+    until("the server has kept none", || descriptors() == before);
+    kill(&server, libc::SIGTERM);
+    let _ = end(server);
+}
+
+/// A server that sends descriptors of something else, or more than one.
+fn servers_of_something_else() {
+    let listener = UnixListener::bind("./false").unwrap();
+    let (group, [a, b]) = completing_or_not(false);
+    let (one, _two) = Pair::new().unwrap();
+    let file = fs::File::open("/dev/null").unwrap();
+    let [a, b] = [a.as_raw_fd(), b.as_raw_fd()];
+    for fds in [
+        &[group.as_raw_fd()][..],
+        &[one.as_raw_fd()],
+        &[file.as_raw_fd()],
+        &[a, b],
+        &[a; 253],
+    ] {
+        let child = start("quiesce join ./false true");
+        send_once(&listener, &0i32.to_ne_bytes(), fds);
+        end(child).status(125).err("something else than a party");
+    }
+    for (data, fds) in [
+        (&b"XY"[..], &[a][..]),
+        (b"HTTP/1.0 400 Bad Request", &[a; 3]),
+    ] {
+        let child = start("quiesce join ./false true");
+        send_once(&listener, data, fds);
+        end(child).status(125).err("./false: ");
+    }
+    // None of them has joined or ended a party.
+    assert_eq!(group.status().unwrap().cause, None);
+}
+
 /// A server that sends something else, or nothing.
 fn false_servers() {
-    let listener = std::os::unix::net::UnixListener::bind("./false").unwrap();
+    let listener = UnixListener::bind("./false").unwrap();
     let server = thread::spawn(move || {
         for n in 0..3 {
             let (mut stream, _) = listener.accept().unwrap();
@@ -619,7 +885,7 @@ fn false_servers() {
 // ls, top.
 
 /// Returns a group of three in which one has arrived and one seat is open.
-fn late_group() -> (Group, [quiesce_barrier::Party; 2]) {
+fn late_group() -> (Group, [Party; 2]) {
     let group = Group::new(3).unwrap();
     let parties = [group.join().unwrap(), group.join().unwrap()];
     let _ = parties[0].arrive().unwrap();
@@ -661,6 +927,42 @@ fn ls_names_who_is_late() {
     assert_eq!(sh("quiesce ls --json").out, "[]\n");
 }
 
+/// How long the phase has lasted.
+fn ls_knows_since_when() {
+    let begin = Instant::now();
+    let (group, [a, b]) = completing_or_not(false);
+    let age = || {
+        let ran = sh("quiesce ls --json").status(0);
+        let rest = ran
+            .out
+            .split("\"phase_seconds\":")
+            .nth(1)
+            .expect("it is there");
+        let number = rest.split(|c: char| c != '.' && !c.is_ascii_digit());
+        number.into_iter().next().unwrap().parse::<f64>().unwrap()
+    };
+    thread::sleep(Duration::from_millis(300));
+    // The clock of the module has the resolution of a tick.
+    let (first, limit) = (age(), begin.elapsed().as_secs_f64());
+    assert!(first >= 0.25 && first <= limit + 0.05, "{first} {limit}");
+    let begin = Instant::now();
+    let _ = a.arrive().unwrap();
+    b.arrive_and_wait(Deadline::NEVER).unwrap();
+    let _ = a.arrive().unwrap();
+    // Another phase.
+    let (second, limit) = (age(), begin.elapsed().as_secs_f64());
+    assert!(second <= limit + 0.05, "{second} {limit}");
+    let ran = sh("quiesce ls").status(0).out(" 1/2 ").out("SINCE");
+    assert!(
+        ran.out.lines().nth(1).unwrap().contains("s 1 (tool "),
+        "{}",
+        ran.out
+    );
+    group.abort(0).unwrap();
+    let ran = sh("quiesce ls").out("broken: ");
+    assert!(ran.out.contains(" - broken"), "{}", ran.out);
+}
+
 fn ls_shows_what_one_may_see() {
     let _group = late_group();
     let ran = as_user("quiesce ls").status(0).quiet();
@@ -675,11 +977,41 @@ fn names_do_not_reach_the_terminal() {
     sh("quiesce ls --json").out("\"a?[31m?\\\"b\"");
 }
 
+/// Processes that begin and end while the list is made.
+fn processes_that_vanish() {
+    let ends = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !ends.load(Ordering::Relaxed) {
+                sh("quiesce run -n 3 -- sh -c 'kill -9 $$'").status(1);
+            }
+        });
+        for _ in 0..30 {
+            sh("quiesce ls && quiesce ls --json").status(0).quiet();
+        }
+        ends.store(true, Ordering::Relaxed);
+    });
+}
+
+fn ls_of_many() {
+    let group = Group::new(1000).unwrap();
+    let party = group.join().unwrap();
+    let _ = party.arrive().unwrap();
+    sh("quiesce ls")
+        .status(0)
+        .out(" 1/1000 ")
+        .out("8 (open), 991 more\n");
+    let ran = sh("quiesce ls --json").status(0);
+    assert_eq!(ran.count("{\"party\":"), 999);
+}
+
 fn top_observes() {
-    let (_group, parties) = late_group();
+    let (a, _b) = Pair::new().unwrap();
+    a.place().unwrap();
     let ran = sh("quiesce top -n 2 -d 200ms").status(0).quiet();
     assert_eq!(ran.count("BARRIER"), 2);
     assert_eq!(ran.count(">0."), 2, "{}", ran.out);
+    let (_group, parties) = late_group();
     assert!(!ran.out.contains('\x1b'));
     sh("quiesce top -n 1 --json").out("\"late_seconds\":0.0");
     parties[0].abort(0).unwrap();
@@ -715,6 +1047,11 @@ fn trace_of_a_death() {
     let opened = svg.matches('<').count() - svg.matches("</").count();
     let closed = svg.matches("/>").count() + svg.matches("</").count();
     assert_eq!(opened, closed, "{svg}");
+    // What a tracer that was killed has left is not in the way.
+    let stale = "mkdir /sys/kernel/tracing/instances/quiesce-$$";
+    sh(&format!("{stale}; exec quiesce trace true"))
+        .status(0)
+        .quiet();
     let left = fs::read_dir("/sys/kernel/tracing/instances")
         .unwrap()
         .count();
@@ -732,9 +1069,9 @@ fn trace_passes_the_status() {
     assert_eq!(ran.out, "");
 }
 
-fn trace_until_a_signal() {
-    let (a, b) = Pair::new().unwrap();
-    let tracer = start("quiesce trace");
+/// Starts `line`, and returns when it records.
+fn tracer(line: &str) -> Child {
+    let tracer = start(line);
     until("it records", || {
         fs::read_dir("/sys/kernel/tracing/instances")
             .unwrap()
@@ -744,6 +1081,12 @@ fn trace_until_a_signal() {
                     .is_ok_and(|s| s == "1\n")
             })
     });
+    tracer
+}
+
+fn trace_until_a_signal() {
+    let (a, b) = Pair::new().unwrap();
+    let tracer = tracer("quiesce trace");
     a.place().unwrap();
     b.abort(12).unwrap();
     kill(&tracer, libc::SIGINT);
@@ -753,6 +1096,38 @@ fn trace_until_a_signal() {
         .out("party 1 aborts with code 12");
     sh("quiesce trace -d 50ms").status(0);
     sh("quiesce trace -d 50ms sleep 100").status(143);
+}
+
+/// Names that would end a line, or begin an event.
+fn trace_of_hostile_names() {
+    let (a, _b) = Pair::new().unwrap();
+    let tracer = tracer("quiesce trace");
+    // The kernel keeps the last name of a task.
+    for name in ["a\nb\x1b", "\n\n", "CPU:0 [LOST", "x-1 [0] 1.0: q"] {
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                fs::write("/proc/thread-self/comm", name).unwrap();
+                a.place().unwrap();
+            });
+        });
+    }
+    kill(&tracer, libc::SIGTERM);
+    let ran = end(tracer)
+        .status(0)
+        .quiet()
+        .out("[a?b? ")
+        .out("[CPU:0 [LOST ");
+    assert_eq!(ran.count("party 0 arrives"), 4, "{}", ran.out);
+    assert!(!ran.out.contains('\x1b'));
+}
+
+/// A command that does not end with the time reacts to signals to the tool.
+fn trace_of_a_stubborn_command() {
+    let line = "trap \"\" TERM; : >./on; while :; do sleep 1; done";
+    let tracer = start(&format!("quiesce trace -d 20ms -- sh -c '{line}'"));
+    until("the command runs", || exists("./on"));
+    kill(&tracer, libc::SIGINT);
+    end(tracer).status(128 + libc::SIGINT);
 }
 
 fn trace_needs_root() {
@@ -812,6 +1187,11 @@ fn tool_without_the_device() {
             .err("quiesce-dkms");
     }
     assert!(!exists("./none"));
+    // There are no barriers, and why is said.
+    sh("quiesce ls --json")
+        .status(0)
+        .out("[]")
+        .err("modprobe quiesce");
 }
 
 fn device_that_may_not_be_opened() {
@@ -837,15 +1217,20 @@ fn main() {
             run_time_limit
             run_shrink
             run_cannot_execute
+            run_cannot_start_all
             run_many
             run_forwards_signals
             run_does_not_pass_its_mask
             run_ends_with_the_command
+            ignored_signals
+            stopped_and_continued
+            output_that_fails
             arrive_and_wait
             exactly_one_leads
             timeouts_of_waits
             abort_reaches_all
             leaving_breaks_nothing
+            sync_ends_the_phase
             pairs_in_scripts
             wrong_descriptors
             wrong_arguments
@@ -857,14 +1242,23 @@ fn main() {
             server_names_who_died
             end_of_the_server_breaks_open_seats
             sockets_in_the_way
+            links_in_the_way
+            server_that_accepts_nobody
             false_servers
+            requests_with_descriptors
+            servers_of_something_else
             ls_names_who_is_late
+            ls_knows_since_when
             ls_shows_what_one_may_see
             names_do_not_reach_the_terminal
+            processes_that_vanish
+            ls_of_many
             top_observes
             trace_of_a_death
             trace_passes_the_status
             trace_until_a_signal
+            trace_of_hostile_names
+            trace_of_a_stubborn_command
             trace_needs_root
             sample
             device_that_may_not_be_opened

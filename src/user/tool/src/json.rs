@@ -2,6 +2,7 @@
 
 //! Writing of JSON.
 
+use crate::{failure::Failure, print};
 use quiesce_barrier::{Cause, Why};
 use std::fmt::{self, Write};
 
@@ -28,6 +29,11 @@ impl Object {
     pub fn text(self, name: &str, value: &str) -> Self {
         let value = string(value);
         self.with(name, value)
+    }
+
+    /// Writes the object to the standard output, as a line.
+    pub fn print(&self) -> Result<(), Failure> {
+        print(format!("{self}\n"))
     }
 
     /// Adds a member if there is a value.

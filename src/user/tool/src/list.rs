@@ -4,19 +4,29 @@
 
 use crate::{
     args,
-    failure::{describe, Failure, UNAVAILABLE},
+    failure::{describe, note, Failure, UNAVAILABLE},
     json::{self, Object},
+    print,
     procfs::{self, Barrier, End, State},
 };
 use lexopt::{Arg::*, Parser};
-use quiesce_barrier::Cause;
+use quiesce_barrier::{Cause, Device, Error};
 use std::{
     collections::BTreeMap,
-    io::{self, IsTerminal, Write},
+    io::{self, IsTerminal},
     path::Path,
     thread,
     time::{Duration, Instant},
 };
+
+/// What is missing if there are no barriers.
+const DEVICE: &str = "/dev/quiesce";
+
+/// Number of late parties that a line names; `--json` has more.
+const NAMED: usize = 8;
+
+/// The shortest time between two lists: reading `/proc` takes the time of a processor.
+const SHORTEST: Duration = Duration::from_millis(10);
 
 /// How long each barrier has been waiting for parties that are late, as far as observed.
 #[derive(Default)]
@@ -75,7 +85,7 @@ impl Observed {
     fn text(&self, id: u64) -> String {
         self.0.get(&id).map_or("-".into(), |w| {
             let more = if w.from_the_start { ">" } else { "" };
-            format!("{more}{:.1}s", w.since.elapsed().as_secs_f64())
+            format!("{more}{}", seconds(w.since.elapsed()))
         })
     }
 }
@@ -96,11 +106,22 @@ fn process(pid: u32) -> String {
     }
 }
 
-/// Returns the columns of a barrier: kind, phase, arrived, waiting, late.
-fn columns(barrier: &Barrier) -> [String; 5] {
+/// Returns a time in words.
+fn seconds(time: Duration) -> String {
+    let tenths = time.as_millis() / 100;
+    match tenths / 10 {
+        0..=999 => format!("{}.{}s", tenths / 10, tenths % 10),
+        s @ 1000..=59_999 => format!("{}m", s / 60),
+        s => format!("{}h", s / 3600),
+    }
+}
+
+/// Returns the columns of a barrier: kind, phase, arrived, waiting, since, late.
+fn columns(barrier: &Barrier) -> [String; 6] {
     match &barrier.state {
         State::Group {
             phase,
+            age,
             parties,
             arrived,
             waiting,
@@ -108,25 +129,34 @@ fn columns(barrier: &Barrier) -> [String; 5] {
             broken,
             ..
         } => {
+            let since = match age {
+                Some(age) if broken.is_none() => seconds(*age),
+                _ => "-".into(),
+            };
             let late = if let Some(end) = broken {
                 format!("broken: {}", describe(&cause(end)))
             } else if *arrived == 0 {
                 "-".into()
             } else {
-                let late: Vec<_> = late
+                let mut named: Vec<_> = late
                     .iter()
+                    .take(NAMED)
                     .map(|late| match late.pid {
                         0 => format!("{} (open)", late.party),
                         pid => format!("{} ({})", late.party, process(pid)),
                     })
                     .collect();
-                late.join(", ")
+                if late.len() > NAMED {
+                    named.push(format!("{} more", late.len() - NAMED));
+                }
+                named.join(", ")
             };
             [
                 "group".into(),
                 phase.to_string(),
                 format!("{arrived}/{parties}"),
                 waiting.to_string(),
+                since,
                 late,
             ]
         }
@@ -149,6 +179,7 @@ fn columns(barrier: &Barrier) -> [String; 5] {
                 "-".into(),
                 format!("{}:{}", a.arrivals, b.arrivals),
                 (a.waiting + b.waiting).to_string(),
+                "-".into(),
                 late,
             ]
         }
@@ -156,15 +187,18 @@ fn columns(barrier: &Barrier) -> [String; 5] {
 }
 
 fn table(barriers: &BTreeMap<u64, Barrier>, observed: Option<&Observed>) -> String {
-    let since = observed.map_or(String::new(), |_| format!("{:>9} ", "SINCE"));
     let mut out = format!(
-        "{:>7} {:5} {:>7} {:>9} {:>7} {since}LATE\n",
-        "BARRIER", "KIND", "PHASE", "ARRIVED", "WAITING"
+        "{:>7} {:5} {:>7} {:>9} {:>7} {:>7} LATE\n",
+        "BARRIER", "KIND", "PHASE", "ARRIVED", "WAITING", "SINCE"
     );
     for (&id, barrier) in barriers {
-        let [kind, phase, arrived, waiting, late] = columns(barrier);
-        let since = observed.map_or(String::new(), |o| format!("{:>9} ", o.text(id)));
-        out += &format!("{id:>7} {kind:5} {phase:>7} {arrived:>9} {waiting:>7} {since}{late}\n");
+        let [kind, phase, arrived, waiting, mut since, late] = columns(barrier);
+        // Nothing has the time of a pair.
+        if let (State::Pair(_), Some(observed)) = (&barrier.state, observed) {
+            since = observed.text(id);
+        }
+        out +=
+            &format!("{id:>7} {kind:5} {phase:>7} {arrived:>9} {waiting:>7} {since:>7} {late}\n");
     }
     out
 }
@@ -175,6 +209,7 @@ fn as_json(barriers: &BTreeMap<u64, Barrier>, observed: Option<&Observed>) -> St
         let object = match &barrier.state {
             State::Group {
                 phase,
+                age,
                 parties,
                 arrived,
                 open,
@@ -199,6 +234,10 @@ fn as_json(barriers: &BTreeMap<u64, Barrier>, observed: Option<&Observed>) -> St
                 .maybe(
                     "broken",
                     broken.as_ref().map(|end| json::cause(&cause(end))),
+                )
+                .maybe(
+                    "phase_seconds",
+                    age.map(|age| format!("{:.3}", age.as_secs_f64())),
                 ),
             State::Pair(sides) => object.text("kind", "pair").with(
                 "sides",
@@ -245,11 +284,17 @@ pub fn ls(mut parser: Parser) -> Result<u8, Failure> {
     }
     need_proc()?;
     let barriers = procfs::barriers();
-    if json {
-        println!("{}", as_json(&barriers, None));
-    } else {
-        print!("{}", table(&barriers, None));
+    match Device::open() {
+        Err(error @ Error::NoDevice(_)) if barriers.is_empty() && !Path::new(DEVICE).exists() => {
+            note(error);
+        }
+        _ => {}
     }
+    print(if json {
+        as_json(&barriers, None) + "\n"
+    } else {
+        table(&barriers, None)
+    })?;
     Ok(0)
 }
 
@@ -257,7 +302,7 @@ pub fn top(mut parser: Parser) -> Result<u8, Failure> {
     let (mut interval, mut count, mut json) = (Duration::from_secs(1), u64::MAX, false);
     while let Some(arg) = parser.next()? {
         match arg {
-            Short('d') | Long("delay") => interval = args::time(&mut parser)?,
+            Short('d') | Long("delay") => interval = args::time(&mut parser)?.max(SHORTEST),
             Short('n') | Long("count") => count = args::number(&mut parser)?,
             Long("json") => json = true,
             _ => return Err(arg.unexpected().into()),
@@ -272,15 +317,13 @@ pub fn top(mut parser: Parser) -> Result<u8, Failure> {
         }
         let barriers = procfs::barriers();
         observed.update(&barriers, round == 0);
-        let mut out = io::stdout().lock();
-        if json {
-            writeln!(out, "{}", as_json(&barriers, Some(&observed)))?;
+        print(if json {
+            as_json(&barriers, Some(&observed)) + "\n"
         } else {
             // Home and erase, so that the table stays in its place.
             let clear = if terminal { "\x1b[H\x1b[J" } else { "" };
-            write!(out, "{clear}{}", table(&barriers, Some(&observed)))?;
-        }
-        out.flush()?;
+            format!("{clear}{}", table(&barriers, Some(&observed)))
+        })?;
     }
     Ok(0)
 }

@@ -17,7 +17,11 @@ mod timeline;
 mod trace;
 
 use self::failure::Failure;
-use std::{env, process::ExitCode};
+use std::{
+    env,
+    io::{self, Write},
+    process::ExitCode,
+};
 
 const USAGE: &str = "\
 Usage:
@@ -50,6 +54,14 @@ fn main() -> ExitCode {
     }
 }
 
+/// Writes to the standard output.
+fn print(text: impl AsRef<str>) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_ref().as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|e| Failure::other(format!("standard output: {e}")))
+}
+
 fn dispatch() -> Result<u8, Failure> {
     let mut args = env::args_os().skip(1);
     let command = args
@@ -68,13 +80,9 @@ fn dispatch() -> Result<u8, Failure> {
         Some("ls") => list::ls(parser),
         Some("top") => list::top(parser),
         Some("trace") => trace::trace(parser),
-        Some("help" | "--help" | "-h") => {
-            print!("{USAGE}");
-            Ok(0)
-        }
+        Some("help" | "--help" | "-h") => print(USAGE).map(|()| 0),
         Some("version" | "--version" | "-V") => {
-            println!("quiesce {}", env!("CARGO_PKG_VERSION"));
-            Ok(0)
+            print(format!("quiesce {}\n", env!("CARGO_PKG_VERSION"))).map(|()| 0)
         }
         _ => Err(Failure::usage(format!(
             "unknown command '{}'; quiesce --help lists them",

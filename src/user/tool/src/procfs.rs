@@ -3,10 +3,12 @@
 //! The barriers of the processes that one may see, from `/proc/PID/fdinfo`.
 
 use quiesce_barrier::Why;
+use rustix::time::{clock_gettime, ClockId};
 use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 /// The end of a party or a group, as `fdinfo` shows it.
@@ -38,6 +40,8 @@ pub struct Side {
 pub enum State {
     Group {
         phase: u64,
+        /// How long the phase has lasted, if the module reports that.
+        age: Option<Duration>,
         parties: u32,
         arrived: u32,
         open: u32,
@@ -78,7 +82,7 @@ pub fn barriers() -> BTreeMap<u64, Barrier> {
             let Ok(text) = fs::read_to_string(path.join("fdinfo").join(fd.to_string())) else {
                 continue;
             };
-            if let Some((id, party, state)) = parse(&text) {
+            if let Some((id, party, state)) = parse(&text, boottime()) {
                 let holder = Holder { pid, fd, party };
                 let barrier = found.entry(id).or_insert_with(|| Barrier {
                     state: state.clone(),
@@ -91,6 +95,13 @@ pub fn barriers() -> BTreeMap<u64, Barrier> {
         }
     }
     found
+}
+
+/// Returns the time since the machine was booted.
+fn boottime() -> Duration {
+    let now = clock_gettime(ClockId::Boottime);
+    // The clock is not negative, and its nanoseconds are below 10^9.
+    Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
 }
 
 /// Returns the entries of a folder whose names are numbers, in order.
@@ -111,15 +122,23 @@ pub fn name(pid: u32) -> String {
     printable(String::from_utf8_lossy(&name).trim_end())
 }
 
-/// Returns `text` with control characters replaced.
+/// Returns `text` without what terminals and viewers interpret: control characters, those that
+/// change the direction of what follows or are not visible, and the noncharacters of XML.
 pub fn printable(text: &str) -> String {
     text.chars()
-        .map(|c| if c.is_control() { '?' } else { c })
+        .map(|c| match c {
+            c if c.is_control() => '?',
+            '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' => '?',
+            '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' => '?',
+            '\u{fffe}' | '\u{ffff}' | '\u{e0000}'..='\u{e007f}' => '?',
+            c => c,
+        })
         .collect()
 }
 
-/// Returns the barrier's number, the party's, and the state.
-fn parse(text: &str) -> Option<(u64, Option<u32>, State)> {
+/// Returns the barrier's number, the party's, and the state, of which `now` is the time by
+/// `CLOCK_BOOTTIME`.
+fn parse(text: &str, now: Duration) -> Option<(u64, Option<u32>, State)> {
     let mut lines: BTreeMap<&str, &str> = BTreeMap::new();
     for line in text.lines() {
         if let Some((name, value)) = line.split_once(":\t") {
@@ -135,6 +154,7 @@ fn parse(text: &str) -> Option<(u64, Option<u32>, State)> {
     let state = match kind {
         "group" => State::Group {
             phase: number("phase")?,
+            age: number("phase-since").map(|since| now.saturating_sub(Duration::from_nanos(since))),
             parties: number("parties")? as u32,
             arrived: number("arrived")? as u32,
             open: number("open")? as u32,
@@ -224,13 +244,14 @@ mod tests {
 
     #[test]
     fn group() {
-        let text = "pos:\t0\nflags:\t02\nquiesce:\tgroup 7\nphase:\t3\nparties:\t4\narrived:\t1\n\
+        let text = "pos:\t0\nflags:\t02\nquiesce:\tgroup 7\nphase:\t3\nphase-since:\t1500000000\nparties:\t4\narrived:\t1\n\
             open:\t1\nwaiting:\t1\nbroken:\tcause 6 by 2 pid 99 status 9 code 0\n\
             late:\t1:77 2:99 3:0 \nparty:\t0 pid 76 state 0x2 last 3 waiting 1\n";
-        let (id, party, state) = parse(text).unwrap();
+        let (id, party, state) = parse(text, Duration::from_secs(2)).unwrap();
         assert_eq!((id, party), (7, Some(0)));
         let State::Group {
             phase,
+            age,
             late,
             broken,
             ..
@@ -238,7 +259,7 @@ mod tests {
         else {
             panic!("a group");
         };
-        assert_eq!(phase, 3);
+        assert_eq!((phase, age), (3, Some(Duration::from_millis(500))));
         assert_eq!(late.len(), 3);
         assert_eq!(
             broken,
@@ -256,13 +277,21 @@ mod tests {
             party-0:\tpid 5 state 0x0 placed 2 waiting 1 cause 0 by 0 status 0 code 0\n\
             party-1:\tpid 6 state 0x8 placed 1 waiting 0 cause 1 by 6 status 0 code \
             18446744073709551615\n";
-        let (id, party, state) = parse(text).unwrap();
+        let (id, party, state) = parse(text, Duration::ZERO).unwrap();
         assert_eq!((id, party), (8, Some(1)));
         let State::Pair([a, b]) = state else {
             panic!("a pair");
         };
         assert_eq!((a.arrivals, a.end), (2, None));
         assert_eq!(b.end.unwrap().why, Why::Aborted(u64::MAX));
+    }
+
+    #[test]
+    fn names() {
+        assert_eq!(
+            printable("a\x1b[1m\u{9b}\u{202e}\u{ffff}\u{e9}"),
+            "a?[1m???\u{e9}"
+        );
     }
 
     #[test]
@@ -273,7 +302,7 @@ mod tests {
             "quiesce:\tgroup x\n",
             "quiesce:\tring 1\n",
         ] {
-            assert!(parse(text).is_none(), "{text}");
+            assert!(parse(text, Duration::ZERO).is_none(), "{text}");
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     signals::{self, Signals},
 };
 use lexopt::{Arg::*, Parser};
-use quiesce_barrier::{Cause, Device, Group, GroupOptions, Party, Why, ENV_FD};
+use quiesce_barrier::{Cause, Device, Group, GroupOptions, Party, Why};
 use rustix::{
     event::{poll, PollFd, PollFlags},
     io::Errno,
@@ -17,10 +17,7 @@ use rustix::{
 use std::{
     ffi::OsString,
     io,
-    os::{
-        fd::AsRawFd,
-        unix::process::{CommandExt, ExitStatusExt},
-    },
+    os::unix::process::{CommandExt, ExitStatusExt},
     process::{Child, Command, ExitStatus},
     time::{Duration, Instant},
 };
@@ -35,16 +32,9 @@ pub fn with_party(words: &[OsString], party: Party, number: u32, parties: u32) -
     let mut command = Command::new(&words[0]);
     command
         .args(&words[1..])
-        .env(ENV_FD, party.as_raw_fd().to_string())
         .env(ENV_PARTY, number.to_string())
         .env(ENV_PARTIES, parties.to_string());
-    // SAFETY: The closure makes two system calls and allocates nothing.
-    unsafe {
-        command.pre_exec(move || {
-            rustix::io::fcntl_setfd(&party, rustix::io::FdFlags::empty())?;
-            party.bind_process().map_err(io::Error::from)
-        });
-    }
+    party.pass_to(&mut command);
     command
 }
 
@@ -238,19 +228,18 @@ pub fn run(mut parser: Parser) -> Result<u8, Failure> {
         libc::SIGHUP,
         libc::SIGQUIT,
     ])?;
-    let mut members = start(&group, parties, &words, &signals)?;
+    let former = raise_descriptor_limit()?;
+    let mut members = start(&group, parties, &words, &signals, former)?;
     let (broken, timed_out) = supervise(&group, &signals, &mut members, limit)?;
     let status = group.status()?;
     let failed = members.iter().any(Member::failed);
     if json {
-        println!(
-            "{}",
-            Object::new()
-                .with("parties", json::array(members.iter().map(Member::json)))
-                .with("phases", status.phase - 1)
-                .with("timed_out", timed_out)
-                .maybe("broken", broken.as_ref().map(Break::json))
-        );
+        Object::new()
+            .with("parties", json::array(members.iter().map(Member::json)))
+            .with("phases", status.phase - 1)
+            .with("timed_out", timed_out)
+            .maybe("broken", broken.as_ref().map(Break::json))
+            .print()?;
     }
     Ok(if timed_out {
         failure::TIMED_OUT
@@ -261,20 +250,50 @@ pub fn run(mut parser: Parser) -> Result<u8, Failure> {
     })
 }
 
-/// Starts the commands. All seats are taken before the first one runs.
+/// Raises the limit to the number of descriptors as far as it may be raised, since each party is
+/// one, and returns the former limit.
+fn raise_descriptor_limit() -> io::Result<libc::rlimit> {
+    let mut former = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: Both structs are valid.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut former) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let raised = libc::rlimit {
+            rlim_cur: former.rlim_max,
+            ..former
+        };
+        if libc::setrlimit(libc::RLIMIT_NOFILE, &raised) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(former)
+}
+
+/// Starts the commands, whose limit to descriptors is `limit`. All seats are taken before the
+/// first one runs.
 fn start(
     group: &Group,
     parties: u32,
     words: &[OsString],
     signals: &Signals,
+    limit: libc::rlimit,
 ) -> Result<Vec<Member>, Failure> {
     let seats: Result<Vec<_>, _> = (0..parties).map(|_| group.join()).collect();
     let mut members: Vec<Member> = Vec::new();
     for (number, party) in (0..).zip(seats?) {
         let mut command = with_party(words, party, number, parties);
-        // SAFETY: The closure makes one async-signal-safe call.
+        // SAFETY: The closures make async-signal-safe system calls and allocate nothing; the
+        // limit is valid.
         unsafe {
             command.pre_exec(signals.unblock());
+            command.pre_exec(move || match libc::setrlimit(libc::RLIMIT_NOFILE, &limit) {
+                0 => Ok(()),
+                _ => Err(io::Error::last_os_error()),
+            });
         }
         match command.spawn() {
             Ok(child) => members.push(Member {
@@ -286,9 +305,7 @@ fn start(
                 // Those that run already get an error; nobody else can join them.
                 group.abort(e.raw_os_error().unwrap_or(0) as u64)?;
                 send(&members, libc::SIGTERM, |_| true);
-                for member in &mut members {
-                    let _ = member.child.wait();
-                }
+                supervise(group, signals, &mut members, None)?;
                 return Err(Failure::exec(&words[0], &e));
             }
         }

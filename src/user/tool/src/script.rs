@@ -31,7 +31,7 @@ fn inherited() -> Result<Endpoint, Failure> {
 }
 
 /// Reports `error` as JSON, for programs that read the output.
-fn print_error(error: &Error) {
+fn print_error(error: &Error) -> Result<(), Failure> {
     let object = Object::new();
     let object = match error {
         Error::Broken(cause) => object
@@ -40,7 +40,7 @@ fn print_error(error: &Error) {
         Error::TimedOut => object.text("error", "timeout"),
         other => object.text("error", &other.to_string()),
     };
-    println!("{object}");
+    object.print()
 }
 
 pub fn arrive(mut parser: Parser) -> Result<u8, Failure> {
@@ -61,11 +61,10 @@ pub fn arrive(mut parser: Parser) -> Result<u8, Failure> {
     };
     if json {
         match &result {
-            Ok(ticket) => println!(
-                "{}",
-                Object::new().maybe("ticket", ticket.map(Ticket::phase))
-            ),
-            Err(e) => print_error(e),
+            Ok(ticket) => Object::new()
+                .maybe("ticket", ticket.map(Ticket::phase))
+                .print()?,
+            Err(e) => print_error(e)?,
         }
     }
     result?;
@@ -117,8 +116,8 @@ pub fn wait(mut parser: Parser, arrives: bool) -> Result<u8, Failure> {
             };
             if options.json {
                 match &result {
-                    Ok(()) => println!("{}", Object::new()),
-                    Err(e) => print_error(e),
+                    Ok(()) => Object::new().print()?,
+                    Err(e) => print_error(e)?,
                 }
             }
             result?;
@@ -137,21 +136,20 @@ fn wait_phase(party: &Party, arrives: bool, options: &Wait) -> Result<u8, Failur
     };
     let result = match ticket {
         Ok(None) => return Err(Failure::usage("this party has not arrived yet")),
+        // Where others wait for the leader to end the phase, it has nothing to do before.
         Ok(Some(ticket)) => party
-            .wait(ticket, options.deadline)
+            .wait_with(ticket, options.deadline, || ())
             .map(|end| (end, ticket)),
         Err(e) => Err(e),
     };
     if options.json {
         match &result {
-            Ok((end, ticket)) => println!(
-                "{}",
-                Object::new()
-                    .with("phase", ticket.phase())
-                    .with("leader", end.leader)
-                    .with("index", end.index)
-            ),
-            Err(e) => print_error(e),
+            Ok((end, ticket)) => Object::new()
+                .with("phase", ticket.phase())
+                .with("leader", end.leader)
+                .with("index", end.index)
+                .print()?,
+            Err(e) => print_error(e)?,
         }
     }
     match result {

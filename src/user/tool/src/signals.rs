@@ -19,6 +19,8 @@ pub fn default_pipe() {
 pub struct Signals {
     fd: OwnedFd,
     former: libc::sigset_t,
+    /// The action of SIGCHLD that the program was started with.
+    child: libc::sighandler_t,
 }
 
 /// A signal that was read.
@@ -29,16 +31,20 @@ pub struct Signal {
 }
 
 impl Signals {
-    /// Blocks `signals` for the rest of the program.
+    /// Blocks `signals` for the rest of the program, but leaves SIGHUP ignored if it is, as
+    /// nohup(1) makes it. Children can be waited for, even if SIGCHLD was ignored.
     pub fn block(signals: &[i32]) -> io::Result<Self> {
-        // SAFETY: The sets are valid for the calls that fill or read them, and the descriptor
-        // that `signalfd` returns is new.
+        // SAFETY: The sets are valid for the calls that fill or read them, the default action
+        // runs no code of this program, and the descriptor that `signalfd` returns is new.
         unsafe {
             let (mut set, mut former) = (mem::zeroed(), mem::zeroed());
             libc::sigemptyset(&mut set);
             for &signal in signals {
-                libc::sigaddset(&mut set, signal);
+                if signal != libc::SIGHUP || !ignored(signal)? {
+                    libc::sigaddset(&mut set, signal);
+                }
             }
+            let child = libc::signal(libc::SIGCHLD, libc::SIG_DFL);
             if libc::sigprocmask(libc::SIG_BLOCK, &set, &mut former) != 0 {
                 return Err(io::Error::last_os_error());
             }
@@ -49,18 +55,23 @@ impl Signals {
             Ok(Self {
                 fd: OwnedFd::from_raw_fd(fd),
                 former,
+                child,
             })
         }
     }
 
-    /// Returns what unblocks the signals in a child, between fork and exec.
+    /// Returns what restores mask and actions in a child, between fork and exec.
     pub fn unblock(&self) -> impl FnMut() -> io::Result<()> + Send + Sync + 'static {
-        let former = self.former;
+        let (former, child) = (self.former, self.child);
         move || {
-            // SAFETY: `sigprocmask` is async-signal-safe, and the set is valid.
-            match unsafe { libc::sigprocmask(libc::SIG_SETMASK, &former, std::ptr::null_mut()) } {
-                0 => Ok(()),
-                _ => Err(io::Error::last_os_error()),
+            // SAFETY: Both calls are async-signal-safe, the set is valid, and the action is
+            // SIG_DFL or SIG_IGN: the program has no handlers.
+            unsafe {
+                libc::signal(libc::SIGCHLD, child);
+                match libc::sigprocmask(libc::SIG_SETMASK, &former, std::ptr::null_mut()) {
+                    0 => Ok(()),
+                    _ => Err(io::Error::last_os_error()),
+                }
             }
         }
     }
@@ -87,6 +98,18 @@ impl Signals {
 impl AsFd for Signals {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+}
+
+/// Whether the action of `signal` is to ignore it.
+fn ignored(signal: i32) -> io::Result<bool> {
+    let mut action = mem::MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: A null pointer sets no action, and the call that succeeds has filled in the other.
+    unsafe {
+        if libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(action.assume_init().sa_sigaction == libc::SIG_IGN)
     }
 }
 

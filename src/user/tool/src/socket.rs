@@ -19,13 +19,15 @@ use rustix::{
     event::{poll, PollFd, PollFlags},
     io::Errno,
     net::{
-        recvmsg, sendmsg, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags,
-        SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+        connect_unix, recvmsg, sendmsg, socket_with,
+        sockopt::{set_socket_timeout, Timeout},
+        AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+        SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
     },
 };
 use std::{
     fs,
-    io::{self, IoSlice, IoSliceMut, Read, Write},
+    io::{self, IoSlice, IoSliceMut, Read},
     os::{
         fd::{AsFd, OwnedFd},
         unix::{
@@ -139,13 +141,11 @@ pub fn serve(mut parser: Parser) -> Result<u8, Failure> {
     }
     if json {
         let status = server.group.status()?;
-        println!(
-            "{}",
-            Object::new()
-                .with("joined", server.joined)
-                .with("phases", status.phase - 1)
-                .maybe("broken", broken.as_ref().map(Break::json))
-        );
+        Object::new()
+            .with("joined", server.joined)
+            .with("phases", status.phase - 1)
+            .maybe("broken", broken.as_ref().map(Break::json))
+            .print()?;
     }
     Ok(match broken {
         Some(broken) if broken.is_failure() => failure::BROKEN,
@@ -305,66 +305,90 @@ pub fn join(mut parser: Parser) -> Result<u8, Failure> {
     Err(Failure::exec(&words[0], &error))
 }
 
-/// Connects, with a limit also to a server that is about to start.
+/// Connects, with a limit also to a server that is about to start, or that accepts nobody.
 fn connect(path: &Path, limit: Option<Instant>) -> Result<UnixStream, Failure> {
+    let failed = |status, text: &str| Failure::Text(status, format!("{}: {text}", path.display()));
+    let address = SocketAddrUnix::new(path).map_err(|e| failed(failure::OTHER, &text_of(e)))?;
     loop {
-        let error = match UnixStream::connect(path) {
-            Ok(connection) => return Ok(connection),
+        let socket = socket_with(
+            AddressFamily::UNIX,
+            SocketType::STREAM,
+            SocketFlags::CLOEXEC,
+            None,
+        )?;
+        set_timeout(&socket, Timeout::Send, limit)?;
+        let error = match connect_unix(&socket, &address) {
+            Ok(()) => return Ok(socket.into()),
             Err(error) => error,
         };
-        let absent = matches!(
-            error.kind(),
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
-        );
-        match limit {
-            Some(limit) if absent && Instant::now() < limit => {
+        let over = limit.is_some_and(|limit| Instant::now() >= limit);
+        match (error, limit) {
+            // A process that was stopped, and continues.
+            (Errno::INTR, _) if !over => {}
+            (Errno::NOENT | Errno::CONNREFUSED, Some(_)) if !over => {
                 thread::sleep(Duration::from_millis(20));
             }
-            Some(_) if absent => {
-                return Err(Failure::Text(
-                    failure::TIMED_OUT,
-                    format!("{}: no server has started", path.display()),
-                ));
+            (Errno::NOENT | Errno::CONNREFUSED, Some(_)) => {
+                return Err(failed(failure::TIMED_OUT, "no server has started"));
             }
-            _ => {
-                let status = match error.kind() {
-                    io::ErrorKind::PermissionDenied => failure::UNAVAILABLE,
-                    _ => failure::OTHER,
-                };
-                return Err(Failure::Text(
-                    status,
-                    format!("{}: {error}", path.display()),
-                ));
+            (Errno::AGAIN | Errno::INTR, Some(_)) => {
+                return Err(failed(failure::TIMED_OUT, "the server accepts nobody"));
             }
+            (Errno::ACCESS | Errno::PERM, _) => {
+                return Err(failed(failure::UNAVAILABLE, &text_of(error)));
+            }
+            _ => return Err(failed(failure::OTHER, &text_of(error))),
         }
     }
 }
 
+fn text_of(error: Errno) -> String {
+    io::Error::from(error).to_string()
+}
+
+/// Makes calls that wait for the other side of `socket` end at `limit`.
+fn set_timeout(socket: impl AsFd, which: Timeout, limit: Option<Instant>) -> Result<(), Errno> {
+    let left = limit.map(|limit| {
+        // 0 would be no limit.
+        limit
+            .saturating_duration_since(Instant::now())
+            .max(Duration::from_millis(1))
+    });
+    set_socket_timeout(socket, which, left)
+}
+
 /// Requests a party and receives it.
-fn receive(mut connection: &UnixStream, limit: Option<Instant>) -> Result<Party, Failure> {
-    connection.write_all(&[REQUEST])?;
-    if let Some(limit) = limit {
-        let left = limit.saturating_duration_since(Instant::now());
-        connection.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
+fn receive(connection: &UnixStream, limit: Option<Instant>) -> Result<Party, Failure> {
+    let closed = || Failure::other("the server has closed the connection");
+    match rustix::net::send(connection, &[REQUEST], SendFlags::NOSIGNAL) {
+        Ok(_) => {}
+        Err(Errno::PIPE | Errno::CONNRESET) => return Err(closed()),
+        Err(e) => return Err(e.into()),
     }
     let mut data = [0; 4];
     let mut space = [0; cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let message = recvmsg(
-        connection,
-        &mut [IoSliceMut::new(&mut data)],
-        &mut control,
-        RecvFlags::CMSG_CLOEXEC,
-    );
-    let bytes = match message {
-        Ok(message) => message.bytes,
-        Err(Errno::AGAIN) => {
-            return Err(Failure::Text(
-                failure::TIMED_OUT,
-                "the server does not answer".into(),
-            ))
+    let bytes = loop {
+        set_timeout(connection, Timeout::Recv, limit)?;
+        let message = recvmsg(
+            connection,
+            &mut [IoSliceMut::new(&mut data)],
+            &mut control,
+            RecvFlags::CMSG_CLOEXEC,
+        );
+        match message {
+            Ok(message) => break message.bytes,
+            // A process that was stopped, and continues.
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => {
+                return Err(Failure::Text(
+                    failure::TIMED_OUT,
+                    "the server does not answer".into(),
+                ))
+            }
+            Err(Errno::CONNRESET) => return Err(closed()),
+            Err(e) => return Err(e.into()),
         }
-        Err(e) => return Err(e.into()),
     };
     let mut fds: Vec<OwnedFd> = Vec::new();
     for message in control.drain() {
@@ -387,12 +411,29 @@ fn receive(mut connection: &UnixStream, limit: Option<Instant>) -> Result<Party,
             ))
         }
         (4, errno) => return Err(io::Error::from_raw_os_error(errno).into()),
-        _ => return Err(Failure::other("the server has closed the connection")),
+        (0, _) => return Err(closed()),
+        _ => return Err(Failure::other("this is not a server of parties")),
     }
     match fds.pop().map(Endpoint::new) {
         Some(Ok(Endpoint::Party(party))) if fds.is_empty() => Ok(party),
         _ => Err(Failure::other(
             "the server sent something else than a party",
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The server closes the connection before it has read the request.
+    #[test]
+    fn closed_connection() {
+        // The action that main() sets, which would end the process.
+        crate::signals::default_pipe();
+        let (here, there) = UnixStream::pair().unwrap();
+        drop(there);
+        let error = receive(&here, None).unwrap_err();
+        assert!(error.to_string().contains("closed the connection"));
     }
 }

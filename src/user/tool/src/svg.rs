@@ -2,7 +2,10 @@
 
 //! A timeline as SVG: a lane for each party, from left to right.
 
-use crate::timeline::{Timeline, What};
+use crate::{
+    procfs::printable,
+    timeline::{Timeline, What},
+};
 use std::fmt::Write;
 
 const WIDTH: f64 = 1000.0;
@@ -22,14 +25,12 @@ text{font:12px sans-serif;fill:#222}.t{font-size:15px;font-weight:bold}.s{font-s
 /// Returns `text` for XML.
 fn escape(text: &str) -> String {
     let mut out = String::new();
-    for c in text.chars() {
+    for c in printable(text).chars() {
         match c {
             '&' => out += "&amp;",
             '<' => out += "&lt;",
             '>' => out += "&gt;",
             '"' => out += "&quot;",
-            // XML has no way to write these.
-            c if c.is_control() => out.push('?'),
             c => out.push(c),
         }
     }

@@ -6,6 +6,9 @@ use crate::procfs::printable;
 use quiesce_barrier::Why;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Length of the name of a task in a line of the trace, which the kernel pads to it.
+pub const NAME: usize = 16;
+
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
@@ -59,9 +62,9 @@ fn microseconds(text: &str) -> Option<u64> {
 
 impl Event {
     /// Parses a line as the kernel prints it: `COMM-PID [CPU] FLAGS TIME: EVENT: NAME=VALUE...`.
-    /// The name of the task is padded to 16 characters, and may contain anything.
+    /// The name of the task may contain anything.
     pub fn parse(line: &[u8]) -> Option<Self> {
-        let (name, rest) = line.split_at_checked(16)?;
+        let (name, rest) = line.split_at_checked(NAME)?;
         let name = printable(String::from_utf8_lossy(name).trim_start());
         let rest = std::str::from_utf8(rest).ok()?.strip_prefix('-')?;
         let (task, rest) = rest.split_once('[')?;
@@ -244,6 +247,10 @@ mod tests {
                 errno: libc::ETIMEDOUT
             }
         );
+        let event =
+            parse("            a\nb\x1b-5       [001] .....  1.0: quiesce_leave: id=3 party=0")
+                .unwrap();
+        assert_eq!(event.name, "a?b?");
     }
 
     #[test]

@@ -5,9 +5,10 @@
 use crate::{
     args,
     failure::{note, Failure, OTHER, UNAVAILABLE},
+    print,
     signals::{self, Signals},
     svg, text,
-    timeline::{Event, Timeline},
+    timeline::{Event, Timeline, NAME},
 };
 use lexopt::{Arg::*, Parser};
 use rustix::{
@@ -55,6 +56,8 @@ impl Instance {
         let path = root
             .join("instances")
             .join(format!("quiesce-{}", process::id()));
+        // One of this number was left by a tracer that was killed.
+        let _ = fs::remove_dir(&path);
         fs::create_dir(&path).map_err(|e| Self::failure(&path, &e))?;
         let instance = Self(path);
         instance.write("trace_clock", "mono")?;
@@ -108,12 +111,19 @@ impl Recording {
 
     fn add(&mut self, bytes: &[u8]) {
         self.pipe_rest.extend_from_slice(bytes);
+        // Events are read whole, so that the last line feed is none of a name.
         let Some(end) = self.pipe_rest.iter().rposition(|&byte| byte == b'\n') else {
             return;
         };
         let rest = self.pipe_rest.split_off(end + 1);
         let lines = std::mem::replace(&mut self.pipe_rest, rest);
-        for line in lines.split(|&byte| byte == b'\n') {
+        let mut lines = &lines[..];
+        while !lines.is_empty() {
+            // The first characters are the name of a task, which may have any.
+            let name = lines.len().min(NAME);
+            let end = lines[name..].iter().position(|&byte| byte == b'\n');
+            let (line, rest) = lines.split_at(end.map_or(lines.len(), |end| name + end));
+            lines = rest.get(1..).unwrap_or_default();
             match Event::parse(line) {
                 Some(event) if self.events.len() < EVENTS => self.events.push(event),
                 Some(_) => self.lost = true,
@@ -158,7 +168,7 @@ pub fn trace(mut parser: Parser) -> Result<u8, Failure> {
             io::Write::write_all(&mut file, svg::render(&timelines).as_bytes())
                 .map_err(|e| Failure::other(format!("{}: {e}", path.display())))?
         }
-        None => print!("{}", text::render(&timelines)),
+        None => print(text::render(&timelines))?,
     }
     Ok(status)
 }
@@ -222,18 +232,32 @@ fn record(
     }
     instance.write("events/quiesce/enable", "0")?;
     recording.read(&pipe)?;
-    Ok((recording, status(child, end)?))
+    Ok((recording, status(child, end, signals)?))
 }
 
 /// Returns the status of the command, as a shell reports it; 0 without a command. A command that
-/// is still running when the time is over is terminated.
-fn status(child: Option<Child>, end: Option<ExitStatus>) -> Result<u8, Failure> {
+/// is still running when the time is over is terminated. Until it has ended, signals are passed
+/// to it.
+fn status(child: Option<Child>, end: Option<ExitStatus>, signals: &Signals) -> Result<u8, Failure> {
     let end = match (child, end) {
         (None, _) => return Ok(0),
         (Some(_), Some(end)) => end,
         (Some(mut child), None) => {
             signals::send(child.id(), libc::SIGTERM);
-            child.wait()?
+            loop {
+                if let Some(end) = child.try_wait()? {
+                    break end;
+                }
+                match poll(&mut [PollFd::new(signals, PollFlags::IN)], -1) {
+                    Ok(_) | Err(Errno::INTR) => {}
+                    Err(e) => return Err(e.into()),
+                }
+                while let Some(signal) = signals.read() {
+                    if signal.by_process && signal.number != libc::SIGCHLD {
+                        signals::send(child.id(), signal.number);
+                    }
+                }
+            }
         }
     };
     Ok(match (end.code(), end.signal()) {
