@@ -26,10 +26,9 @@ def main() -> None:
         worker.start()
     try:
         for phase in range(3):
-            index = barrier.wait()
-            print(f"phase {phase}: I was number {index}")
+            print(f"phase {phase}: I was number {barrier.wait()}")
     except quiesce.BrokenBarrierError as error:
-        print(f"broken: {error}")
+        print(f"broken: {error}")  # process 812 was killed by signal 9 (Killed)
     for worker in workers:
         worker.join()
 

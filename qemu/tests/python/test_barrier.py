@@ -6,6 +6,8 @@ threading.Barrier and multiprocessing.Barrier; the others have what those do not
 """
 
 import asyncio
+import errno
+import itertools
 import os
 import pathlib
 import resource
@@ -21,6 +23,7 @@ from unittest import mock
 
 import common
 import quiesce
+from quiesce import _barrier
 from common import FORK, add, until
 from quiesce import Reason
 
@@ -228,6 +231,146 @@ class Alone(unittest.TestCase):
         except quiesce.BrokenBarrierError as error:
             return error.cause.reason
         return None
+
+    def test_action_that_another_barrier_breaks(self):
+        """The action's own BrokenBarrierError is not the barrier's."""
+        other = quiesce.Barrier(2)
+        other.abort()
+        barrier = quiesce.Barrier(2, other.wait)
+        parties = common.Threads()
+        parties.start(self.broken, barrier)
+        until(lambda: barrier.n_waiting == 1)
+        with self.assertRaises(quiesce.BrokenBarrierError):
+            barrier.wait()
+        self.assertEqual(parties.join(), [Reason.ABORT])
+
+    def test_action_that_waits_for_its_own_barrier(self):
+        barrier = quiesce.Barrier(1, lambda: barrier.wait())
+        with self.assertRaises(RuntimeError):
+            barrier.wait()
+        self.assertEqual(barrier.cause.reason, Reason.ABORT)
+
+    def slow_barrier(self, parties):
+        """A barrier whose action has begun, in another thread, and ends by an event."""
+        begun, gate = threading.Event(), threading.Event()
+        self.addCleanup(gate.set)
+        barrier = quiesce.Barrier(parties, lambda: (begun.set(), gate.wait()))
+        threads = common.Threads()
+        for _ in range(parties):
+            threads.start(self.result, barrier)
+        begun.wait()
+        return barrier, gate, threads
+
+    @staticmethod
+    def result(barrier, *timeout):
+        try:
+            barrier.wait(*timeout)
+            return "released"
+        except quiesce.BrokenBarrierError as error:
+            return error.errno
+
+    def test_threads_that_come_during_the_action(self):
+        """They are the next round's."""
+        barrier, gate, threads = self.slow_barrier(2)
+        self.assertEqual(barrier.n_waiting, 2)
+        for _ in range(4):
+            threads.start(self.result, barrier)
+        until(lambda: all(common.asleep(f"{os.getpid()}/task/{thread.native_id}") for thread in threads.parties))
+        gate.set()
+        self.assertEqual(threads.join(), ["released"] * 6)
+
+    def test_timeout_during_the_action(self):
+        barrier, gate, threads = self.slow_barrier(2)
+        self.assertEqual(self.result(barrier, 0.05), errno.ETIMEDOUT)
+        gate.set()
+        self.assertEqual(threads.join(), [errno.ECONNABORTED] * 2)
+        self.assertEqual(barrier.cause.code, errno.ETIMEDOUT)
+
+    def test_timeout_of_those_that_wait_for_the_action(self):
+        gate = threading.Event()
+        barrier = quiesce.Barrier(2, gate.wait)
+        threads = common.Threads()
+        threads.start(self.result, barrier, 0.2)
+        until(lambda: barrier.n_waiting == 1)
+        threads.start(self.result, barrier)
+        until(lambda: barrier.broken)
+        gate.set()
+        self.assertEqual(sorted(threads.join()), sorted([errno.ETIMEDOUT, errno.ECONNABORTED]))
+
+    def test_reset_during_the_action(self):
+        barrier, gate, threads = self.slow_barrier(2)
+        barrier.reset()
+        gate.set()
+        self.assertEqual(threads.join(), [errno.ECANCELED] * 2)
+        self.assertEqual(sorted(common.Threads().run(wait, 2, barrier)), [0, 1])
+
+    def test_action_that_raises_after_a_reset(self):
+        """It breaks its own round, and not the one that has begun."""
+        gate, begun = threading.Event(), threading.Event()
+
+        def action():
+            if not begun.is_set():
+                begun.set()
+                gate.wait()
+                raise ZeroDivisionError
+
+        barrier = quiesce.Barrier(2, action)
+        first = common.Threads()
+        for _ in range(2):
+            first.start(self.result_or_error, barrier)
+        begun.wait()
+        barrier.reset()
+        gate.set()
+        self.assertEqual(sorted(first.join(), key=str), [errno.ECANCELED, "ZeroDivisionError"])
+        self.assertFalse(barrier.broken)
+        self.assertEqual(sorted(common.Threads().run(wait, 2, barrier)), [0, 1])
+
+    @classmethod
+    def result_or_error(cls, barrier):
+        try:
+            return cls.result(barrier)
+        except ZeroDivisionError as error:
+            return type(error).__name__
+
+    def test_interrupted_anywhere(self):
+        """An exception of a signal's handler, wherever it comes, leaves nobody waiting."""
+        class Interrupt(Exception):
+            pass
+
+        def handler(*_):
+            raise Interrupt
+
+        old = signal.signal(signal.SIGALRM, handler)
+        self.addCleanup(signal.signal, signal.SIGALRM, old)
+        for number in range(150):
+            barrier = quiesce.Barrier(2, (lambda: None) if number % 2 else None)
+            threads = common.Threads()
+            threads.start(self.result, barrier)
+            until(lambda: barrier.n_waiting == 1)
+            try:
+                try:
+                    signal.setitimer(signal.ITIMER_REAL, 1e-6 + number * 5e-6)
+                    self.result(barrier)
+                finally:
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+            except Interrupt:
+                # It came before the arrival, and then nothing has happened, or it broke the
+                # barrier, or came too late for that.
+                until(lambda: barrier.broken or barrier._status()["phase"] == 2 or barrier.n_waiting < 2)
+                if not barrier.broken and barrier._status()["phase"] == 1:
+                    self.result(barrier)
+            threads.join()
+            barrier.close()
+
+    def test_seats_name_the_process_that_uses_them(self):
+        barrier = quiesce.Barrier(2)
+        process = FORK.Process(target=wait, args=(barrier,))
+        process.start()
+        until(lambda: barrier.n_waiting == 1)
+        owners = [barrier._taken[0].member(number).pid for number in range(2)]
+        self.assertEqual(owners, [process.pid, os.getpid()])
+        barrier.wait()
+        process.join()
 
     def test_code_of_an_abort(self):
         barrier = quiesce.Barrier(2)
@@ -474,11 +617,24 @@ class Deaths(unittest.TestCase):
             barrier.wait()
         self.assertEqual(caught.exception.cause.pid, process.pid)
         process.join()
-        # The lock of the actions is free again.
+        # Nobody has to complete the phase any more.
         barrier.reset()
         parties = common.Threads()
         parties.start(wait, barrier)
         self.assertEqual(sorted([barrier.wait(), *parties.join()]), [0, 1])
+
+
+    def test_exit_during_the_action(self):
+        """A thread that its process does not wait for executes the action."""
+        barrier = quiesce.Barrier(2, sleep_in_child(os.getpid()))
+        process = self.start(wait_in_daemon, barrier)
+        cause = self.cause_of_wait(barrier)
+        self.assertEqual((cause.reason, cause.pid), (Reason.ABORT, process.pid))
+
+    def test_child_of_the_action(self):
+        """A process that is forked in the action is no member and leads nothing."""
+        barrier = quiesce.Barrier(1, lambda: FORK.Process(target=exit_at_once).start())
+        self.assertEqual([barrier.wait(), barrier.wait()], [0, 0])
 
 
 def leave_and_die(barrier):
@@ -499,6 +655,17 @@ def fork_and_die(barrier, reader, writer):
 
 def kill_self_if_child(parent):
     return lambda: None if os.getpid() == parent else kill_self()
+
+
+def sleep_in_child(parent):
+    return lambda: None if os.getpid() == parent else time.sleep(1000)
+
+
+def wait_in_daemon(barrier):
+    """Exits while a thread executes the action."""
+    until(lambda: barrier.n_waiting == 1)
+    threading.Thread(target=barrier.wait, daemon=True).start()
+    until(lambda: barrier._leading)
 
 
 def wait_second(barrier):
@@ -577,6 +744,45 @@ class Unrelated(unittest.TestCase):
         other.abort(5)
         self.assertEqual(barrier.cause.code, 5)
 
+    def test_server_without_descriptors_goes_on(self):
+        barrier = quiesce.Barrier(1)
+        with barrier.serve(self.path) as server:
+            listener = server._socket
+            server._socket = mock.Mock(wraps=listener)
+            server._socket.accept.side_effect = itertools.chain(
+                [OSError(errno.EMFILE, ""), OSError(errno.ENFILE, "")], itertools.repeat(mock.DEFAULT))
+            # The first may be accepted by a call that had begun.
+            for _ in range(2):
+                quiesce.Barrier.connect(self.path).close()
+            self.assertGreaterEqual(server._socket.accept.call_count, 3)
+
+    def test_program_that_ends_without_closing(self):
+        subprocess.run([sys.executable, "-c", "import sys, quiesce; quiesce.Barrier(1).serve(sys.argv[1])", self.path],
+                       check=True)
+        self.assertFalse(os.path.exists(self.path))
+
+    def test_file_of_another_server_is_left(self):
+        barrier = quiesce.Barrier(1)
+        with barrier.serve(self.path):
+            os.unlink(self.path)
+            pathlib.Path(self.path).write_text("mine", encoding="ascii")
+        self.assertTrue(os.path.exists(self.path))
+
+    def test_false_descriptors_are_rejected(self):
+        barrier = quiesce.Barrier(2)
+        fds = barrier._descriptors()
+        before = common.descriptors()
+        for sent, parties, count in (
+                (fds[:3], 2, 3), (fds[:2], 0, 2), (fds[2:] * 2, 2, 4), ([0] * 4, 2, 4), (fds, 2, 3), (fds, 1, 4)):
+            one, two = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            socket.send_fds(one, [_barrier._HEADER.pack(b"qsce", 2, 0, parties, count, 1.0)], sent)
+            one.close()
+            with self.assertRaises((ValueError, EOFError)):
+                quiesce.Barrier.receive(two)
+            two.close()
+        self.assertEqual(common.descriptors(), before)
+        self.assertFalse(barrier.broken)
+
     def test_something_else_is_rejected(self):
         before = common.descriptors()
         one, two = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -630,6 +836,29 @@ class Asyncio(unittest.IsolatedAsyncioTestCase):
             await barrier.wait_async()
         self.assertEqual(caught.exception.cause.pid, process.pid)
         process.join()
+
+    async def test_cancelled_in_the_action(self):
+        """The action is executed to its end, and the others are released."""
+        begun, gate = threading.Event(), threading.Event()
+        barrier = quiesce.Barrier(2, lambda: (begun.set(), gate.wait()))
+        one = asyncio.create_task(barrier.wait_async())
+        while barrier.n_waiting < 1:
+            await asyncio.sleep(0.005)
+        two = asyncio.create_task(barrier.wait_async())
+        while not begun.is_set():
+            await asyncio.sleep(0.005)
+        two.cancel()
+        await asyncio.sleep(0.01)
+        self.assertFalse(one.done())
+        gate.set()
+        with self.assertRaises(asyncio.CancelledError):
+            await two
+        self.assertEqual(await one, 0)
+        self.assertFalse(barrier.broken)
+
+    async def test_tasks_that_come_during_the_action(self):
+        barrier = quiesce.Barrier(2, lambda: time.sleep(0.05))
+        self.assertEqual(sorted(await asyncio.gather(*(barrier.wait_async() for _ in range(6)))), [0, 0, 0, 1, 1, 1])
 
     async def test_action(self):
         ran = []

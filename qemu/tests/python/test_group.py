@@ -107,6 +107,47 @@ class Groups(unittest.TestCase):
         self.assertTrue(a.arrive().done)
         self.assertEqual(self.broken(a.arrive).cause.pid, process.pid)
 
+    def test_completion(self):
+        group, (a, b) = self.make(completion=True)
+        first = a.arrive()
+        self.assertEqual((first.leader, first.done), (False, False))
+        last = b.arrive()
+        self.assertEqual((last.leader, last.done), (True, False))
+        self.assertTrue(a.member(1).leads and not a.member(0).leads)
+        with self.assertRaises(quiesce.WaitTimeout):
+            a.wait(first.ticket, 0.01)
+        self.fails(errno.EINVAL, a.complete, first.ticket)
+        self.assertEqual(b.wait(last.ticket), quiesce.Outcome(1, True, last.ticket))
+        self.assertEqual(b.complete(last.ticket), 2)
+        self.fails(errno.EINVAL, b.complete, last.ticket)
+        self.assertEqual(a.wait(first.ticket), quiesce.Outcome(0, False))
+
+    def test_completion_of_a_broken_phase(self):
+        group, (a, b) = self.make(completion=True)
+        a.arrive()
+        ticket = b.arrive_and_wait().completes
+        a.abort(5)
+        group.reset()
+        # The cause is that of the ticket's phase.
+        self.assertEqual(self.broken(b.complete, ticket).cause.code, 5)
+        a.arrive()
+        ticket = b.arrive_and_wait().completes
+        group.reset()
+        self.assertEqual(self.broken(b.complete, ticket).errno, errno.ECANCELED)
+
+    def test_clocks(self):
+        _, (a, b) = self.make()
+        for clock in time.CLOCK_BOOTTIME, time.CLOCK_REALTIME:
+            begin = time.clock_gettime(clock)
+            with self.assertRaises(quiesce.WaitTimeout) as caught:
+                a.arrive_and_wait(0.05, clock=clock)
+            self.assertGreaterEqual(time.clock_gettime(clock) - begin, 0.05)
+            b.arrive()
+            a.wait(caught.exception.ticket, 100, clock=clock)
+        with self.assertRaises(ValueError):
+            a.arrive_and_wait(1, clock=time.CLOCK_PROCESS_CPUTIME_ID)
+        self.assertEqual(a.status().arrived, 0)
+
     def test_shrink(self):
         _, (a, b, c) = self.make(3, shrink=True)
         ticket = a.arrive().ticket

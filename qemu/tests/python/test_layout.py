@@ -13,8 +13,7 @@ from quiesce import _device as device
 UAPI = pathlib.Path(__file__).resolve().parents[3] / "src/uapi"
 HEADER = (UAPI / "quiesce.h").read_text(encoding="utf-8")
 
-# COMPLETE is not used: a Barrier's action runs under a lock before the last arrival.
-COMMANDS = [name for name in re.findall(r"^#define QUIESCE_NR_(\w+)", HEADER, re.M) if name != "COMPLETE"]
+COMMANDS = re.findall(r"^#define QUIESCE_NR_(\w+)", HEADER, re.M)
 
 # The device's constants that the module has under the header's names, without QUIESCE_.
 CONSTANTS = [name for name in re.findall(r"^#define QUIESCE_(\w+)", HEADER, re.M) if hasattr(device, name)

@@ -142,6 +142,20 @@ class Pairs:
             self.one.wait_next(0.2)
         self.assertGreaterEqual(time.monotonic() - begin, 0.2)
 
+    def test_clocks(self):
+        for clock in time.CLOCK_BOOTTIME, time.CLOCK_REALTIME:
+            begin = time.clock_gettime(clock)
+            with self.assertRaises(TimeoutError):
+                self.one.wait_next(0.05, clock=clock)
+            self.assertGreaterEqual(time.clock_gettime(clock) - begin, 0.05)
+            self.one.sync(100, clock=clock)
+        for call in self.one.wait_next, self.one.sync, self.one.place_and_sync:
+            with self.assertRaises(ValueError):
+                call(1, clock=time.CLOCK_PROCESS_CPUTIME_ID)
+        # No call of the last kind has placed.
+        with self.assertRaises(TimeoutError):
+            self.two.wait_next(0)
+
     def test_handler_of_a_signal_runs(self):
         ran = []
         old = signal.signal(signal.SIGUSR1, lambda *_: ran.append(True))

@@ -12,20 +12,21 @@ processes they are from, and no seat is lost with a process.
 it when it exits in the ordinary way. The death of a member breaks this group, which every waiter
 polls. The first to notice gives its wait up, and that breaks the seats' group, unless the phase is
 over: the kernel decides atomically, so a phase is released for all or broken for all.
+
+With an action, the seats' group has QUIESCE_GROUP_COMPLETION: the last to arrive calls the action
+and then ends the phase.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import math
 import os
 import select
 import socket
 import struct
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterator
 from multiprocessing import reduction, util
@@ -36,62 +37,32 @@ from ._group import Arrival, Group, Party
 
 _HEADER = struct.Struct("!4sHHIId")
 _MAGIC = b"qsce"
-_VERSION = 1
+_VERSION = 2
 # The kernel's SCM_MAX_FD is 253.
 _FDS_A_MESSAGE = 250
 
 
-class _Lock:
-    """A lock between processes that its holder's death releases: a record lock of a memory file.
+class _Turn:
+    """How far a wait has come.
 
-    Record locks belong to processes: threads exclude each other by a lock of their own, and no
-    descriptor of the file is closed while the lock is in use here, since that releases it.
+    ``seat`` is set before the attempt to arrive, so that an exception at any point finds what may
+    have happened: without an ``arrival`` that is not known.
     """
 
-    known: weakref.WeakValueDictionary[tuple[int, int], _Lock] = weakref.WeakValueDictionary()
-
     def __init__(self) -> None:
-        self.fds: list[int] = []
-        self.threads = threading.Lock()
-
-    @classmethod
-    def of(cls, fd: int) -> _Lock:
-        """The lock of a file, the same for all descriptors of it in this process."""
-        file = os.fstat(fd)
-        lock = cls.known.setdefault((file.st_dev, file.st_ino), cls())
-        lock.fds.append(fd)
-        return lock
-
-    @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
-        """Holds the lock."""
-        with self.threads:
-            while True:
-                try:
-                    fcntl.lockf(self.fds[0], fcntl.LOCK_EX)
-                    break
-                except OSError as error:
-                    # Threads of two processes, each of which holds another lock, are no deadlock.
-                    if error.errno != errno.EDEADLK:
-                        raise
-                    time.sleep(0.001)
-            try:
-                yield
-            finally:
-                fcntl.lockf(self.fds[0], fcntl.LOCK_UN)
-
-    def __del__(self) -> None:
-        for fd in getattr(self, "fds", ()):
-            os.close(fd)
+        self.seat: Party | None = None
+        self.arrival: Arrival | None = None
+        self.leads = False
+        self.thread = threading.get_ident()
 
 
 class Barrier:
     """A barrier of ``parties`` threads and processes, as multiprocessing.Barrier.
 
     ``wait()`` blocks until ``parties`` calls of it wait, in whichever threads and processes, and
-    returns a number from 0 to ``parties - 1``, to each another. ``action`` is called by one of them
-    before any is released. A timeout, ``abort()``, and an exception of ``action`` break the barrier
-    until ``reset()``.
+    returns a number from 0 to ``parties - 1``, to each another. ``action`` is called by one of them,
+    the last to arrive, before any is released. A timeout, ``abort()``, and an exception of ``action``
+    break the barrier until ``reset()``.
 
     What multiprocessing.Barrier does not have: a process that has waited, or called ``join()``, is a
     member until it exits in the ordinary way or calls ``leave()``. If a member is killed or calls
@@ -103,8 +74,8 @@ class Barrier:
     ``send()`` and ``receive()``.
 
     Limits: each process that has the barrier holds ``parties + 2`` descriptors, one more when it has
-    waited, and one for each thread that waits. A thread that ends without its process is not
-    noticed. An exception that ends a wait (KeyboardInterrupt, a cancelled task) breaks the barrier,
+    waited, one for each thread that waits, and one for each ancestor that had waited when it
+    forked. A thread that ends without its process is not noticed. An exception that ends a wait (KeyboardInterrupt, a cancelled task) breaks the barrier,
     since an arrival cannot be taken back. A process that is killed before its first ``wait()`` or
     ``join()`` is not a member yet.
 
@@ -115,20 +86,19 @@ class Barrier:
         if parties < 1:
             raise ValueError("parties must be > 0")
         with contextlib.ExitStack() as made:
-            seats = made.enter_context(Group(parties))
+            seats = made.enter_context(Group(parties, completion=action is not None))
             taken = [made.enter_context(seats.join()) for _ in range(parties)]
             members = made.enter_context(Group(0, device.MAX_PARTIES))
-            lock = -1 if action is None else os.memfd_create("quiesce-barrier")
             made.pop_all()
-        self._assemble(seats, taken, members, lock, action, timeout)
+        self._assemble(seats, taken, members, action, timeout)
 
     def _assemble(
-            self, seats: Group, taken: list[Party], members: Group, lock: int,
+            self, seats: Group, taken: list[Party], members: Group,
             action: Callable[[], object] | None, timeout: float | None) -> None:
         self._seats, self._taken, self._members = seats, taken, members
-        self._lock = None if lock < 0 else _Lock.of(lock)
         self._action, self._timeout = action, timeout
         self._closed = False
+        self._inherited: list[Party] = []
         self._start_in_process()
         _live.add(self)
 
@@ -137,6 +107,7 @@ class Barrier:
         self._member: Party | None = None
         self._joining = threading.Lock()
         self._idle: list[select.epoll] = []
+        self._leading: set[_Turn] = set()
         self._thread = threading.local()
 
     # What multiprocessing.Barrier has.
@@ -148,37 +119,56 @@ class Barrier:
         default those of the constructor, have passed, which breaks it.
         """
         deadline = self._deadline(timeout)
-        arrival, seat = self._arrive()
-        if not arrival.done:
-            with self._giving_up(arrival, seat), self._events() as events:
-                while not self._over(arrival, seat, deadline):
-                    left = device.seconds_left(deadline)
-                    events.poll(left)
-        return arrival.index
+        self._enter()
+        with self._giving_up() as turn:
+            if not self._take_seat(turn):
+                with self._events() as events:
+                    while not self._take_seat(turn):
+                        if self._all_have_arrived(deadline):
+                            events.poll(device.seconds_left(deadline))
+            assert turn.arrival
+            if turn.leads:
+                self._lead(turn)
+            elif not turn.arrival.done:
+                with self._events() as events:
+                    while not self._over(turn, deadline):
+                        events.poll(device.seconds_left(deadline))
+            return turn.arrival.index
 
     async def wait_async(self, timeout: float | None = None) -> int:
         """``wait()`` for asyncio. A task that is cancelled breaks the barrier.
 
-        ``action`` runs in a thread of the loop's executor.
+        ``action`` runs in a thread of the loop's executor, and to its end even if the task is
+        cancelled.
         """
         deadline = self._deadline(timeout)
-        arrival, seat = await self._arrive_async()
-        if not arrival.done:
-            with self._giving_up(arrival, seat), self._events() as events:
-                while not self._over(arrival, seat, deadline):
-                    await device.readable(events.fileno(), deadline)
-                    events.poll(0)
-        return arrival.index
+        self._enter()
+        with self._giving_up() as turn:
+            if not self._take_seat(turn):
+                with self._events() as events:
+                    while not self._take_seat(turn):
+                        if self._all_have_arrived(deadline):
+                            await device.readable(events.fileno(), deadline)
+                            events.poll(0)
+            assert turn.arrival
+            if turn.leads:
+                await self._lead_async(turn)
+            elif not turn.arrival.done:
+                with self._events() as events:
+                    while not self._over(turn, deadline):
+                        await device.readable(events.fileno(), deadline)
+                        events.poll(0)
+            return turn.arrival.index
 
     def reset(self) -> None:
         """Starts anew; those that wait get BrokenBarrierError.
 
-        The processes whose end broke the barrier are not members any more.
+        The processes whose end broke the barrier are not members any more. An action that is being
+        executed is not waited for: its caller gets BrokenBarrierError, too.
         """
-        with self._lock.held() if self._lock else contextlib.nullcontext():
-            # In this order nobody who still finds a dead member can break the phase that begins.
-            self._members.reset()
-            self._seats.reset()
+        # In this order nobody who still finds a dead member can break the phase that begins.
+        self._members.reset()
+        self._seats.reset()
 
     def abort(self, code: int = 0) -> None:
         """Breaks the barrier; the BrokenBarrierError of the others has ``code`` in its cause."""
@@ -238,8 +228,7 @@ class Barrier:
         self._closed = True
         _live.discard(self)
         self.leave()
-        self._lock = None
-        for party in [self._seats, self._members, *self._taken]:
+        for party in [self._seats, self._members, *self._taken, *self._inherited]:
             party.close()
         for events in self._idle:
             events.close()
@@ -262,8 +251,8 @@ class Barrier:
     def _deadline(self, timeout: float | None) -> int:
         return device.deadline_after(self._timeout if timeout is None else timeout)
 
-    def _arrive(self) -> tuple[Arrival, Party]:
-        """Arrives; the last to arrive calls the action first."""
+    def _enter(self) -> None:
+        """Makes the process a member. Raises BrokenBarrierError if a member has died."""
         if self._closed:
             raise ValueError("the barrier is closed")
         if self._member is None:
@@ -271,62 +260,91 @@ class Barrier:
         cause = self._broken()
         if cause:
             raise device.BrokenBarrierError(errno.EOWNERDEAD, cause)
-        if self._lock is None or self._action is None:
-            return self._take_seat()
-        with self._lock.held():
-            status = self._status()
-            if status["arrived"] == self.parties - 1 and not status["cause"]:
-                try:
-                    self._action()
-                except BaseException:
-                    self.abort()
-                    raise
-            return self._take_seat()
 
-    async def _arrive_async(self) -> tuple[Arrival, Party]:
-        if self._action is None:
-            return self._arrive()
-        import asyncio  # pylint: disable=import-outside-toplevel
+    def _take_seat(self, turn: _Turn) -> bool:
+        """Arrives on the first seat that has not arrived in this phase; False if there is none.
 
-        arriving = asyncio.get_running_loop().run_in_executor(None, self._arrive)
-        try:
-            return await asyncio.shield(arriving)
-        except asyncio.CancelledError:
-            with contextlib.suppress(Exception):
-                self._give_up(*await arriving)
-            raise
-
-    def _take_seat(self) -> tuple[Arrival, Party]:
-        """Arrives on the first seat that has not arrived in this phase."""
-        first: int | None = getattr(self._thread, "seat", None)
-        if first is None:
-            first = self._status()["arrived"]
-        number = first
-        while True:
-            # Each thread begins with the seat that it had last: nobody else wants that, as a rule.
+        That is so while a leader executes the action, and may be if a phase has ended meanwhile.
+        """
+        last: int | None = getattr(self._thread, "seat", None)
+        # Each thread begins with the seat that it had last: nobody else wants that, as a rule.
+        first = self._status()["arrived"] if last is None else last
+        for number in range(first, first + len(self._taken)):
             number %= len(self._taken)
+            turn.seat = self._taken[number]
             try:
-                arrival = self._taken[number].arrive()
+                turn.arrival = arrival = turn.seat.arrive()
             except device.BrokenBarrierError as error:
                 raise self._error(error) from None
             except OSError as error:
-                # If all have arrived in turn, a phase has ended meanwhile.
+                # A call that fails has not arrived.
+                turn.seat = None
                 if error.errno != errno.EALREADY:
                     raise
-                number += 1
                 continue
-            self._thread.seat = number
-            return arrival, self._taken[number]
+            turn.leads = arrival.leader and not arrival.done
+            if number != last:
+                self._thread.seat = number
+                # What MEMBER and fdinfo name. It fails if the phase broke meanwhile.
+                with contextlib.suppress(OSError):
+                    turn.seat.bind(process=False)
+            return True
+        return False
 
-    def _over(self, arrival: Arrival, seat: Party, deadline: int) -> bool:
+    def _all_have_arrived(self, deadline: int) -> bool:
+        """Whether a leader still executes the action.
+
+        Raises BrokenBarrierError, and breaks the barrier, if it takes too long.
+        """
+        if any(turn.thread == threading.get_ident() for turn in list(self._leading)):
+            raise RuntimeError("the action waits for its own barrier")
+        cause = self._broken()
+        if cause:
+            raise device.BrokenBarrierError(errno.EOWNERDEAD, cause)
+        if device.seconds_left(deadline) == 0:
+            self.abort(errno.ETIMEDOUT)
+            raise device.BrokenBarrierError(
+                errno.ETIMEDOUT, device.Cause(device.Reason.TIMEOUT, pid=os.getpid()))
+        return self._status()["arrived"] == self.parties
+
+    def _lead(self, turn: _Turn) -> None:
+        """Calls the action, and releases the others."""
+        assert self._action and turn.seat and turn.arrival
+        turn.thread = threading.get_ident()
+        self._leading.add(turn)
+        try:
+            self._action()
+            try:
+                turn.seat.complete(turn.arrival.ticket)
+            except device.BrokenBarrierError as error:
+                turn.leads = False
+                raise self._error(error) from None
+            turn.leads = False
+        finally:
+            self._leading.discard(turn)
+
+    async def _lead_async(self, turn: _Turn) -> None:
+        import asyncio  # pylint: disable=import-outside-toplevel
+
+        leading = asyncio.get_running_loop().run_in_executor(None, self._lead, turn)
+        try:
+            await asyncio.shield(leading)
+        except asyncio.CancelledError:
+            await asyncio.wait([leading])
+            # The task ends with this error and not with the action's.
+            leading.exception()
+            raise
+
+    def _over(self, turn: _Turn, deadline: int) -> bool:
         """Whether the phase is over. If it is not, and never will be, or is too late, breaks it.
 
         Raises BrokenBarrierError.
         """
+        assert turn.seat and turn.arrival
         cause = self._broken()
         late = device.seconds_left(deadline) == 0
         try:
-            seat.wait(arrival.ticket, 0, break_on_timeout=late or cause is not None)
+            turn.seat.wait(turn.arrival.ticket, 0, break_on_timeout=late or cause is not None)
             return True
         except device.WaitTimeout:
             if cause:
@@ -343,21 +361,28 @@ class Barrier:
             raise device.BrokenBarrierError(error.errno, None, "the barrier was reset") from None
 
     @contextlib.contextmanager
-    def _giving_up(self, arrival: Arrival, seat: Party) -> Iterator[None]:
+    def _giving_up(self) -> Iterator[_Turn]:
         """Breaks the phase if an exception ends its wait: an arrival cannot be taken back."""
+        turn = _Turn()
         try:
-            yield
-        except device.BrokenBarrierError:
-            raise
-        except BaseException:
-            self._give_up(arrival, seat)
+            yield turn
+        except BaseException as error:
+            with contextlib.suppress(OSError, device.BrokenBarrierError):
+                self._give_up(turn, error)
             raise
 
-    @staticmethod
-    def _give_up(arrival: Arrival, seat: Party) -> None:
+    def _give_up(self, turn: _Turn, error: BaseException) -> None:
         """Breaks the phase, if it is not over."""
-        with contextlib.suppress(OSError, device.BrokenBarrierError):
-            seat.wait(arrival.ticket, 0, break_on_timeout=True)
+        if turn.arrival is None:
+            # An exception of a signal's handler: whether the call arrived is not known.
+            if turn.seat and not isinstance(error, device.BrokenBarrierError):
+                self.abort()
+        elif turn.leads:
+            # The action's exception, whatever it is. A phase that was reset is another one's.
+            if self._status()["phase"] == turn.arrival.ticket:
+                self.abort()
+        elif turn.seat and not isinstance(error, device.BrokenBarrierError):
+            turn.seat.wait(turn.arrival.ticket, 0, break_on_timeout=True)
 
     def _error(self, error: device.BrokenBarrierError) -> device.BrokenBarrierError:
         """What the break of the seats means: the death of a member, if that is why."""
@@ -396,23 +421,21 @@ class Barrier:
         return _unpickle, ([reduction.DupFd(fd) for fd in self._descriptors()], self.parties, self._action, self._timeout)
 
     def _descriptors(self) -> list[int]:
-        lock = [self._lock.fds[0]] if self._lock else []
-        return [self._seats.fileno(), self._members.fileno(), *(seat.fileno() for seat in self._taken), *lock]
+        return [self._seats.fileno(), self._members.fileno(), *(seat.fileno() for seat in self._taken)]
 
     @classmethod
     def _of(
             cls, fds: list[int], parties: int, action: Callable[[], object] | None, timeout: float | None) -> Barrier:
         taken = [Party.adopt(fd) for fd in fds[2:2 + parties]]
-        lock = fds[2 + parties] if len(fds) > 2 + parties else -1
         made = cls.__new__(cls)
-        made._assemble(Group.adopt(fds[0]), taken, Group.adopt(fds[1]), lock, action, timeout)
+        made._assemble(Group.adopt(fds[0]), taken, Group.adopt(fds[1]), action, timeout)
         return made
 
     def send(self, connection: socket.socket) -> None:
         """Sends the barrier to whoever receives from a UNIX socket."""
         fds = self._descriptors()
         timeout = math.nan if self._timeout is None else self._timeout
-        data = _HEADER.pack(_MAGIC, _VERSION, int(self._lock is not None), self.parties, len(fds), timeout)
+        data = _HEADER.pack(_MAGIC, _VERSION, int(self._action is not None), self.parties, len(fds), timeout)
         for first in range(0, len(fds), _FDS_A_MESSAGE):
             socket.send_fds(connection, [data], fds[first:first + _FDS_A_MESSAGE])
             data = b"+"
@@ -424,7 +447,7 @@ class Barrier:
         wanted, size = 1, _HEADER.size
         header: tuple[bytes, int, int, int, int, float] | None = None
         try:
-            while len(fds) < wanted:
+            while len(fds) != wanted:
                 data, got, flags, _ = socket.recv_fds(connection, size, 253, socket.MSG_CMSG_CLOEXEC)
                 fds += got
                 if not data or flags & socket.MSG_CTRUNC or not got:
@@ -434,7 +457,13 @@ class Barrier:
                     if header[:2] != (_MAGIC, _VERSION):
                         raise ValueError("this is not a barrier of this version")
                     wanted, size = header[4], 1
+                if len(fds) > wanted:
+                    raise ValueError("there are more descriptors than the barrier has")
             assert header is not None
+            if header[3] < 1 or header[4] != header[3] + 2 or not all(
+                    _kind(fd) == (device.KIND_GROUP if number < 2 else device.KIND_PARTY)
+                    for number, fd in enumerate(fds)):
+                raise ValueError("these are not the descriptors of a barrier")
             if bool(header[2]) != (action is not None):
                 raise ValueError("all processes give the barrier the same action, or none")
             return cls._of(fds, header[3], action, None if math.isnan(header[5]) else header[5])
@@ -458,6 +487,26 @@ class Barrier:
             return cls.receive(connection, action)
 
 
+def _kind(fd: int) -> int:
+    """What a descriptor is; 0 if it is none of a barrier."""
+    try:
+        return device.STATUS.call(fd)["kind"]
+    except OSError:
+        return 0
+
+
+def _identity(path: str) -> tuple[int, int]:
+    file = os.lstat(path)
+    return file.st_dev, file.st_ino
+
+
+def _remove(path: str, file: tuple[int, int]) -> None:
+    """Removes a socket's file, unless it is another one by now."""
+    with contextlib.suppress(OSError):
+        if _identity(path) == file:
+            os.unlink(path)
+
+
 class Server:
     """A thread that gives a barrier to those who connect; a context manager."""
 
@@ -468,10 +517,14 @@ class Server:
             # Nobody connects before listen(), so nobody does with another mode.
             self._socket.bind(self._path)
             os.chmod(self._path, mode)
+            self._file = _identity(self._path)
             self._socket.listen()
         except OSError:
             self._socket.close()
             raise
+        self._closing = threading.Event()
+        # A program that ends without close() leaves no file either.
+        self._remove = util.Finalize(self, _remove, (self._path, self._file), exitpriority=0)
         self._thread = threading.Thread(target=self._run, args=(barrier,), daemon=True)
         self._thread.start()
 
@@ -479,20 +532,25 @@ class Server:
         while True:
             try:
                 connection, _ = self._socket.accept()
-            except OSError:
-                return
+            except OSError as error:
+                if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ECONNABORTED):
+                    return
+                # Others wait until there are descriptors again, or until close().
+                if self._closing.wait(0.1):
+                    return
+                continue
             with connection, contextlib.suppress(OSError):
                 connection.settimeout(10)
                 barrier.send(connection)
 
     def close(self) -> None:
-        """Ends the service and removes the socket's file."""
+        """Ends the service and removes the socket's file, unless it was replaced."""
+        self._closing.set()
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._thread.join()
         self._socket.close()
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._path)
+        self._remove()
 
     def __enter__(self) -> Server:
         return self
@@ -524,6 +582,10 @@ def _at_exit() -> None:
 
 def _leave_all() -> None:
     for barrier in list(_live):
+        # A thread that is not waited for executes an action: nobody else would release the others.
+        if barrier._leading:
+            with contextlib.suppress(OSError, ValueError):
+                barrier.abort()
         barrier.leave()
 
 
@@ -531,11 +593,11 @@ def _after_fork() -> None:
     """The child is no member, and has no events of its own."""
     global _registered
     _registered = False
-    for lock in list(_Lock.known.values()):
-        lock.threads = threading.Lock()
     for barrier in list(_live):
         if barrier._member:
-            barrier._member.close()
+            # Open until the barrier is closed: if this were the last copy, that would end the party
+            # before the death of its process does, and name this one.
+            barrier._inherited.append(barrier._member)
         for events in barrier._idle:
             events.close()
         barrier._start_in_process()

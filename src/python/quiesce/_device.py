@@ -28,11 +28,14 @@ MAX_PARTIES = 1024
 
 FD_INHERIT = 1 << 0
 GROUP_SHRINK = 1 << 1
+GROUP_COMPLETION = 1 << 3
 BIND_PROCESS = 1 << 2
 ARRIVE_DROP = 1 << 0
 RESULT_DONE = 1 << 0
 RESULT_LEADER = 1 << 1
+WAIT_REALTIME = 1 << 0
 WAIT_BREAK = 1 << 1
+WAIT_BOOTTIME = 1 << 2
 I_ABORTED = 1 << 0
 THEY_ABORTED = 1 << 1
 
@@ -42,6 +45,9 @@ WAIT_SYNC = 3
 WAIT_ABORTION = 4
 WAIT_PHASE = 5
 
+KIND_PARTY = 2
+KIND_GROUP = 3
+
 STATE_OPEN = 1 << 0
 STATE_ARRIVED = 1 << 1
 STATE_LEFT = 1 << 2
@@ -49,6 +55,9 @@ STATE_ABORTED = 1 << 3
 STATE_ENDED = 1 << 4
 STATE_BOUND = 1 << 5
 STATE_BROKEN = 1 << 6
+STATE_LEADS = 1 << 7
+
+_CLOCKS = {time.CLOCK_MONOTONIC: 0, time.CLOCK_REALTIME: WAIT_REALTIME, time.CLOCK_BOOTTIME: WAIT_BOOTTIME}
 
 
 class Reason(enum.IntEnum):
@@ -207,6 +216,7 @@ MEMBER = Command(0x16, f"party:I state:I pid:i waiting:I count:Q {_NAMED_CAUSE} 
 JOIN = Command(0x20, "flags:I fd:i party:I reserved:I phase:Q")
 LEAVE = Command(0x21, "", direction=0)
 RESET = Command(0x22, "flags:I reserved:I phase:Q")
+COMPLETE = Command(0x23, "flags:I reserved:I ticket:Q phase:Q")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -241,6 +251,7 @@ class Member:
     aborted: bool
     ended: bool
     bound: bool
+    leads: bool
     cause: Cause | None
 
 
@@ -263,36 +274,47 @@ def member(fd: int, party: int) -> Member:
     return Member(
         party, members["pid"], members["waiting"], members["count"], bool(state & STATE_OPEN),
         bool(state & STATE_ARRIVED), bool(state & STATE_LEFT), bool(state & STATE_ABORTED),
-        bool(state & STATE_ENDED), bool(state & STATE_BOUND), cause_of(members))
+        bool(state & STATE_ENDED), bool(state & STATE_BOUND), bool(state & STATE_LEADS), cause_of(members))
 
 
 def open_device() -> int:
     """Opens /dev/quiesce.
 
-    Raises DeviceMissingError if there is none.
+    Raises DeviceMissingError if there is none, PermissionError if it may not be opened.
     """
     try:
         return os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
+    except PermissionError as error:
+        raise PermissionError(
+            error.errno, f"{os.strerror(error.errno or 0)}; the module's parameter `mode` and udev rules decide who "
+            "may open it", DEVICE) from None
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
             raise DeviceMissingError() from None
         raise
 
 
-def deadline_after(timeout: float | None) -> int:
-    """The deadline that is so many seconds from now, in ns of CLOCK_MONOTONIC."""
+def clock_flag(clock: int) -> int:
+    """The flag of a wait whose deadline is by that clock."""
+    if clock not in _CLOCKS:
+        raise ValueError("the clock is CLOCK_MONOTONIC, CLOCK_REALTIME or CLOCK_BOOTTIME")
+    return _CLOCKS[clock]
+
+
+def deadline_after(timeout: float | None, clock: int = time.CLOCK_MONOTONIC) -> int:
+    """The deadline that is so many seconds from now, in ns of the clock."""
     if timeout is None or timeout == math.inf:
         return FOREVER
     if timeout <= 0:
         return NOW
-    return min(time.monotonic_ns() + int(timeout * 1e9), FOREVER - 1)
+    return min(time.clock_gettime_ns(clock) + int(timeout * 1e9), FOREVER - 1)
 
 
-def seconds_left(deadline: int) -> float | None:
+def seconds_left(deadline: int, clock: int = time.CLOCK_MONOTONIC) -> float | None:
     """The seconds until the deadline, at least 0, or None if there is none."""
     if deadline == FOREVER:
         return None
-    return max(deadline - time.monotonic_ns(), 0) / 1e9
+    return max(deadline - time.clock_gettime_ns(clock), 0) / 1e9
 
 
 async def readable(fd: int, deadline: int) -> None:

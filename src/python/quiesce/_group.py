@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
+import time
 from multiprocessing import reduction
 from typing import Any, TypeVar
 
@@ -15,19 +17,29 @@ _T = TypeVar("_T", bound="_Shared")
 
 @dataclasses.dataclass(frozen=True)
 class Arrival:
-    """The result of an arrival: its phase, how many arrived before, whether the phase is over."""
+    """The result of an arrival: its phase, how many arrived before, whether the phase is over.
+
+    ``leader`` is true for the last to arrive. If the phase is not over then, it has to call
+    ``Party.complete(ticket)``.
+    """
 
     ticket: int
     index: int
     done: bool
+    leader: bool
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """The result of a wait: how many arrived before, and whether this party leads the phase."""
+    """The result of a wait: how many arrived before, and whether this party leads the phase.
+
+    ``completes`` is the ticket for ``Party.complete()``, if the others wait for this party to call
+    it, else None.
+    """
 
     index: int
     leader: bool
+    completes: int | None = None
 
 
 class _Shared(device.Descriptor):
@@ -75,13 +87,16 @@ class Group(_Shared):
     """A group of ``parties`` open seats, which joins may raise to ``max_parties``.
 
     With ``shrink`` the end of a party that has not arrived removes its seat; without, it breaks the
-    group. When the last copy of the group's descriptor is closed, the open seats end like parties.
+    group. With ``completion`` the last party to arrive ends the phase, by ``Party.complete()``. When the last copy of the group's descriptor is closed, the open seats end like parties.
 
     Raises DeviceMissingError where there is no /dev/quiesce.
     """
 
-    def __init__(self, parties: int, max_parties: int = 0, *, shrink: bool = False, inheritable: bool = False) -> None:
+    def __init__(
+            self, parties: int, max_parties: int = 0, *, shrink: bool = False, completion: bool = False,
+            inheritable: bool = False) -> None:
         flags = (device.GROUP_SHRINK if shrink else 0) | (device.FD_INHERIT if inheritable else 0)
+        flags |= device.GROUP_COMPLETION if completion else 0
         self._fd = -1
         opened = device.open_device()
         try:
@@ -93,7 +108,8 @@ class Group(_Shared):
     def join(self, *, bind: bool = False, inheritable: bool = False) -> Party:
         """Takes a seat; with ``bind`` the party ends with this process, whoever has a copy.
 
-        Raises BrokenBarrierError if the group is broken, OSError (ENOSPC) if no seat is left.
+        Raises BrokenBarrierError if the group is broken, OSError (ENOSPC) if no seat is left,
+        (EBUSY) while a leader has to complete the phase.
         """
         flags = (device.BIND_PROCESS if bind else 0) | (device.FD_INHERIT if inheritable else 0)
         try:
@@ -124,23 +140,44 @@ class Party(_Shared):
         """Arrives in this phase and has no part in those that follow."""
         return _arrival(device.ARRIVE.call(self.fileno(), count=1, flags=device.ARRIVE_DROP))
 
-    def wait(self, ticket: int, timeout: float | None = None, *, break_on_timeout: bool = False) -> Outcome:
+    def wait(
+            self, ticket: int, timeout: float | None = None, *, break_on_timeout: bool = False,
+            clock: int = time.CLOCK_MONOTONIC) -> Outcome:
         """Waits for the end of the ticket's phase; a party can wait for its last four tickets.
+
+        The seconds of ``timeout`` are those of ``clock``, a number of the module time:
+        CLOCK_MONOTONIC, CLOCK_REALTIME, or CLOCK_BOOTTIME, which counts while the machine is
+        suspended.
 
         Raises WaitTimeout, which breaks the group only with ``break_on_timeout``;
         BrokenBarrierError if the phase was broken or reset; OSError (ESTALE) for an older ticket.
         """
         return _outcome(device.WAIT.call(
-            self.fileno(), kind=device.WAIT_PHASE, ticket=ticket, deadline=device.deadline_after(timeout),
-            flags=device.WAIT_BREAK if break_on_timeout else 0))
+            self.fileno(), kind=device.WAIT_PHASE, ticket=ticket, deadline=device.deadline_after(timeout, clock),
+            flags=(device.WAIT_BREAK if break_on_timeout else 0) | device.clock_flag(clock)))
 
-    def arrive_and_wait(self, timeout: float | None = None) -> Outcome:
+    def arrive_and_wait(self, timeout: float | None = None, *, clock: int = time.CLOCK_MONOTONIC) -> Outcome:
         """Arrives and waits in one system call.
 
         After WaitTimeout the party has arrived: ``wait(error.ticket)`` continues.
         """
         return _outcome(device.ARRIVE_WAIT.call(
-            self.fileno(), kind=device.WAIT_PHASE, count=1, deadline=device.deadline_after(timeout)))
+            self.fileno(), kind=device.WAIT_PHASE, count=1, flags=device.clock_flag(clock),
+            deadline=device.deadline_after(timeout, clock)))
+
+    def complete(self, ticket: int) -> int:
+        """Ends the phase that this party leads, and returns the number of the next one.
+
+        Raises BrokenBarrierError if the phase was broken or reset; OSError (EINVAL) if this party
+        does not have to complete it, (ENOTCONN, ESTALE).
+        """
+        try:
+            return device.COMPLETE.call(self.fileno(), ticket=ticket)["phase"]
+        except device.BrokenBarrierError as error:
+            if error.errno != errno.ECANCELED:
+                # A wait has the cause.
+                self.wait(ticket, 0)
+            raise
 
     async def wait_async(self, ticket: int, timeout: float | None = None) -> Outcome:
         """``wait()`` for asyncio. Cancelled, it leaves the arrival as it is."""
@@ -163,8 +200,13 @@ class Party(_Shared):
 
 
 def _arrival(members: dict[str, int]) -> Arrival:
-    return Arrival(members["ticket"], members["index"], bool(members["result"] & device.RESULT_DONE))
+    result = members["result"]
+    return Arrival(
+        members["ticket"], members["index"], bool(result & device.RESULT_DONE), bool(result & device.RESULT_LEADER))
 
 
 def _outcome(members: dict[str, int]) -> Outcome:
-    return Outcome(members["index"], bool(members["result"] & device.RESULT_LEADER))
+    result = members["result"]
+    return Outcome(
+        members["index"], bool(result & device.RESULT_LEADER),
+        None if result & device.RESULT_DONE else members["ticket"])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import select
+import time
 from multiprocessing import reduction
 from typing import Any, Protocol
 
@@ -23,7 +24,7 @@ class _Side(Protocol):
 
     def descriptors(self) -> list[int]: ...
     def arrive(self, count: int) -> None: ...
-    def wait(self, kind: int, deadline: int, arrive: bool) -> device.Cause | None: ...
+    def wait(self, kind: int, deadline: int, arrive: bool, clock: int) -> device.Cause | None: ...
     async def wait_async(self, kind: int, deadline: int) -> device.Cause | None: ...
     def abort(self, code: int) -> None: ...
 
@@ -40,9 +41,11 @@ class _DeviceSide:
     def arrive(self, count: int) -> None:
         device.ARRIVE.call(self.fd, count=count)
 
-    def wait(self, kind: int, deadline: int, arrive: bool) -> device.Cause | None:
+    def wait(
+            self, kind: int, deadline: int, arrive: bool, clock: int = time.CLOCK_MONOTONIC) -> device.Cause | None:
         command = device.ARRIVE_WAIT if arrive else device.WAIT
-        return device.cause_of(command.call(self.fd, kind=kind, deadline=deadline, count=int(arrive)))
+        return device.cause_of(command.call(
+            self.fd, kind=kind, deadline=deadline, count=int(arrive), flags=device.clock_flag(clock)))
 
     async def wait_async(self, kind: int, deadline: int) -> device.Cause | None:
         while True:
@@ -128,12 +131,17 @@ class _EventSide:
             return max(self.ahead - 1, 0)
         return 0
 
-    def wait(self, kind: int, deadline: int, arrive: bool) -> device.Cause | None:
+    def wait(
+            self, kind: int, deadline: int, arrive: bool, clock: int = time.CLOCK_MONOTONIC) -> device.Cause | None:
+        device.clock_flag(clock)
         if arrive:
             self.arrive(1)
         goal = self.goal(kind)
         while not self.over(kind, goal):
-            left = device.seconds_left(deadline)
+            left = device.seconds_left(deadline, clock)
+            if left and clock != time.CLOCK_MONOTONIC:
+                # poll() has another clock, and this one may be set or run on in between.
+                left = min(left, 1)
             # poll() takes whole milliseconds.
             if not self.step(None if left is None else int(left * 1000) + (left > 0)) and left == 0:
                 raise device.WaitTimeout()
@@ -246,32 +254,34 @@ class Pair:
         """Aborts this side; the other receives ``code`` in the cause. The first abort counts."""
         self._open().abort(code)
 
-    def wait_next(self, timeout: float | None = None) -> None:
+    def wait_next(self, timeout: float | None = None, *, clock: int = time.CLOCK_MONOTONIC) -> None:
         """Waits for the next place of the other side; reads all there are.
 
         This and the other waits raise BrokenBarrierError, and WaitTimeout when ``timeout`` seconds
-        have passed. A signal's handler runs and the wait goes on, unless the handler raises.
+        have passed: those of ``clock``, which is CLOCK_MONOTONIC, CLOCK_REALTIME or CLOCK_BOOTTIME
+        of the module time. A signal's handler runs and the wait goes on, unless the handler raises.
         """
-        self._open().wait(device.WAIT_NEXT, device.deadline_after(timeout), False)
+        self._open().wait(device.WAIT_NEXT, device.deadline_after(timeout, clock), False, clock)
 
-    def sync_next(self, timeout: float | None = None) -> None:
+    def sync_next(self, timeout: float | None = None, *, clock: int = time.CLOCK_MONOTONIC) -> None:
         """``wait_next()``, or nothing if the other side has placed as often as this one."""
-        self._open().wait(device.WAIT_SYNC_NEXT, device.deadline_after(timeout), False)
+        self._open().wait(device.WAIT_SYNC_NEXT, device.deadline_after(timeout, clock), False, clock)
 
-    def sync(self, timeout: float | None = None) -> None:
+    def sync(self, timeout: float | None = None, *, clock: int = time.CLOCK_MONOTONIC) -> None:
         """Waits until the other side has placed as often as this one."""
-        self._open().wait(device.WAIT_SYNC, device.deadline_after(timeout), False)
+        self._open().wait(device.WAIT_SYNC, device.deadline_after(timeout, clock), False, clock)
 
-    def place_and_sync(self, timeout: float | None = None) -> None:
+    def place_and_sync(self, timeout: float | None = None, *, clock: int = time.CLOCK_MONOTONIC) -> None:
         """``place()`` and ``sync()``, in one system call. After WaitTimeout the place stands."""
-        self._open().wait(device.WAIT_SYNC, device.deadline_after(timeout), True)
+        self._open().wait(device.WAIT_SYNC, device.deadline_after(timeout, clock), True, clock)
 
-    def wait_abortion(self, timeout: float | None = None) -> device.Cause | None:
+    def wait_abortion(
+            self, timeout: float | None = None, *, clock: int = time.CLOCK_MONOTONIC) -> device.Cause | None:
         """Waits until the other side aborts or ends, and returns how; places are ignored.
 
         Raises BrokenBarrierError if this side has aborted, too.
         """
-        return self._open().wait(device.WAIT_ABORTION, device.deadline_after(timeout), False)
+        return self._open().wait(device.WAIT_ABORTION, device.deadline_after(timeout, clock), False, clock)
 
     async def wait_next_async(self, timeout: float | None = None) -> None:
         """``wait_next()`` for asyncio. One task at a time may wait for a side."""
