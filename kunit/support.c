@@ -2,6 +2,7 @@
 
 #include <linux/bottom_half.h>
 #include <linux/completion.h>
+#include <linux/context_tracking_state.h>
 #include <linux/cpumask.h>
 #include <linux/delay.h>
 #include <linux/err.h>
@@ -93,6 +94,15 @@ void quiesce_kunit_counts(struct quiesce_kunit_counts *counts)
 		.migrate = current->migration_disabled,
 #endif
 	};
+}
+
+unsigned int quiesce_kunit_rcu_watching(void)
+{
+#ifdef CONFIG_TREE_RCU
+	return raw_atomic_read(this_cpu_ptr(&context_tracking.state)) & CT_RCU_WATCHING_MASK;
+#else
+	return 0;
+#endif
 }
 
 unsigned long quiesce_kunit_irq_save(void)

@@ -41,6 +41,12 @@ struct quiesce_kunit_counts {
 
 void quiesce_kunit_counts(struct quiesce_kunit_counts *counts);
 
+/*
+ * How often this CPU has been in an extended quiescent state of RCU, entries and
+ * exits counted; constant with tiny RCU.
+ */
+unsigned int quiesce_kunit_rcu_watching(void);
+
 /* C's own sections, which keep their flags. */
 unsigned long quiesce_kunit_irq_save(void);
 void quiesce_kunit_irq_restore(unsigned long flags);

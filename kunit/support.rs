@@ -63,6 +63,9 @@ probes! {
     num_online_cpus => quiesce_kunit_online_cpus() -> u32;
     /// The online CPU after `cpu`, and the first one after the last.
     next_cpu => quiesce_kunit_next_cpu(cpu: i32) -> i32;
+    /// The number of times that this CPU has entered or left an extended quiescent state of RCU;
+    /// constant with tiny RCU.
+    rcu_watching => quiesce_kunit_rcu_watching() -> u32;
     /// Begins a section of C's `local_irq_save()` and returns the flags.
     irq_save => quiesce_kunit_irq_save() -> usize;
     /// Ends a section of C's `local_irq_save()`.

@@ -364,6 +364,34 @@ mod tests {
         Ok(())
     }
 
+    /// The difference between the numbers of extended quiescent states that RCU has seen on a busy
+    /// CPU.
+    fn quiescent_states(f: impl FnOnce() + Send + 'static) -> Result<u32> {
+        let states = Arc::new(Atomic::new(0u32), GFP_KERNEL)?;
+        let theirs = states.clone();
+        // The thread stays on one CPU, which is not idle between the two calls.
+        support::spawn_on(0, c"rcu_busy", move || {
+            let before = support::rcu_watching();
+            f();
+            theirs.store(support::rcu_watching().wrapping_sub(before), Relaxed);
+        })?
+        .join();
+        Ok(states.load(Relaxed))
+    }
+
+    #[test]
+    fn quiesce_reports_a_quiescent_state() -> Result {
+        let global = rcu::global();
+        let without = quiescent_states(|| ())?;
+        let inside = quiescent_states(move || global.run(|_| global.quiesce()))?;
+        let atomic = quiescent_states(move || support::preempt_disabled(|| global.quiesce()))?;
+        let reported = quiescent_states(move || global.quiesce())? != 0;
+        assert_eq!((without, inside, atomic), (0, 0, 0));
+        // Tiny RCU has no such states: one CPU that reschedules has passed through one.
+        assert_eq!(reported, cfg!(not(CONFIG_TINY_RCU)));
+        Ok(())
+    }
+
     #[test]
     fn init_of_a_domain_again_is_the_same_domain() -> Result {
         let (one, two) = (Srcu::<Sleepy>::init()?, Srcu::<Sleepy>::init()?);
