@@ -18,6 +18,7 @@ pub(crate) mod context;
 pub(crate) mod percpu_count;
 pub(crate) mod pointer;
 pub(crate) mod preempt;
+pub(crate) mod rcu_counts;
 pub(crate) mod seq;
 pub(crate) mod srcu;
 pub(crate) mod word;

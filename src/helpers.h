@@ -154,6 +154,15 @@ unsigned int quiesce_helper_rcu_stall_ms(unsigned int ms);
 unsigned int quiesce_helper_rcu_stalls(void);
 void quiesce_helper_call_rcu_hurry(struct callback_head *head,
 				   void (*func)(struct callback_head *head));
+/*
+ * What was posted and what of it is done, by a module or in a domain. bindgen
+ * knows no per-CPU address space, hence the void pointers.
+ */
+struct quiesce_rcu_counts {
+	unsigned long posted;
+	unsigned long done;
+};
+
 void *quiesce_helper_rcu_counts_alloc(void);
 void quiesce_helper_rcu_counts_free(void *counts);
 void quiesce_helper_rcu_posted(void *counts);

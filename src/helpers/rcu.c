@@ -383,14 +383,6 @@ void quiesce_helper_call_rcu_hurry(struct callback_head *head,
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_call_rcu_hurry);
 
-/*
- * What was posted and what of it is done, by a module or in a domain. bindgen
- * knows no per-CPU address space, hence the void pointers.
- */
-struct quiesce_rcu_counts {
-	unsigned long posted, done;
-};
-
 #define quiesce_rcu_counts(counts) \
 	((__force struct quiesce_rcu_counts __percpu *)(unsigned long)(counts))
 

@@ -13,7 +13,10 @@
 
 use super::stall::Wait;
 use crate::{
-    arch::pointer::load_pointer,
+    arch::{
+        pointer::load_pointer,
+        rcu_counts, //
+    },
     bindings as helpers, //
 };
 use core::{
@@ -128,7 +131,7 @@ impl Counts {
     pub(super) fn done(&self) {
         // SAFETY: `percpu` was allocated, as this function requires, and by the type invariants it
         // was not freed.
-        unsafe { helpers::quiesce_helper_rcu_done(self.as_ptr()) };
+        unsafe { rcu_counts::done(self.as_ptr()) };
     }
 
     /// Returns the number of functions that were ever posted.

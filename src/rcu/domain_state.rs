@@ -29,7 +29,8 @@ use super::{
 use crate::{
     arch::{
         context::in_nmi,
-        pointer::load_pointer, //
+        pointer::load_pointer,
+        rcu_counts, //
     },
     bindings as helpers, //
 };
@@ -603,7 +604,8 @@ impl DomainState {
 
     /// Counts something deferred as done, for the domain.
     fn was_done(&self) {
-        if self.is_ready() {
+        // The kernel's RCU is ready before anything can be deferred.
+        if !self.sleepable || self.is_ready() {
             self.counts.done();
         } else {
             self.early.add(-1, Relaxed);
@@ -671,12 +673,12 @@ impl DomainState {
         // are initialised. `head` and what it is in are valid and not used by others until `func`
         // is called, as `post` requires.
         unsafe {
-            helpers::quiesce_helper_rcu_post(
+            rcu_counts::post(
                 account.counts().as_ptr(),
                 self.counts.as_ptr(),
                 self.srcu(),
                 head,
-                Some(func),
+                func,
             )
         };
     }

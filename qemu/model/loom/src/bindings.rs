@@ -163,6 +163,7 @@ pub(crate) unsafe fn quiesce_helper_rcu_post(
         quiesce_helper_call_rcu_hurry(head, func);
     }
 }
+pub(crate) unsafe fn quiesce_helper_rcu_done(_: *mut c_void) {}
 pub(crate) unsafe fn quiesce_helper_rcu_kvfree(_: *mut c_void, head: *mut callback_head) {
     unsafe extern "C" fn free(head: *mut callback_head) {
         // SAFETY: It is the beginning of an allocation.

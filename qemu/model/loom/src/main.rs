@@ -23,6 +23,7 @@ pub(crate) fn broken(name: &str) -> bool {
 pub(crate) mod arch {
     pub(crate) mod context;
     pub(crate) mod percpu_count;
+    pub(crate) mod rcu_counts;
     pub(crate) mod word;
 
     /// In place of `pointer.rs`. The LKMM orders a load before what depends on its address, which is
