@@ -241,7 +241,9 @@ pub trait Domain: sealed::Sealed + Copy + Send + Sync + 'static {
     ///
     /// # Context
     ///
-    /// Process; sleeps. The caller must not hold a lock that a deferred destructor acquires.
+    /// Process; sleeps. The caller must not hold a lock that a deferred destructor acquires, nor be in
+    /// a read-side critical section of another domain whose readers one waits for: the report of the
+    /// stall names both tasks.
     #[track_caller]
     fn barrier(self) -> Result {
         Self::state().barrier(Location::caller())
