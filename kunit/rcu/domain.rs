@@ -36,6 +36,15 @@ rcu::define_domain! {
     pub(super) Other
 }
 
+/// Stores one when it is dropped.
+struct Noted(Arc<Atomic<i32>>);
+
+impl Drop for Noted {
+    fn drop(&mut self) {
+        self.0.store(1, Release);
+    }
+}
+
 /// Calls `f` while a thread is in a read-side critical section of `domain`. `f` ends the section
 /// early by storing 2 to its argument.
 pub(super) fn with_reader<D: Domain, R>(
@@ -236,6 +245,37 @@ mod tests {
                 },
             )??;
             assert_eq!(late, 3);
+        }
+        Ok(())
+    }
+
+    /// Reads a value that is replaced, and whose destructor sleeps as the reader does.
+    fn sleep_at_what_is_replaced<D: Domain>(domain: D) -> Result<(bool, bool)> {
+        let dropped = Arc::new(Atomic::new(0i32), GFP_KERNEL)?;
+        let cell = rcu::RcuCell::<Option<KBox<rcu::Object<Noted>>>, D>::new(Some(
+            rcu::Object::new(Noted(dropped.clone())).boxed(GFP_KERNEL)?,
+        ));
+        let kept = domain.run(|t| {
+            let value = cell.read(t);
+            cell.publish(None);
+            // A grace period elapses for whoever is not a reader.
+            for _ in 0..20 {
+                support::msleep(5);
+            }
+            value.is_some_and(|value| value.0.load(Acquire) == 0)
+        });
+        domain.barrier()?;
+        Ok((kept, dropped.load(Acquire) == 1))
+    }
+
+    #[test]
+    fn what_a_sleeping_reader_reads_stays() -> Result {
+        let srcu = sleep_at_what_is_replaced(Srcu::<Sleepy>::init()?)?;
+        assert_eq!(srcu, (true, true));
+        // Where the kernel's RCU is preemptible, it complains about such a reader.
+        if cfg!(not(CONFIG_PREEMPT_RCU)) {
+            let global = sleep_at_what_is_replaced(rcu::global())?;
+            assert_eq!(global, (true, true));
         }
         Ok(())
     }
