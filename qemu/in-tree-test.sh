@@ -51,8 +51,14 @@ links() {
 	for name in drivers/misc/Kconfig drivers/misc/Makefile Documentation/driver-api/index.rst; do
 		cp --remove-destination "$ROOT/usr/src/linux/$name" "$SOURCE/$name"
 	done
+	# kunit.py goes where its own file is.
+	rm "$SOURCE/tools/testing/kunit"
+	cp -r "$ROOT/usr/src/linux/tools/testing/kunit" "$SOURCE/tools/testing/"
 	# The programs of Kconfig are made already.
-	cp -a "$KERNEL/build/scripts/basic" "$KERNEL/build/scripts/kconfig" "$OUT/scripts/"
+	mkdir -p "$WORK/kunit/scripts"
+	for folder in "$OUT" "$WORK/kunit"; do
+		cp -a "$KERNEL/build/scripts/basic" "$KERNEL/build/scripts/kconfig" "$folder/scripts/"
+	done
 	cp "$KERNEL/build/.config" "$OUT/"
 }
 
@@ -73,7 +79,7 @@ configure() {
 }
 
 lays_it_out() {
-	[ "$OUT" = "$KERNEL/build" ] || links drivers/misc include/uapi/linux Documentation/driver-api
+	[ "$OUT" = "$KERNEL/build" ] || links drivers/misc include/uapi/linux Documentation/driver-api tools/testing
 	lay
 	cp -a "$SOURCE/drivers/misc/Kconfig" "$WORK/once"
 	lay
@@ -131,6 +137,14 @@ Kconfig_offers_it_and_the_Makefile_finds_every_source() {
 	finds y
 }
 
+# What `kunit.py run` does before it builds: it ends if a line of .kunitconfig was not taken.
+kunit_takes_the_configuration() {
+	# shellcheck disable=SC2016 # expanded by the inner shell
+	in_root "$ROOT" sh -c 'cd "$1" && shift && exec "$@"' - "$SOURCE" ./tools/testing/kunit/kunit.py config --arch=x86_64 \
+		--make_options LLVM=1 --kunitconfig=drivers/misc/quiesce --build_dir="$WORK/kunit"
+	grep '^CONFIG_QUIESCE_KUNIT_TEST=y' "$WORK/kunit/.config"
+}
+
 builds_as_modules() {
 	configure m
 	kernel drivers/misc/quiesce/quiesce.ko drivers/misc/quiesce/quiesce_kunit.ko drivers/misc/quiesce/rust_rundown.ko
@@ -157,7 +171,8 @@ kunit_runs_the_suites() {
 }
 
 if [ "${1:-}" = short ]; then
-	cases=(lays_it_out refuses_what_is_no_kernel refuses_an_older_kernel Kconfig_offers_it_and_the_Makefile_finds_every_source)
+	cases=(lays_it_out refuses_what_is_no_kernel refuses_an_older_kernel Kconfig_offers_it_and_the_Makefile_finds_every_source
+		kunit_takes_the_configuration)
 else
 	cases=(lays_it_out refuses_what_is_no_kernel builds_as_modules builds_in kunit_runs_the_suites)
 fi
