@@ -15,7 +15,10 @@
 
 use super::{
     account::Reclaim,
-    domain_state::DomainState, //
+    domain_state::{
+        DomainState,
+        GLOBAL, //
+    },
 };
 use crate::bindings as helpers;
 use core::{
@@ -100,8 +103,9 @@ pub(super) unsafe fn dispose(
             unsafe { (*head).next = queue.first.get().replace(head) };
             return;
         }
-        // Without a preemption count, "may wait" is a guess, on which no destructor runs.
-        if cfg!(CONFIG_PREEMPT_COUNT) {
+        // Without a preemption count, "may wait" is a guess, on which no destructor runs. Without
+        // preemptible RCU, a section of `Global` may wait, and no destructor runs in it.
+        if cfg!(CONFIG_PREEMPT_COUNT) && (cfg!(CONFIG_PREEMPT_RCU) || !GLOBAL.in_reader()) {
             if let Some(queue) = claim(set, task) {
                 // SAFETY: `claim` returned a queue that belongs to the current task, and the
                 // context is `QUIESCE_RCU_MAY_WAIT`, in which the task may sleep. `func` may be

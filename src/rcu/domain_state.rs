@@ -196,6 +196,12 @@ impl DomainState {
         self.sleepable
     }
 
+    /// Returns whether destructors run on the domain's worker. Those of [`GLOBAL`] run on the workers
+    /// of their modules, so that none delays another module's, also where an SRCU domain stands in.
+    fn has_worker(&self) -> bool {
+        self.sleepable && (cfg!(CONFIG_PREEMPT_RCU) || !core::ptr::eq(self, &GLOBAL))
+    }
+
     pub(super) fn is_ready(&self) -> bool {
         self.ready.load(Acquire) != 0
     }
@@ -520,17 +526,22 @@ impl DomainState {
     unsafe fn flush_once(&self, module: Option<*mut bindings::module>) {
         // What was deferred before the domain was ready went to the kernel's RCU.
         let early = self.early_posts.load(Relaxed);
-        if early != 0 || !self.sleepable {
-            // SAFETY: This is process context and no destructor, as this function requires.
+        if early != 0 || !self.has_worker() {
+            // SAFETY: This is process context and no destructor, as this function requires. Without
+            // a worker this is `GLOBAL`, which is ready.
             unsafe {
-                bindings::rcu_barrier();
+                if self.has_worker() {
+                    bindings::rcu_barrier();
+                } else {
+                    self.barrier_now();
+                }
                 client::flush(module);
             }
             if module.is_none() {
                 let _ = self.early_posts.cmpxchg(early, 0, Relaxed);
             }
         }
-        if self.sleepable && self.is_ready() {
+        if self.has_worker() && self.is_ready() {
             let marker = Marker::new();
             // SAFETY: The domain is ready, so the worker is initialised; the marker is waited for.
             // This is process context and no destructor, as this function requires.
@@ -773,7 +784,7 @@ impl DomainState {
         if self.sleepable {
             self.used_by(account);
         }
-        if self.sleepable && self.is_ready() {
+        if self.has_worker() && self.is_ready() {
             self.counts.posted();
             // SAFETY: The domain is ready, so the worker is initialised. `head` is valid and not
             // used by others until `func` is called, as this function requires, and it was counted
@@ -786,7 +797,7 @@ impl DomainState {
             // module or of one that it depends on, as this function requires. `head` was counted
             // for the module and for the kernel's RCU above.
             unsafe { client::push(module, head, func) };
-            if self.sleepable {
+            if self.has_worker() {
                 self.early_posts.add(1usize, Relaxed);
             }
         }
