@@ -47,10 +47,12 @@ profile next           other  cloud-amd64 x86_64 next -- "the newest kernel of s
 profile inline-helpers own    base inline-helpers  -- "RUST_INLINE_HELPERS, KUnit; for measuring"
 
 # The profiles that `make test` runs when none is named.
-DEFAULT_PROFILES="stock stock-rt lockdep kasan-rt"
+DEFAULT_PROFILES="stock stock-rt lockdep kasan-rt stock-arm64"
 
 # The profiles that run the kunit suites only, and what else qemu/suites names them for.
+# One is short only where all the default ones run.
 SHORT_PROFILES="up tiny"
+[ -n "${PROFILE:-}" ] || SHORT_PROFILES+=" stock-arm64"
 
 # need_profile NAME: stops when there is no such profile.
 need_profile() {
