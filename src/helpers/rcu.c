@@ -173,7 +173,9 @@ EXPORT_SYMBOL_GPL(quiesce_helper_rcu_marked);
 /*
  * Without a preemption count a section of RCU does not show. There this is what
  * every task may do that may sleep, and a section in which one does so is the
- * caller's error as with any function that sleeps.
+ * caller's error as with any function that sleeps. Of the architectures with Rust,
+ * only arm and um have such kernels: the others have PREEMPT_LAZY and with it a
+ * count, since neither PREEMPT_NONE nor PREEMPT_VOLUNTARY can be chosen there.
  */
 void quiesce_helper_rcu_quiesce(void)
 {
