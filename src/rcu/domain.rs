@@ -280,7 +280,8 @@ pub trait Domain: sealed::Sealed + Copy + Send + Sync + 'static {
     ///
     /// For long loops in the kernel that neither sleep nor return to user space; the kernel detects
     /// user mode, idling and context switches without it. Also reschedules if another task needs the
-    /// CPU. Does nothing in read-side critical sections and where the caller may not sleep.
+    /// CPU. Does nothing in read-side critical sections of the kernel's RCU, and where the caller may not
+    /// sleep.
     ///
     /// # Context
     ///
