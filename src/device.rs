@@ -13,7 +13,7 @@ mod file;
 mod group;
 mod pair;
 mod party;
-mod quota;
+pub(crate) mod quota;
 
 use self::{
     args::Command,

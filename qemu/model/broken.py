@@ -58,7 +58,7 @@ EDITS = [
     Edit("group", "end-uses-up-the-ticket", "device/party.rs",
          "if matches!(result, Err(EFAULT | ENOTCONN)) &&", "if (result == Err(EFAULT) || (result == Err(ENOTCONN) && !BROKEN)) &&"),
     Edit("group", "seats-stay-closed-after-reset", "barrier/group/ends.rs",
-         "self.tenants.take(n);\n                self.open.insert(n);", "self.tenants.take(n);\n if !BROKEN { self.open.insert(n); }"),
+         "} else {\n                self.open.insert(n);", "} else if !BROKEN {\n self.open.insert(n);"),
     Edit("group", "leader-is-not-replaced", "barrier/group/ends.rs",
          *without("self.leader_left(seat.party());")),
     Edit("group", "seats-are-added-during-completion", "barrier/group.rs",

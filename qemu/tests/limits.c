@@ -232,6 +232,61 @@ TEST(files_of_a_user)
 	set_user_files(atoi(before));
 }
 
+/* A party that has gone counts for as long as its group keeps it, which is memory too. */
+TEST(parties_that_have_gone)
+{
+	enum { PARTIES = 8 };
+	char before[16];
+
+	ASSERT_LT(0, read_file(USER_FILES, before, sizeof(before)));
+	set_user_files(PARTIES + 4);
+	EXPECT_EQ(0, join(spawn({
+		int group[2], party[PARTIES], last[2];
+		struct quiesce_member m;
+
+		become_nobody();
+		for (int i = 0; i < 2; i++)
+			check((group[i] = make_group(0, PARTIES, QUIESCE_GROUP_SHRINK)) >= 0);
+		for (int i = 0; i < PARTIES; i++)
+			check((party[i] = join_group(group[0], 0, NULL)) >= 0);
+		for (int i = 0; i < PARTIES; i++)
+			close(party[i]);
+		check(member_of(group[0], PARTIES - 1, &m) == 0);
+		check(m.cause.cause == QUIESCE_CAUSE_CLOSE);
+		for (int i = 0; i < 2; i++)
+			check((last[i] = join_group(group[1], 0, NULL)) >= 0);
+		check(join_group(group[1], 0, NULL) == -EDQUOT);
+		check(join_group(group[0], 0, NULL) == -EDQUOT);
+		/* With a group, what it keeps goes; a seat that is taken again costs no more. */
+		close(last[0]);
+		close(last[1]);
+		close(group[1]);
+		for (int round = 0; round < 3; round++) {
+			for (int i = 0; i < PARTIES; i++)
+				check((party[i] = join_group(group[0], 0, NULL)) >= 0);
+			for (int i = 0; i < PARTIES; i++)
+				close(party[i]);
+		}
+	})));
+	EXPECT_EQ(0, join(spawn({
+		int group, party[PARTIES];
+
+		become_nobody();
+		/* The same after a reset, which opens the seats. */
+		check((group = make_group(0, PARTIES, 0)) >= 0);
+		for (int round = 0; round < 3; round++) {
+			for (int i = 0; i < PARTIES; i++)
+				check((party[i] = join_group(group, 0, NULL)) >= 0);
+			for (int i = 0; i < PARTIES; i++)
+				close(party[i]);
+			check(open_dev() >= 0);
+			check(reset(group, NULL) == 0);
+		}
+		check(open_dev() < 0 && errno == EDQUOT);
+	})));
+	set_user_files(atoi(before));
+}
+
 #define CGROUP "/tmp/limits.cgroup"
 
 /* Mounts the hierarchy and makes a group with a memory controller; false if there is none. */

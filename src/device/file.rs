@@ -55,7 +55,7 @@ pub(super) trait Endpoint: Send + Sync + Sized + 'static {
 struct Private<E> {
     #[pin]
     endpoint: E,
-    _charge: Charge,
+    _charge: Option<Charge>,
 }
 
 /// The file operations of an [`Endpoint`].
@@ -154,16 +154,17 @@ pub(super) struct NewFile {
 }
 
 impl NewFile {
-    /// Makes a file of `endpoint`, close-on-exec unless `inherit`.
+    /// Makes a file of `endpoint`, close-on-exec unless `inherit`, which `charge` is for unless
+    /// the endpoint has one.
     ///
     /// # Errors
     ///
-    /// `EDQUOT` if the calling task's user has too many files; `EMFILE`, `ENFILE`, `ENOMEM`.
+    /// `EMFILE`, `ENFILE`, `ENOMEM`.
     pub(super) fn new<E: Endpoint>(
         inherit: bool,
+        charge: Option<Charge>,
         endpoint: impl PinInit<E, Error>,
     ) -> Result<Self> {
-        let charge = Charge::file()?;
         let cloexec = if inherit { 0 } else { flags::O_CLOEXEC };
         let fd = FileDescriptorReservation::get_unused_fd_flags(cloexec)?;
         let private = KBox::try_pin_init(

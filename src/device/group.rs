@@ -19,6 +19,7 @@ use super::{
         PartyFile,
         Waiting, //
     },
+    quota::Charge,
     BarrierQuota,
     Control, //
 };
@@ -90,6 +91,7 @@ pub(super) fn create(control: &Arc<Control>, command: &Command) -> Result {
     )?;
     let file = NewFile::new(
         args.flags & uapi::QUIESCE_FD_INHERIT != 0,
+        Some(Charge::file()?),
         try_init!(GroupFile { barrier }),
     )?;
     args.fd = file.fd();
@@ -110,7 +112,8 @@ fn join(barrier: &Arc<Barrier<Group>>, command: &Command) -> Result {
         return Err(EINVAL);
     }
     let bound = args.flags & uapi::QUIESCE_BIND_PROCESS != 0;
-    let (new, owner) = (NewSeat::new()?, Pid::current());
+    let (mut new, owner) = (NewSeat::new()?, Pid::current());
+    new.charge(Charge::file()?);
     let mut group = barrier.lock();
     let seat = group.join(new, owner, bound)?;
     args.party = seat.party();
@@ -129,6 +132,7 @@ fn join(barrier: &Arc<Barrier<Group>>, command: &Command) -> Result {
     };
     let file = NewFile::new(
         args.flags & uapi::QUIESCE_FD_INHERIT != 0,
+        None,
         PartyFile::new(party, watch),
     )?;
     args.fd = file.fd();

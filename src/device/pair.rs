@@ -15,6 +15,7 @@ use super::{
         PartyFile,
         Waiting, //
     },
+    quota::Charge,
     BarrierQuota,
     Control, //
 };
@@ -80,6 +81,7 @@ pub(super) fn create(control: &Arc<Control>, command: &Command) -> Result {
         };
         NewFile::new(
             args.flags & uapi::QUIESCE_FD_INHERIT != 0,
+            Some(Charge::file()?),
             PartyFile::new(party, None),
         )
     };

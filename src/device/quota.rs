@@ -23,7 +23,7 @@ use kernel::{
 /// Whose use is counted, and of what.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
-    /// Files of the device, by the user who made them.
+    /// Files of the device and parties of groups, by the user who made them.
     Files(u32),
     /// Parties that end with a process, by the address of its `struct pid`.
     Bindings(usize),
@@ -32,7 +32,7 @@ enum Key {
 global_lock! {
     /// The counts that are not 0.
     // SAFETY: `init` is called once, before the device is there.
-    unsafe(uninit) static COUNTS: Mutex<Option<RBTree<Key, u32>>> = None;
+    unsafe(uninit) static COUNTS: SpinLock<Option<RBTree<Key, u32>>> = None;
 }
 
 /// Makes charges possible.
@@ -45,15 +45,15 @@ pub(super) unsafe fn init() {
     unsafe { COUNTS.init() }
 }
 
-/// One file or binding that is charged, until dropped.
+/// One file, party or binding that is charged, until dropped; with a barrier's lock held, too.
 ///
 /// # Invariants
 ///
 /// The count of the key includes it.
-pub(super) struct Charge(Key);
+pub(crate) struct Charge(Key);
 
 impl Charge {
-    /// Charges a file of the device to the calling task's user.
+    /// Charges a file of the device, or a party of a group, to the calling task's user.
     ///
     /// # Errors
     ///

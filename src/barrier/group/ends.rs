@@ -186,7 +186,6 @@ impl Group {
             if self.policy.shrink {
                 self.vacate(n);
             } else {
-                self.tenants.take(n);
                 self.open.insert(n);
             }
         }

@@ -12,7 +12,8 @@ use crate::{
     bindings::uapi::{
         QUIESCE_MAX_PARTIES,
         QUIESCE_OUTCOMES, //
-    }, //
+    },
+    device::quota::Charge, //
 };
 use core::{
     cell::UnsafeCell,
@@ -157,6 +158,8 @@ struct SeatCell {
     group: u64,
     #[pin]
     state: UnsafeCell<SeatState>,
+    /// Whom the memory is charged to: a group keeps it longer than the descriptor is open.
+    _charge: Option<Charge>,
 }
 
 // SAFETY: `SeatState` is `Send`.
@@ -249,11 +252,17 @@ impl NewSeat {
         let cell = pin_init!(SeatCell {
             group: 0,
             state <- UnsafeCell::pin_init(SeatState::new()),
+            _charge: None,
         });
         Ok(Self {
             cell: UniqueArc::pin_init(cell, GFP_KERNEL_ACCOUNT)?,
             chunk: KBox::init(no_tenants(), GFP_KERNEL_ACCOUNT)?,
         })
+    }
+
+    /// Keeps `charge` as long as the memory.
+    pub(crate) fn charge(&mut self, charge: Charge) {
+        self.cell._charge = Some(charge);
     }
 
     /// Makes the party the tenant of seat `number`.

@@ -104,24 +104,28 @@ impl Group {
         }
     }
 
-    /// Returns the truth about the party of seat `number`, or the last one that had it.
+    /// Returns the truth about the party of seat `number`, or the last one that had it unless the
+    /// seat is open.
     ///
     /// # Errors
     ///
     /// `ESRCH` if there is no such seat and no party was ever there.
     pub fn party(&self, number: u32) -> Result<PartyInfo> {
-        match self.tenant(number) {
-            Some(state) => Ok(self.describe(Some(number), state)),
-            None if self.seats.contains(number) => Ok(PartyInfo {
-                open: self.open.contains(number),
+        if self.open.contains(number) {
+            return Ok(PartyInfo {
+                open: true,
                 ..PartyInfo::default()
-            }),
-            None => Err(ESRCH),
+            });
         }
+        let state = self.tenant(number).ok_or(ESRCH)?;
+        Ok(self.describe(Some(number), state))
     }
 
-    /// Returns the process of the party that has seat `number`, or had it last.
+    /// Returns the process of the party that has seat `number`.
     pub fn owner(&self, number: u32) -> Option<&Pid> {
+        if self.open.contains(number) {
+            return None;
+        }
         self.tenant(number)?.owner.as_deref()
     }
 

@@ -111,6 +111,13 @@ pub(crate) mod tree {
 }
 pub(crate) use tree::{barrier, trace, tracepoint};
 
+pub(crate) mod device {
+    pub(crate) mod quota {
+        /// What a party is charged to; the limits are not a part of the model.
+        pub(crate) struct Charge;
+    }
+}
+
 #[path = "../../../../src/seqlock"]
 pub(crate) mod seqlock {
     pub(crate) mod data;

@@ -53,10 +53,13 @@ pub(crate) mod device {
     pub(crate) mod file;
 
     /// What a file or a binding is charged to; the limits are not a part of the model.
-    mod quota {
+    pub(crate) mod quota {
         use crate::barrier::Pid;
         pub(crate) struct Charge;
         impl Charge {
+            pub(super) fn file() -> kernel::error::Result<Self> {
+                Ok(Self)
+            }
             pub(super) fn binding(_: &Pid) -> kernel::error::Result<Self> {
                 Ok(Self)
             }

@@ -165,6 +165,7 @@ thread_local!(static RESERVED: core::cell::Cell<usize> = const { core::cell::Cel
 impl NewFile {
     pub(super) fn new<E: Endpoint>(
         _inherit: bool,
+        _charge: Option<super::quota::Charge>,
         endpoint: impl PinInit<E, Error>,
     ) -> Result<Self> {
         let private = KBox::pin_init(endpoint, GFP_KERNEL)?;
