@@ -9,12 +9,15 @@ use crate::support::{
     TimerContext, //
 };
 use kernel::{
+    bindings,
     prelude::*,
     sync::{
         atomic::{
             Acquire,
             Atomic,
-            Full, //
+            Full,
+            Relaxed,
+            Release, //
         },
         Arc, //
     },
@@ -23,6 +26,7 @@ use quiesce::rundown::{
     HasRundown,
     PerCpuRundownRef,
     RundownError,
+    RundownGuards,
     RundownRef, //
 };
 
@@ -192,9 +196,116 @@ fn timer<R: Form>(context: TimerContext, rounds: u32) -> Result {
     Ok(())
 }
 
+/// The number of holders is exact while the CPUs' counters are collected, which takes as long as
+/// a reader that began before.
+fn holders_under_collection() -> Result {
+    if support::num_online_cpus() < 2 {
+        // The reader would not be preempted where RCU is not.
+        return Ok(());
+    }
+    let r = PerCpuRundownRef::live()?;
+    let guards = r.try_acquire_many(3)?;
+    let phase = Arc::new(Atomic::new(0u32), GFP_KERNEL)?;
+    let theirs = phase.clone();
+    let reader = support::spawn(c"rundown_reader", move || {
+        let _section = kernel::sync::rcu::read_lock();
+        theirs.store(1, Release);
+        while theirs.load(Acquire) == 1 {
+            support::cpu_relax();
+        }
+    })?;
+    while phase.load(Acquire) == 0 {
+        support::msleep(1);
+    }
+    let before = r.holders();
+    let begun = r.begin_rundown();
+    let during = r.holders();
+    phase.store(2, Release);
+    reader.join();
+    drop(guards);
+    r.wait_for_rundown();
+    ensure!(begun);
+    ensure_eq!((before, during, r.holders()), (3, 3, 0));
+    Ok(())
+}
+
+/// Interrupts of a task that only acquires.
+struct Interrupted {
+    all: Atomic<u32>,
+    in_reader: Atomic<u32>,
+    over: Atomic<bool>,
+}
+
+/// The fast acquisition of the per-CPU form is in an RCU read-side critical section: a part of the
+/// interrupts of a task that does nothing else finds it in one.
+fn acquisition_is_in_a_reader() -> Result {
+    const ENOUGH: u32 = 200;
+
+    if !cfg!(CONFIG_PREEMPT_RCU) {
+        // A section is not counted there.
+        return Ok(());
+    }
+    let seen = Arc::new(
+        Interrupted {
+            all: Atomic::new(0),
+            in_reader: Atomic::new(0),
+            over: Atomic::new(false),
+        },
+        GFP_KERNEL,
+    )?;
+    let cpu = 0;
+    let theirs = seen.clone();
+    let task = support::spawn_on(cpu, c"rundown_acquirer", move || {
+        let acquire = || -> Result {
+            let r = PerCpuRundownRef::live()?;
+            let mut all: RundownGuards<'_, _> = r.try_acquire()?.into();
+            // SAFETY: No requirements.
+            let me = unsafe { bindings::get_current() } as usize;
+            let counted = theirs.clone();
+            let timer = Timer::start(TimerContext::Hardirq, 200, Some(cpu), move || {
+                // SAFETY: No requirements.
+                let current = unsafe { bindings::get_current() } as usize;
+                if current == me && !counted.over.load(Acquire) {
+                    counted.all.fetch_add(1, Full);
+                    if support::counts().rcu != 0 {
+                        counted.in_reader.fetch_add(1, Full);
+                    }
+                }
+            })?;
+            let mut merged = true;
+            while theirs.all.load(Relaxed) < ENOUGH && merged {
+                merged = all.merge(r.try_acquire()?.into()).is_ok();
+            }
+            theirs.over.store(true, Release);
+            drop(timer);
+            ensure!(merged);
+            Ok(())
+        };
+        if acquire().is_err() {
+            theirs.all.store(0, Release);
+        }
+    })?;
+    task.join();
+    let (all, in_reader) = (seen.all.load(Acquire), seen.in_reader.load(Acquire));
+    pr_info!("{} of {} interrupts were in a reader\n", in_reader, all);
+    ensure!(all >= ENOUGH);
+    ensure!(in_reader >= all / 50);
+    Ok(())
+}
+
 #[kunit_tests(quiesce_rundown_contexts)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn holders_under_collection() -> Result {
+        super::holders_under_collection()
+    }
+
+    #[test]
+    fn acquisition_is_in_a_reader() -> Result {
+        super::acquisition_is_in_a_reader()
+    }
 
     #[test]
     fn preempt_off() -> Result {

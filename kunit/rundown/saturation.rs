@@ -62,6 +62,18 @@ fn clone_over_the_edge() -> Result {
     is_saturated(&r)
 }
 
+/// What a clone saturated stays so, though the count alone would fit again.
+fn one_clone_over_the_edge() -> Result {
+    let r = at(EDGE - 1);
+    let guard = r.try_acquire()?;
+    let second = complaining(TOO_MANY, || guard.clone());
+    drop(second);
+    let holders = r.holders();
+    drop(guard);
+    ensure_eq!(holders, usize::MAX);
+    is_saturated(&r)
+}
+
 /// Who sleeps in a wait is woken, as it would wait without end.
 fn a_sleeping_waiter_is_woken() -> Result {
     let r = Arc::new(at(EDGE - 1), GFP_KERNEL)?;
@@ -162,6 +174,11 @@ mod tests {
     #[test]
     fn clone_over_the_edge() -> Result {
         super::clone_over_the_edge()
+    }
+
+    #[test]
+    fn one_clone_over_the_edge() -> Result {
+        super::one_clone_over_the_edge()
     }
 
     #[test]

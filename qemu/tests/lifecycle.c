@@ -573,6 +573,47 @@ TEST_F(pair, first_thread_exits_first)
 	}
 }
 
+/*
+ * The exit code is that of exit_group() also if the first thread is the last to exit,
+ * with a code of its own: its tracer stops it in its exit, and the thread that calls
+ * exit_group() has a priority by which it is over before the first one runs again.
+ */
+TEST_F(pair, first_thread_exits_last)
+{
+	for (int round = 0; round < 10; round++) {
+		struct sched_param first = { .sched_priority = 1 };
+		pthread_t thread;
+		cpu_set_t cpu;
+		int fd[2], status;
+		pid_t pid;
+
+		ASSERT_EQ(0, make_pair(0, fd));
+		close(self->me);
+		self->me = fd[0];
+		pid = spawn({
+			CPU_ZERO(&cpu);
+			CPU_SET(0, &cpu);
+			check(sched_setaffinity(0, sizeof(cpu), &cpu) == 0);
+			check(bind_to_me(fd[1], QUIESCE_BIND_PROCESS) == 0);
+			check(ptrace(PTRACE_TRACEME, 0, NULL, NULL) == 0);
+			check(pthread_create(&thread, NULL, exit_with_all, &self->closed) == 0);
+			check(pthread_setschedparam(thread, SCHED_FIFO, &first) == 0);
+			raise(SIGSTOP);
+			syscall(SYS_exit, 0);
+		});
+		ASSERT_EQ(pid, waitpid(pid, &status, 0));
+		ASSERT_TRUE(WIFSTOPPED(status));
+		ASSERT_EQ(0, ptrace(PTRACE_SETOPTIONS, pid, NULL, PTRACE_O_TRACEEXIT));
+		ASSERT_EQ(0, ptrace(PTRACE_CONT, pid, NULL, NULL));
+		ASSERT_EQ(pid, waitpid(pid, &status, 0));
+		ASSERT_EQ(SIGTRAP | PTRACE_EVENT_EXIT << 8, status >> 8);
+		gate_open(&self->closed);
+		EXPECT_END(QUIESCE_CAUSE_EXIT, 7, pid);
+		EXPECT_EQ(7, join(pid));
+		close(fd[1]);
+	}
+}
+
 /* The end of a bound party is reported once, whether the process or the descriptor ends first. */
 TEST_F(pair, bound_and_closed)
 {
