@@ -17,8 +17,18 @@ mkdir -p "$BUILD"
 
 wanted() { [[ $1 == "$SUITE"* ]]; }
 
+# in_run PROFILES: whether the run has one of these profiles, which have commas between them.
+in_run() {
+	local p
+	for p in ${PROFILE:-$DEFAULT_PROFILES}; do
+		[[ ,$1, != *",$p,"* ]] || return 0
+	done
+	return 1
+}
+
 # listed KIND: the lines of qemu/suites of that kind that hold for the profile, without
-# kind and profiles. In a short profile 'all' is about kunit suites only.
+# kind and profiles. In a short profile 'all' is about kunit suites only. A host suite of
+# some profiles is one of a run that has one of them.
 listed() {
 	local kind=$1 k profiles rest
 	while read -r k profiles rest; do
@@ -27,7 +37,7 @@ listed() {
 		case ,$profiles, in
 		*",$profile,"*) ;;
 		*,all,*) [ "$kind" = kunit ] || [[ " $SHORT_PROFILES " != *" $profile "* ]] || continue ;;
-		*) continue ;;
+		*) { [ "$kind" = host ] && in_run "$profiles"; } || continue ;;
 		esac
 		printf '%s\n' "$rest"
 	done < <(grep -v '^#' "$QEMU_DIR/suites")

@@ -31,6 +31,7 @@ import argparse
 import collections
 import hashlib
 import importlib
+import os
 import pathlib
 import re
 import shutil
@@ -39,7 +40,8 @@ import sys
 import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
-TOP = HERE.parent.parent
+# mutants.sh uses a copy of the tables, of those that were built.
+TOP = pathlib.Path(os.environ.get("QUIESCE_TOP", HERE.parent.parent))
 
 # Files whose mutants are made one at a time, and the command that has to fail then.
 ALONE = {
