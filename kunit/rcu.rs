@@ -8,7 +8,7 @@ mod barrier;
 mod cell;
 mod disposal;
 mod domain;
-mod executor;
+pub(crate) mod executor;
 mod future;
 mod list;
 mod retire;

@@ -64,6 +64,7 @@ fn complaining<R>(regex: &str, f: impl FnOnce() -> R) -> R {
     ret
 }
 
+mod awaited;
 mod capi;
 mod contexts;
 mod data;

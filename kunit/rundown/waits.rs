@@ -23,7 +23,11 @@ use kernel::{
         },
         Arc, //
     },
-    time::msecs_to_jiffies, //
+    time::{
+        msecs_to_jiffies,
+        Instant,
+        Monotonic, //
+    }, //
 };
 use quiesce::rundown::{
     set_report_interval,
@@ -383,6 +387,45 @@ fn chain<R: Form>() -> Result {
     Ok(())
 }
 
+/// The last release, in an interrupt, wakes one waiter, so that its time does not depend on their
+/// number. The times are printed: of the release, and until the last waiter has returned.
+fn many_waiters_of_an_interrupt<R: Form>() -> Result {
+    for n in [1, 100, 1000] {
+        let r = R::live()?;
+        let told = Told::new()?;
+        let guard = HasRundown::try_acquire_arc(r.clone())?;
+        // A per-CPU reference counts at one place from here on.
+        r.begin_rundown();
+        let mut threads = KVec::new();
+        for _ in 0..n {
+            threads.push(Told::waiter(&told, &r, Wait::killable())?, GFP_KERNEL)?;
+        }
+        told.await_started(n);
+        let before = told.ok.load(Acquire);
+        let mut guard = Some(guard);
+        let begin = Instant::<Monotonic>::now();
+        let ran = support::in_hardirq(|| {
+            let begin = Instant::<Monotonic>::now();
+            drop(guard.take());
+            begin.elapsed()
+        });
+        drop(threads);
+        let all = begin.elapsed();
+        let Some(release) = ran else {
+            return Err(ENODEV);
+        };
+        pr_info!(
+            "figures rundown: waiters={} release_us={} all_us={}\n",
+            n,
+            release.as_micros_ceil(),
+            all.as_micros_ceil()
+        );
+        ensure_eq!(before, 0);
+        ensure_eq!(told.all(), (n, 0, 0));
+    }
+    Ok(())
+}
+
 /// Waiters that own the object one after the other, among others that only wait.
 fn owners_in_turn() -> Result {
     let object = Arc::new(Rundown::new(0u32), GFP_KERNEL)?;
@@ -493,6 +536,16 @@ mod tests {
     #[test]
     fn chain_percpu() -> Result {
         chain::<PerCpuRundownRef>()
+    }
+
+    #[test]
+    fn many_waiters_of_an_interrupt_word() -> Result {
+        many_waiters_of_an_interrupt::<RundownRef>()
+    }
+
+    #[test]
+    fn many_waiters_of_an_interrupt_percpu() -> Result {
+        many_waiters_of_an_interrupt::<PerCpuRundownRef>()
     }
 
     #[test]
