@@ -3,12 +3,14 @@
  * hotplug [TIMES [USERS]]: unplugs and plugs in the sensor of rust_sensor.ko, or of
  * another module with the same interface, while processes use it.
  *
- * The users open it again and again, read, write, ask for the statistics, and go on
- * until it fails. It may only fail with ENODEV, or be gone, or be another one. One
- * figure is printed: how long unplugging took at most.
+ * The users open it again and again, read, write, poll, ask for the statistics, and go
+ * on until it fails. It may only fail with ENODEV, or be gone, or be another one. Its
+ * memory cannot be mapped, as nothing could take the mapping away, and a poll does not
+ * wait. One figure is printed: how long unplugging took at most.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -63,6 +65,17 @@ static int gone(const char *what, long ret)
 	return 1;
 }
 
+/* A device without these operations is always ready, and is not mapped. */
+static void poll_and_map(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN | POLLOUT };
+
+	if (poll(&p, 1, -1) != 1 || p.revents != p.events)
+		die("poll");
+	if (mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0) != MAP_FAILED || errno != ENODEV)
+		die("mmap");
+}
+
 static void use(unsigned int seed)
 {
 	while (!stopped()) {
@@ -85,6 +98,7 @@ static void use(unsigned int seed)
 				if (gone("write", write(fd, line, len)))
 					break;
 			}
+			poll_and_map(fd);
 			if (gone("ioctl", ioctl(fd, SENSOR_STATS, &stats)))
 				break;
 			/* The fields belong together. */
