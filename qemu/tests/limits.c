@@ -373,6 +373,59 @@ TEST(price_of_a_group)
 	remove_cgroup();
 }
 
+/* Objects of kmalloc() that no cgroup is charged for. */
+static long not_charged(void)
+{
+	FILE *f = fopen("/proc/slabinfo", "re");
+	char line[256], name[64];
+	long objects, sum = 0;
+	int version;
+
+	while (f && fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "%63s %ld", name, &objects) == 2 &&
+		    (sscanf(name, "kmalloc-%d", &version) == 1 || !strncmp(name, "kmalloc-rnd-", 12)))
+			sum += objects;
+	}
+	if (f)
+		fclose(f);
+	return sum;
+}
+
+/* Nothing that grows with the number of groups or parties is without a charge. */
+TEST(nothing_is_free_of_charge)
+{
+	enum { N = 2000 };
+	pid_t pid;
+
+	if (!make_cgroup())
+		SKIP(return, "no memory controller");
+	allow_fds(N + QUIESCE_MAX_PARTIES + 100);
+	pid = spawn({
+		struct quiesce_group g = { .max_parties = QUIESCE_MAX_PARTIES };
+		int dev = open_dev();
+		long before, groups, parties;
+
+		check(dev >= 0);
+		enter_cgroup();
+		before = not_charged();
+		check(before > 0);
+		for (int i = 0; i < N; i++)
+			check(ctl(dev, QUIESCE_IOC_GROUP, &g) == 0);
+		groups = not_charged() - before;
+		before = not_charged();
+		for (int i = 0; i < QUIESCE_MAX_PARTIES; i++)
+			check(join_group(g.fd, 0, NULL) >= 0);
+		parties = not_charged() - before;
+		if (groups >= N / 2 || parties >= QUIESCE_MAX_PARTIES / 2)
+			TH_LOG("%ld objects of %d groups, %ld of %d parties", groups, N, parties,
+			       QUIESCE_MAX_PARTIES);
+		/* What the CPUs keep for themselves is counted as in use. */
+		check(groups < N / 2 && parties < QUIESCE_MAX_PARTIES / 2);
+	});
+	EXPECT_EQ(0, join(pid));
+	remove_cgroup();
+}
+
 /* At the cgroup's limit a call fails; nobody is killed. */
 TEST(cgroup_limit)
 {
