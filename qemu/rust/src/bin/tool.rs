@@ -812,15 +812,15 @@ fn requests_with_descriptors() {
     };
     let before = descriptors();
     let file = fs::File::open("/dev/null").unwrap();
-    for data in [&b"X"[..], b"JJ", b"J"] {
+    for data in [&b"X"[..], b"JJ"] {
         let mut stream = UnixStream::connect("./socket").unwrap();
         send(&stream, data, &[file.as_raw_fd(); 100]);
-        // Closed, or answered with a party, which ends here.
-        let _ = stream.read(&mut [0; 8]);
+        // The server closes the connection.
+        assert!(!matches!(stream.read(&mut [0]), Ok(1)));
     }
     until("the server has kept none", || descriptors() == before);
     kill(&server, libc::SIGTERM);
-    let _ = end(server);
+    end(server).status(128 + libc::SIGTERM);
 }
 
 /// A server that sends descriptors of something else, or more than one.
@@ -941,17 +941,17 @@ fn ls_knows_since_when() {
         let number = rest.split(|c: char| c != '.' && !c.is_ascii_digit());
         number.into_iter().next().unwrap().parse::<f64>().unwrap()
     };
-    thread::sleep(Duration::from_millis(300));
-    // The clock of the module has the resolution of a tick.
+    thread::sleep(Duration::from_secs(2));
+    // The clock of the module is that of the last tick, which may be late in a guest.
     let (first, limit) = (age(), begin.elapsed().as_secs_f64());
-    assert!(first >= 0.25 && first <= limit + 0.05, "{first} {limit}");
+    assert!(first >= 1.999 && first <= limit + 1.0, "{first} {limit}");
     let begin = Instant::now();
     let _ = a.arrive().unwrap();
     b.arrive_and_wait(Deadline::NEVER).unwrap();
     let _ = a.arrive().unwrap();
     // Another phase.
     let (second, limit) = (age(), begin.elapsed().as_secs_f64());
-    assert!(second <= limit + 0.05, "{second} {limit}");
+    assert!(second <= limit + 1.0, "{second} {limit}");
     let ran = sh("quiesce ls").status(0).out(" 1/2 ").out("SINCE");
     assert!(
         ran.out.lines().nth(1).unwrap().contains("s 1 (tool "),
