@@ -92,14 +92,27 @@ build() {
 	done
 }
 
+# needs_rust: whether programs in Rust are to be built. A short profile has no suite of them.
+needs_rust() {
+	[[ " ${folders[*]} " == *" src/user "* || " ${folders[*]} " == *" qemu/rust "* ]] &&
+		[[ ${#WORDS[@]} = 0 || " $SHORT_PROFILES " != *" $profile "* ]]
+}
+
 # build_rust FOLDER: programs of user space in Rust, static, from Debian's crates.
 build_rust() {
-	# There is no standard library for another architecture in the build root.
-	[ ${#WORDS[@]} = 0 ] || return 0
-	in_root "$ROOT" make -C "$TOP/$1" O="$USER_OUT/$1" STATIC=1 REGISTRY="$REGISTRY" \
+	local cross=() target=()
+	needs_rust || return 0
+	if [ ${#WORDS[@]} != 0 ]; then
+		cross=(RUSTFLAGS="--sysroot=$STD" CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc-14)
+		target=(TARGET=aarch64-unknown-linux-gnu)
+	fi
+	in_root "$ROOT" env "${cross[@]}" make -C "$TOP/$1" O="$USER_OUT/$1" STATIC=1 REGISTRY="$REGISTRY" "${target[@]}" \
 		CARGO_HOME="$USER_OUT/cargo-home" CARGO_TARGET_DIR="$USER_OUT/cargo-target"
 }
 
 need_space "$BUILD" 500 "the build"
-[[ " ${folders[*]} " != *" src/user "* && " ${folders[*]} " != *" qemu/rust "* ]] || REGISTRY=$("$QEMU_DIR/crates.sh")
+if needs_rust; then
+	REGISTRY=$("$QEMU_DIR/crates.sh")
+	[ ${#WORDS[@]} = 0 ] || STD=$("$QEMU_DIR/crates.sh" arm64)
+fi
 step "Building quiesce for profile $profile" build
