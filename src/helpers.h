@@ -110,6 +110,9 @@ void quiesce_helper_spin_unlock(spinlock_t *lock);
 void quiesce_helper_raw_spin_lock(raw_spinlock_t *lock, unsigned int subclass);
 bool quiesce_helper_raw_spin_trylock(raw_spinlock_t *lock);
 void quiesce_helper_raw_spin_unlock(raw_spinlock_t *lock);
+bool quiesce_helper_raw_spin_lock_irq(raw_spinlock_t *lock, unsigned int subclass);
+void quiesce_helper_raw_spin_unlock_irq(raw_spinlock_t *lock, bool counted);
+void quiesce_helper_raw_spin_lock_bh(raw_spinlock_t *lock, unsigned int subclass);
 void quiesce_helper_raw_spin_unlock_bh(raw_spinlock_t *lock);
 
 /* rcu */

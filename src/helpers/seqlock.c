@@ -113,6 +113,25 @@ bool quiesce_helper_interrupt_disable(void)
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_interrupt_disable);
 
+/* Both in one call; for the corresponding unlock, returns whether the section is counted. */
+bool quiesce_helper_raw_spin_lock_irq(raw_spinlock_t *lock, unsigned int subclass)
+{
+	bool counted = quiesce_helper_interrupt_disable();
+
+	raw_spin_lock_nested(lock, subclass);
+	return counted;
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_raw_spin_lock_irq);
+
+void quiesce_helper_raw_spin_unlock_irq(raw_spinlock_t *lock, bool counted)
+{
+	if (counted)
+		raw_spin_unlock_irq_enable(lock);
+	else
+		raw_spin_unlock(lock);
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_raw_spin_unlock_irq);
+
 void quiesce_helper_bh_warn(void)
 {
 	WARN_ONCE(1, "quiesce: seqlock: bottom halves cannot be disabled where a task is not preemptible\n");
@@ -199,6 +218,13 @@ void quiesce_helper_bh_enable(void)
 		local_bh_enable();
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_bh_enable);
+
+void quiesce_helper_raw_spin_lock_bh(raw_spinlock_t *lock, unsigned int subclass)
+{
+	local_bh_disable();
+	raw_spin_lock_nested(lock, subclass);
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_raw_spin_lock_bh);
 
 void quiesce_helper_raw_spin_unlock_bh(raw_spinlock_t *lock)
 {

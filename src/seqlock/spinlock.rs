@@ -15,7 +15,9 @@
 //! `local_interrupt_disable_state`, from which the last counted section restores them.
 //!
 //! Elsewhere sections are counted, unless they find interrupts disabled without any count: then a
-//! hardware interrupt or a C section disabled them, which enables them again itself.
+//! hardware interrupt or a C section disabled them, which enables them again itself. Whether they
+//! are disabled is not in arm64's flags alone, if interrupts have priorities; C reads it, in the same
+//! call that acquires the lock.
 //!
 //! # Bottom halves
 //!
@@ -428,6 +430,12 @@ macro_rules! impl_lock {
                 }
                 #[cfg(not(quiesce_x86_spin))]
                 {
+                    if cfg!(CONFIG_SMP) && !Self::SLEEPS {
+                        // SAFETY: The lock is initialised, and a `raw_spinlock_t` at its beginning.
+                        return IrqState(usize::from(unsafe {
+                            helpers::quiesce_helper_raw_spin_lock_irq(this.cast(), subclass)
+                        }));
+                    }
                     let state = counted::disable_irq::<Self>();
                     // SAFETY: The caller guarantees the trait's requirements.
                     unsafe { Self::lock(this, subclass) };
@@ -464,8 +472,15 @@ macro_rules! impl_lock {
                     x86::unlock_irq(this.cast(), state)
                 }
                 #[cfg(not(quiesce_x86_spin))]
-                // SAFETY: The caller acquired the lock by the call that returned `state`.
+                // SAFETY: The caller acquired the lock by the call that returned `state`. If its
+                // waiters do not sleep, it is a `raw_spinlock_t` at its beginning.
                 unsafe {
+                    if cfg!(CONFIG_SMP) && !Self::SLEEPS {
+                        return helpers::quiesce_helper_raw_spin_unlock_irq(
+                            this.cast(),
+                            state.0 != 0,
+                        );
+                    }
                     Self::unlock(this);
                     counted::enable_irq(state)
                 }
@@ -484,6 +499,21 @@ macro_rules! impl_lock {
                     }
                 }
                 BhState(true)
+            }
+
+            #[cfg(all(not(quiesce_x86_spin), CONFIG_SMP, not(CONFIG_PREEMPT_RT)))]
+            #[inline(always)]
+            unsafe fn lock_bh(this: *mut Self, subclass: u32) -> BhState {
+                // SAFETY: The lock is initialised, and a `raw_spinlock_t` at its beginning.
+                unsafe { helpers::quiesce_helper_raw_spin_lock_bh(this.cast(), subclass) };
+                BhState(true)
+            }
+
+            #[cfg(all(not(quiesce_x86_spin), CONFIG_SMP, not(CONFIG_PREEMPT_RT)))]
+            #[inline(always)]
+            unsafe fn unlock_bh(this: *mut Self, _: BhState) {
+                // SAFETY: The caller acquired the lock, a `raw_spinlock_t` at its beginning.
+                unsafe { helpers::quiesce_helper_raw_spin_unlock_bh(this.cast()) }
             }
 
             #[cfg(quiesce_x86_spin)]
