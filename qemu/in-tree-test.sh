@@ -162,8 +162,12 @@ kunit_runs_the_suites() {
 	cd "$SOURCE"
 	# kunit.py takes KVM wherever /dev/kvm is, though that need not work (see vm.sh).
 	[ "${ACCEL:-tcg}" = kvm ] || [ ! -e /dev/kvm ] || mount --bind /dev/null /dev/kvm
-	in_root "$ROOT" sh -c 'cd /usr/src/linux && exec "$@"' - ./tools/testing/kunit/kunit.py exec --arch=x86_64 --build_dir="$KERNEL/build" \
-		--timeout=900 --qemu_args "-smp 2 -cpu max" 'quiesce*' >"$WORK/kunit" 2>&1 || rc=$?
+	# With the whole configuration, so that it builds what it would and nothing again.
+	cp "$KERNEL/build/.config" "$WORK/kunitconfig"
+	# shellcheck disable=SC2016 # expanded by the inner shell
+	in_root "$ROOT" sh -c 'cd /usr/src/linux && exec "$@"' - ./tools/testing/kunit/kunit.py run --arch=x86_64 --make_options LLVM=1 \
+		--kunitconfig="$WORK/kunitconfig" --build_dir="$KERNEL/build" --jobs="$JOBS" --timeout=900 \
+		--qemu_args "-smp 2 -cpu max" 'quiesce*' >"$WORK/kunit" 2>&1 || rc=$?
 	cp "$KERNEL/build/test.log" "$WORK/" || true
 	cat "$WORK/kunit"
 	[ "$rc" = 0 ] && grep 'Testing complete. Ran [1-9][0-9][0-9]' "$WORK/kunit" &&
