@@ -106,7 +106,7 @@ make_python() {
 	rm -rf "$dir/usr/lib/$name"/{test,pydoc_data,_pyrepl,ensurepip,idlelib}
 	# Those that link with libraries that are not needed, or that CPython tests itself with.
 	rm -f "$dir/usr/lib/$name/lib-dynload"/{_bz2,_lzma,_ssl,_hashlib,_sqlite3,_curses,_ctypes_test,_dbm,_uuid,_test,_xx,readline,xx}*
-	for lib in $(in_root "$ROOT" sh -c "ldd /usr/bin/$name /usr/lib/$name/lib-dynload/_ctypes.*" | grep -o '\s/lib[^ ]*'); do
+	for lib in $(in_root "$ROOT" sh -c "ldd /usr/bin/$name /usr/lib/$name/lib-dynload/_ctypes.*" | grep -o '\s/\(usr/\)\?lib[^ ]*'); do
 		mkdir -p "$dir$(dirname "$lib")"
 		cp -L "$ROOT$lib" "$dir$lib"
 	done
