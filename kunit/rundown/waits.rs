@@ -326,6 +326,41 @@ fn reports<R: Form>() -> Result {
     Ok(())
 }
 
+/// Waits with a timeout beyond what the scheduler can count, with reports that interrupt the sleep,
+/// end with the rundown and not before.
+fn long_timeouts<R: Form>() -> Result {
+    const LONGEST: usize = isize::MAX as usize;
+    const TIMEOUTS: [usize; 5] = [
+        LONGEST / 2,
+        LONGEST,
+        LONGEST + 1,
+        usize::MAX - 1,
+        usize::MAX,
+    ];
+
+    let r = R::live()?;
+    let told = Told::new()?;
+    let guard = HasRundown::try_acquire_arc(r.clone())?;
+    let before = set_report_interval(1);
+    let ret = complaining(
+        "rundown of .* has been waited for .* by [0-9]+ tasks: 1 holders",
+        || {
+            let mut threads = KVec::new();
+            for timeout in TIMEOUTS {
+                let how = Wait::interruptible().timeout(timeout);
+                threads.push(Told::waiter(&told, &r, how)?, GFP_KERNEL)?;
+            }
+            told.await_started(TIMEOUTS.len() as u32);
+            drop(guard);
+            Ok::<_, Error>(threads)
+        },
+    );
+    set_report_interval(before);
+    drop(ret?);
+    ensure_eq!(told.all(), (TIMEOUTS.len() as u32, 0, 0));
+    Ok(())
+}
+
 /// Many waiters of all kinds, some of which give up: all that do not are woken, one by another, by
 /// one release in an interrupt.
 fn chain<R: Form>() -> Result {
@@ -526,6 +561,16 @@ mod tests {
     #[test]
     fn many_waiters_percpu() -> Result {
         many_waiters::<PerCpuRundownRef>()
+    }
+
+    #[test]
+    fn long_timeouts_word() -> Result {
+        long_timeouts::<RundownRef>()
+    }
+
+    #[test]
+    fn long_timeouts_percpu() -> Result {
+        long_timeouts::<PerCpuRundownRef>()
     }
 
     #[test]
