@@ -3,7 +3,9 @@
 #
 # bench.sh: measures quiesce and the baselines alternately in one boot of a stock
 # kernel. Prints a table of ratios and writes bench.json and bench.svg to
-# .build/bench. BENCH= selects rows by one or more prefixes of their names.
+# .build/bench. BENCH= selects rows by one or more prefixes of their names. BENCH=scale
+# counts the instructions of ours at several sizes instead, draws scale.svg, and judges
+# whether each curve is as flat or linear as it has to be.
 #
 # The null rows are measured in each run: their spread is what a row's time may miss
 # its aim by. BENCH_RECORD=1 writes the counts into bench/figures.json.
@@ -40,16 +42,17 @@ in_root "$ROOT" objcopy --strip-debug "$STAGE/work/quiesce_bench.ko"
 MEASURING=
 accel() {
 	case $MEASURING in
-	counting) echo "-accel tcg,thread=single -icount shift=0,sleep=off -cpu max" ;;
+	counting | scale*) echo "-accel tcg,thread=single -icount shift=0,sleep=off -cpu max" ;;
 	*) measured_accel ;;
 	esac
 }
 
 # guest LABEL CPUS WANTED: one boot; the lines of all rows into $OUT/results.LABEL.
 guest() {
-	local label=$1 cpus=$2 wanted=$3 results=$OUT/results.$1 line
+	local label=$1 cpus=$2 wanted=$3 results=$OUT/results.$1 line null
 	MEASURING=$label
-	printf '%s\n' "$wanted" ${wanted:+null_} | sed '/^$/d' >"$STAGE/wanted"
+	[[ $wanted = scale* ]] && null='' || null=null_
+	printf '%s\n' "$wanted" ${wanted:+$null} | sed '/^$/d' >"$STAGE/wanted"
 	rm -f "$STAGE/counting"
 	[ "$label" != counting ] || : >"$STAGE/counting"
 	cp "$QEMU_DIR/bench/guest.sh" "$STAGE/bench.sh"
@@ -73,6 +76,12 @@ guest() {
 }
 
 rm -f "$OUT"/results.*
+if [[ $BENCH = scale* ]]; then
+	guest scale1 1 "$BENCH"
+	for cpus in 2 4 8; do guest "scale$cpus" "$cpus" scale_word_cpus\ scale_percpu_cpus; done
+	in_root "$ROOT" python3 "$QEMU_DIR/bench/scale.py" "$OUT/scale.svg" "$OUT"/results.scale*
+	exit
+fi
 guest counting 1 "$BENCH"
 guest 2 2 "$BENCH"
 # The cost of a drain on fewer and on more CPUs.

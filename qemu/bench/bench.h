@@ -38,6 +38,9 @@ BENCH_PATH(rcu_alloc);
 BENCH_PATH(rcu_defer);
 BENCH_PATH(rcu_defer_drop);
 
+/* Ours alone: cost against size. */
+u64 bench_ours_domains(u64 n, unsigned int arg);
+
 /* Create and destroy the objects that are used in every round. */
 int bench_peers_rundown_init(void);
 void bench_peers_rundown_exit(void);

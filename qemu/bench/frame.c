@@ -41,6 +41,7 @@ MODULE_PARM_DESC(divisor, "Rows with a number of their own do it divided by this
 struct bench_row {
 	const char *name;
 	bench_fn ours;
+	/* NULL: there is none. */
 	bench_fn peer;
 	unsigned int arg;
 	/* Number of CPUs that run the path at the same time. */
@@ -56,6 +57,10 @@ struct bench_row {
 	{ .name = #path, .ours = bench_ours_##path, .peer = bench_peer_##path }
 #define ROW_NAMED(row, path, ...) \
 	{ .name = row, .ours = bench_ours_##path, .peer = bench_peer_##path, __VA_ARGS__ }
+/* Ours alone at one size, for BENCH=scale. */
+#define ROW_SIZE(curve, path, size, ...) \
+	{ .name = "scale_" #curve "_" #size, .ours = bench_ours_##path, .arg = size, __VA_ARGS__ }
+#define ALL_CPUS	U32_MAX
 /* One function against itself, on more CPUs. */
 #define ROW_SCALE(row, fn, cpus) \
 	{ .name = row, .ours = fn, .peer = fn, .ours_cpus = cpus }
@@ -90,6 +95,20 @@ static const struct bench_row rows[] = {
 	ROW(rcu_alloc),
 	ROW_NAMED("rcu_defer_1M", rcu_defer, .n = 1000 * 1000, .settle = true),
 	ROW_NAMED("rcu_defer_drop_100k", rcu_defer_drop, .n = 100 * 1000, .settle = true),
+	ROW_SIZE(holders, rundown_drain_holders, 1),
+	ROW_SIZE(holders, rundown_drain_holders, 16),
+	ROW_SIZE(holders, rundown_drain_holders, 256),
+	ROW_SIZE(holders, rundown_drain_holders, 4096),
+	ROW_SIZE(holders, rundown_drain_holders, 65536),
+	ROW_SIZE(domains, domains, 1),
+	ROW_SIZE(domains, domains, 10),
+	ROW_SIZE(domains, domains, 100),
+	ROW_SIZE(pending, rcu_defer, 1000, .n = 1000, .settle = true),
+	ROW_SIZE(pending, rcu_defer, 10000, .n = 10000, .settle = true),
+	ROW_SIZE(pending, rcu_defer, 100000, .n = 100000, .settle = true),
+	ROW_SIZE(pending, rcu_defer, 1000000, .n = 1000000, .settle = true),
+	ROW_SIZE(word_cpus, rundown_word, 0, .ours_cpus = ALL_CPUS),
+	ROW_SIZE(percpu_cpus, rundown_percpu, 0, .ours_cpus = ALL_CPUS),
 };
 
 u64 bench_sink;
@@ -198,13 +217,16 @@ static int run_on(bench_fn fn, u64 n, unsigned int arg, unsigned int cpus, u64 *
 static int run_row(struct seq_file *m, const struct bench_row *row)
 {
 	unsigned int cpus[] = { max(row->ours_cpus, 1), max(row->peer_cpus, 1) };
+	int nr_sides = row->peer ? 2 : 1;
 	bench_fn fns[] = { row->ours, row->peer };
 	static const char * const sides[] = { "ours", "peer" };
 	u64 n[] = { row->n / divisor, row->n / divisor }, ns, extra;
 	int runs = row->n ? 1 : RUNS;
 	int round, side, i, err;
 
-	for (side = 0; side < 2 && !row->n; side++) {
+	if (row->ours_cpus == ALL_CPUS)
+		cpus[0] = num_online_cpus();
+	for (side = 0; side < nr_sides && !row->n; side++) {
 		for (n[side] = 1; ; n[side] *= 2) {
 			err = run_on(fns[side], n[side], row->arg, cpus[side], &ns, &extra);
 			if (err)
@@ -219,9 +241,9 @@ static int run_row(struct seq_file *m, const struct bench_row *row)
 		/* One warm-up will do where a round is a second. */
 		if (row->n && round < -1)
 			continue;
-		for (i = 0; i < 2 * runs; i++) {
+		for (i = 0; i < nr_sides * runs; i++) {
 			/* Each side is first in every other round. */
-			side = (i + round + WARM_UP) % 2;
+			side = (i + round + WARM_UP) % nr_sides;
 			if (row->settle) {
 				bench_ours_settle();
 				bench_peers_settle();
@@ -232,7 +254,7 @@ static int run_row(struct seq_file *m, const struct bench_row *row)
 			best[side] = min(best[side], ns);
 			most[side] = max(most[side], extra);
 		}
-		for (side = 0; side < 2 && round >= 0; side++)
+		for (side = 0; side < nr_sides && round >= 0; side++)
 			seq_printf(m, "round %s %s %llu %llu %llu\n", row->name, sides[side],
 				   n[side], best[side], most[side]);
 	}

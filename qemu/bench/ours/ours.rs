@@ -24,6 +24,7 @@ use quiesce::{
 
 mod rcu;
 mod rundown;
+mod scale;
 mod seqlock;
 mod stack;
 

@@ -131,6 +131,7 @@ static __u64 measure_create(const struct scheme *scheme, unsigned int parties, u
 
 static const struct row {
 	const char *name;
+	/* Of a row for BENCH=scale the first alone, or none. */
 	const struct scheme *schemes[2];
 	unsigned int parties;
 	unsigned int cpus;
@@ -152,32 +153,39 @@ static const struct row {
 	{ "group_16_2cpus", { &scheme_group, &scheme_pthread }, 16, 2, measure },
 	{ "group_2_1cpu", { &scheme_group, &scheme_pthread }, 2, 1, measure },
 	{ "group_16_1cpu", { &scheme_group, &scheme_pthread }, 16, 1, measure },
+#define PARTIES(n) { "scale_parties_" #n, { &scheme_group }, n, 1, measure }
+	PARTIES(2), PARTIES(8), PARTIES(32), PARTIES(128), PARTIES(512), PARTIES(1024),
+#define WAITERS(n) { "scale_waiters_" #n, { NULL }, n, 1, measure_waiters }
+	WAITERS(1), WAITERS(10), WAITERS(100), WAITERS(1000), WAITERS(10000),
+#define POLLERS(n) { "scale_pollers_" #n, { NULL }, n, 1, measure_pollers }
+	POLLERS(1), POLLERS(10), POLLERS(100), POLLERS(1000), POLLERS(10000),
 };
 
 static void run(const struct row *row)
 {
 	static const char *const sides[] = { "ours", "peer" };
 	const struct scheme *scheme;
+	int nr_sides = row->schemes[1] ? 2 : 1;
 	__u64 n[2], ns;
 	int round, side, i;
 
-	for (side = 0; side < 2; side++) {
+	for (side = 0; side < nr_sides; side++) {
 		scheme = row->schemes[side];
-		n[side] = 16;
+		n[side] = row->schemes[1] ? 16 : 4;
 		while (row->measure(scheme, row->parties, row->cpus, n[side]) < run_ns)
 			n[side] *= 2;
 	}
-	for (round = -WARM_UP; round < rounds_of_a_row; round++) {
+	for (round = row->schemes[1] ? -WARM_UP : 0; round < rounds_of_a_row; round++) {
 		__u64 best[] = { ~0ull, ~0ull };
 
-		for (i = 0; i < 2 * RUNS; i++) {
+		for (i = 0; i < nr_sides * RUNS; i++) {
 			/* Each side is first in every other round. */
-			side = (i + round + WARM_UP) % 2;
+			side = (i + round + WARM_UP) % nr_sides;
 			ns = row->measure(row->schemes[side], row->parties, row->cpus, n[side]);
 			if (ns < best[side])
 				best[side] = ns;
 		}
-		for (side = 0; side < 2 && round >= 0; side++)
+		for (side = 0; side < nr_sides && round >= 0; side++)
 			printf("round %s %s %llu %llu 0\n", row->name, sides[side], n[side],
 			       best[side]);
 	}

@@ -7,6 +7,8 @@
 #ifndef SCHEME_H
 #define SCHEME_H
 
+#include <linux/types.h>
+
 struct scheme {
 	const char *name;
 	/* Before the fork. Gives NULL, with errno, if it cannot be made. */
@@ -23,5 +25,12 @@ extern const struct scheme scheme_group_full;	/* joined already, by one process 
 extern const struct scheme scheme_eventfd;	/* eventfds and a pipe, two parties */
 extern const struct scheme scheme_pipe;		/* two pipes, two parties */
 extern const struct scheme scheme_pthread;	/* pthread_barrier_t, any number */
+
+/*
+ * The time of n arrivals of one side of a pair while the other side has so many
+ * threads in a wait, or so many epoll descriptors that watch it.
+ */
+__u64 measure_waiters(const struct scheme *none, unsigned int waiters, unsigned int cpus, __u64 n);
+__u64 measure_pollers(const struct scheme *none, unsigned int pollers, unsigned int cpus, __u64 n);
 
 #endif
