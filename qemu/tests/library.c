@@ -306,6 +306,19 @@ TEST_F(sides, lost_descriptor)
 	EXPECT_VIEW(&self->child, false, true);
 }
 
+/* The forms that return an error number return none for it: it is an outcome. */
+TEST_F(sides, lost_descriptor_until)
+{
+	int *fd = FALLBACK ? &self->parent.them : &self->parent.me;
+
+	close(*fd);
+	*fd = 1000;
+	EXPECT_EQ(0, barrier_wait_next_until(&self->parent, CLOCK_MONOTONIC, NULL));
+	EXPECT_VIEW(&self->parent, true, true);
+	EXPECT_EQ(0, barrier_sync_until(&self->parent, CLOCK_MONOTONIC, NULL));
+	EXPECT_EQ(0, barrier_wait_abortion_until(&self->parent, CLOCK_MONOTONIC, NULL));
+}
+
 TEST(null_and_destroyed)
 {
 	Barrier b = BARRIER_NULL, *p = &b;

@@ -220,9 +220,10 @@ static int do_wait(Barrier *b, unsigned long cmd, unsigned int kind, clockid_t c
 	err = -errno;
 	if (err == -ETIMEDOUT)
 		learn(b, wait.view, wait.balance);
-	else if (err != -EINTR)
-		barrier__fail(b);
-	return err;
+	if (err == -ETIMEDOUT || err == -EINTR)
+		return err;
+	barrier__fail(b);
+	return 0;
 }
 
 /* As systemd's waits: no signal ends them. A place is not repeated. */
