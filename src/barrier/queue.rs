@@ -174,6 +174,18 @@ impl<T: Machine> Queue<T> {
         }
     }
 
+    /// Calls `f` with the lock held. Nothing changes, so that nobody is to be woken.
+    pub fn read<R>(&self, f: impl FnOnce(&T) -> R) -> R {
+        let head = self.head.get();
+        // SAFETY: By the type invariants `head` is initialised.
+        let flags = unsafe { bindings::quiesce_helper_queue_lock(head) };
+        // SAFETY: The lock was just taken, so nobody else has a reference.
+        let result = f(unsafe { &*self.data.get() });
+        // SAFETY: The lock is held with `flags`, and the reference is gone.
+        unsafe { bindings::quiesce_helper_queue_unlock(head, flags) };
+        result
+    }
+
     /// Returns the wait queue of pollers number `which`, 0 or 1, for `poll_wait()`.
     pub fn pollers(&self, which: usize) -> *mut kernel::bindings::wait_queue_head {
         self.pollers[which].get()

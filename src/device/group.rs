@@ -623,7 +623,7 @@ impl Endpoint for GroupFile {
     }
 
     fn events(&self) -> u32 {
-        self.barrier.lock().poll_group()
+        self.barrier.read(Group::poll_group)
     }
 
     fn closing(&self) {

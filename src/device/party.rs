@@ -286,6 +286,17 @@ impl<K: Kind> Barrier<K> {
         barrier
     }
 
+    /// Calls `f` with the lock held, as with [`Barrier::lock`], but without what a change costs.
+    pub(super) fn read<R>(&self, f: impl Fn(&K) -> R) -> R {
+        let read = self
+            .queue
+            .read(|barrier| self.exits.is_empty().then(|| f(barrier)));
+        match read {
+            Some(read) => read,
+            None => f(&self.lock()),
+        }
+    }
+
     /// Calls `act` with the lock held, and again if it could not write a `T` to user space; see
     /// [`Command::retry`].
     ///
@@ -543,7 +554,7 @@ impl<K: Kind> Endpoint for PartyFile<K> {
 
     fn events(&self) -> u32 {
         let Party { barrier, seat } = &self.party;
-        barrier.lock().poll(seat)
+        barrier.read(|barrier| barrier.poll(seat))
     }
 
     fn closing(&self) {
