@@ -382,8 +382,9 @@ static long not_charged(void)
 	int version;
 
 	while (f && fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "%63s %ld", name, &objects) == 2 &&
-		    (sscanf(name, "kmalloc-%d", &version) == 1 || !strncmp(name, "kmalloc-rnd-", 12)))
+		if (sscanf(line, "%63s %ld", name, &objects) != 2)
+			continue;
+		if (sscanf(name, "kmalloc-%d", &version) == 1 || !strncmp(name, "kmalloc-rnd-", 12))
 			sum += objects;
 	}
 	if (f)
