@@ -602,7 +602,13 @@ fn wrong_arguments() {
 
 fn serve(options: &str) -> Child {
     let child = start(&format!("quiesce serve {options}"));
-    until("the socket is there", || exists("./socket"));
+    // The name is there before connections are accepted.
+    until("the server listens", || {
+        let sockets = fs::read_to_string("/proc/net/unix").unwrap();
+        sockets
+            .lines()
+            .any(|line| line.contains(" 00010000 ") && line.ends_with(" ./socket"))
+    });
     child
 }
 
