@@ -82,7 +82,7 @@ build_user() {
 	cp "$TOP/samples/barrier.py" "$TREE/root/"
 }
 
-# The manual pages are where man looks for them, and the command's completion is there.
+# The manual pages are where man finds them, and the command's completion is there.
 manuals() {
 	local page
 	for page in man1/quiesce.1 man3/barrier.3 man4/quiesce.4 man8/rust-tree.8; do
