@@ -410,7 +410,8 @@ macro_rules! impl_lock {
                     unsafe { uniprocessor::release(this) }
                 }
                 #[cfg(quiesce_x86_spin)]
-                // SAFETY: The caller acquired the lock, a `raw_spinlock_t` at its beginning.
+                // SAFETY: By the contract of `Lock`, the lock is held. It is a `raw_spinlock_t` at its
+                // beginning.
                 unsafe {
                     bindings::_raw_spin_unlock(this.cast())
                 }
@@ -466,14 +467,14 @@ macro_rules! impl_lock {
             #[inline(always)]
             unsafe fn unlock_irq(this: *mut Self, state: IrqState) {
                 #[cfg(quiesce_x86_spin)]
-                // SAFETY: The caller acquired the lock, a `raw_spinlock_t` at its beginning, by the
-                // call that returned `state`.
+                // SAFETY: By the contract of `Lock`, the lock is held, and its acquisition returned
+                // `state`. It is a `raw_spinlock_t` at its beginning.
                 unsafe {
                     x86::unlock_irq(this.cast(), state)
                 }
                 #[cfg(not(quiesce_x86_spin))]
-                // SAFETY: The caller acquired the lock by the call that returned `state`. If its
-                // waiters do not sleep, it is a `raw_spinlock_t` at its beginning.
+                // SAFETY: By the contract of `Lock`, the lock is held, and its acquisition returned
+                // `state`. If its waiters do not sleep, it is a `raw_spinlock_t` at its beginning.
                 unsafe {
                     if cfg!(CONFIG_SMP) && !Self::SLEEPS {
                         return helpers::quiesce_helper_raw_spin_unlock_irq(
@@ -512,14 +513,16 @@ macro_rules! impl_lock {
             #[cfg(all(not(quiesce_x86_spin), CONFIG_SMP, not(CONFIG_PREEMPT_RT)))]
             #[inline(always)]
             unsafe fn unlock_bh(this: *mut Self, _: BhState) {
-                // SAFETY: The caller acquired the lock, a `raw_spinlock_t` at its beginning.
+                // SAFETY: By the contract of `Lock`, the lock is held. It is a `raw_spinlock_t` at its
+                // beginning.
                 unsafe { helpers::quiesce_helper_raw_spin_unlock_bh(this.cast()) }
             }
 
             #[cfg(quiesce_x86_spin)]
             #[inline(always)]
             unsafe fn unlock_bh(this: *mut Self, _: BhState) {
-                // SAFETY: The caller acquired the lock, a `raw_spinlock_t` at its beginning.
+                // SAFETY: By the contract of `Lock`, the lock is held. It is a `raw_spinlock_t` at its
+                // beginning.
                 unsafe { x86::unlock_bh(this.cast()) }
             }
         }
