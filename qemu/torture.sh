@@ -81,7 +81,7 @@ figures() {
 		/figures sensor:/ { unplugs += value("unplugs") }
 		/figures faults:/ { faults += value("injected") }
 		/figures fuzz:/ { calls += value("calls"); kills += value("kills") }
-		/figures bystander:/ { fork = value("fork_us"); pollers = value("fork_us_pollers"); event = value("fork_us_eventfd"); leaders = value("fork_us_leaders"); irqsoff = value("irqsoff_us") }
+		/figures bystander:/ { fork = value("fork_us"); pollers = value("fork_us_pollers"); event = value("fork_us_eventfd"); leaders = value("fork_us_leaders"); irqsoff = value("irqsoff_us"); irqsoff_event = value("irqsoff_us_eventfd") }
 		/figures unload/ { loops += value("loops") }
 		END {
 			printf "\n%s\n", profile
@@ -102,6 +102,7 @@ figures() {
 			printf "  %12d us: the same with 10^5 pollers of an eventfd that becomes readable\n", event
 			printf "  %12d us: the same with 1024 leaders of a completion step that end one after another\n", leaders
 			printf "  %12d us: longest with interrupts disabled meanwhile (irqsoff; 0: no such tracer)\n", irqsoff
+			printf "  %12d us: the same with the pollers of the eventfd only\n", irqsoff_event
 		}' "$2"
 }
 
