@@ -92,6 +92,11 @@ build() {
 	done
 }
 
+build_alone() {
+	flock 8
+	build 8>&-
+}
+
 # needs_rust: whether programs in Rust are to be built. A short profile has no suite of them.
 needs_rust() {
 	[[ " ${folders[*]} " == *" src/user "* || " ${folders[*]} " == *" qemu/rust "* ]] &&
@@ -115,4 +120,6 @@ if needs_rust; then
 	REGISTRY=$("$QEMU_DIR/crates.sh")
 	[ ${#WORDS[@]} = 0 ] || STD=$("$QEMU_DIR/crates.sh" arm64)
 fi
-step "Building quiesce for profile $profile" build
+# The programs of user space are the same for several profiles.
+exec 8>"$BUILD/build.lock"
+step "Building quiesce for profile $profile" build_alone

@@ -101,21 +101,37 @@ user_lint() {
 	user_space src/user lint && user_space qemu/rust lint
 }
 
+modules() {
+	check "Lints, stock kernel" lint stock
+	check "Lints, lockdep kernel" lint_built lockdep
+	"$QEMU_DIR/doc.sh" || failed=$((failed + 1))
+	return $failed
+}
+
+others() {
+	check "Format of the Rust code" format
+	check "Bindings of user space, against the header" user_space src/user bindings-check
+	check "Lints, user space" user_lint
+	check "Unit tests of quiesce(1)" user_space src/user test
+	check "Style of the C code (checkpatch)" checkpatch
+	check "The harness's shell (shellcheck)" shell
+	check "The harness's Python" python
+	check "Spelling" spelling
+	check "Words of comments and documentation" python3 qemu/prose.py
+	check "Absolute sentences of the documentation" python3 qemu/sentences.py
+	check "Manual pages (mandoc)" manuals
+	return $failed
+}
+
 REGISTRY=$("$QEMU_DIR/crates.sh")
-check "Format of the Rust code" format
-check "Bindings of user space, against the header" user_space src/user bindings-check
-check "Lints, user space" user_lint
-check "Unit tests of quiesce(1)" user_space src/user test
-check "Lints, stock kernel" lint stock
-check "Lints, lockdep kernel" lint_built lockdep
-check "Style of the C code (checkpatch)" checkpatch
-check "The harness's shell (shellcheck)" shell
-check "The harness's Python" python
-check "Spelling" spelling
-check "Words of comments and documentation" python3 qemu/prose.py
-check "Absolute sentences of the documentation" python3 qemu/sentences.py
-check "Manual pages (mandoc)" manuals
-"$QEMU_DIR/doc.sh" || failed=$((failed + 1))
+# Two at a time: hardly any of them uses more than one processor.
+mkdir -p "$BUILD/logs"
+strict modules >"$BUILD/logs/checks-of-modules.log" 2>&1 </dev/null &
+modules=$!
+strict others || failed=$?
+step "Waiting for the checks of the modules" tail --pid=$modules -f /dev/null
+wait $modules || failed=$((failed + $?))
+cat "$BUILD/logs/checks-of-modules.log" >&2
 if [ $failed != 0 ]; then
 	say "$failed checks failed"
 	exit "$EX_TESTS"

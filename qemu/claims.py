@@ -50,7 +50,7 @@ def existing():
     """All names that a row may use."""
     names = set(ELSEWHERE) | set(OTHER)
     for line in (TOP / "qemu/suites").read_text(encoding="utf-8").splitlines():
-        if line and line.split()[0] in ("kunit", "user", "python", "steps", "splats", "host"):
+        if line and line.split()[0] in ("kunit", "user", "python", "steps", "splats", "host", "after"):
             names.add(line.split()[2])
     for text in texts("kunit", "*.rs"):
         names.update(TEST.findall(text))

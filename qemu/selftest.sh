@@ -91,12 +91,12 @@ an_unexplained_status_is_in_the_table() {
 misspelt() {
 	local verb=$1 table=$BUILD/results.table before
 	shift
-	# This runs within a test run, whose results are in that table.
+	# This runs within a test run, which adds results to that table.
 	mkdir -p "$BUILD"
 	[ -e "$table" ] || : >"$table"
-	before=$(cksum <"$table")
+	before=$(cat "$table")
 	env "$@" "$QEMU_DIR/$verb.sh" >"$WORK/out" 2>&1 && return 1
-	[ $? = "$EX_ENV" ] && [ "$(grep -c . "$WORK/out")" = 1 ] && [ "$(cksum <"$table")" = "$before" ]
+	[ $? = "$EX_ENV" ] && [ "$(grep -c . "$WORK/out")" = 1 ] && [[ $(cat "$table") == "$before"* ]]
 }
 
 a_suite_that_there_is_not() {

@@ -4,6 +4,9 @@
 # test.sh: builds, boots and judges every profile, prints a table and the line
 # 'N passed, M failed'. PROFILE= names the profiles, SUITE= the suites by prefix.
 #
+# A guest leaves time to spare: beside it, with a lower priority, the profiles that
+# follow are built, and the suites run that need no guest.
+#
 # Exit status: 0 passed, 1 tests failed, 2 environment, 3 a kernel crashed, hung or
 # complained.
 
@@ -27,8 +30,8 @@ in_run() {
 }
 
 # listed KIND: the lines of qemu/suites of that kind that hold for the profile, without
-# kind and profiles. In a short profile 'all' is about kunit suites only. A host suite of
-# some profiles is one of a run that has one of them.
+# kind and profiles. In a short profile 'all' is about kunit suites only. A suite on the
+# host of some profiles is one of a run that has one of them.
 listed() {
 	local kind=$1 k profiles rest
 	while read -r k profiles rest; do
@@ -37,7 +40,7 @@ listed() {
 		case ,$profiles, in
 		*",$profile,"*) ;;
 		*,all,*) [ "$kind" = kunit ] || [[ " $SHORT_PROFILES " != *" $profile "* ]] || continue ;;
-		*) { [ "$kind" = host ] && in_run "$profiles"; } || continue ;;
+		*) { [[ $kind = @(host|after) ]] && in_run "$profiles"; } || continue ;;
 		esac
 		printf '%s\n' "$rest"
 	done < <(grep -v '^#' "$QEMU_DIR/suites")
@@ -116,7 +119,6 @@ run_profile() {
 	ROOT=$("$QEMU_DIR/buildroot.sh" "${PROFILE_ROOT[$profile]}")
 	KERNEL=$("$QEMU_DIR/kernel.sh" "$profile")
 	user=$(profile_user "$profile")
-	"$QEMU_DIR/build.sh" "$profile" || die "profile $profile does not build"
 	stage=$BUILD/$profile/stage
 	rm -rf "$stage"
 	mkdir -p "$stage"
@@ -189,8 +191,8 @@ splats() {
 
 # judge ARG...: runs judge.py with the table and the skips that the profile allows.
 judge() {
-	listed skip >"$BUILD/skips"
-	in_root "$ROOT" python3 "$QEMU_DIR/judge.py" "$@" --skips "$BUILD/skips" --table "$TABLE"
+	listed skip >"$BUILD/skips.$profile"
+	in_root "$ROOT" python3 "$QEMU_DIR/judge.py" "$@" --skips "$BUILD/skips.$profile" --table "$TABLE"
 }
 
 # host SUITE FILE [PROFILE]: takes the KTAP document in FILE into the table, judged
@@ -207,9 +209,10 @@ host() {
 	return "$rc"
 }
 
-# run_host: the suites that need no guest.
+# run_host KIND: the suites on the host: those that need no guest, "host", or those that
+# read what the guests wrote, "after".
 run_host() {
-	local name command rc=0 r profile=host
+	local kind=$1 name command rc=0 r profile=host
 	# Suites that inspect built modules use those of the first profile; suites that read
 	# the guests' logs use every profile.
 	export profiles=${PROFILE:-$DEFAULT_PROFILES}
@@ -219,8 +222,37 @@ run_host() {
 		step "Running $name" bash -c "cd \"\$0\" && { $command; } >\"\$1\"" "$TOP" "$BUILD/$name.tap" || true
 		host "$name" "$BUILD/$name.tap" || r=$?
 		[ "$r" -le "$rc" ] || rc=$r
-	done < <(suites host)
+	done < <(suites "$kind")
 	return "$rc"
+}
+
+# build_ahead PROFILE...: builds them, one after another. What fails is built again, and
+# reported, when its turn comes.
+build_ahead() {
+	local p
+	for p; do "$QEMU_DIR/build.sh" "$p" || true; done
+}
+
+# beside LOG COMMAND...: runs a shell function with a lower priority, in a process
+# group of its own. Sets $last to its number.
+beside() {
+	local log=$1
+	shift
+	set -m
+	strict low "$@" >"$log" 2>&1 </dev/null &
+	set +m
+	last=$!
+	groups+=("$last")
+}
+
+low() {
+	renice -n 5 -p "$BASHPID" >/dev/null
+	"$@"
+}
+
+end_groups() {
+	local pid
+	for pid in "${groups[@]}"; do kill -- -"$pid" 2>/dev/null || true; done
 }
 
 # any_suite: whether SUITE chooses anything at all; what it misspells would pass otherwise.
@@ -230,7 +262,7 @@ any_suite() {
 		! guest_suites || return 0
 	done
 	profile=host
-	[ -n "$(suites host)" ]
+	[ -n "$(suites host)$(suites after)" ]
 }
 
 for p in ${PROFILE:-$DEFAULT_PROFILES}; do need_profile "$p"; done
@@ -240,22 +272,51 @@ ROOT=$("$QEMU_DIR/buildroot.sh")
 rm -f "$BUILD"/*/results.log "$BUILD"/*.tap.framed
 : >"$TABLE"
 ran=()
+for profile in ${PROFILE:-$DEFAULT_PROFILES}; do
+	if guest_suites; then
+		ran+=("$profile")
+	else
+		say "[$(stamp)] Nothing of SUITE=$SUITE runs in profile $profile"
+	fi
+done
+profile=host
+on_host=$(suites host)
+groups=()
+trap end_groups EXIT
+hosts=
 status=0
-for p in ${PROFILE:-$DEFAULT_PROFILES}; do
+for p in "${ran[@]}"; do
 	rc=0
 	profile=$p
-	if ! guest_suites; then
-		say "[$(stamp)] Nothing of SUITE=$SUITE runs in profile $p"
-		continue
+	"$QEMU_DIR/build.sh" "$p" || {
+		say "quiesce: profile $p does not build"
+		rc=$EX_ENV
+	}
+	if [ $rc = 0 ] && [ "$p" = "${ran[0]}" ]; then
+		beside "$BUILD/logs/ahead.log" build_ahead "${ran[@]:1}"
+		# Some suites on the host use the first profile's modules.
+		if [ -n "$on_host" ]; then
+			beside "$BUILD/logs/host.log" run_host host
+			hosts=$last
+		fi
 	fi
-	ran+=("$p")
-	strict run_profile "$p" || rc=$?
+	[ $rc != 0 ] || strict run_profile "$p" || rc=$?
 	in_table "$p" $rc
 	[ $rc != "$EX_ENV" ] || exit "$EX_ENV"
 	[ $rc -le $status ] || status=$rc
 done
 rc=0
-strict run_host || rc=$?
+if [ -n "$hosts" ]; then
+	step "Waiting for the suites that run beside the guests" tail --pid="$hosts" -f /dev/null
+	wait "$hosts" || rc=$?
+	cat "$BUILD/logs/host.log" >&2
+else
+	strict run_host host || rc=$?
+fi
+in_table host $rc
+[ $rc -le $status ] || status=$rc
+rc=0
+strict run_host after || rc=$?
 in_table host $rc
 # The line at the end counts real results: a profile without any counts as a failure.
 for p in "${ran[@]}"; do
