@@ -267,7 +267,8 @@ int main(void)
 		printf("%s:", names[kind]);
 		for (int round = 0; round < ROUNDS; round++)
 			printf(" %llu", (unsigned long long)us[kind][round]);
-		printf(" us\n");
+		printf(" us; %llu us with interrupts disabled\n",
+		       (unsigned long long)irqsoff[kind]);
 		if (kind != OF_EVENTFD && irqsoff[kind] > longest)
 			longest = irqsoff[kind];
 	}
