@@ -4,8 +4,9 @@
 # test.sh: builds, boots and judges every profile, prints a table and the line
 # 'N passed, M failed'. PROFILE= names the profiles, SUITE= the suites by prefix.
 #
-# A guest leaves time to spare: beside it, with a lower priority, the profiles that
-# follow are built, and the suites run that need no guest.
+# A guest leaves about one processor idle. Two of them run at a time, if there are two
+# processors and memory for that (GUESTS= sets how many), and beside them the profiles
+# that follow are built and, with a lower priority, the suites run that need no guest.
 #
 # Exit status: 0 passed, 1 tests failed, 2 environment, 3 a kernel crashed, hung or
 # complained.
@@ -226,33 +227,67 @@ run_host() {
 	return "$rc"
 }
 
-# build_ahead PROFILE...: builds them, one after another. What fails is built again, and
-# reported, when its turn comes.
-build_ahead() {
-	local p
-	for p; do "$QEMU_DIR/build.sh" "$p" || true; done
-}
-
-# beside LOG COMMAND...: runs a shell function with a lower priority, in a process
-# group of its own. Sets $last to its number.
-beside() {
-	local log=$1
-	shift
-	set -m
-	strict low "$@" >"$log" 2>&1 </dev/null &
-	set +m
-	last=$!
-	groups+=("$last")
-}
-
+# low COMMAND...: runs it with a lower priority.
 low() {
 	renice -n 5 -p "$BASHPID" >/dev/null
 	"$@"
 }
 
+# beside LOG COMMAND...: runs a shell function in a process group of its own. Sets $last to
+# its number.
+beside() {
+	local log=$1
+	shift
+	set -m
+	strict "$@" >"$log" 2>&1 </dev/null &
+	set +m
+	last=$!
+	groups+=("$last")
+}
+
 end_groups() {
 	local pid
 	for pid in "${groups[@]}"; do kill -- -"$pid" 2>/dev/null || true; done
+}
+
+# guests_at_a_time: how many guests run at a time if GUESTS does not say it.
+guests_at_a_time() {
+	local mb
+	mb=$(awk '$1 == "MemAvailable:" { print int($2 / 1024) }' /proc/meminfo)
+	if [ "$(nproc)" -ge 2 ] && [ "$mb" -ge 6000 ]; then echo 2; else echo 1; fi
+}
+
+# collect: waits until one of the guests has ended, and prints what it had to say.
+collect() {
+	local p n rc=0 names=()
+	for p in "${ran[@]}"; do [ -z "${guest[$p]:-}" ] || names+=("$p"); done
+	step "Testing in ${names[*]}" one_has_ended "${guest[@]}"
+	for p in "${names[@]}"; do
+		! kill -0 "${guest[$p]}" 2>/dev/null || continue
+		n=${guest[$p]}
+		unset "guest[$p]"
+		wait "$n" || rc=$?
+		cat "$(guest_log "$p")" >&2
+		ended "$p" "$rc"
+		return
+	done
+}
+
+one_has_ended() {
+	local pid
+	while true; do
+		for pid; do kill -0 "$pid" 2>/dev/null || return 0; done
+		sleep 0.2
+	done
+}
+
+guest_log() { printf '%s/logs/guest-%s.log\n' "$BUILD" "$1"; }
+
+# ended PROFILE STATUS: takes the status of a profile's run into that of all.
+ended() {
+	in_table "$1" "$2"
+	[ "$2" != "$EX_ENV" ] || exit "$EX_ENV"
+	[ "$2" -le "$status" ] || status=$2
 }
 
 # any_suite: whether SUITE chooses anything at all; what it misspells would pass otherwise.
@@ -285,26 +320,30 @@ groups=()
 trap end_groups EXIT
 hosts=
 status=0
+declare -A guest=()
+GUESTS=${GUESTS:-$(guests_at_a_time)}
 for p in "${ran[@]}"; do
 	rc=0
 	profile=$p
 	"$QEMU_DIR/build.sh" "$p" || {
 		say "quiesce: profile $p does not build"
-		rc=$EX_ENV
+		ended "$p" "$EX_ENV"
 	}
-	if [ $rc = 0 ] && [ "$p" = "${ran[0]}" ]; then
-		beside "$BUILD/logs/ahead.log" build_ahead "${ran[@]:1}"
-		# Some suites on the host use the first profile's modules.
-		if [ -n "$on_host" ]; then
-			beside "$BUILD/logs/host.log" run_host host
-			hosts=$last
-		fi
+	# Some suites on the host use the first profile's modules.
+	if [ "$p" = "${ran[0]}" ] && [ -n "$on_host" ]; then
+		beside "$BUILD/logs/host.log" low run_host host
+		hosts=$last
 	fi
-	[ $rc != 0 ] || strict run_profile "$p" || rc=$?
-	in_table "$p" $rc
-	[ $rc != "$EX_ENV" ] || exit "$EX_ENV"
-	[ $rc -le $status ] || status=$rc
+	if [ "${#ran[@]}" = 1 ]; then
+		strict run_profile "$p" || rc=$?
+		ended "$p" $rc
+		continue
+	fi
+	[ "${#guest[@]}" -lt "$GUESTS" ] || collect
+	beside "$(guest_log "$p")" run_profile "$p"
+	guest[$p]=$last
 done
+while [ "${#guest[@]}" != 0 ]; do collect; done
 rc=0
 if [ -n "$hosts" ]; then
 	step "Waiting for the suites that run beside the guests" tail --pid="$hosts" -f /dev/null
@@ -314,7 +353,7 @@ else
 	strict run_host host || rc=$?
 fi
 in_table host $rc
-[ $rc -le $status ] || status=$rc
+[ "$rc" -le "$status" ] || status=$rc
 rc=0
 strict run_host after || rc=$?
 in_table host $rc
@@ -322,11 +361,11 @@ in_table host $rc
 for p in "${ran[@]}"; do
 	if ! grep -q "^$p " "$TABLE"; then
 		echo "$p (harness) 0 1 0 -" >>"$TABLE"
-		[ $status != 0 ] || status=$EX_TESTS
+		[ "$status" != 0 ] || status=$EX_TESTS
 	fi
 done
-[ $rc -le $status ] || status=$rc
+[ "$rc" -le "$status" ] || status=$rc
 
 echo
 in_root "$ROOT" python3 "$QEMU_DIR/table.py" "$TABLE" --html "$BUILD/results.html"
-exit $status
+exit "$status"
