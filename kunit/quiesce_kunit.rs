@@ -28,12 +28,6 @@ module! {
     authors: ["The quiesce developers"],
     description: "KUnit suites of quiesce",
     license: "GPL",
-    params: {
-        rundown_cycles: u32 {
-            default: 100_000,
-            description: "How many rundowns the stress of quiesce_rundown_stress is long",
-        },
-    },
 }
 
 struct Suites;

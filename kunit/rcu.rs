@@ -13,7 +13,6 @@ mod future;
 mod list;
 mod retire;
 mod srcu;
-mod torture;
 
 /// The message of quiesce.ko for a wait that is an error.
 const MISUSE: &str = "quiesce: rcu: .* where it must not";

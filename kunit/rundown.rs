@@ -74,7 +74,6 @@ mod lockdep;
 mod requests;
 mod run_down;
 mod saturation;
-mod stress;
 mod waits;
 
 /// Either form of a reference.

@@ -3,7 +3,6 @@
 //! Suites of `quiesce::seqlock`.
 
 mod auto_traits;
-mod broken;
 mod c;
 mod compat;
 mod latch;

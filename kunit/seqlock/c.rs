@@ -155,7 +155,6 @@ mod tests {
     const PLAN: Plan = Plan {
         reads: 200_000,
         pause_us: 2,
-        stop: false,
     };
 
     #[test]

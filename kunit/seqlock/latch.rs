@@ -125,7 +125,6 @@ mod tests {
         let plan = Plan {
             reads: 300_000,
             pause_us: 2,
-            stop: false,
         };
         let report = stress::<Latch<Payload>>(plan)?;
         assert!(report.is_sound());

@@ -362,7 +362,6 @@ mod tests {
         let plan = Plan {
             reads: 200_000,
             pause_us: 2,
-            stop: false,
         };
         let report = stress::<UnderMutex>(plan)?;
         assert!(report.is_sound());

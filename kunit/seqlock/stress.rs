@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Readers against writers in every context at once, over anything that says it is a sequence lock.
-//!
-//! Nothing here knows KUnit: torture takes this file with `#[path]`.
+//! Readers against writers in every context at once, over each kind of sequence lock.
 
 use kernel::{
     prelude::*,
@@ -101,8 +99,6 @@ pub(crate) struct Plan {
     pub(crate) reads: u64,
     /// Pause in the middle of a write, in microseconds.
     pub(crate) pause_us: u32,
-    /// Whether to stop at the first torn or older value.
-    pub(crate) stop: bool,
 }
 
 /// The result of a run.
@@ -133,7 +129,6 @@ struct Shared<S: Subject> {
 impl<S: Subject> Shared<S> {
     fn over(&self) -> bool {
         self.stop.load(Relaxed) != 0
-            || self.plan.stop && self.torn.load(Relaxed) + self.older.load(Relaxed) != 0
     }
 
     fn write(&self, from: From) {
@@ -338,11 +333,10 @@ impl<C: Context + Mode, K: Serves<C> + Spins> Subject for SeqLock<Payload, C, K>
 mod tests {
     use super::*;
 
-    /// For each of the three; `make torture` reads a hundred times more.
+    /// The parameters of each of the three runs.
     const PLAN: Plan = Plan {
         reads: 1_000_000,
         pause_us: 2,
-        stop: false,
     };
 
     #[test]

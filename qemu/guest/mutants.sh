@@ -12,7 +12,7 @@
 cd /work || exit 2
 
 kunit() {
-	sh /kunit.sh "$1" rundown_cycles=20000 || return 1
+	sh /kunit.sh "$1" || return 1
 	grep -q "^ok 1 $1" "/sys/kernel/debug/kunit/$1/results"
 	status=$?
 	[ $status = 0 ] || grep '# \|not ok' "/sys/kernel/debug/kunit/$1/results"

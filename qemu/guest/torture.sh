@@ -96,20 +96,6 @@ unload_loop() {
 	[ $loops -gt 0 ]
 }
 
-# The stress of the KUnit suites with ten times its cycles.
-long_rundown() {
-	sh /kunit.sh quiesce_rundown_stress rundown_cycles=1000000
-	cat /sys/kernel/debug/kunit/quiesce_rundown_stress/results > /tmp/stress
-	rmmod quiesce_kunit
-	cat /tmp/stress
-	grep -q '^ok 1 quiesce_rundown_stress' /tmp/stress
-}
-
-# insmod fails if a reader saw a freed object, or if the mutant was not caught.
-long_rcu() {
-	insmod /modules/quiesce_rcu_torture.ko objects=1000000 writers=256 && rmmod quiesce_rcu_torture
-}
-
 # In seconds; four runs have a half of the time.
 each=$((minutes * 60 / 8))
 insmod /modules/quiesce.ko || exit 2
@@ -125,11 +111,6 @@ for p in rundown seqlock rcu; do
 	while IFS='|' read -r name command; do
 		case $command in *"sh /torture-part.sh $p "*) tap "${name% }" sh -c "$command" ;; esac
 	done < /twins.steps
-	# Runs of a fixed number of operations instead of a fixed time.
-	if [ "$minutes" -ge 10 ]; then
-		[ $p != rundown ] || tap "a million rundowns" long_rundown
-		[ $p != rcu ] || tap "a million objects retired" long_rcu
-	fi
 	end $p
 done
 

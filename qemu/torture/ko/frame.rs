@@ -58,14 +58,15 @@ violations! {
     /// Rundown.
     GoneUnderGuard = "an object is gone while a guard of it is held",
     HeldAfterWait = "a wait is over and a guard is held",
-    NotWoken = "a wait goes on though nobody holds the object",
-    CannotRearm = "an object that is run down cannot be armed again",
+    StoreMissing = "a wait is over and a holder's store is not visible",
+    NotWoken = "a wait does not return although nobody holds the object",
+    NotReInitialized = "an object that is run down cannot be re-initialized",
     /// Seqlock.
     Torn = "a reader gets a value that nobody wrote",
     Backwards = "a reader gets a value older than its last one",
     LostUpdate = "a write is lost",
     /// RCU.
-    FreedInSection = "an object is reclaimed in a read section that sees it",
+    FreedInSection = "an object is reclaimed in a read-side critical section that sees it",
     NotReclaimed = "an object that was deferred is not reclaimed",
     Refused = "a wait is refused where it must not be",
 }
@@ -151,12 +152,17 @@ impl Rng {
     }
 }
 
+/// Maximum number of threads that read.
+pub(crate) const READERS: usize = 64;
+
 /// One worker's view of the run.
 pub(crate) struct Worker<'a> {
     pub(crate) tally: &'a Tally,
     pub(crate) rng: Rng,
     /// The largest number that it has seen; see the parts.
     pub(crate) last: Cell<u64>,
+    /// Number of the reading thread, below [`READERS`]; [`None`] for writers and interrupts.
+    pub(crate) reader: Option<usize>,
 }
 
 impl Worker<'_> {
@@ -216,17 +222,20 @@ impl<P: Part> Run<P> {
         self.stop.load(Relaxed) != 0
     }
 
-    fn worker(&self) -> Worker<'_> {
+    fn worker(&self, reader: Option<usize>) -> Worker<'_> {
         Worker {
             tally: &self.tally,
             rng: Rng::new(self.seeds.fetch_add(0x9e37_79b9_7f4a_7c15_u64, Relaxed)),
             last: Cell::new(0),
+            reader,
         }
     }
 
-    /// A thread that does `step` until the end; those that rove change the CPU now and then.
-    fn work(&self, roves: bool, step: impl Fn(&P, &Worker<'_>)) {
-        let me = self.worker();
+    /// A thread that does `step` until the end; writers and every second reader change the CPU now
+    /// and then.
+    fn work(&self, reader: Option<usize>, step: impl Fn(&P, &Worker<'_>)) {
+        let me = self.worker(reader);
+        let roves = reader.is_none_or(|i| i % 2 == 1);
         let mut cpu = -1;
         while !self.stopped() {
             step(&self.part, &me);
@@ -243,7 +252,7 @@ impl<P: Part> Run<P> {
 
     /// A thread of real-time priority that takes one CPU after the other away from the others.
     fn storm(&self) {
-        let me = self.worker();
+        let me = self.worker(None);
         let mut cpu = -1;
         // SAFETY: `storm()` runs in a kthread that this module has spawned, so changing the
         // scheduling policy of `current` affects no other code.
@@ -285,7 +294,7 @@ fn timers<P: Part>(run: &Arc<Run<P>>) -> Result<KVec<Timer<impl Fn() + Send + Sy
         let run = run.clone();
         let timer = Timer::start(context, period, Some(cpu), move || {
             let hard = context == TimerContext::Hardirq;
-            run.part.interrupt(&run.worker(), hard);
+            run.part.interrupt(&run.worker(None), hard);
             if hard {
                 run.tally.hardirqs.inc();
             } else {
@@ -341,10 +350,10 @@ pub(crate) fn run<P: Part>(how: &How<'_>, part: P) -> Result {
 }
 
 fn start<P: Part>(run: &Arc<Run<P>>, how: &How<'_>, threads: &mut KVec<Thread>) -> Result {
-    for i in 0..how.workers.clamp(1, 64) {
+    for i in 0..(how.workers as usize).clamp(1, READERS) {
         threads.push(
             thread(run, c"torture/read", move |run| {
-                run.work(i % 2 == 1, |part, me| {
+                run.work(Some(i), |part, me| {
                     part.read(me);
                 })
             })?,
@@ -354,7 +363,7 @@ fn start<P: Part>(run: &Arc<Run<P>>, how: &How<'_>, threads: &mut KVec<Thread>) 
     for _ in 0..run.part.writers() {
         threads.push(
             thread(run, c"torture/write", |run| {
-                run.work(true, |part, me| {
+                run.work(None, |part, me| {
                     part.write(me);
                 })
             })?,

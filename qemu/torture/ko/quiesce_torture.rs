@@ -18,6 +18,9 @@ use kernel::{
     str::CStr, //
 };
 
+#[path = "../../../kunit/rcu/executor.rs"]
+#[allow(dead_code, reason = "the torture blocks on futures only")]
+mod executor;
 mod faults;
 mod frame;
 mod rcu;

@@ -3,6 +3,7 @@
 //! RCU: threads and interrupts read objects that a writer replaces and has reclaimed in every way.
 
 use crate::{
+    executor::block_on,
     frame::{
         self,
         How,
@@ -33,10 +34,13 @@ use quiesce::{
     define_domain,
     rcu::{
         self,
+        AtomicDrop,
         Batch,
         Domain,
+        DropContext,
         Entry,
         Global,
+        InSoftirq,
         Object,
         RcuCell,
         RcuHashMap,
@@ -78,8 +82,15 @@ impl Drop for Item {
     }
 }
 
+// SAFETY: The destructor stores to atomics and drops an [`Arc`] of atomics.
+unsafe impl AtomicDrop for Item {}
+
 type Boxed = KBox<Object<Item>>;
+/// Dropped in softirq context when it is deferred.
+type Soft = KBox<Object<Item, InSoftirq>>;
 type Counted = Arc<Shared<Item>>;
+/// Freed without a destructor. Its words are equal, unless it is freed while it is read.
+type Bytes = KBox<Object<[u64; 8]>>;
 
 /// Treatment of the objects that were taken out of a cell, which a mutant of [`Cells`] changes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -97,6 +108,8 @@ struct Cells {
     /// Objects that the mutant keeps until it is dropped.
     kept: Pin<KBox<Mutex<KVec<Boxed>>>>,
     plain: RcuCell<Boxed, Global>,
+    soft: RcuCell<Soft, Global>,
+    bytes: RcuCell<Bytes, Global>,
     sleepable: RcuCell<Boxed, Srcu<Sleepers>>,
     /// Filled by the writer, emptied by interrupts.
     spare: RcuCell<Option<Boxed>, Global>,
@@ -118,6 +131,8 @@ impl Cells {
             lost,
             kept: KBox::pin_init(new_mutex!(KVec::new()), GFP_KERNEL)?,
             plain: RcuCell::new(Self::item(&books)?),
+            soft: RcuCell::new(Self::soft(&books)?),
+            bytes: RcuCell::new(KBox::new(Object::new([0; 8]), GFP_KERNEL)?),
             sleepable: RcuCell::new(Self::item(&books)?),
             spare: RcuCell::none(),
             shared: [
@@ -150,6 +165,11 @@ impl Cells {
         Ok(Object::new(Self::live(books)).boxed(GFP_KERNEL)?)
     }
 
+    fn soft(books: &Arc<Books>) -> Result<Soft> {
+        books.made.inc();
+        Ok(Object::new_atomic(Self::live(books)).boxed(GFP_KERNEL)?)
+    }
+
     fn counted(books: &Arc<Books>) -> Result<Counted> {
         books.made.inc();
         Ok(Arc::new(Shared::new(Self::live(books)), GFP_KERNEL)?)
@@ -168,6 +188,22 @@ impl Cells {
         }
         // Retired in one cell while it is in the other, and from both at once.
         drop(self.shared[0].replace(new));
+    }
+
+    /// Replaces an object whose destructor may run in softirq context, or one without destructor.
+    fn write_soft(&self, me: &Worker<'_>) {
+        if me.rng.one_in(2) {
+            let n = self.books.made.get();
+            match KBox::new(Object::new([n; 8]), GFP_KERNEL) {
+                Ok(new) => self.bytes.publish(new),
+                Err(_) => me.tally.refused.inc(),
+            }
+            return;
+        }
+        match Self::soft(&self.books) {
+            Ok(new) => Self::reclaim(me, rcu::global(), self.soft.replace(new)),
+            Err(_) => me.tally.refused.inc(),
+        }
     }
 
     /// Changes the list, and has removed entries reclaimed.
@@ -232,6 +268,17 @@ impl Cells {
         });
     }
 
+    fn read_bytes(&self, me: &Worker<'_>) {
+        rcu::global().run(|t| {
+            let bytes = self.bytes.read(t);
+            let first = bytes[0];
+            me.window();
+            let whole = bytes.iter().all(|word| *word == first);
+            me.tally.must(whole, Violation::FreedInSection);
+            me.tally.reads.inc();
+        });
+    }
+
     fn judge(me: &Worker<'_>, item: &Item, window: impl Fn()) {
         let live = || item.mark.load(Acquire) == LIVE;
         me.tally.must(live(), Violation::FreedInSection);
@@ -249,34 +296,50 @@ impl Cells {
     }
 
     /// Reclaims what was in a cell, in one of the ways there are.
-    fn reclaim<D: Domain>(me: &Worker<'_>, domain: D, old: Retired<Boxed, D>) {
+    fn reclaim<C: DropContext, D: Domain>(
+        me: &Worker<'_>,
+        domain: D,
+        old: Retired<KBox<Object<Item, C>>, D>,
+    ) {
         let tally = me.tally;
-        match me.rng.below(16) {
+        match me.rng.below(20) {
             0 => tally.must(old.synchronize().is_ok(), Violation::Refused),
             1 => tally.must(old.synchronize_expedited().is_ok(), Violation::Refused),
-            2 => {
-                let polled = old.start();
-                support::msleep(1);
-                match polled.try_reclaim() {
-                    Ok(item) => drop(item),
-                    Err(polled) => tally.must(polled.wait().is_ok(), Violation::Refused),
+            which @ 2..=3 => {
+                let mut polled = match which {
+                    2 => old.start(),
+                    _ => old.start_expedited(),
+                };
+                // Most grace periods end while this polls; the others are waited for.
+                for _ in 0..me.rng.below(64) {
+                    support::msleep(1);
+                    match polled.try_reclaim() {
+                        Ok(item) => return drop(item),
+                        Err(not_yet) => polled = not_yet,
+                    }
                 }
+                tally.must(polled.wait().is_ok(), Violation::Refused);
             }
-            3 => {
+            4 => match block_on(old.synchronize_async()) {
+                Ok(reclaimed) => tally.must(reclaimed.is_ok(), Violation::Refused),
+                Err(_) => tally.refused.inc(),
+            },
+            5 => tally.must(old.cookie().wait().is_ok(), Violation::Refused),
+            6 => {
                 let mut batch = Batch::new();
                 batch.push(old);
                 batch.defer();
             }
-            4 => {
+            7 => {
                 let mut batch = Batch::new();
                 batch.push(old);
                 tally.must(batch.synchronize().is_ok(), Violation::Refused);
             }
-            5 => {
+            8 => {
                 drop(old);
                 tally.must(domain.throttle().is_ok(), Violation::Refused);
             }
-            6 => {
+            9 => {
                 let cookie = domain.start();
                 tally.must(cookie.wait().is_ok(), Violation::Refused);
                 tally.must(cookie.is_over(), Violation::Refused);
@@ -289,11 +352,11 @@ impl Cells {
 
 impl Part for Cells {
     fn writers(&self) -> u32 {
-        2
+        8
     }
 
     fn read(&self, me: &Worker<'_>) {
-        match me.rng.below(8) {
+        match me.rng.below(10) {
             0..=1 => rcu::global().run(|t| {
                 let item = self.plain.read(t);
                 Self::judge(me, item, || me.window());
@@ -303,7 +366,12 @@ impl Part for Cells {
                 Self::judge(me, &item, || me.window());
             }),
             3 => self.read_map(me),
-            4..=5 => self.srcu.run(|t| {
+            4 => self.read_bytes(me),
+            5 => rcu::global().run(|t| {
+                let item = self.soft.read(t);
+                Self::judge(me, item, || me.window());
+            }),
+            6..=7 => self.srcu.run(|t| {
                 for item in self.list.iter(t) {
                     Self::judge(me, item, || me.sleeping_window());
                 }
@@ -325,6 +393,8 @@ impl Part for Cells {
                 .for_each(|item| Self::judge(me, item, || ()))
         });
         self.read_map(me);
+        self.read_bytes(me);
+        rcu::global().run(|t| Self::judge(me, self.soft.read(t), || ()));
         if me.rng.one_in(4) {
             // Deferred from here.
             drop(self.spare.replace(None));
@@ -336,7 +406,7 @@ impl Part for Cells {
             me.tally.refused.inc();
             return;
         };
-        match me.rng.below(8) {
+        match me.rng.below(10) {
             0 => drop(self.spare.replace(Some(item))),
             1 if self.lost == Lost::Object && me.rng.one_in(4) => self.keep(item),
             1 => {
@@ -351,7 +421,11 @@ impl Part for Cells {
                 drop(item);
                 self.write_map(me);
             }
-            4..=5 => Self::reclaim(me, self.srcu, self.sleepable.replace(item)),
+            4..=5 => {
+                drop(item);
+                self.write_soft(me);
+            }
+            6..=7 => Self::reclaim(me, self.srcu, self.sleepable.replace(item)),
             _ => Self::reclaim(me, rcu::global(), self.plain.replace(item)),
         }
         me.tally.writes.inc();
@@ -371,7 +445,7 @@ impl Part for Cells {
             tally.must(rcu::global().barrier().is_ok(), Violation::Refused);
             tally.must(self.srcu.barrier().is_ok(), Violation::Refused);
         }
-        // Objects that are still reachable have not been dropped: one in each of two cells, one or
+        // Objects that are still reachable have not been dropped: one in each of three cells, one or
         // two in the shared cells, and those in the list and in the map.
         let shared = rcu::global().run(|t| {
             let first: *const Item = &**self.shared[0].read(t);
@@ -384,7 +458,7 @@ impl Part for Cells {
         });
         let listed = self.srcu.run(|t| self.list.iter(t).count());
         let mapped = rcu::global().run(|t| self.map.iter(t).count());
-        let left = 2 + shared + listed as u64 + mapped as u64;
+        let left = 3 + shared + listed as u64 + mapped as u64;
         tally.must(
             self.books.made.get() == self.books.gone.get() + left,
             Violation::NotReclaimed,

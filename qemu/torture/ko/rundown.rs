@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Rundown: threads and interrupts hold an object that a writer runs down, takes for itself and
-//! arms again.
+//! Rundown: threads and interrupts hold an object that a writer runs down, uses alone and
+//! re-initializes.
 
 use crate::{
     frame::{
@@ -10,12 +10,16 @@ use crate::{
         Part,
         Tally,
         Violation,
-        Worker, //
+        Worker,
+        READERS, //
     },
     rundown_data,
     support, //
 };
-use core::pin::Pin;
+use core::{
+    cell::UnsafeCell,
+    pin::Pin, //
+};
 use kernel::{
     prelude::*,
     sync::atomic::{
@@ -47,8 +51,9 @@ enum Waited {
 
 /// The protocol under test, which a mutant breaks.
 trait Protocol: Send + Sync + 'static {
-    /// Runs `f` with a guard held, unless the object is being run down.
-    fn hold(&self, me: &Worker<'_>, f: impl FnOnce()) -> bool;
+    /// Runs `work` and then `last`, the last use of the object, with a guard held, unless the
+    /// object is being run down.
+    fn hold(&self, me: &Worker<'_>, work: impl FnOnce(), last: impl FnOnce()) -> bool;
 
     /// Begins the rundown, if that is a separate step; returns whether the caller began it.
     fn begin(&self) -> bool {
@@ -66,15 +71,16 @@ trait Protocol: Send + Sync + 'static {
     fn resurrect(&self) -> bool;
 
     /// Re-initializes the object.
-    fn rearm(&self) -> bool;
+    fn re_init(&self) -> bool;
 }
 
 impl<R: RundownProtect + HasRundown<Ref = R> + Send + 'static> Protocol for R {
-    fn hold(&self, me: &Worker<'_>, f: impl FnOnce()) -> bool {
+    fn hold(&self, me: &Worker<'_>, work: impl FnOnce(), last: impl FnOnce()) -> bool {
         let Ok(guard) = self.try_acquire() else {
             return false;
         };
-        f();
+        work();
+        last();
         // Each way to release a guard.
         match me.rng.below(3) {
             0 => drop(guard),
@@ -95,7 +101,7 @@ impl<R: RundownProtect + HasRundown<Ref = R> + Send + 'static> Protocol for R {
     fn flick(&self) {
         // Only the caller that began the rundown resurrects or re-initializes the object.
         if self.begin_rundown() && RundownProtect::resurrect(self).is_err() {
-            let _ = self.re_init();
+            let _ = RundownProtect::re_init(self);
         }
     }
 
@@ -110,8 +116,8 @@ impl<R: RundownProtect + HasRundown<Ref = R> + Send + 'static> Protocol for R {
         RundownProtect::resurrect(self).is_ok()
     }
 
-    fn rearm(&self) -> bool {
-        self.re_init().is_ok()
+    fn re_init(&self) -> bool {
+        RundownProtect::re_init(self).is_ok()
     }
 }
 
@@ -119,10 +125,11 @@ impl<R: RundownProtect + HasRundown<Ref = R> + Send + 'static> Protocol for R {
 struct ReleasedEarly(RundownRef);
 
 impl Protocol for ReleasedEarly {
-    fn hold(&self, _me: &Worker<'_>, f: impl FnOnce()) -> bool {
+    fn hold(&self, _me: &Worker<'_>, work: impl FnOnce(), last: impl FnOnce()) -> bool {
         let held = self.0.try_acquire().is_ok();
         if held {
-            f();
+            work();
+            last();
         }
         held
     }
@@ -135,8 +142,8 @@ impl Protocol for ReleasedEarly {
         Protocol::resurrect(&self.0)
     }
 
-    fn rearm(&self) -> bool {
-        self.0.rearm()
+    fn re_init(&self) -> bool {
+        Protocol::re_init(&self.0)
     }
 }
 
@@ -164,6 +171,13 @@ enum Broken {
     Wake,
     /// The flag is checked first and the holder is counted later, not in one atomic step.
     Acquire,
+    /// The last holder wakes the waiter before its last use of the object.
+    EarlyWake,
+    /// The release is not ordered after the last use: the count is decremented first, as a weakly
+    /// ordered CPU may do it.
+    EarlyRelease,
+    /// The waiter takes any wake-up as completion, also one of an earlier rundown.
+    StaleWake,
 }
 
 impl Counter {
@@ -211,15 +225,37 @@ impl Counter {
 }
 
 impl Protocol for Counter {
-    fn hold(&self, me: &Worker<'_>, f: impl FnOnce()) -> bool {
-        let held = self.acquire(me);
-        if held {
-            f();
-            if self.word.fetch_sub(HOLDER, Full) == HOLDER | BEGUN {
-                self.wake();
-            }
+    fn hold(&self, me: &Worker<'_>, work: impl FnOnce(), last: impl FnOnce()) -> bool {
+        if !self.acquire(me) {
+            return false;
         }
-        held
+        work();
+        let release = || self.word.fetch_sub(HOLDER, Full) == HOLDER | BEGUN;
+        let is_last = match self.broken {
+            Broken::EarlyWake if self.word.load(Relaxed) == HOLDER | BEGUN => {
+                self.wake();
+                support::udelay(200);
+                last();
+                release()
+            }
+            Broken::EarlyRelease => {
+                let is_last = release();
+                support::udelay(200);
+                last();
+                is_last
+            }
+            _ => {
+                last();
+                release()
+            }
+        };
+        if is_last {
+            if self.broken == Broken::StaleWake {
+                support::udelay(200);
+            }
+            self.wake();
+        }
+        true
     }
 
     fn wait(&self, timeout: Jiffies) -> Waited {
@@ -230,8 +266,14 @@ impl Protocol for Counter {
             return Waited::Over;
         }
         for _ in 0..timeout {
-            // The flag may be a late one, of the rundown before.
-            if self.woken.load(Acquire) != 0 && self.word.load(Acquire) == BEGUN {
+            let woken = self.woken.load(Acquire) != 0;
+            let completed = self.word.load(Acquire) == BEGUN;
+            let over = match self.broken {
+                Broken::EarlyWake | Broken::StaleWake => woken || completed,
+                // The wake-up may be a late one, of an earlier rundown.
+                _ => woken && completed,
+            };
+            if over {
                 return Waited::Over;
             }
             support::msleep(1);
@@ -243,7 +285,7 @@ impl Protocol for Counter {
         false
     }
 
-    fn rearm(&self) -> bool {
+    fn re_init(&self) -> bool {
         self.woken.store(0, Relaxed);
         // A broken one may have holders.
         self.word.fetch_sub(BEGUN, Full);
@@ -255,8 +297,8 @@ impl Protocol for Counter {
 struct Boxed<R>(Pin<KBox<R>>);
 
 impl<R: Protocol> Protocol for Boxed<R> {
-    fn hold(&self, me: &Worker<'_>, f: impl FnOnce()) -> bool {
-        self.0.hold(me, f)
+    fn hold(&self, me: &Worker<'_>, work: impl FnOnce(), last: impl FnOnce()) -> bool {
+        self.0.hold(me, work, last)
     }
 
     // No `flick`: the per-CPU form begins in process context alone.
@@ -272,19 +314,29 @@ impl<R: Protocol> Protocol for Boxed<R> {
         Protocol::resurrect(&*self.0)
     }
 
-    fn rearm(&self) -> bool {
-        self.0.rearm()
+    fn re_init(&self) -> bool {
+        Protocol::re_init(&*self.0)
     }
 }
+
+/// Two words that one reader writes with plain stores, one after its acquisition and one before its
+/// release, and that a writer reads after its wait.
+struct Plain(UnsafeCell<[u64; 2]>);
+
+// SAFETY: A reader has its element of `Torture::plain` to itself, and writers read it after a wait,
+// which does not return while the object is held; this is what the run tests. Mutants break it on
+// purpose, on words that have no invalid values.
+unsafe impl Sync for Plain {}
 
 /// The object that is protected.
 struct Torture<P> {
     protocol: P,
-    /// As long as nobody has it for himself.
+    /// One unless a writer uses the object alone.
     there: Atomic<u32>,
-    /// Those that use it, counted under their guards.
+    /// Number of those that use it, counted under their guards.
     users: Atomic<i32>,
-    /// In milliseconds; who waits so long without a user was not woken.
+    plain: [Plain; READERS],
+    /// In milliseconds; a wait that takes longer without a user was not woken.
     patience: u32,
 }
 
@@ -294,21 +346,46 @@ impl<P: Protocol> Torture<P> {
             protocol,
             there: Atomic::new(1),
             users: Atomic::new(0),
+            plain: [const { Plain(UnsafeCell::new([0; 2])) }; READERS],
             patience,
         }
     }
 
+    /// Writes one of the reader's words; interrupts have none.
+    fn store(&self, me: &Worker<'_>, which: usize) {
+        if let Some(i) = me.reader {
+            // SAFETY: Each reading thread has a number of its own, and the object is acquired, so
+            // that no writer reads the word; the pointer is to an element of `self.plain`.
+            unsafe { (*self.plain[i].0.get())[which] = me.last.get() };
+        }
+    }
+
+    /// Whether both words of each reader are those of the same use.
+    fn stores_are_visible(&self) -> bool {
+        self.plain.iter().all(|plain| {
+            // SAFETY: The wait returned, so no reader is between its two stores; the pointer is to
+            // an element of `self.plain`.
+            let [first, second] = unsafe { plain.0.get().read() };
+            first == second
+        })
+    }
+
     fn use_it(&self, me: &Worker<'_>, window: impl Fn()) {
-        let held = self.protocol.hold(me, || {
+        me.last.set(me.last.get() + 1);
+        let work = || {
             self.users.fetch_add(1, Full);
+            self.store(me, 0);
             me.tally
                 .must(self.there.load(Acquire) == 1, Violation::GoneUnderGuard);
             window();
+        };
+        let last = || {
             me.tally
                 .must(self.there.load(Acquire) == 1, Violation::GoneUnderGuard);
+            self.store(me, 1);
             self.users.fetch_sub(1, Full);
-        });
-        if held {
+        };
+        if self.protocol.hold(me, work, last) {
             me.tally.reads.inc();
         } else {
             me.tally.refused.inc();
@@ -333,7 +410,7 @@ impl<P: Protocol> Part for Torture<P> {
         if !self.protocol.begin() {
             return;
         }
-        // Now and then not long enough, and the rundown is taken back.
+        // Now and then the timeout is too short, and the rundown is cancelled.
         if me.rng.one_in(4)
             && self.protocol.wait(1) == Waited::TimedOut
             && self.protocol.resurrect()
@@ -354,16 +431,21 @@ impl<P: Protocol> Part for Torture<P> {
             mine && self.users.load(Acquire) == 0,
             Violation::HeldAfterWait,
         );
+        me.tally
+            .must(self.stores_are_visible(), Violation::StoreMissing);
         me.sleeping_window();
         me.tally
             .must(self.users.load(Acquire) == 0, Violation::HeldAfterWait);
         self.there.store(1, Release);
-        me.tally.must(self.protocol.rearm(), Violation::CannotRearm);
+        me.tally
+            .must(self.protocol.re_init(), Violation::NotReInitialized);
         me.tally.writes.inc();
-        // The others get it for a while.
-        for _ in 0..me.rng.below(20) {
-            support::udelay(50);
-            support::cond_resched();
+        // Now and then the readers have it for a while, else the next rundown follows at once.
+        if me.rng.one_in(2) {
+            for _ in 0..me.rng.below(20) {
+                support::udelay(50);
+                support::cond_resched();
+            }
         }
     }
 
@@ -392,6 +474,9 @@ pub(crate) fn run(how: &How<'_>) -> Result {
         b"checked-then-counted" => {
             frame::run(how, Torture::new(Counter::new(Broken::Acquire), 500))
         }
+        b"early-wake" => frame::run(how, Torture::new(Counter::new(Broken::EarlyWake), 500)),
+        b"early-release" => frame::run(how, Torture::new(Counter::new(Broken::EarlyRelease), 500)),
+        b"stale-wake" => frame::run(how, Torture::new(Counter::new(Broken::StaleWake), 500)),
         _ => Err(EINVAL),
     }
 }

@@ -209,6 +209,10 @@ enum Broken {
     EvenBeforeStored,
     /// Writers do not exclude each other.
     Unlocked,
+    /// A reader reads the number again before its last loads, as without its last barrier.
+    LoadedAfterCheck,
+    /// The writer does not change the number, as an exclusive reader.
+    NotCounted,
 }
 
 /// A sequence lock for threads alone, broken in one place.
@@ -240,7 +244,9 @@ impl Twin {
     }
 
     fn step(&self) {
-        self.sequence.fetch_add(1, Full);
+        if self.broken != Broken::NotCounted {
+            self.sequence.fetch_add(1, Full);
+        }
     }
 }
 
@@ -255,11 +261,19 @@ impl Part for Twin {
             me.tally.refused.inc();
             return;
         }
+        let mut early = begin;
         let copy: Value = core::array::from_fn(|i| {
+            if i == WORDS / 2 {
+                early = self.sequence.load(Acquire);
+            }
             me.window();
             self.words[i].load(Acquire)
         });
-        if self.sequence.load(Acquire) == begin || self.broken == Broken::NotValidated {
+        let end = match self.broken {
+            Broken::LoadedAfterCheck => early,
+            _ => self.sequence.load(Acquire),
+        };
+        if end == begin || self.broken == Broken::NotValidated {
             judge(me, &copy);
         } else {
             me.tally.refused.inc();
@@ -316,6 +330,8 @@ pub(crate) fn run(how: &How<'_>) -> Result {
         b"stored-before-odd" => Broken::StoredBeforeOdd,
         b"even-before-stored" => Broken::EvenBeforeStored,
         b"unlocked" => Broken::Unlocked,
+        b"loaded-after-check" => Broken::LoadedAfterCheck,
+        b"not-counted" => Broken::NotCounted,
         _ => return Err(EINVAL),
     };
     frame::run(how, Twin::new(broken))
