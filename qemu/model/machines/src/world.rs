@@ -7,6 +7,7 @@ use crate::{
         self, pid, uapi, wait_queue_entry, wait_queue_head, CURRENT, FAULTS, PIDS, PROCESSES,
     },
     device::args::Command,
+    explore::same,
 };
 use core::{cell::RefCell, ffi::c_void, pin::Pin};
 use kernel::{
@@ -314,11 +315,33 @@ pub(crate) fn queue(fd: usize) -> usize {
     unsafe { (file.operations.queue)(file.private).addr() }
 }
 
-pub(crate) fn with_faults<R>(f: impl FnOnce() -> R) -> R {
+/// Makes a call whose result cannot be written to user space, which without that returns `ret`: it fails
+/// with EFAULT if it `writes`. Returns the state before it.
+///
+/// "A call that fails has changed nothing, with EFAULT too: results are written before the state changes."
+pub(crate) fn with_faults(
+    ret: i32,
+    writes: bool,
+    call: impl FnOnce() -> i32,
+) -> Result<Saved, String> {
+    let saved = save();
     FAULTS.set(true);
-    let ret = f();
+    let faulty = call();
     FAULTS.set(false);
-    ret
+    same(
+        "the result of a write that fails",
+        faulty,
+        if writes { EFAULT.0 } else { ret },
+    )?;
+    Ok(saved)
+}
+
+/// Compares the state with the one before a call that failed.
+pub(crate) fn is_unchanged(saved: &Saved) -> Result<(), String> {
+    if is(saved) {
+        return Ok(());
+    }
+    Err("it failed with EFAULT, or for the same reason, and has changed something".into())
 }
 
 impl std::hash::Hasher for Hash {
