@@ -6,6 +6,7 @@ use kernel::prelude::*;
 
 mod barrier;
 mod cell;
+mod contexts;
 mod disposal;
 mod domain;
 pub(crate) mod executor;

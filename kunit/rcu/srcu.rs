@@ -104,21 +104,32 @@ mod tests {
     #[test]
     fn a_section_ends_in_an_interrupt_and_begins_in_one() -> Result {
         let domain = Srcu::<Moving>::init()?;
-        let section = domain.down()?;
-        let cookie = domain.start();
-        let early = elapses(&cookie);
-        let ended = support::in_hardirq(move || drop(section)).is_some();
-        cookie.wait()?;
+        for hard in [false, true] {
+            let section = domain.down()?;
+            let cookie = domain.start();
+            let early = elapses(&cookie);
+            let end = move || drop(section);
+            let ended = if hard {
+                support::in_hardirq(end).is_some()
+            } else {
+                support::in_softirq(end).is_some()
+            };
+            cookie.wait()?;
 
-        let section: Option<OwnedSection<Moving>> =
-            support::in_hardirq(move || domain.down().ok()).flatten();
-        let cookie = domain.start();
-        let also_early = elapses(&cookie);
-        let begun = section.is_some();
-        drop(section);
-        cookie.wait()?;
-        assert!(!early && !also_early);
-        assert!(ended && begun);
+            let begin = move || domain.down().ok();
+            let section: Option<OwnedSection<Moving>> = if hard {
+                support::in_hardirq(begin).flatten()
+            } else {
+                support::in_softirq(begin).flatten()
+            };
+            let cookie = domain.start();
+            let also_early = elapses(&cookie);
+            let begun = section.is_some();
+            drop(section);
+            cookie.wait()?;
+            assert!(!early && !also_early);
+            assert!(ended && begun);
+        }
         Ok(())
     }
 

@@ -104,11 +104,13 @@ mod tests {
     fn read_from_each_context() -> Result {
         let latch = KBox::pin_init(new_latch!(Latch<(u32, u8)>, (5, 6)), GFP_KERNEL)?;
         let soft = support::in_softirq(|| {
-            latch.store((6, 7));
+            latch.store((6, 6));
+            latch.update(|v| v.1 += 1);
             latch.read()
         });
         let hard = support::in_hardirq(|| {
-            latch.store((7, 8));
+            latch.store((7, 7));
+            latch.update(|v| v.1 += 1);
             latch.read()
         });
         let nmi = support::in_nmi(|| latch.read());

@@ -275,6 +275,45 @@ mod tests {
         Ok(())
     }
 
+    /// Each way of reading, in each kind of interrupt that the lock's context includes.
+    #[test]
+    fn every_way_reads_in_interrupts() -> Result {
+        const BOTH: (u8, u32) = (3, 4);
+        /// Reads the lock in each way.
+        macro_rules! all {
+            ($lock:expr) => {
+                [
+                    $lock.try_read(),
+                    $lock.try_begin().and_then(|s| s.load().validate().ok()),
+                    Some($lock.read()),
+                    Some((3, $lock.read_field(seq_field!((u8, u32), 1)))),
+                    $lock.begin().load().validate().ok(),
+                    Some($lock.read_section(|s| s.load().validate())),
+                    Some($lock.read_section_or_lock::<1, _>(|s| s.load().validate())),
+                    Some($lock.read_or_lock::<1>()),
+                    Some(*$lock.read_begin()),
+                ]
+            };
+        }
+        let bh = KBox::pin_init(new_seqlock!(SeqLock<(u8, u32), Bh>, BOTH), GFP_KERNEL)?;
+        let irq = KBox::pin_init(new_seqlock!(RawSeqLock<(u8, u32), Irq>, BOTH), GFP_KERNEL)?;
+        let soft = support::in_softirq(|| (all!(bh), all!(irq)));
+        let hard = support::in_hardirq(|| all!(irq));
+        let nmi = support::in_nmi(|| {
+            let section = bh.try_begin();
+            (
+                bh.try_read(),
+                section.and_then(|s| s.load().validate().ok()),
+            )
+        });
+        assert_eq!(soft, Some(([Some(BOTH); 9], [Some(BOTH); 9])));
+        assert_eq!(hard, Some([Some(BOTH); 9]));
+        if cfg!(all(CONFIG_X86_64, CONFIG_X86_LOCAL_APIC)) {
+            assert_eq!(nmi, Some((Some(BOTH), Some(BOTH))));
+        }
+        Ok(())
+    }
+
     #[test]
     fn readers_in_interrupts() -> Result {
         let bh = KBox::pin_init(new_seqlock!(SeqLock<u64, Bh>, 3), GFP_KERNEL)?;

@@ -185,9 +185,10 @@ mod tests {
         assert_eq!(it.count.read(), (9, 5));
         assert_eq!(it.count.try_read(), Some((9, 5)));
         assert_eq!(it.count.read_field(seq_field!((u8, u32), 1)), 5);
+        let soft = support::in_softirq(|| it.count.read());
         let hard = support::in_hardirq(|| it.count.read());
         let nmi = support::in_nmi(|| it.count.try_read());
-        assert_eq!(hard, Some((9, 5)));
+        assert_eq!((soft, hard), (Some((9, 5)), Some((9, 5))));
         assert!(nmi.is_none() || nmi == Some(Some((9, 5))));
         assert_eq!(state(), ON);
         Ok(())
