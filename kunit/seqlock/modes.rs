@@ -129,7 +129,6 @@ macro_rules! mode_tests {
                     (lock.try_write().is_err(), support::counts()),
                     (lock.try_write_bh().is_err(), support::counts()),
                     (lock.try_write_irq().is_err(), support::counts()),
-                    (lock.try_write_irqsave().is_err(), support::counts()),
                     (lock.try_read_exclusive_bh().is_err(), support::counts()),
                     (lock.try_read_exclusive_irq().is_err(), support::counts()),
                 ];
@@ -238,7 +237,7 @@ mode_tests! {
     irq: SeqLock<ThreadedIrq>, false, false, true,
         write_irq, try_write_irq, read_exclusive_irq, try_read_exclusive_irq;
     irqsave: SeqLock<ThreadedIrq>, false, false, true,
-        write_irqsave, try_write_irqsave, read_exclusive_irqsave, try_read_exclusive_irqsave;
+        write_irqsave, try_write_irq, read_exclusive_irqsave, try_read_exclusive_irq;
     raw_plain: RawSeqLock<Preempt>, true, false, false,
         write, try_write, read_exclusive, try_read_exclusive;
     raw_bh: RawSeqLock<Bh>, true, true, false,
@@ -246,5 +245,5 @@ mode_tests! {
     raw_irq: RawSeqLock<Irq>, true, false, true,
         write_irq, try_write_irq, read_exclusive_irq, try_read_exclusive_irq;
     raw_irqsave: RawSeqLock<Irq>, true, false, true,
-        write_irqsave, try_write_irqsave, read_exclusive_irqsave, try_read_exclusive_irqsave;
+        write_irqsave, try_write_irq, read_exclusive_irqsave, try_read_exclusive_irq;
 }

@@ -22,9 +22,6 @@ mod imp {
     use kernel::{
         bindings,
         ffi::c_char,
-        prelude::*,
-        str::CStr,
-        sync::LockClassKey,
         types::Opaque, //
     };
 
@@ -36,15 +33,16 @@ mod imp {
     #[repr(transparent)]
     pub struct Dep(Opaque<bindings::lockdep_map>);
 
-    // SAFETY: lockdep serialises its accesses to a map.
+    // SAFETY: The map is only accessed by lockdep, which serialises its accesses to a map.
     unsafe impl Send for Dep {}
 
-    // SAFETY: lockdep serialises its accesses to a map.
+    // SAFETY: The map is only accessed by lockdep, which serialises its accesses to a map.
     unsafe impl Sync for Dep {}
 
     impl Dep {
         const fn with(name: *const c_char, key: *mut bindings::lock_class_key) -> Self {
-            // SAFETY: All of a map's fields may be zero: they are integers and pointers.
+            // SAFETY: A `lockdep_map` consists of integers, pointers and arrays of them, for which
+            // zero is a valid value.
             let mut map: bindings::lockdep_map = unsafe { MaybeUninit::zeroed().assume_init() };
             map.key = key;
             map.name = name;
@@ -60,10 +58,6 @@ mod imp {
                 core::ptr::null(),
                 core::ptr::from_ref(Location::caller()).cast_mut().cast(),
             )
-        }
-
-        pub(crate) fn with_class(name: &'static CStr, key: Pin<&'static LockClassKey>) -> Self {
-            Self::with(name.as_char_ptr(), key.as_ptr())
         }
 
         /// # Safety
@@ -112,7 +106,8 @@ mod imp {
         #[inline]
         pub(crate) fn release(self, dep: &Dep) {
             if self.0 {
-                // SAFETY: The hold was acquired with this map.
+                // SAFETY: `self` is a hold that `hold()` or `hold_exclusive()` recorded with the
+                // map of `dep`, and it is not used again.
                 unsafe { helpers::quiesce_helper_dep_let_go(dep.0.get()) }
             }
         }
@@ -123,10 +118,7 @@ mod imp {
 mod imp {
     use kernel::{
         bindings,
-        ffi::c_char,
-        prelude::*,
-        str::CStr,
-        sync::LockClassKey, //
+        ffi::c_char, //
     };
 
     /// The lockdep map of a reference, which is empty.
@@ -135,11 +127,6 @@ mod imp {
     impl Dep {
         #[inline]
         pub(crate) const fn new() -> Self {
-            Self
-        }
-
-        #[inline]
-        pub(crate) fn with_class(_name: &'static CStr, _key: Pin<&'static LockClassKey>) -> Self {
             Self
         }
 

@@ -28,8 +28,6 @@ use super::{
 use kernel::{
     fmt,
     prelude::*,
-    str::CStr,
-    sync::LockClassKey,
     time::Jiffies, //
 };
 
@@ -88,11 +86,6 @@ impl RundownRef {
     #[cfg_attr(CONFIG_LOCKDEP, track_caller)]
     pub const fn new_rundown() -> Self {
         Self::new_rundown_with_callback(())
-    }
-
-    /// Creates a live reference with a given lockdep class.
-    pub fn new_with_class(name: &'static CStr, key: Pin<&'static LockClassKey>) -> Self {
-        Self::with_dep(Dep::with_class(name, key))
     }
 
     pub(super) const fn with_dep(dep: Dep) -> Self {
@@ -248,7 +241,8 @@ impl<C: Drained> RundownProtect for RundownRef<C> {
     }
 }
 
-// SAFETY: The function returns the object itself.
+// SAFETY: `rundown()` returns the object itself, so both have the same lifetime and each object has
+// exactly one.
 unsafe impl<C: Drained> HasRundown for RundownRef<C> {
     type Ref = Self;
 

@@ -7,7 +7,6 @@ use kernel::prelude::*;
 
 use super::{
     context::Held,
-    write::subclass,
     AtLeast,
     Bh,
     Body,
@@ -27,36 +26,21 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
     /// For generic code; see the methods named after the modes.
     #[inline]
     pub fn read_exclusive_in<M: Context + AtLeast<C>>(&self) -> ExclusiveGuard<'_, T, M, K> {
-        self.read_exclusive_nested::<M, 0>()
+        // SAFETY: By the type invariant of `Body` the lock is initialised. The guard borrows it, so
+        // that it stays in place.
+        let held = unsafe { Held::lock(self.body.lock()) };
+        ExclusiveGuard::new(&self.body, held)
     }
 
     /// Acquires the lock to read, in mode `M`, if it is free.
-    ///
-    /// For generic code; see the methods named after the modes.
-    ///
-    /// # Errors
-    ///
-    /// [`EAGAIN`] as for [`SeqLock::try_write_in`].
     #[inline]
-    pub fn try_read_exclusive_in<M: Context + AtLeast<C>>(
+    fn try_read_exclusive_in<M: Context + AtLeast<C>>(
         &self,
     ) -> Result<ExclusiveGuard<'_, T, M, K>> {
         // SAFETY: By the type invariant of `Body` the lock is initialised. The guard borrows it, so
         // that it stays in place.
         let held = unsafe { Held::try_lock(self.body.lock()) }.ok_or(EAGAIN)?;
         Ok(ExclusiveGuard::new(&self.body, held))
-    }
-
-    /// Acquires the lock to read, in mode `M`, where another lock of the same lockdep class may be
-    /// held; see [`SeqLock::write_nested`].
-    #[inline]
-    pub fn read_exclusive_nested<M: Context + AtLeast<C>, const N: u32>(
-        &self,
-    ) -> ExclusiveGuard<'_, T, M, K> {
-        // SAFETY: By the type invariant of `Body` the lock is initialised. The guard borrows it, so
-        // that it stays in place.
-        let held = unsafe { Held::lock_nested(self.body.lock(), subclass::<N>()) };
-        ExclusiveGuard::new(&self.body, held)
     }
 
     /// Acquires the lock to read, with preemption disabled.
@@ -144,16 +128,6 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
     /// [`EAGAIN`] if the lock is held.
     #[inline]
     pub fn try_read_exclusive_irq(&self) -> Result<ExclusiveGuard<'_, T, Irq, K>> {
-        self.try_read_exclusive_in()
-    }
-
-    /// The same as [`SeqLock::try_read_exclusive_irq`].
-    ///
-    /// # Errors
-    ///
-    /// [`EAGAIN`] if the lock is held.
-    #[inline]
-    pub fn try_read_exclusive_irqsave(&self) -> Result<ExclusiveGuard<'_, T, Irq, K>> {
         self.try_read_exclusive_in()
     }
 

@@ -166,16 +166,6 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
         self.try_write_in()
     }
 
-    /// The same as [`SeqLock::try_write_irq`].
-    ///
-    /// # Errors
-    ///
-    /// [`EAGAIN`] if the lock is held.
-    #[inline]
-    pub fn try_write_irqsave(&self) -> Result<WriteGuard<'_, T, Irq, K>> {
-        self.try_write_in()
-    }
-
     /// Acquires the lock to write where `token` proves that everything is disabled that the lock's
     /// context requires.
     ///
