@@ -103,7 +103,7 @@ struct Holder {
     _reader: Option<support::Thread>,
 }
 
-// SAFETY: Nothing is reached through a shared reference.
+// SAFETY: No method takes a shared reference, so one gives access to nothing.
 unsafe impl Sync for Holder {}
 
 impl kernel::Module for Holder {

@@ -74,10 +74,10 @@ fn user() {
 /// The task runs `main` and was not stopped.
 struct User(ptr::NonNull<bindings::task_struct>);
 
-// SAFETY: `kthread_stop()` may be called by any task.
+// SAFETY: The only field is a pointer for `kthread_stop()`, which any task may call.
 unsafe impl Send for User {}
 
-// SAFETY: No method takes `&User`.
+// SAFETY: No method takes `&User`, so a shared reference gives access to nothing.
 unsafe impl Sync for User {}
 
 impl User {
@@ -103,7 +103,7 @@ impl User {
     ///
     /// Called by a thread that `kthread_create_on_node()` made.
     unsafe extern "C" fn main(_: *mut ffi::c_void) -> ffi::c_int {
-        // SAFETY: The caller promises that this is a kthread.
+        // SAFETY: `kthread_create_on_node()` runs this function, so `current` is a kthread.
         while !unsafe { bindings::kthread_should_stop() } {
             user();
         }

@@ -205,7 +205,8 @@ impl UnpluggableDevice for Sensor {
 }
 
 kernel::sync::global_lock! {
-    // SAFETY: Initialised by the module's init before it is used.
+    // SAFETY: The module's init calls `init()` before the device is registered, which is the first
+    // use.
     unsafe(uninit) static PORT: Mutex<Option<Pin<KBox<UnpluggableRegistration<Sensor>>>>> = None;
 }
 
@@ -256,7 +257,8 @@ struct Bus {
 
 impl kernel::InPlaceModule for Bus {
     fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
-        // SAFETY: Called once, before the lock is used.
+        // SAFETY: A module's init runs once, and the device whose calls use the lock is registered
+        // below.
         unsafe { PORT.init() };
         try_pin_init!(Self {
             _bus <- MiscDeviceRegistration::register(MiscDeviceOptions { name: c"sensor_bus" }),

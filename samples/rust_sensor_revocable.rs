@@ -202,7 +202,8 @@ impl MiscDevice for SensorFile {
 }
 
 kernel::sync::global_lock! {
-    // SAFETY: Initialised by the module's init before it is used.
+    // SAFETY: The module's init calls `init()` before the device is registered, which is the first
+    // use.
     unsafe(uninit) static PORT: Mutex<Option<Pin<KBox<MiscDeviceRegistration<SensorFile>>>>> = None;
 }
 
@@ -272,7 +273,8 @@ struct Bus {
 
 impl kernel::InPlaceModule for Bus {
     fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
-        // SAFETY: Called once, before the locks are used.
+        // SAFETY: A module's init runs once, and the device whose calls use the locks is registered
+        // below.
         unsafe {
             PORT.init();
             CURRENT.init();

@@ -170,9 +170,9 @@ pub(crate) struct Registration {
     _exits: exit::Workqueue,
 }
 
-// SAFETY: The device may be deregistered by any task.
+// SAFETY: `misc_deregister()` may be called by any task, and the field is only used by that.
 unsafe impl Send for Registration {}
-// SAFETY: A shared reference is good for nothing.
+// SAFETY: No method takes a shared reference to a `Registration`, so one gives access to nothing.
 unsafe impl Sync for Registration {}
 
 impl Registration {
@@ -193,7 +193,7 @@ impl Registration {
                 if mode & !0o666 != 0 {
                     return Err(EINVAL);
                 }
-                // SAFETY: `device` is writable.
+                // SAFETY: `device` is the field of the slot, which is valid for writes and pinned.
                 unsafe {
                     device.write(bindings::miscdevice {
                         minor: bindings::MISC_DYNAMIC_MINOR as c_int,
@@ -213,7 +213,8 @@ impl Registration {
 #[pinned_drop]
 impl PinnedDrop for Registration {
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: By the type invariants the device is registered.
+        // SAFETY: By the type invariants the device is registered, and this destructor is the only
+        // place that deregisters it.
         unsafe { bindings::misc_deregister(self.device.get()) }
     }
 }

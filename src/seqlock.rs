@@ -152,7 +152,8 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
     ///
     /// C code returns without the lock held. While it uses the lock, the lock is not moved.
     pub fn as_raw(&self) -> *mut K::Raw {
-        // SAFETY: By the type invariants the lock is initialised.
+        // SAFETY: By the type invariants of `Body` the lock is initialised, and it stays in place
+        // while `self` is borrowed.
         unsafe { K::tie(self.body.raw()) };
         self.body.raw()
     }
@@ -183,7 +184,8 @@ where
     /// Without SMP a `u32` that is zero stands between the two. The lock is initialised. C code
     /// writes the value only under the lock as a writer, and in a mode at least as strong as `C`.
     pub unsafe fn from_raw<'a>(raw: *mut bindings::seqlock_t) -> &'a Self {
-        // SAFETY: The caller guarantees the layout of `Self` and an initialised lock and value.
+        // SAFETY: This function requires that `raw` begins a C structure with the layout of `Self`,
+        // that its lock and value are initialised, and that it lives for `'a`.
         unsafe { &*raw.cast() }
     }
 }

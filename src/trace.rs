@@ -45,26 +45,26 @@ fn pid(end: &End) -> *mut kernel::bindings::pid {
 
 /// A party arrived `count` times, and was given `ticket`.
 pub(crate) fn arrive(id: u64, party: u32, count: u64, ticket: u64) {
-    // SAFETY: The tracepoint only takes numbers.
+    // SAFETY: The tracepoint's arguments are numbers, which it records without dereferencing them.
     unsafe { quiesce_arrive(id, party, count, ticket) }
 }
 
 /// A wait begins.
 pub(crate) fn wait_begin(id: u64, party: u32, kind: u32, ticket: u64) {
-    // SAFETY: The tracepoint only takes numbers.
+    // SAFETY: The tracepoint's arguments are numbers, which it records without dereferencing them.
     unsafe { quiesce_wait_begin(id, party, kind, ticket) }
 }
 
 /// A wait ends.
 pub(crate) fn wait_end(id: u64, party: u32, result: &Result) {
     let ret = result.map_or_else(|e| e.to_errno(), |()| 0);
-    // SAFETY: The tracepoint only takes numbers.
+    // SAFETY: The tracepoint's arguments are numbers, which it records without dereferencing them.
     unsafe { quiesce_wait_end(id, party, ret) }
 }
 
 /// A party, or nobody, aborted.
 pub(crate) fn abort(id: u64, party: u32, code: u64) {
-    // SAFETY: The tracepoint only takes numbers.
+    // SAFETY: The tracepoint's arguments are numbers, which it records without dereferencing them.
     unsafe { quiesce_abort(id, party, code) }
 }
 
@@ -77,19 +77,19 @@ pub(crate) fn party_end(id: u64, party: u32, end: &End) {
 
 /// A party joined a group in `phase`.
 pub(crate) fn join(id: u64, party: u32, phase: u64) {
-    // SAFETY: The tracepoint only takes numbers.
+    // SAFETY: The tracepoint's arguments are numbers, which it records without dereferencing them.
     unsafe { quiesce_join(id, party, phase) }
 }
 
 /// A party left its group.
 pub(crate) fn leave(id: u64, party: u32) {
-    // SAFETY: The tracepoint only takes numbers.
+    // SAFETY: The tracepoint's arguments are numbers, which it records without dereferencing them.
     unsafe { quiesce_leave(id, party) }
 }
 
 /// All parties of a group have arrived in `phase`.
 pub(crate) fn phase_end(id: u64, phase: u64) {
-    // SAFETY: The tracepoint only takes numbers.
+    // SAFETY: The tracepoint's arguments are numbers, which it records without dereferencing them.
     unsafe { quiesce_phase_end(id, phase) }
 }
 
@@ -103,6 +103,6 @@ pub(crate) fn group_break(id: u64, cause: &Cause) {
 
 /// A reset started `phase`.
 pub(crate) fn reset(id: u64, phase: u64) {
-    // SAFETY: The tracepoint only takes numbers.
+    // SAFETY: The tracepoint's arguments are numbers, which it records without dereferencing them.
     unsafe { quiesce_reset(id, phase) }
 }

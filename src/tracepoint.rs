@@ -14,7 +14,8 @@ macro_rules! declare_trace {
         unsafe fn $name($($arg: $ty),*) {
             #[cfg(CONFIG_TRACEPOINTS)]
             kernel::macros::paste! {
-                // SAFETY: The tracepoint's key is defined by C.
+                // SAFETY: `__tracepoint_NAME` is the tracepoint that `src/trace.c` defines, a
+                // static whose key C initialised.
                 if unsafe {
                     kernel::jump_label::static_branch_unlikely!(
                         crate::bindings::[<__tracepoint_ $name>],

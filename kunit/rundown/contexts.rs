@@ -259,11 +259,13 @@ fn acquisition_is_in_a_reader() -> Result {
         let acquire = || -> Result {
             let r = PerCpuRundownRef::live()?;
             let mut all: RundownGuards<'_, _> = r.try_acquire()?.into();
-            // SAFETY: No requirements.
+            // SAFETY: `get_current()` only reads this CPU's pointer to the running task, in any
+            // context.
             let me = unsafe { bindings::get_current() } as usize;
             let counted = theirs.clone();
             let timer = Timer::start(TimerContext::Hardirq, 200, Some(cpu), move || {
-                // SAFETY: No requirements.
+                // SAFETY: `get_current()` only reads this CPU's pointer to the running task, in any
+                // context.
                 let current = unsafe { bindings::get_current() } as usize;
                 if current == me && !counted.over.load(Acquire) {
                     counted.all.fetch_add(1, Full);

@@ -79,7 +79,8 @@ impl kernel::Module for Creator {
             },
             GFP_KERNEL,
         )?;
-        // SAFETY: The function takes a box of this type.
+        // SAFETY: `quiesce_kunit_unload_hold()` takes ownership of a box of this type, and
+        // `into_raw()` gives it away.
         unsafe { quiesce_kunit_unload_hold(KBox::into_raw(held).cast()) };
         plain.begin_rundown();
         callback.begin_rundown();

@@ -62,7 +62,8 @@ impl<const C_WRITES: bool> Drop for Shared<C_WRITES> {
 
 fn c_read<C: quiesce::seqlock::Context>(lock: &SeqLock<Payload, C>) -> Payload {
     let mut copy = Payload::of(0);
-    // SAFETY: Both are 16 words, the first beside the lock.
+    // SAFETY: `as_raw()` and `data_ptr()` point to the lock and to its value, and the other payload
+    // is a local; each has 16 words.
     unsafe {
         c::quiesce_kunit_seq_read(
             lock.as_raw().cast(),
@@ -74,7 +75,8 @@ fn c_read<C: quiesce::seqlock::Context>(lock: &SeqLock<Payload, C>) -> Payload {
 }
 
 fn c_write<C: quiesce::seqlock::Context>(lock: &SeqLock<Payload, C>, payload: Payload, mode: i32) {
-    // SAFETY: Both are 16 words, the first beside the lock.
+    // SAFETY: `as_raw()` and `data_ptr()` point to the lock and to its value, and the other payload
+    // is a local; each has 16 words.
     unsafe {
         c::quiesce_kunit_seq_write(
             lock.as_raw().cast(),
@@ -87,7 +89,8 @@ fn c_write<C: quiesce::seqlock::Context>(lock: &SeqLock<Payload, C>, payload: Pa
 
 fn c_read_excl<C: quiesce::seqlock::Context>(lock: &SeqLock<Payload, C>, mode: i32) -> Payload {
     let mut copy = Payload::of(0);
-    // SAFETY: Both are 16 words, the first beside the lock.
+    // SAFETY: `as_raw()` and `data_ptr()` point to the lock and to its value, and the other payload
+    // is a local; each has 16 words.
     unsafe {
         c::quiesce_kunit_seq_read_excl(
             lock.as_raw().cast(),
@@ -110,7 +113,7 @@ impl<const C_WRITES: bool> Subject for Shared<C_WRITES> {
 
     fn new() -> Result<Arc<Self>> {
         let zero = Payload::of(0);
-        // SAFETY: A payload is 16 words.
+        // SAFETY: A payload is 16 words, which C reads during the call alone.
         let ptr = from_err_ptr(unsafe { c::quiesce_kunit_seq_new((&raw const zero).cast()) })?;
         let writers = KBox::pin_init(new_mutex!(()), GFP_KERNEL);
         // INVARIANT: `ptr` was returned by `quiesce_kunit_seq_new()`.

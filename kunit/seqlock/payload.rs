@@ -248,7 +248,8 @@ mod tests {
     #[test]
     fn the_counter_wraps() -> Result {
         let lock = KBox::pin_init(new_seqlock!(SeqLock<u64>, 0), GFP_KERNEL)?;
-        // SAFETY: Nobody else uses the lock, and the number is even.
+        // SAFETY: The lock is a local of this test, so nobody else uses it, and its counter is even
+        // as no write is in progress.
         unsafe { (*lock.as_raw()).seqcount.seqcount.sequence = u32::MAX - 3 };
         let old = lock.begin();
         for n in 1..=6 {

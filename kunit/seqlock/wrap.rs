@@ -54,7 +54,8 @@ mod tests {
 
         // 2^31 - 1 writes more, which take longer than this.
         support::msleep(300);
-        // SAFETY: Nobody writes, and the counter is even.
+        // SAFETY: The lock is a local of this test, which does not write now, so nobody else
+        // accesses the counter, and it is even.
         unsafe { counter.write_volatile(before) };
         let late = section.retry();
         assert!(early && late);
@@ -95,7 +96,8 @@ mod tests {
     #[test]
     fn the_counter_itself_may_wrap() -> Result {
         let lock = KBox::pin_init(new_seqlock!(RawSeqLock<u64>, 7), GFP_KERNEL)?;
-        // SAFETY: Nobody writes, and the value is even.
+        // SAFETY: The count is a local of this test, which does not write now, so nobody else
+        // accesses the counter; the value is even.
         unsafe { lock.as_raw().cast::<u32>().write_volatile(u32::MAX - 1) };
         let section = lock.begin();
         let old = section.load();

@@ -175,14 +175,16 @@ pub(crate) unsafe fn load_acquire_even_u32(ptr: *const u32) -> u32 {
 /// `smp_rmb()`.
 #[inline(always)]
 pub(crate) fn read_barrier() {
-    // SAFETY: The instruction is a barrier, which accesses nothing.
+    // SAFETY: The instruction is a memory barrier: it accesses no memory and changes no register or
+    // flag.
     unsafe { asm!("dmb ishld", options(nostack, preserves_flags)) }
 }
 
 /// `smp_wmb()`.
 #[inline(always)]
 pub(crate) fn write_barrier() {
-    // SAFETY: The instruction is a barrier, which accesses nothing.
+    // SAFETY: The instruction is a memory barrier: it accesses no memory and changes no register or
+    // flag.
     unsafe { asm!("dmb ishst", options(nostack, preserves_flags)) }
 }
 
@@ -360,7 +362,8 @@ pub(crate) unsafe fn preempt_enable() {
             task = out(reg) _,
             count = out(reg) _,
             offset = const helpers::QUIESCE_ARM64_PREEMPT_COUNT,
-            // SAFETY: It may be called where preemption is enabled.
+            // SAFETY: The count has become zero above, so preemption is enabled, and the helper
+            // reschedules as `preempt_enable()` does.
             resched = label { unsafe { helpers::quiesce_helper_preempt_schedule() } },
             options(nostack, preserves_flags),
         )

@@ -77,7 +77,7 @@ pub(crate) fn in_nmi() -> bool {
     }
     // Without SMP there is nothing behind GS.
     #[cfg(not(any(all(quiesce_asm, CONFIG_SMP), quiesce_asm_arm64)))]
-    // SAFETY: No requirements.
+    // SAFETY: The helper only reads the preemption count of the current context.
     unsafe {
         helpers::quiesce_helper_in_nmi()
     }

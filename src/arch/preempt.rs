@@ -35,7 +35,8 @@ pub(crate) fn disable() {
         super::arm64::preempt_disable()
     }
     #[cfg(not(any(quiesce_asm_preempt, quiesce_asm_arm64_preempt)))]
-    // SAFETY: Preemption may be disabled in any context.
+    // SAFETY: The helper increments the preemption count, which is allowed in any context;
+    // `enable()` decrements it.
     unsafe {
         helpers::quiesce_helper_preempt_disable()
     }
@@ -56,18 +57,21 @@ pub(crate) unsafe fn enable() {
             "dec qword ptr gs:[rip + {preempt_count}]",
             "je {resched}",
             preempt_count = sym __preempt_count,
-            // SAFETY: It may be called where preemption is enabled.
+            // SAFETY: The count has become zero above, so preemption is enabled, and the helper
+            // reschedules as `preempt_enable()` does.
             resched = label { unsafe { helpers::quiesce_helper_preempt_schedule() } },
             options(nostack),
         )
     }
     #[cfg(quiesce_asm_arm64_preempt)]
-    // SAFETY: Both functions have the same safety contract.
+    // SAFETY: Both functions require that this context disabled preemption and has not enabled it
+    // since.
     unsafe {
         super::arm64::preempt_enable()
     }
     #[cfg(not(any(quiesce_asm_preempt, quiesce_asm_arm64_preempt)))]
-    // SAFETY: The caller disabled preemption.
+    // SAFETY: This function requires that this context disabled preemption, by `disable()`, and has
+    // not enabled it since.
     unsafe {
         helpers::quiesce_helper_preempt_enable()
     }

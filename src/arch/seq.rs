@@ -15,7 +15,8 @@ use core::mem::MaybeUninit;
 #[cfg(CONFIG_X86_64)]
 #[inline(always)]
 fn barrier() {
-    // SAFETY: The assembly contains no instruction.
+    // SAFETY: The assembly contains no instruction, so it changes neither memory, registers nor the
+    // stack.
     unsafe { core::arch::asm!("", options(nostack, preserves_flags)) }
 }
 
@@ -36,7 +37,8 @@ pub(crate) unsafe fn load_acquire_u32(ptr: *const u32) -> u32 {
         value
     }
     #[cfg(quiesce_asm_arm64)]
-    // SAFETY: Both functions have the same safety contract.
+    // SAFETY: Both functions require that `ptr` is valid for reads, aligned and written by marked
+    // accesses only.
     unsafe {
         super::arm64::load_acquire_u32(ptr)
     }
@@ -80,13 +82,15 @@ pub(crate) unsafe fn load_acquire_even_u32(ptr: *const u32) -> u32 {
         value
     }
     #[cfg(quiesce_asm_arm64)]
-    // SAFETY: Both functions have the same safety contract.
+    // SAFETY: Both functions require that `ptr` is valid for reads, aligned and written by marked
+    // accesses only.
     unsafe {
         super::arm64::load_acquire_even_u32(ptr)
     }
     #[cfg(not(any(quiesce_asm, quiesce_asm_arm64)))]
     loop {
-        // SAFETY: Both functions have the same safety contract.
+        // SAFETY: Both functions require that `ptr` is valid for reads, aligned and written by
+        // marked accesses only.
         let value = unsafe { load_acquire_u32(ptr) };
         if value & 1 == 0 {
             return value;
@@ -161,13 +165,16 @@ pub(crate) fn write_barrier() {
 ///
 /// The type is an integer of at most a machine word.
 pub(crate) unsafe trait Word: Copy {}
-// SAFETY: It is an integer and not larger than a word.
+// SAFETY: The type is an integer of at most the size of a word, so one instruction loads or stores
+// it.
 unsafe impl Word for u8 {}
-// SAFETY: It is an integer and not larger than a word.
+// SAFETY: The type is an integer of at most the size of a word, so one instruction loads or stores
+// it.
 unsafe impl Word for u16 {}
-// SAFETY: It is an integer and not larger than a word.
+// SAFETY: The type is an integer of at most the size of a word, so one instruction loads or stores
+// it.
 unsafe impl Word for u32 {}
-// SAFETY: It is an integer of a word.
+// SAFETY: The type is an integer of the size of a word, so one instruction loads or stores it.
 unsafe impl Word for usize {}
 
 /// `READ_ONCE()` of a word that need not be initialised and may hold a part of a pointer.

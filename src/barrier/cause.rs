@@ -35,7 +35,8 @@ unsafe impl AlwaysRefCounted for Pid {
     }
 
     unsafe fn dec_ref(pid: NonNull<Self>) {
-        // SAFETY: The caller gives away a reference.
+        // SAFETY: `dec_ref()` requires that the caller owns a reference and does not use it again;
+        // `put_pid()` puts that one.
         unsafe { kernel::bindings::put_pid(pid.cast().as_ptr()) }
     }
 }
@@ -57,7 +58,8 @@ impl Pid {
     ///
     /// Any context.
     pub fn is_current(&self) -> bool {
-        // SAFETY: The helper only compares the pointer.
+        // SAFETY: `self` is a valid `struct pid`; the helper compares its address with those of the
+        // calling task.
         unsafe { bindings::quiesce_helper_is_current_pid(self.as_ptr()) }
     }
 
@@ -66,7 +68,8 @@ impl Pid {
     ///
     /// Process context.
     pub fn number(&self) -> i32 {
-        // SAFETY: `self` is a valid `struct pid`.
+        // SAFETY: `self` is a valid `struct pid`, on which the reference that is borrowed holds a
+        // count.
         unsafe { kernel::bindings::pid_vnr(self.as_ptr()) }
     }
 
@@ -74,7 +77,8 @@ impl Pid {
     ///
     /// Any context.
     pub fn inode(&self) -> u64 {
-        // SAFETY: `self` is a valid `struct pid`.
+        // SAFETY: `self` is a valid `struct pid`, on which the reference that is borrowed holds a
+        // count.
         unsafe { bindings::quiesce_helper_pid_ino(self.as_ptr()) }
     }
 
@@ -131,11 +135,11 @@ impl Why {
     /// Process context.
     pub fn closing() -> Self {
         let mut code = 0;
-        // SAFETY: `code` is writable.
+        // SAFETY: `code` is a local variable that the helper may write during the call.
         if unsafe { bindings::quiesce_helper_in_exit(&mut code) } {
             return Self::exited(code);
         }
-        // SAFETY: The helper only reads the calling task.
+        // SAFETY: The helper only reads flags of `current`, which exists as long as it runs.
         if unsafe { bindings::quiesce_helper_in_exec() } {
             return Self::Exec;
         }
@@ -215,7 +219,7 @@ impl End {
             Some(pid) if pid.is_current() && !now.is_exit() => return noted.clone(),
             Some(_) => (),
         }
-        // SAFETY: The helper only reads the calling task.
+        // SAFETY: The helper only reads flags of `current`, which exists as long as it runs.
         if unsafe { bindings::quiesce_helper_is_kthread() } {
             return Self {
                 why: Why::Close,

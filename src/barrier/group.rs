@@ -53,7 +53,7 @@ use kernel::{
 
 /// The host's `CLOCK_BOOTTIME` in nanoseconds, as of the last tick.
 fn now() -> u64 {
-    // SAFETY: No requirements.
+    // SAFETY: The helper only reads the boot-time clock, in any context.
     unsafe { bindings::quiesce_helper_boottime() }
 }
 

@@ -160,7 +160,8 @@ impl<T: Machine> Queue<T> {
 
     /// Takes the lock.
     pub fn lock(&self) -> Guard<'_, T> {
-        // SAFETY: By the type invariants `head` is initialised.
+        // SAFETY: By the type invariants `head` is an initialised wait queue, which stays in place
+        // while `self` is borrowed.
         let flags = unsafe { bindings::quiesce_helper_queue_lock(self.head.get()) };
         // SAFETY: The lock was just taken, so nobody else has a reference.
         let before = unsafe { &*self.data.get() }.seen();
@@ -177,7 +178,8 @@ impl<T: Machine> Queue<T> {
     /// Calls `f` with the lock held. Nothing changes, so that nobody is to be woken.
     pub fn read<R>(&self, f: impl FnOnce(&T) -> R) -> R {
         let head = self.head.get();
-        // SAFETY: By the type invariants `head` is initialised.
+        // SAFETY: By the type invariants `head` is an initialised wait queue, which stays in place
+        // while `self` is borrowed.
         let flags = unsafe { bindings::quiesce_helper_queue_lock(head) };
         // SAFETY: The lock was just taken, so nobody else has a reference.
         let result = f(unsafe { &*self.data.get() });
@@ -196,7 +198,8 @@ impl<T: Machine> Queue<T> {
     /// Process context, without the lock.
     fn wake_pollers(&self, which: usize, events: u32) {
         let head = self.pollers(which);
-        // SAFETY: By the type invariants `head` is initialised.
+        // SAFETY: By the type invariants `head` is an initialised wait queue, which stays in place
+        // while `self` is borrowed.
         unsafe {
             let mut flags = bindings::quiesce_helper_queue_lock(head);
             bindings::quiesce_helper_queue_wake(head, &mut flags, events);
@@ -277,7 +280,8 @@ impl<T: Machine> Guard<'_, T> {
                 }
             }
             // INVARIANT: The lock is taken again.
-            // SAFETY: By the type invariants `head` is initialised.
+            // SAFETY: By the type invariants `head` is an initialised wait queue, which stays in
+            // place while `self` is borrowed.
             self.flags = unsafe { bindings::quiesce_helper_queue_lock(self.queue.head.get()) };
         }
         self.take_note();
@@ -379,7 +383,7 @@ impl<T: Machine> Guard<'_, T> {
         };
         let head = self.queue.head.get();
 
-        // SAFETY: `until` is null or points to `ns`.
+        // SAFETY: `until` is null or points to `ns`, a local variable that outlives the call.
         let limit = unsafe { bindings::quiesce_helper_spin_limit(until, clock) };
         if limit == 0 {
             // INVARIANT: The helper returns with the lock held again and `flags` saved anew.
@@ -390,9 +394,9 @@ impl<T: Machine> Guard<'_, T> {
             });
         }
 
-        // SAFETY: No requirements.
+        // SAFETY: The helper only reads a clock of this CPU, in any context.
         let begin = unsafe { bindings::quiesce_helper_spin_clock() };
-        // SAFETY: By the type invariants the lock is held.
+        // SAFETY: By the type invariants this guard holds the queue's lock, which protects `spin`.
         let time = unsafe { *self.queue.spin.get() }.time(limit);
         if time != 0 {
             // INVARIANT: The helper returns with the lock held again and `flags` saved anew.

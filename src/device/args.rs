@@ -132,7 +132,8 @@ impl Command {
 
     /// For a command without a struct: what a later version might add has to be zero.
     pub(super) fn read_nothing(&self) -> Result {
-        // SAFETY: Nothing is copied.
+        // SAFETY: The size of the kernel's struct is zero, so the helper only checks the user's
+        // bytes and does not use the null pointer.
         to_result(unsafe {
             bindings::quiesce_helper_copy_in(ptr::null_mut(), 0, self.arg, self.size)
         })
@@ -187,7 +188,8 @@ impl Command {
                 Err(EFAULT) => (),
                 result => return result,
             }
-            // SAFETY: The helper accesses user memory only.
+            // SAFETY: The helper reads user memory at an address that it checks, and takes no
+            // pointer to kernel memory.
             to_result(unsafe { bindings::quiesce_helper_fault_in(self.arg, size_of::<T>()) })?;
         }
         Err(EFAULT)
@@ -211,7 +213,8 @@ impl Command {
 /// Writes `words` to user memory at `address`.
 pub(super) fn write_words(address: usize, words: &[u64]) -> Result {
     let size = size_of_val(words);
-    // SAFETY: `words` is readable and has no padding.
+    // SAFETY: `words` is a slice of integers, so its `size` bytes are initialised and readable
+    // during the call.
     to_result(unsafe {
         bindings::quiesce_helper_copy_out(address, size, words.as_ptr().cast(), size)
     })
@@ -245,7 +248,7 @@ fn deadline(ns: u64, flags: u32) -> Result<Deadline> {
         return Ok(Deadline::Now);
     }
     let to_host = |clock: u32| {
-        // SAFETY: No requirements.
+        // SAFETY: The helper only converts a time between clocks, from numbers.
         unsafe { bindings::quiesce_helper_time_to_host(clock as c_int, ns) }
     };
     Ok(if flags & uapi::QUIESCE_WAIT_REALTIME != 0 {

@@ -145,7 +145,8 @@ impl<P: Clone> Exits<P> {
     unsafe fn add(&self, exit: *mut Exit<P>) {
         let mut first = self.new.load(Relaxed);
         loop {
-            // SAFETY: Nobody else accesses it, by the safety requirements.
+            // SAFETY: This function requires that `exit` is valid and that nobody else accesses it
+            // before it is in the list.
             unsafe { (*exit).next = first };
             // INVARIANT: `exit` is valid, and links to the rest.
             match self.new.cmpxchg(first, exit, Full) {
@@ -225,7 +226,8 @@ impl<B: ExitListener> Watch<B> {
         // SAFETY: The entry is on the queue, so by the type invariants the watch is there, and it
         // cannot go while the queue's lock is held.
         let this = unsafe { &*kernel::container_of!(Opaque::cast_from(entry), Self, entry) };
-        // SAFETY: The queue's lock is held.
+        // SAFETY: `wake()` is called with the lock of the pid's wait queue held, which protects
+        // `reported`.
         if unsafe { *this.reported.get() } {
             return 0;
         }
@@ -274,7 +276,7 @@ pub(super) struct Workqueue(());
 impl Workqueue {
     /// Makes the workqueue; there is none.
     pub(super) fn new() -> Result<Self> {
-        // SAFETY: No requirements.
+        // SAFETY: The helper creates a workqueue, in process context: the module's init calls this.
         let queue = unsafe { bindings::quiesce_helper_exit_workqueue() };
         if queue.is_null() {
             return Err(ENOMEM);

@@ -90,7 +90,8 @@ impl<E: Endpoint> Operations<E> {
     ///
     /// Called by the VFS on a file of these operations.
     unsafe extern "C" fn ioctl(file: *mut bindings::file, cmd: c_uint, arg: c_ulong) -> c_long {
-        // SAFETY: The VFS holds the file during the call.
+        // SAFETY: The VFS holds a reference to `file` during the call, and it is a file of this
+        // endpoint's operations.
         let endpoint = unsafe { Self::endpoint(file) };
         // SAFETY: The VFS holds the file during the call. Another task may change the flags at any
         // time, so they are read once, as by READ_ONCE().
@@ -108,7 +109,8 @@ impl<E: Endpoint> Operations<E> {
         file: *mut bindings::file,
         table: *mut bindings::poll_table_struct,
     ) -> bindings::__poll_t {
-        // SAFETY: The VFS holds the file during the call.
+        // SAFETY: The VFS holds a reference to `file` during the call, and it is a file of this
+        // endpoint's operations.
         let endpoint = unsafe { Self::endpoint(file) };
         // SAFETY: The queue lives as long as the endpoint, hence as the file; an entry that
         // stays on the queue holds the file or is removed before `release`.
@@ -120,7 +122,8 @@ impl<E: Endpoint> Operations<E> {
     ///
     /// Called by the VFS on a file of these operations.
     unsafe extern "C" fn flush(file: *mut bindings::file, _: bindings::fl_owner_t) -> c_int {
-        // SAFETY: The VFS holds the file during the call.
+        // SAFETY: The VFS holds a reference to `file` during the call, and it is a file of this
+        // endpoint's operations.
         unsafe { Self::endpoint(file) }.closing();
         0
     }
@@ -129,7 +132,8 @@ impl<E: Endpoint> Operations<E> {
     ///
     /// Called by the VFS on a file of these operations.
     unsafe extern "C" fn show_fdinfo(m: *mut bindings::seq_file, file: *mut bindings::file) {
-        // SAFETY: The VFS holds the file during the call.
+        // SAFETY: The VFS holds a reference to `file` during the call, and it is a file of this
+        // endpoint's operations.
         let endpoint = unsafe { Self::endpoint(file) };
         // SAFETY: `m` is valid, and only this task uses it, during the call.
         endpoint.show(unsafe { SeqFile::from_raw(m) });

@@ -495,7 +495,7 @@ impl Snapshot {
 
     #[inline(never)]
     fn show_counts(&self, id: u64, m: &SeqFile) {
-        // SAFETY: No requirements.
+        // SAFETY: The helper only computes from a number and reads the time namespace of `current`.
         let since = unsafe { crate::bindings::quiesce_helper_boottime_of_reader(self.since) };
         seq_print!(m, "quiesce:\tgroup {}\nphase:\t{}\n", id, self.phase);
         seq_print!(m, "phase-since:\t{}\n", since);

@@ -31,7 +31,8 @@ enum Key {
 
 global_lock! {
     /// The counts that are not 0.
-    // SAFETY: `init` is called once, before the device is there.
+    // SAFETY: `init()` initialises the lock once, in the module's init, before the device is
+    // registered.
     unsafe(uninit) static COUNTS: SpinLock<Option<RBTree<Key, u32>>> = None;
 }
 
@@ -41,7 +42,8 @@ global_lock! {
 ///
 /// Called once, before anything else here.
 pub(super) unsafe fn init() {
-    // SAFETY: Called once and first, by the safety requirements.
+    // SAFETY: This function requires to be called once, before everything else of this module that
+    // uses `COUNTS`.
     unsafe { COUNTS.init() }
 }
 
@@ -61,17 +63,20 @@ impl Charge {
     /// `CAP_SYS_ADMIN`; `ENOMEM`, also where the cgroup's limit is reached: a file of the VFS
     /// would have the OOM killer called.
     pub(super) fn file() -> Result<Self> {
-        // SAFETY: No requirements.
+        // SAFETY: The helpers only read the credentials, the limits and the memory cgroup of
+        // `current`, in process context.
         let (user, limit) = unsafe {
             (
                 bindings::quiesce_helper_current_uid(),
                 bindings::quiesce_helper_user_files(),
             )
         };
-        // SAFETY: No requirements.
+        // SAFETY: The helpers only read the credentials, the limits and the memory cgroup of
+        // `current`, in process context.
         to_result(unsafe { bindings::quiesce_helper_charge_ahead() })?;
         Self::new(Key::Files(user), limit).or_else(|e| {
-            // SAFETY: No requirements.
+            // SAFETY: The helpers only read the credentials, the limits and the memory cgroup of
+            // `current`, in process context.
             if e == EDQUOT && unsafe { bindings::quiesce_helper_is_unlimited() } {
                 Self::new(Key::Files(user), u32::MAX)
             } else {

@@ -99,7 +99,8 @@ impl Callbacks {
         // SAFETY: `Revoker::new` initialised the lock before anybody creates a reference.
         let flags = unsafe { helpers::quiesce_helper_raw_spin_lock_irqsave(self.lock.get()) };
         let ret = f(self.first.get());
-        // SAFETY: The lock was taken with these flags.
+        // SAFETY: `quiesce_helper_raw_spin_lock_irqsave()` above acquired the lock in this context
+        // and returned `flags`.
         unsafe { helpers::quiesce_helper_raw_spin_unlock_irqrestore(self.lock.get(), flags) };
         ret
     }
@@ -165,7 +166,8 @@ pub(super) unsafe fn call(core: *mut PerCpuCore) {
     // SAFETY: By the type invariants of `Callback` they are there; after a revocation, until the end
     // of the read-side critical section.
     if let Some(operations) = unsafe { operations.as_ref() } {
-        // SAFETY: They are the functions for this core.
+        // SAFETY: `operations` was loaded from the core's own callback, and `percpu_rundown_ref`
+        // stored there the functions for the type of this core.
         unsafe { (operations.drained)(core) };
     }
 }
@@ -181,7 +183,7 @@ pub(super) unsafe fn drop_callback(core: NonNull<PerCpuCore>) {
     let operations = CALLBACKS.locked(|_| {
         // With the lock, so that no revocation comes between the two.
         let operations = callback.operations.xchg(ptr::null_mut(), Relaxed);
-        // SAFETY: The lock is held.
+        // SAFETY: The closure runs with the lock of `CALLBACKS` held, which protects `dropping`.
         unsafe { *callback.dropping.get() = operations };
         operations
     });
@@ -191,7 +193,8 @@ pub(super) unsafe fn drop_callback(core: NonNull<PerCpuCore>) {
         // SAFETY: They are the functions for this core, whose callback is dropped once.
         unsafe { (operations.drop)(core.as_ptr()) };
     }
-    // SAFETY: The core was entered when it was created.
+    // SAFETY: A core with a callback was entered into the list by `list()` when it was created, and
+    // this is its only removal.
     unsafe { unlist(core) };
 }
 
@@ -199,14 +202,16 @@ pub(super) unsafe fn drop_callback(core: NonNull<PerCpuCore>) {
 /// returns whether it did. The lock is held.
 fn any(f: impl Fn(&PerCpuCore, &Callback) -> bool) -> bool {
     CALLBACKS.locked(|first| {
-        // SAFETY: The lock is held.
+        // SAFETY: The closure runs with the lock of `CALLBACKS` held, which protects the list and
+        // its links.
         let mut core = unsafe { *first };
         // SAFETY: Cores in the list are alive while the lock is held.
         while let Some(this) = unsafe { core.as_ref() } {
             if f(this, &this.callback) {
                 return true;
             }
-            // SAFETY: The lock is held.
+            // SAFETY: The closure runs with the lock of `CALLBACKS` held, which protects the list
+            // and its links.
             core = unsafe { *this.callback.next.get() };
         }
         false
@@ -223,7 +228,8 @@ impl Callback {
     ///
     /// The lock of the list is held.
     unsafe fn is_dropping_in(&self, module: *mut bindings::module) -> bool {
-        // SAFETY: The lock is held, as this function requires.
+        // SAFETY: This function requires the lock of `CALLBACKS` to be held, which protects
+        // `dropping`.
         let dropping = unsafe { *self.dropping.get() };
         !dropping.is_null() && is_within(dropping.cast(), module)
     }
@@ -231,14 +237,14 @@ impl Callback {
 
 /// Whether there is a callback of `module`, or one is being dropped.
 pub(super) fn are_left(module: *mut bindings::module) -> bool {
-    // SAFETY: `any` holds the lock.
+    // SAFETY: `any()` calls the closure with the lock of `CALLBACKS` held.
     any(|_, callback| callback.is_in(module) || unsafe { callback.is_dropping_in(module) })
 }
 
 /// Whether a callback of `module` is being dropped, or will be because its reference was.
 pub(super) fn will_be_dropped(module: *mut bindings::module) -> bool {
     any(|core, callback| {
-        // SAFETY: `any` holds the lock.
+        // SAFETY: `any()` calls the closure with the lock of `CALLBACKS` held.
         let dropping = unsafe { callback.is_dropping_in(module) };
         dropping || (core.is_orphan() && callback.is_in(module))
     })
@@ -266,9 +272,9 @@ pub(super) unsafe fn revoke(module: *mut bindings::module) {
         // A call that has read the functions ends.
         rcu::synchronize_rcu();
     }
-    // SAFETY: `any` holds the lock.
+    // SAFETY: `any()` calls the closure with the lock of `CALLBACKS` held.
     while any(|_, callback| unsafe { callback.is_dropping_in(module) }) {
-        // SAFETY: This is process context, as this function requires.
+        // SAFETY: This function requires process context, and holds no lock here, so it may sleep.
         unsafe { bindings::schedule_timeout_uninterruptible(1) };
     }
 }
@@ -279,6 +285,7 @@ pub(super) unsafe fn revoke(module: *mut bindings::module) {
 ///
 /// Called once, before anybody creates a reference.
 pub(super) unsafe fn init() {
-    // SAFETY: Nobody uses the lock yet.
+    // SAFETY: This function requires to be called before the first reference is created, so no
+    // context uses the lock yet.
     unsafe { helpers::quiesce_helper_raw_spin_lock_init(CALLBACKS.lock.get()) };
 }

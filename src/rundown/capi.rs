@@ -212,7 +212,8 @@ mod cache_aware {
         // SAFETY: `name` and `key` are static by the requirements of this function.
         let dep = unsafe { Dep::from_raw(name, key) };
         match KBox::pin_init(PerCpuRundownRef::with_dep(dep), GFP_KERNEL) {
-            // SAFETY: Nobody moves it: C does not know its size.
+            // SAFETY: The box stays in place until it is freed: C code only gets its address, and
+            // the type is opaque there.
             Ok(this) => KBox::into_raw(unsafe { Pin::into_inner_unchecked(this) }),
             Err(_) => ptr::null_mut(),
         }
@@ -224,7 +225,9 @@ mod cache_aware {
     #[no_mangle]
     unsafe extern "C" fn ex_free_cache_aware_rundown_protection(this: *mut PerCpuRundownRef) {
         if !this.is_null() {
-            // SAFETY: `__ex_allocate_cache_aware_rundown_protection` made it a box.
+            // SAFETY: This function requires a pointer from
+            // `__ex_allocate_cache_aware_rundown_protection()`, which is that of a box, and that
+            // nobody uses it again.
             drop(unsafe { KBox::from_raw(this) });
         }
     }

@@ -105,7 +105,8 @@ pub struct Rundown<T, R: RundownProtect = RundownRef> {
     value: UnsafeCell<MaybeUninit<T>>,
 }
 
-// SAFETY: The value, which is `Send`, is moved along.
+// SAFETY: Sending the object sends the value and the reference, which are both `Send`; no other
+// field refers to a task.
 unsafe impl<T: Send, R: RundownProtect + Send> Send for Rundown<T, R> {}
 
 // SAFETY: Guards give out `&T` in any task, and an `Exclusive` gives out `T` itself.
@@ -178,13 +179,14 @@ impl<T, R: RundownProtect> Rundown<T, R> {
     where
         Error: From<E>,
     {
-        // SAFETY: The closure initialises the slot as `rundown` does.
+        // SAFETY: The closure returns success only if `rundown` has initialised the slot, and
+        // leaves it uninitialised otherwise.
         let rundown = unsafe {
             pin_init::pin_init_from_closure(move |slot: *mut R| {
                 pin_init::raw_try_init(slot, rundown).map_err(Error::from)?;
                 // Nobody can hold it, so that this takes no longer than the reference needs.
                 //
-                // SAFETY: `raw_try_init` initialised the slot.
+                // SAFETY: `raw_try_init()` returned success, so the slot is initialised.
                 (*slot).wait_for_rundown();
                 Ok::<(), Error>(())
             })
@@ -202,7 +204,8 @@ impl<T, R: RundownProtect> Rundown<T, R> {
 #[pinned_drop]
 impl<T, R: RundownProtect> PinnedDrop for Rundown<T, R> {
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: Nothing is moved out of the object.
+        // SAFETY: The value is dropped in place and nothing is moved out of the object, so it stays
+        // pinned.
         let this = unsafe { Pin::into_inner_unchecked(self) };
         if *this.present.get_mut() {
             // SAFETY: By the type invariants the value is initialised, and it is not used after the
@@ -320,7 +323,8 @@ impl<T: Send + Sync, R: RundownProtect> Rundown<T, R> {
     }
 }
 
-// SAFETY: The function returns a field of the object.
+// SAFETY: `rundown()` returns the field `rundown` of the object, so both have the same lifetime and
+// each object has exactly one.
 unsafe impl<T: Send + Sync, R: RundownProtect> HasRundown for Rundown<T, R> {
     type Ref = R;
 
@@ -394,12 +398,14 @@ impl<'a, T: Send + Sync, R: RundownProtect> Claim<'a, T, R> {
     }
 
     fn is_present(&self) -> bool {
-        // SAFETY: By the type invariants nobody else accesses the field.
+        // SAFETY: By the type invariants this has exclusive ownership of the object, so no other
+        // context accesses `present`.
         unsafe { *self.object.present.get() }
     }
 
     fn set_present(&mut self, present: bool) {
-        // SAFETY: By the type invariants nobody else accesses the field.
+        // SAFETY: By the type invariants this has exclusive ownership of the object, so no other
+        // context accesses `present`.
         unsafe { *self.object.present.get() = present };
     }
 
@@ -478,7 +484,8 @@ impl<'a, T: Send + Sync, R: RundownProtect> Exclusive<'a, T, R> {
 
     /// Drops the value. The object stays run down until it is filled again.
     pub fn clear(mut self) -> Vacant<'a, T, R> {
-        // SAFETY: By the type invariants there is a value.
+        // SAFETY: By the type invariants of `Exclusive` the value is present, and `self` is
+        // consumed, so no reference to it is left.
         unsafe { self.0.drop_value() };
         // INVARIANT: There is no value.
         Vacant(self.0)

@@ -88,7 +88,8 @@ impl<R: RundownProtect> Freezable<R> {
         let rundown = unsafe {
             pin_init::pin_init_from_closure(move |slot: *mut R| {
                 pin_init::raw_try_init(slot, rundown).map_err(Error::from)?;
-                // SAFETY: The slot was initialised in the line above.
+                // SAFETY: `raw_try_init()` in the line above returned success, so the slot is
+                // initialised.
                 if (*slot).is_rundown_requested() {
                     core::ptr::drop_in_place(slot);
                     return Err(EINVAL);
@@ -241,7 +242,8 @@ impl<R: RundownProtect> Freezable<R> {
     }
 }
 
-// SAFETY: The function returns a field of the object.
+// SAFETY: `rundown()` returns a field of the object, so both have the same lifetime and each object
+// has exactly one.
 unsafe impl<R: RundownProtect> HasRundown for Freezable<R> {
     type Ref = R;
 

@@ -48,7 +48,8 @@ pub unsafe trait GuardPointer: Deref<Target: HasRundown> + Clone + sealed::Seale
 
 impl<O: HasRundown> sealed::Sealed for &O {}
 
-// SAFETY: A borrowed object is neither moved nor dropped.
+// SAFETY: A guard borrows the object while it is held, and a borrowed object is neither moved nor
+// dropped.
 unsafe impl<O: HasRundown> GuardPointer for &O {
     #[inline(always)]
     fn drop_anywhere(_this: Self, _: Internal) {}
@@ -260,7 +261,8 @@ macro_rules! guard {
                 // SAFETY: By the type invariants the guard owns the acquisitions, and it is not
                 // used after its drop.
                 unsafe { self.release_all() };
-                // SAFETY: `at` is taken once, here, and not used afterwards.
+                // SAFETY: `drop()` runs once and is the only place that takes `at`, which is not
+                // used afterwards.
                 P::drop_anywhere(unsafe { ManuallyDrop::take(&mut self.at) }, Internal::new());
             }
         }
@@ -326,7 +328,8 @@ impl<P: GuardPointer, M: GuardMobility> Guard<P, M> {
     #[cfg_attr(quiesce_track, track_caller)]
     pub(super) fn acquire(at: P) -> Result<Self, RundownError> {
         match rundown(&*at).acquire_one(Internal::new()) {
-            // SAFETY: The acquisition succeeded in the line above.
+            // SAFETY: `acquire_one()` returned success in the line above, and the guard is the only
+            // owner of that acquisition.
             Ok(()) => Ok(unsafe { Self::from_acquired(at) }),
             Err(err) => {
                 P::drop_anywhere(at, Internal::new());
@@ -360,7 +363,8 @@ impl<P: GuardPointer, M: GuardMobility> Guard<P, M> {
     #[inline]
     #[cfg_attr(quiesce_track, track_caller)]
     pub fn unbind(self) -> Guard<P, Movable> {
-        // SAFETY: `into_acquired` gives the acquisition to the caller.
+        // SAFETY: `into_acquired()` consumes this guard without releasing and gives its acquisition
+        // to the new one.
         unsafe { Guard::from_acquired(self.into_acquired()) }
     }
 
@@ -368,7 +372,8 @@ impl<P: GuardPointer, M: GuardMobility> Guard<P, M> {
     #[inline]
     #[cfg_attr(quiesce_track, track_caller)]
     pub fn bind(self) -> Guard<P, TaskBound> {
-        // SAFETY: `into_acquired` gives the acquisition to the caller.
+        // SAFETY: `into_acquired()` consumes this guard without releasing and gives its acquisition
+        // to the new one.
         unsafe { Guard::from_acquired(self.into_acquired()) }
     }
 
@@ -435,7 +440,8 @@ impl<P: GuardPointer, M: GuardMobility> Guards<P, M> {
     pub(super) fn acquire(at: P, n: usize) -> Result<Self, RundownError> {
         let ret = check_count(n).and_then(|()| rundown(&*at).acquire_many(n, Internal::new()));
         match ret {
-            // SAFETY: The `n` acquisitions succeeded in the line above.
+            // SAFETY: `acquire_many()` returned success in the line above, and the guard is the
+            // only owner of those `n` acquisitions.
             Ok(()) => Ok(unsafe { Self::from_acquired(at, n) }),
             Err(err) => {
                 P::drop_anywhere(at, Internal::new());
@@ -472,7 +478,8 @@ impl<P: GuardPointer, M: GuardMobility> Guards<P, M> {
     #[cfg_attr(quiesce_track, track_caller)]
     pub fn unbind(self) -> Guards<P, Movable> {
         let (at, count) = self.into_acquired();
-        // SAFETY: `into_acquired` gives the acquisitions to the caller.
+        // SAFETY: `into_acquired()` consumes this guard without releasing and gives its
+        // acquisitions to the new one.
         unsafe { Guards::from_acquired(at, count) }
     }
 
@@ -480,7 +487,8 @@ impl<P: GuardPointer, M: GuardMobility> Guards<P, M> {
     #[cfg_attr(quiesce_track, track_caller)]
     pub fn bind(self) -> Guards<P, TaskBound> {
         let (at, count) = self.into_acquired();
-        // SAFETY: `into_acquired` gives the acquisitions to the caller.
+        // SAFETY: `into_acquired()` consumes this guard without releasing and gives its
+        // acquisitions to the new one.
         unsafe { Guards::from_acquired(at, count) }
     }
 
@@ -543,7 +551,8 @@ impl<P: GuardPointer, M: GuardMobility> Guards<P, M> {
 impl<P: GuardPointer, M: GuardMobility> From<Guard<P, M>> for Guards<P, M> {
     #[cfg_attr(quiesce_track, track_caller)]
     fn from(one: Guard<P, M>) -> Self {
-        // SAFETY: `into_acquired` gives the acquisition to this function.
+        // SAFETY: `into_acquired()` consumes the guard without releasing and gives its one
+        // acquisition to the new one.
         unsafe { Self::from_acquired(one.into_acquired(), 1) }
     }
 }
@@ -554,9 +563,11 @@ impl<P: GuardPointer, M: GuardMobility> From<Guard<P, M>> for Guards<P, M> {
 impl<P: GuardPointer, M: GuardMobility> Clone for Guard<P, M> {
     #[cfg_attr(quiesce_track, track_caller)]
     fn clone(&self) -> Self {
-        // SAFETY: By the type invariants this guard owns an acquisition.
+        // SAFETY: By the type invariants this guard owns an acquisition of this object, which it
+        // keeps during the call.
         unsafe { rundown(&**self.at).acquire_more(1, Internal::new()) };
-        // SAFETY: The acquisition was made in the line above.
+        // SAFETY: `acquire_more()` in the line above added one acquisition, which the new guard
+        // owns alone.
         unsafe { Self::from_acquired(P::clone(&self.at)) }
     }
 }

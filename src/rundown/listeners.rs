@@ -23,7 +23,7 @@ struct Bucket {
     first: UnsafeCell<*mut Listener>,
 }
 
-// SAFETY: `first` is protected by the lock.
+// SAFETY: `first` is only accessed by `locked()`, with the bucket's lock held.
 unsafe impl Sync for Bucket {}
 
 static TABLE: [Bucket; BUCKETS] = [const {
@@ -57,10 +57,11 @@ fn bucket(key: usize) -> &'static Bucket {
 impl Bucket {
     /// Runs `f` with the lock held.
     fn locked<R>(&self, f: impl FnOnce(*mut *mut Listener) -> R) -> R {
-        // SAFETY: `init` initialised the lock.
+        // SAFETY: `init()` initialised the lock before the module's first reference was created.
         let flags = unsafe { helpers::quiesce_helper_raw_spin_lock_irqsave(self.lock.get()) };
         let ret = f(self.first.get());
-        // SAFETY: The lock was taken with these flags.
+        // SAFETY: `quiesce_helper_raw_spin_lock_irqsave()` above acquired the lock in this context
+        // and returned `flags`.
         unsafe { helpers::quiesce_helper_raw_spin_unlock_irqrestore(self.lock.get(), flags) };
         ret
     }
@@ -73,7 +74,8 @@ impl Bucket {
 /// Called once, before anybody uses a reference.
 pub(super) unsafe fn init() {
     for bucket in &TABLE {
-        // SAFETY: Nobody uses the lock yet.
+        // SAFETY: This function requires to be called before the first reference is created, so no
+        // context uses the lock yet.
         unsafe { helpers::quiesce_helper_raw_spin_lock_init(bucket.lock.get()) };
     }
 }
@@ -128,7 +130,7 @@ pub(super) fn listen<R>(key: usize, notify: &(dyn Fn() + Sync), body: impl FnOnc
     }) {
         // A call is in progress, which may have been preempted.
         //
-        // SAFETY: This is process context.
+        // SAFETY: `listen()` requires process context, and the lock of the bucket is not held here.
         unsafe { bindings::schedule_timeout_uninterruptible(1) };
     }
     ret

@@ -89,7 +89,8 @@ pub(super) struct PerCpuCore {
     _pin: PhantomPinned,
 }
 
-// SAFETY: A percpu_ref may be freed by any task.
+// SAFETY: `percpu_ref_exit()` may be called by any task, and no other field belongs to the task
+// that created the core.
 unsafe impl Send for PerCpuCore {}
 
 // SAFETY: A percpu_ref is made for concurrent use; the other fields are atomics, a mutex, and the
@@ -103,7 +104,8 @@ impl PerCpuCore {
         // INVARIANT: `phase` describes how `count` is initialised; the owner is the only user.
         try_pin_init!(Self {
             count <- Opaque::try_ffi_init(|slot| {
-                // SAFETY: The slot can be written, and is pinned.
+                // SAFETY: The closure gets a slot that is valid for writes and pinned, and
+                // `released` is a function of this crate.
                 to_result(unsafe {
                     helpers::quiesce_helper_percpu_ref_init(slot, Some(released), live)
                 })
@@ -132,7 +134,8 @@ impl PerCpuCore {
     }
 
     pub(super) fn acquire_many(&self, n: usize) -> Result<(), RundownError> {
-        // SAFETY: `count` is initialised by the type invariants.
+        // SAFETY: By the type invariants `count` is initialised, and it is freed only when the core
+        // is.
         match unsafe { helpers::quiesce_helper_percpu_ref_tryget_live_many(self.count.get(), n) } {
             0 => Ok(()),
             err if Error::from_errno(err) == EOVERFLOW => Err(RundownError::Overflow),
@@ -141,7 +144,8 @@ impl PerCpuCore {
     }
 
     pub(super) fn acquire_more(&self, n: usize) {
-        // SAFETY: `count` is initialised by the type invariants.
+        // SAFETY: By the type invariants `count` is initialised; the caller has a guard, so the
+        // count is not zero.
         unsafe { helpers::quiesce_helper_percpu_ref_get_many(self.count.get(), n) };
     }
 
@@ -193,7 +197,8 @@ impl PerCpuCore {
         }
         // The reference keeps the callback from being called.
         //
-        // SAFETY: `count` is initialised by the type invariants.
+        // SAFETY: By the type invariants `count` is initialised, and it is freed only when the core
+        // is.
         if !unsafe { helpers::quiesce_helper_percpu_ref_tryget(self.count.get()) } {
             return Err(RundownError::NotInProgress);
         }
@@ -260,7 +265,8 @@ impl PerCpuCore {
     }
 
     pub(super) fn holders(&self) -> usize {
-        // SAFETY: `count` is initialised by the type invariants.
+        // SAFETY: By the type invariants `count` is initialised, and it is freed only when the core
+        // is.
         unsafe { helpers::quiesce_helper_percpu_ref_holders(self.count.get()) }
     }
 
@@ -271,11 +277,13 @@ impl PerCpuCore {
     ///
     /// The caller is the owner, and does not use the core afterwards unless it frees it.
     pub(super) unsafe fn disown(this: NonNull<Self>) -> bool {
-        // SAFETY: The owner's reference keeps the core alive.
+        // SAFETY: This function requires the owner's reference, which is not put before the end of
+        // this function and keeps the core alive.
         let core = unsafe { this.as_ref() };
         core.orphan.store(true, Relaxed);
         if core.callback_pending() || !reaper::may_drop_here() {
-            // SAFETY: The owner gives its reference to the reaper.
+            // SAFETY: The reference is the owner's, as this function requires, and is given to the
+            // reaper: `false` is returned, so the owner does not free the core.
             unsafe { reaper::push(this) };
             return false;
         }
@@ -308,13 +316,15 @@ impl PerCpuCore {
     /// The reaper has the owner's reference, there is no owner, and no RCU callback of the
     /// `percpu_ref` is pending or running that was so when the core was pushed.
     pub(super) unsafe fn reap(this: NonNull<Self>) {
-        // SAFETY: The owner's reference keeps the core alive.
+        // SAFETY: This function requires the owner's reference, which is not put before the end of
+        // this function and keeps the core alive.
         let core = unsafe { this.as_ref() };
         // In the phase `BEGUN`, what is left are leaked guards: a guard in use owns or borrows the
         // reference, so that there would be an owner. Nobody will put their references, and
         // `released` will not be called.
         if core.phase.load(Acquire) == BEGUN || core.refs.fetch_sub(1, Full) == 1 {
-            // SAFETY: There is no user left.
+            // SAFETY: Either this was the last reference, or in the phase `BEGUN` only leaked
+            // guards are left, which nobody uses; so nobody else uses the core.
             unsafe { Self::free(this) };
         }
     }
@@ -325,7 +335,8 @@ impl PerCpuCore {
     ///
     /// Nobody else uses the core.
     unsafe fn free(this: NonNull<Self>) {
-        // SAFETY: Nobody else uses the core, as this function requires, so that it is alive.
+        // SAFETY: This function requires that nobody else uses the core, so nobody else frees it
+        // during the call.
         if unsafe { this.as_ref() }.has_callback() {
             // SAFETY: The core was entered into the list when it was created, as it has a callback.
             // Nobody else uses it, and this is process context.
@@ -341,7 +352,8 @@ impl PerCpuCore {
     ///
     /// Nobody else uses the core, which was allocated by `KBox`.
     pub(super) unsafe fn free_core(this: NonNull<Self>) {
-        // SAFETY: `disown` returned `true`, or `reap` found no other user.
+        // SAFETY: This function requires that nobody else uses the core and that a `KBox` allocated
+        // it, which is memory of `kmalloc()`.
         unsafe {
             core::ptr::drop_in_place(this.as_ptr());
             bindings::kfree(this.as_ptr().cast());

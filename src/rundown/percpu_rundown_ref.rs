@@ -110,7 +110,8 @@ pub struct PerCpuRundownRef<C: Drained + 'static = ()> {
 // another one.
 unsafe impl<C: Drained> Send for PerCpuRundownRef<C> {}
 
-// SAFETY: The core synchronises its users, and `C` is `Sync`.
+// SAFETY: Shared references access the core by atomics, a mutex and a `percpu_ref`, and the
+// callback, which is `Sync`.
 unsafe impl<C: Drained> Sync for PerCpuRundownRef<C> {}
 
 /// A core and its callback.
@@ -190,11 +191,13 @@ impl<C: Drained> PerCpuRundownRef<C> {
                 }? Error),
                 GFP_KERNEL,
             )?;
-            // SAFETY: The core is not moved until `free_core` frees it.
+            // SAFETY: The box is converted into a pointer, and the core stays at that address until
+            // `free_core()` frees it.
             let core = KBox::into_raw(unsafe { Pin::into_inner_unchecked(core) });
             // SAFETY: A pointer from a box is not null. The core is the first field.
             let core = unsafe { NonNull::new_unchecked(core) }.cast::<PerCpuCore>();
-            // SAFETY: The core was just made, and stays until `callbacks::unlist`.
+            // SAFETY: `core` was created above; if it has a callback, it is freed only after
+            // `callbacks::unlist()` has removed it from the list.
             unsafe { callbacks::list(core) };
             // SAFETY: The core was made above, and is not shared yet.
             let counters = Counters::new(unsafe { core.as_ref() }.counters());
@@ -205,7 +208,7 @@ impl<C: Drained> PerCpuRundownRef<C> {
                 dep,
                 _callback: PhantomData,
             };
-            // SAFETY: The slot can be written.
+            // SAFETY: `pin_init_from_closure()` passes a slot that is valid for writes.
             unsafe { slot.write(this) };
             Ok(())
         };
@@ -219,7 +222,8 @@ impl<C: Drained> PerCpuRundownRef<C> {
     ///
     /// `core` is the one of a `WithCallback<C>` that is alive.
     unsafe fn call(core: *mut PerCpuCore) {
-        // SAFETY: The core is the first field of a `WithCallback<C>`.
+        // SAFETY: These functions are stored in cores of type `WithCallback<C>` alone, whose first
+        // field is the core.
         let this = unsafe { &(*core.cast::<WithCallback<C>>()).callback };
         this.drained();
     }
@@ -230,12 +234,14 @@ impl<C: Drained> PerCpuRundownRef<C> {
     ///
     /// `core` is the one of a `WithCallback<C>`, whose callback was not dropped and is not used.
     unsafe fn drop_callback(core: *mut PerCpuCore) {
-        // SAFETY: The core is the first field of a `WithCallback<C>`.
+        // SAFETY: These functions are stored in cores of type `WithCallback<C>` alone, whose first
+        // field is the core.
         unsafe { core::ptr::drop_in_place(&raw mut (*core.cast::<WithCallback<C>>()).callback) };
     }
 
     fn core(&self) -> &PerCpuCore {
-        // SAFETY: By the type invariants the core is alive.
+        // SAFETY: By the type invariants `core` points to a core that is freed only by the
+        // destructor of `self`.
         unsafe { self.core.as_ref() }
     }
 
@@ -270,7 +276,8 @@ impl<C: Drained> Drop for PerCpuRundownRef<C> {
 unsafe impl<C: Drained> RawRundown for PerCpuRundownRef<C> {
     #[inline(always)]
     fn acquire_one(&self, _: Internal) -> Result<(), RundownError> {
-        // SAFETY: By the type invariants `counters` belongs to the core.
+        // SAFETY: By the type invariants `counters` are those of the core's `percpu_ref`, and the
+        // core is alive while `self` is borrowed.
         if unsafe { percpu_count::tryget_live(&self.counters, || self.core().count.get()) } {
             Ok(())
         } else {
@@ -369,7 +376,8 @@ impl<C: Drained> RundownProtect for PerCpuRundownRef<C> {
     }
 }
 
-// SAFETY: The function returns the object itself.
+// SAFETY: `rundown()` returns the object itself, so both have the same lifetime and each object has
+// exactly one.
 unsafe impl<C: Drained> HasRundown for PerCpuRundownRef<C> {
     type Ref = Self;
 

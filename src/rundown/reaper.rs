@@ -75,7 +75,8 @@ static TABLE: [Slot; SLOTS] = [const {
 /// A kernel without `CONFIG_PREEMPT_COUNT` does not know that, and takes each for one in which none
 /// can.
 pub(super) fn may_drop_here() -> bool {
-    // SAFETY: No requirements.
+    // SAFETY: The helper reads the preemption and interrupt state of this CPU, and may be called in
+    // any context.
     unsafe { helpers::quiesce_helper_preemptible() }
 }
 
@@ -88,7 +89,8 @@ pub(super) fn drop_arc<T: Sync>(this: Arc<T>) {
     ///
     /// `object` comes from `Arc::into_raw`, and is dropped once.
     unsafe fn drop_raw<T>(object: *mut c_void) {
-        // SAFETY: `object` comes from `Arc::into_raw`, and is dropped once.
+        // SAFETY: `defer()` passes a pointer from `Arc::into_raw()` together with this function of
+        // the same type, and the reaper calls it once.
         drop(unsafe { Arc::from_raw(object.cast::<T>().cast_const()) });
     }
 
@@ -161,7 +163,7 @@ pub(super) fn is_within(address: *const c_void, module: *mut bindings::module) -
 }
 
 fn kick() {
-    // SAFETY: No requirements; any context.
+    // SAFETY: The helper only queues an `irq_work`, which any context may do.
     unsafe { helpers::quiesce_helper_rundown_reaper_kick() };
 }
 
@@ -171,7 +173,8 @@ fn kick() {
 ///
 /// Process context, not in the dispatcher.
 pub(super) unsafe fn flush() {
-    // SAFETY: This is process context and not the dispatcher, as this function requires.
+    // SAFETY: This function requires process context and not to be called by the dispatcher, so the
+    // wait for the dispatcher can end.
     unsafe { helpers::quiesce_helper_rundown_reaper_flush() };
 }
 
@@ -288,7 +291,8 @@ impl Reaper {
     ///
     /// Called once, before anybody creates a reference.
     pub(super) unsafe fn new() -> Result<Self> {
-        // SAFETY: The function is static.
+        // SAFETY: `dispatch()` is a function of this module, which calls
+        // `quiesce_helper_rundown_reaper_exit()` before it is unloaded.
         to_result(unsafe { helpers::quiesce_helper_rundown_reaper_init(Some(dispatch)) })?;
         Ok(Self(()))
     }

@@ -12,18 +12,18 @@ declare_trace! {
 
 /// A rundown of the reference with this key begins.
 pub(super) fn begin(key: usize) {
-    // SAFETY: The tracepoint only takes numbers.
+    // SAFETY: The tracepoint's arguments are numbers, which it records without dereferencing them.
     unsafe { quiesce_rundown_begin(key) }
 }
 
 /// A rundown ended: there is no holder. The reference may have been freed.
 pub(super) fn end(key: usize) {
-    // SAFETY: The tracepoint only takes numbers.
+    // SAFETY: The tracepoint's arguments are numbers, which it records without dereferencing them.
     unsafe { quiesce_rundown_end(key) }
 }
 
 /// A rundown is waited for since `ms` milliseconds.
 pub(super) fn stuck(key: usize, ms: u32, waiters: usize, holders: usize) {
-    // SAFETY: The tracepoint only takes numbers.
+    // SAFETY: The tracepoint's arguments are numbers, which it records without dereferencing them.
     unsafe { quiesce_rundown_stuck(key, ms, waiters, holders) }
 }

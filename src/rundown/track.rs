@@ -79,7 +79,7 @@ impl<const N: usize> Table<N> {
             let task = Task::current();
             entry.line.store(place.line(), Relaxed);
             entry.pid.store(task.pid, Relaxed);
-            // SAFETY: No requirements.
+            // SAFETY: The helper only reads the `jiffies` counter, in any context.
             let now = unsafe { helpers::quiesce_helper_jiffies_64() };
             entry.since.store(now, Relaxed);
             write(&entry.comm, &task.comm);
@@ -128,7 +128,7 @@ impl<const N: usize> Table<N> {
                 continue;
             }
             known += 1;
-            // SAFETY: No requirements.
+            // SAFETY: The helper only reads the `jiffies` counter, in any context.
             let now = unsafe { helpers::quiesce_helper_jiffies_64() };
             let ago = Jiffies64(now.saturating_sub(since));
             print(how, str_of(&comm), pid, str_of(&file), line, ago);
@@ -149,7 +149,7 @@ impl fmt::Display for Jiffies64 {
     // A frame of its own for the format with a width.
     #[inline(never)]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // SAFETY: No requirements.
+        // SAFETY: `jiffies64_to_msecs()` only computes, from a number.
         let ms = unsafe { bindings::jiffies64_to_msecs(self.0) };
         write!(f, "{}.{:03}", ms / 1000, ms % 1000)
     }

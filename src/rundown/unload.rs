@@ -39,7 +39,8 @@ unsafe extern "C" fn has_left(module: *mut bindings::module) -> bool {
 unsafe extern "C" fn release(module: *mut bindings::module) {
     // References that the module dropped are freed as usual.
     while must_wait(module) {
-        // SAFETY: This is process context and not the dispatcher, as this function requires.
+        // SAFETY: This function requires process context and not to be called by the dispatcher, so
+        // it may wait for that.
         unsafe {
             reaper::flush();
             bindings::schedule_timeout_uninterruptible(1);
@@ -47,7 +48,7 @@ unsafe extern "C" fn release(module: *mut bindings::module) {
     }
     // References that it leaked, or passed to another module, lose their callback.
     #[cfg(CONFIG_64BIT)]
-    // SAFETY: This is process context, as this function requires.
+    // SAFETY: This function requires process context, as `callbacks::revoke()` does.
     unsafe {
         callbacks::revoke(module)
     };
@@ -76,7 +77,8 @@ impl Notifier {
         unsafe {
             callbacks::init()
         };
-        // SAFETY: The functions are static.
+        // SAFETY: Both functions are this module's, and `drop()` unregisters them before it is
+        // unloaded.
         to_result(unsafe {
             helpers::quiesce_helper_rundown_on_module_going(Some(has_left), Some(release))
         })?;
@@ -86,7 +88,8 @@ impl Notifier {
 
 impl Drop for Notifier {
     fn drop(&mut self) {
-        // SAFETY: `new` registered it.
+        // SAFETY: `new()` created `self` only after it had registered the notifier, which is
+        // unregistered here once.
         unsafe { helpers::quiesce_helper_rundown_off_module_going() };
     }
 }

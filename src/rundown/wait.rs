@@ -139,7 +139,7 @@ impl Wait {
 
 /// Returns whether the caller may sleep; warns once if not.
 pub(super) fn may_sleep() -> bool {
-    // SAFETY: No requirements.
+    // SAFETY: The helper only reads the preemption and interrupt state of this task.
     unsafe { helpers::quiesce_helper_rundown_may_sleep() }
 }
 
@@ -182,7 +182,8 @@ pub(super) fn wait(
     let node = &raw mut node;
     let mut gave_up = None;
 
-    // SAFETY: No other task knows the node yet.
+    // SAFETY: `node` points to a local of this function, which is linked into the table only below,
+    // so no other task accesses it.
     unsafe { bindings::init_completion((*node).wake.get()) };
 
     loop {
@@ -222,11 +223,13 @@ pub(super) fn wait(
             return ret;
         }
         if !linked {
-            // SAFETY: No requirements.
+            // SAFETY: The helper only queues a delayed work item of this module, which any context
+            // may do.
             unsafe { helpers::quiesce_helper_rundown_monitor_start(false) };
         }
 
-        // SAFETY: The completion was initialised above.
+        // SAFETY: `init_completion()` above initialised the completion, which is a local of this
+        // function and stays in place.
         match unsafe { sleep((*node).wake.get(), how.signals, how.timeout) } {
             Err(err) => gave_up = Some(err),
             Ok(left) => how.timeout = how.timeout.map(|timeout| timeout.min(left)),
@@ -272,7 +275,8 @@ pub(super) fn until_notified(
     /// A completion that other tasks complete.
     struct Shared(Opaque<bindings::completion>);
 
-    // SAFETY: Completions are made for that.
+    // SAFETY: The only field is a completion, whose functions may be called by several tasks at
+    // once.
     unsafe impl Sync for Shared {}
 
     how.check_context()?;
@@ -283,7 +287,8 @@ pub(super) fn until_notified(
     listen(
         // SAFETY: The completion was initialised above, and stays until `listen` returns.
         &|| unsafe { bindings::complete(shared.0.get()) },
-        // SAFETY: The completion was initialised above.
+        // SAFETY: `init_completion()` above initialised the completion, which is a local of this
+        // function and stays in place.
         &mut || match unsafe { sleep(shared.0.get(), how.signals, how.timeout) } {
             Ok(0) => Err(RundownError::TimedOut),
             ret => ret.map(drop),
@@ -295,7 +300,8 @@ pub(super) fn until_notified(
 #[cold]
 pub(super) fn forever() -> ! {
     loop {
-        // SAFETY: No requirements; the caller waits.
+        // SAFETY: The caller is a wait, hence in process context without locks held, so it may
+        // sleep.
         unsafe { helpers::quiesce_helper_rundown_forever() };
     }
 }
@@ -308,7 +314,7 @@ pub(super) fn forever() -> ! {
 /// if they are recorded. The hung task detector (`CONFIG_DETECT_HUNG_TASK`) reports waits without
 /// timeout as well.
 pub fn set_report_interval(ms: Msecs) -> Msecs {
-    // SAFETY: No requirements.
+    // SAFETY: The function only computes from a number or stores one.
     unsafe { helpers::quiesce_helper_set_rundown_report_ms(ms) }
 }
 
@@ -335,7 +341,7 @@ pub(super) unsafe extern "C" fn list(m: *mut bindings::seq_file) {
 #[cold]
 #[inline(never)]
 fn report(running: &Running) {
-    // SAFETY: No requirements.
+    // SAFETY: The function only computes from a number or stores one.
     let ms = unsafe { bindings::jiffies64_to_msecs(running.waited) };
     trace::stuck(
         running.key,

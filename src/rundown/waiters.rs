@@ -217,7 +217,7 @@ static LINKED: Atomic<usize> = Atomic::new(0);
 
 struct LateWork(Opaque<bindings::irq_work>);
 
-// SAFETY: An `irq_work` can be queued from any context.
+// SAFETY: The only field is an `irq_work`, which any context may queue at any time.
 unsafe impl Sync for LateWork {}
 
 static LATE: LateWork = LateWork(Opaque::uninit());
@@ -233,12 +233,15 @@ impl Waiters {
     /// Called once, before anybody uses a reference.
     pub(super) unsafe fn new() -> Self {
         for bucket in &TABLE {
-            // SAFETY: Nobody uses the lock yet.
+            // SAFETY: This function requires to be called once, before the first wait, so no
+            // context uses the lock yet.
             unsafe { helpers::quiesce_helper_raw_spin_lock_init(bucket.lock.get()) };
         }
-        // SAFETY: Nobody uses the work item yet; `late_wake` does not use its argument.
+        // SAFETY: This function requires to be called once, before the first wait, so the work item
+        // is not queued; `late_wake()` does not use its argument.
         unsafe { helpers::quiesce_helper_init_irq_work_hard(LATE.0.get(), Some(late_wake)) };
-        // SAFETY: The functions are static.
+        // SAFETY: Both functions are this module's, and `drop()` stops the monitor before it is
+        // unloaded.
         unsafe {
             helpers::quiesce_helper_rundown_monitor_init(
                 Some(super::wait::monitor),
@@ -253,7 +256,8 @@ impl Drop for Waiters {
     fn drop(&mut self) {
         // The users of the module are unloaded, but the work of their last NMI may not have run.
         //
-        // SAFETY: `new` initialised both.
+        // SAFETY: `new()` initialised the work item and the monitor, and no wait is left when the
+        // module is unloaded.
         unsafe {
             bindings::irq_work_sync(LATE.0.get());
             helpers::quiesce_helper_rundown_monitor_exit();
@@ -275,7 +279,8 @@ pub(super) struct Locked {
 
 impl Bucket {
     pub(super) fn lock(&'static self) -> Locked {
-        // SAFETY: `Waiters::new` initialised the lock.
+        // SAFETY: `Waiters::new()` initialised the lock before the first wait, and the table is
+        // static.
         let flags = unsafe { helpers::quiesce_helper_raw_spin_lock_irqsave(self.lock.get()) };
         Locked {
             bucket: self,
@@ -298,7 +303,8 @@ impl Locked {
     /// list.
     fn find(&mut self, key: usize) -> *mut *mut Node {
         let mut slot = self.bucket.first.get();
-        // SAFETY: The lock is held, and linked nodes are alive.
+        // SAFETY: `self` holds the bucket's lock, which protects the links, and a node is unlinked
+        // before its wait returns.
         unsafe {
             while !(*slot).is_null() && (**slot).key != key {
                 slot = &raw mut (**slot).next_key;
@@ -313,7 +319,8 @@ impl Locked {
     ///
     /// `node` is of this bucket and alive.
     pub(super) unsafe fn is_linked(&self, node: *const Node) -> bool {
-        // SAFETY: The lock is held, and the node is alive.
+        // SAFETY: `self` holds the bucket's lock, which protects `linked`, and this function
+        // requires that the node is alive.
         unsafe { (*node).linked }
     }
 
@@ -417,7 +424,8 @@ impl Locked {
     ///
     /// `node` is of this bucket and linked.
     pub(super) unsafe fn outcome(&self, node: *const Node) -> Option<Outcome> {
-        // SAFETY: The lock is held, and linked nodes are alive.
+        // SAFETY: `self` holds the bucket's lock, which protects the settled counts and the links;
+        // `node` is linked, as this function requires, and linked nodes are alive.
         unsafe {
             if (*node).settled == *self.bucket.settled.get() {
                 // None of this bucket was detached since the waiter was linked.

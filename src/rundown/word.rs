@@ -280,10 +280,12 @@ impl Word {
             }
         }
         if (SATURATED + DRIFT + 1..0).contains(&old) {
-            // SAFETY: No requirements.
+            // SAFETY: The helper only prints a warning, the first time, which it may do in any
+            // context.
             unsafe { bindings::quiesce_helper_rundown_too_many_releases() };
         } else if !(SATURATED - DRIFT..0).contains(&old) {
-            // SAFETY: No requirements.
+            // SAFETY: The helper only prints a warning, the first time, which it may do in any
+            // context.
             unsafe { bindings::quiesce_helper_rundown_too_many_holders() };
         } else {
             // It was known as saturated.

@@ -266,7 +266,8 @@ impl<'a, T: SeqData, C: Context, K: Kind, A: Access> SeqLockGuard<'a, T, C, K, A
         // INVARIANT: The counter is odd if `A` writes.
         Self {
             body,
-            // SAFETY: The lock is held, so that nobody stores.
+            // SAFETY: The lock is held by `held`, so that no writer stores to the value during the
+            // copy.
             copy: unsafe { body.data.load().assume_whole() },
             _held: held,
             _lock: PhantomData,

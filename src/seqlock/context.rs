@@ -147,19 +147,24 @@ macro_rules! impl_context {
 
             #[inline(always)]
             unsafe fn lock<L: Lock>(lock: *mut L, subclass: u32) -> $state {
-                // SAFETY: The caller guarantees what both traits require.
+                // SAFETY: `Context::lock()` and `Context::try_lock()` have the requirements of
+                // `Lock`: an initialised lock of a backend, which stays in place until it is
+                // released.
                 unsafe { L::$lock(lock, subclass) }
             }
 
             #[inline(always)]
             unsafe fn try_lock<L: Lock>(lock: *mut L) -> Option<$state> {
-                // SAFETY: The caller guarantees what both traits require.
+                // SAFETY: `Context::lock()` and `Context::try_lock()` have the requirements of
+                // `Lock`: an initialised lock of a backend, which stays in place until it is
+                // released.
                 unsafe { L::$try_lock(lock) }
             }
 
             #[inline(always)]
             unsafe fn unlock<L: Lock>(lock: *mut L, state: $state) {
-                // SAFETY: The caller acquired the lock in this mode and has its `state`.
+                // SAFETY: `Context::unlock()` requires that this context acquired the lock in this
+                // mode, by the call that returned `state`.
                 unsafe { L::$unlock(lock, state) }
             }
         }
@@ -176,19 +181,22 @@ impl Context for Preempt {
 
     #[inline(always)]
     unsafe fn lock<L: Lock>(lock: *mut L, subclass: u32) {
-        // SAFETY: The caller guarantees what both traits require.
+        // SAFETY: `Context::lock()` and `Context::try_lock()` have the requirements of `Lock`: an
+        // initialised lock of a backend, which stays in place until it is released.
         unsafe { L::lock(lock, subclass) }
     }
 
     #[inline(always)]
     unsafe fn try_lock<L: Lock>(lock: *mut L) -> Option<()> {
-        // SAFETY: The caller guarantees what both traits require.
+        // SAFETY: `Context::lock()` and `Context::try_lock()` have the requirements of `Lock`: an
+        // initialised lock of a backend, which stays in place until it is released.
         unsafe { L::try_lock(lock) }.then_some(())
     }
 
     #[inline(always)]
     unsafe fn unlock<L: Lock>(lock: *mut L, (): ()) {
-        // SAFETY: The caller acquired the lock in this mode.
+        // SAFETY: `Context::unlock()` requires that this context acquired the lock in this mode, by
+        // the call that returned `state`.
         unsafe { L::unlock(lock) }
     }
 }
@@ -214,7 +222,8 @@ impl<'a, L: Lock, M: Context> Held<'a, L, M> {
     /// The lock is an initialised lock of a backend and stays in place for `'a`.
     #[inline(always)]
     pub(super) unsafe fn lock(lock: *mut L) -> Self {
-        // SAFETY: The caller guarantees an initialised lock that stays in place.
+        // SAFETY: This function requires an initialised lock of a backend that stays in place for
+        // `'a`, as `lock_nested()` does.
         unsafe { Self::lock_nested(lock, 0) }
     }
 
@@ -228,7 +237,8 @@ impl<'a, L: Lock, M: Context> Held<'a, L, M> {
         // INVARIANT: The call acquires the lock in mode `M`.
         Self {
             lock,
-            // SAFETY: The caller guarantees an initialised lock that stays in place for `'a`.
+            // SAFETY: This function requires an initialised lock of a backend that stays in place
+            // for `'a`, and the guard, which releases it, does not outlive `'a`.
             state: unsafe { M::lock(lock, subclass) },
             _lock: PhantomData,
             _not_send: NotThreadSafe,
@@ -245,7 +255,8 @@ impl<'a, L: Lock, M: Context> Held<'a, L, M> {
         // INVARIANT: The call acquires the lock in mode `M`.
         Some(Self {
             lock,
-            // SAFETY: The caller guarantees an initialised lock that stays in place for `'a`.
+            // SAFETY: This function requires an initialised lock of a backend that stays in place
+            // for `'a`, and the guard, which releases it, does not outlive `'a`.
             state: unsafe { M::try_lock(lock) }?,
             _lock: PhantomData,
             _not_send: NotThreadSafe,
@@ -269,7 +280,8 @@ impl<L: Lock, M: Context> Drop for Held<'_, L, M> {
 #[inline(always)]
 pub(super) fn exclusively<C: Context, R>(f: impl FnOnce() -> R) -> R {
     if C::LEVEL > Preempt::LEVEL {
-        // SAFETY: The flags are restored below.
+        // SAFETY: Interrupts may be disabled in any context, and the flags are restored below, in
+        // this function.
         let flags = unsafe { helpers::quiesce_helper_irq_save() };
         let ret = f();
         // SAFETY: `flags` were saved above, and `f` begins and ends no section.
@@ -278,7 +290,8 @@ pub(super) fn exclusively<C: Context, R>(f: impl FnOnce() -> R) -> R {
     } else {
         preempt::disable();
         let ret = f();
-        // SAFETY: Preemption was disabled above.
+        // SAFETY: `preempt::disable()` above disabled preemption in this context, and `f` begins
+        // and ends no section.
         unsafe { preempt::enable() };
         ret
     }

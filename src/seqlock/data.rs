@@ -55,7 +55,8 @@ impl<T> Words<T> {
     /// The words are a copy of one value of `T`.
     #[inline(always)]
     pub(super) unsafe fn assume_whole(self) -> T {
-        // SAFETY: All bytes were copied from one value, so that they are one.
+        // SAFETY: This function requires that the words are a copy of one value of `T`, so they are
+        // a valid `T`.
         unsafe { self.0.assume_init() }
     }
 
@@ -246,7 +247,8 @@ impl<T: SeqData> WordCell<T> {
                 size_of::<Words<T>>(),
             )
         };
-        // SAFETY: All of it was written, and it may hold anything.
+        // SAFETY: `load()` wrote all words of `to`, and a `Words<T>` may hold any bytes,
+        // initialised or not.
         unsafe { to.assume_init() }
     }
 
@@ -266,8 +268,8 @@ impl<T: SeqData> WordCell<T> {
     #[inline(always)]
     pub(super) unsafe fn store(&self, value: T) {
         const { assert_by_value::<T>() };
-        // SAFETY: Nobody else stores or borrows the value during the call, as required of the
-        // caller.
+        // SAFETY: This function requires that nobody else stores or borrows the value during the
+        // call, as `store_from()` does.
         unsafe { self.store_from(&value) }
     }
 

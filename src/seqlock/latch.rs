@@ -165,10 +165,12 @@ impl<T: SeqData> Latch<T> {
     #[inline]
     pub fn read(&self) -> T {
         loop {
-            // SAFETY: By the type invariants the counter is initialised.
+            // SAFETY: By the type invariants the counter is initialised, and it stays in place
+            // while `self` is borrowed.
             let start = unsafe { sequence::peek(self.sequence()) };
             let copy = self.copies[(start & 1) as usize].load();
-            // SAFETY: By the type invariants the counter is initialised.
+            // SAFETY: By the type invariants the counter is initialised, and it stays in place
+            // while `self` is borrowed.
             if !unsafe { sequence::retry(self.sequence(), start) } {
                 // SAFETY: By the type invariants nobody stored to this copy while the counter was
                 // `start`, and it still is.
@@ -181,10 +183,12 @@ impl<T: SeqData> Latch<T> {
     #[inline]
     pub fn read_into<'a>(&self, to: &'a mut MaybeUninit<T>) -> &'a mut T {
         loop {
-            // SAFETY: By the type invariants the counter is initialised.
+            // SAFETY: By the type invariants the counter is initialised, and it stays in place
+            // while `self` is borrowed.
             let start = unsafe { sequence::peek(self.sequence()) };
             self.copies[(start & 1) as usize].load_into(to);
-            // SAFETY: By the type invariants the counter is initialised.
+            // SAFETY: By the type invariants the counter is initialised, and it stays in place
+            // while `self` is borrowed.
             if !unsafe { sequence::retry(self.sequence(), start) } {
                 // SAFETY: By the type invariants nobody stored to this copy while the counter was
                 // `start`, and it still is.
@@ -229,7 +233,8 @@ impl<T: SeqData> Latch<T> {
     /// `f` runs with interrupts disabled and other writers excluded. It must not write this latch.
     pub fn update<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
         let writer = self.writer();
-        // SAFETY: The lock is held, so that nobody else stores.
+        // SAFETY: `writer` holds the latch's lock, which all writers acquire, so nobody stores
+        // during the copy and it is whole.
         let mut value = unsafe { self.copies[0].load().assume_whole() };
         let ret = f(&mut value);
         self.store_both(&writer, &value);
@@ -243,7 +248,8 @@ impl<T: SeqData> Latch<T> {
             // INVARIANT: The counter sends readers to the other copy; it is odd while the first one
             // is stored to.
             unsafe { sequence::latch(self.sequence()) };
-            // SAFETY: The lock is held, so that nobody else stores.
+            // SAFETY: `_writer` holds the latch's lock, which all writers acquire, so nobody else
+            // stores to the copy.
             unsafe { copy.store_from(value) };
         }
     }

@@ -32,20 +32,23 @@ use super::{
 impl<T: SeqData, K: Kind> Body<T, K> {
     #[inline(always)]
     pub(super) fn begin(&self) -> u32 {
-        // SAFETY: By the type invariant the lock is initialised.
+        // SAFETY: By the type invariant of `Body` the lock is initialised, and it stays in place
+        // while `self` is borrowed.
         unsafe { K::begin(self.raw()) }
     }
 
     #[inline(always)]
     pub(super) fn retry(&self, start: u32) -> bool {
-        // SAFETY: By the type invariants the lock is initialised.
+        // SAFETY: By the type invariant of `Body` the lock is initialised, and it stays in place
+        // while `self` is borrowed.
         unsafe { sequence::retry(self.sequence(), start) }
     }
 
     /// One pass of `copy`, which does not wait for a writer.
     #[inline(always)]
     fn try_copy<R>(&self, copy: impl FnOnce() -> R) -> Option<R> {
-        // SAFETY: By the type invariants the lock is initialised.
+        // SAFETY: By the type invariant of `Body` the lock is initialised, and it stays in place
+        // while `self` is borrowed.
         let start = unsafe { sequence::peek(self.sequence()) };
         if start & 1 != 0 {
             return None;
@@ -365,7 +368,8 @@ impl<'a, T: SeqData> ReadSection<'a, T> {
     /// its copies are not valid.
     #[inline]
     pub fn retry(&self) -> bool {
-        // SAFETY: By the type invariant the counter is initialised.
+        // SAFETY: By the type invariant `sequence` points to an initialised counter, which is
+        // borrowed as long as the section.
         unsafe { self.start.retry(self.sequence) }
     }
 

@@ -184,7 +184,7 @@ impl<T: SeqData, L, C: Context> SeqCount<T, L, C> {
     #[inline(always)]
     fn init_in<E>(value: impl Init<T, E>, owner: *mut L, class: Class) -> impl Init<Self, E> {
         let init = move |slot: *mut Self| {
-            // SAFETY: `slot` is valid for writes.
+            // SAFETY: `init_from_closure()` passes a slot that is valid for writes of all fields.
             // INVARIANT: The counter is initialised.
             unsafe {
                 (&raw mut (*slot).sequence)
@@ -352,7 +352,7 @@ impl<T: SeqData, L, C: Context> SeqCount<T, L, C> {
             // INVARIANT: The writer's stores are between begin and end.
             unsafe { sequence::write_begin(self.sequence()) };
             let ret = f(&mut SeqCountWriter { data: &self.data });
-            // SAFETY: The write section was begun above.
+            // SAFETY: `write_begin()` above began the write of this counter, and `f` cannot end it.
             unsafe { sequence::write_end(self.sequence()) };
             ret
         }))
@@ -400,8 +400,8 @@ impl<T: SeqData, L, C: Context> SeqCount<T, L, C> {
     #[inline]
     pub fn get(&self, owner: &L) -> Result<T> {
         self.check(owner)?;
-        // SAFETY: Nobody writes, because they would have to have an exclusive reference to the
-        // owner.
+        // SAFETY: A writer needs an exclusive reference to the owner, which `check()` found to be
+        // this one; `owner` is a shared reference, so no writer stores during the copy.
         Ok(unsafe { self.data.load().assume_whole() })
     }
 
@@ -412,7 +412,8 @@ impl<T: SeqData, L, C: Context> SeqCount<T, L, C> {
             // SAFETY: By the type invariants the counter is initialised; its writers cannot sleep.
             let start = unsafe { sequence::begin(self.sequence()) };
             let copy = self.data.load();
-            // SAFETY: By the type invariants the counter is initialised.
+            // SAFETY: By the type invariants the counter is initialised, and it stays in place
+            // while `self` is borrowed.
             if !unsafe { sequence::retry(self.sequence(), start) } {
                 // SAFETY: The counter was even and is the same, so that no writer stored while the
                 // value was copied.
@@ -428,7 +429,8 @@ impl<T: SeqData, L, C: Context> SeqCount<T, L, C> {
             // SAFETY: By the type invariants the counter is initialised; its writers cannot sleep.
             let start = unsafe { sequence::begin(self.sequence()) };
             self.data.load_into(to);
-            // SAFETY: By the type invariants the counter is initialised.
+            // SAFETY: By the type invariants the counter is initialised, and it stays in place
+            // while `self` is borrowed.
             if !unsafe { sequence::retry(self.sequence(), start) } {
                 // SAFETY: The counter was even and is the same, so that no writer stored while the
                 // value was copied.
@@ -444,7 +446,8 @@ impl<T: SeqData, L, C: Context> SeqCount<T, L, C> {
             // SAFETY: By the type invariants the counter is initialised; its writers cannot sleep.
             let start = unsafe { sequence::begin(self.sequence()) };
             let copy = self.data.load_field(field);
-            // SAFETY: By the type invariants the counter is initialised.
+            // SAFETY: By the type invariants the counter is initialised, and it stays in place
+            // while `self` is borrowed.
             if !unsafe { sequence::retry(self.sequence(), start) } {
                 // SAFETY: The counter was even and is the same, so that no writer stored while the
                 // field was copied, and a part of a value is a value of its type.
@@ -458,13 +461,15 @@ impl<T: SeqData, L, C: Context> SeqCount<T, L, C> {
     /// For any context.
     #[inline]
     pub fn try_read(&self) -> Option<T> {
-        // SAFETY: By the type invariants the counter is initialised.
+        // SAFETY: By the type invariants the counter is initialised, and it stays in place while
+        // `self` is borrowed.
         let start = unsafe { sequence::peek(self.sequence()) };
         if start & 1 != 0 {
             return None;
         }
         let copy = self.data.load();
-        // SAFETY: By the type invariants the counter is initialised.
+        // SAFETY: By the type invariants the counter is initialised, and it stays in place while
+        // `self` is borrowed.
         if unsafe { sequence::retry(self.sequence(), start) } {
             return None;
         }

@@ -30,10 +30,11 @@ pub(super) const CHECKED: bool = cfg!(any(CONFIG_DEBUG_LOCK_ALLOC, CONFIG_KCSAN)
 #[inline(always)]
 pub(super) unsafe fn begin(seq: *mut bindings::seqcount_t) -> u32 {
     if CHECKED {
-        // SAFETY: The counter is initialised, as required of the caller.
+        // SAFETY: This function requires an initialised counter, which C's function reads.
         return unsafe { begin_in_c(seq) };
     }
-    // SAFETY: The counter is initialised and written by marked accesses.
+    // SAFETY: This function requires an initialised counter, and counters are only written by
+    // marked accesses.
     // ORDERING: The acquire keeps the copy after this load, so that it cannot be older.
     unsafe { arch::load_acquire_even_u32(counter(seq)) }
 }
@@ -46,7 +47,7 @@ pub(super) unsafe fn begin(seq: *mut bindings::seqcount_t) -> u32 {
 #[cold]
 #[inline(never)]
 pub(super) unsafe fn begin_in_c(seq: *mut bindings::seqcount_t) -> u32 {
-    // SAFETY: The counter is initialised, as required of the caller.
+    // SAFETY: This function requires an initialised counter, which C's function reads.
     unsafe { helpers::quiesce_helper_seqcount_begin(seq) }
 }
 
@@ -57,7 +58,8 @@ pub(super) unsafe fn begin_in_c(seq: *mut bindings::seqcount_t) -> u32 {
 /// The counter is initialised.
 #[inline(always)]
 pub(super) unsafe fn peek(seq: *mut bindings::seqcount_t) -> u32 {
-    // SAFETY: The counter is initialised and written by marked accesses.
+    // SAFETY: This function requires an initialised counter, and counters are only written by
+    // marked accesses.
     // ORDERING: The acquire keeps the copy after this load, so that it cannot be older.
     unsafe { arch::load_acquire_u32(counter(seq)) }
 }
@@ -70,13 +72,14 @@ pub(super) unsafe fn peek(seq: *mut bindings::seqcount_t) -> u32 {
 #[inline(always)]
 pub(super) unsafe fn retry(seq: *const bindings::seqcount_t, start: u32) -> bool {
     if cfg!(CONFIG_KCSAN) {
-        // SAFETY: The counter is initialised, as required of the caller.
+        // SAFETY: This function requires an initialised counter, which C's function reads.
         return unsafe { helpers::quiesce_helper_seqcount_retry(seq, start) };
     }
     // ORDERING: Keeps the copy before the load below; pairs with the barrier in `write_begin`. A
     // copy that saw a store of a section sees the increment that began it.
     arch::read_barrier();
-    // SAFETY: The counter is initialised and written by marked accesses.
+    // SAFETY: This function requires an initialised counter, and counters are only written by
+    // marked accesses.
     unsafe { arch::load_u32(counter(seq.cast_mut())) != start }
 }
 
@@ -102,7 +105,8 @@ impl Start {
     pub(super) fn new(sequence: u32) -> Self {
         Self {
             sequence,
-            // SAFETY: It may be called from any context.
+            // SAFETY: The helper reads `ktime_get_mono_fast_ns()`, which may be called from any
+            // context, NMI included.
             ns: unsafe { helpers::quiesce_helper_seqcount_clock() },
         }
     }
@@ -114,12 +118,13 @@ impl Start {
     /// The counter is initialised.
     #[inline]
     pub(super) unsafe fn retry(self, seq: *const bindings::seqcount_t) -> bool {
-        // SAFETY: The caller guarantees an initialised counter.
+        // SAFETY: This function requires an initialised counter, as the other `retry()` does.
         if unsafe { retry(seq, self.sequence) } {
             return true;
         }
         // After the counter was read: time that passes in between does no harm.
-        // SAFETY: It may be called from any context.
+        // SAFETY: The helper reads `ktime_get_mono_fast_ns()`, which may be called from any
+        // context, NMI included.
         let now = unsafe { helpers::quiesce_helper_seqcount_clock() };
         now.wrapping_sub(self.ns) > Self::LIMIT_NS
     }
@@ -132,7 +137,8 @@ impl Start {
 /// The counter is initialised, and nobody else writes until [`write_end`].
 #[inline(always)]
 pub(super) unsafe fn write_begin(seq: *mut bindings::seqcount_t) {
-    // SAFETY: The caller guarantees exclusion until `write_end`.
+    // SAFETY: This function requires an initialised counter and that nobody else writes until
+    // `write_end`, as `write_begin_nested()` does.
     unsafe { write_begin_nested(seq, 0) }
 }
 
@@ -145,10 +151,12 @@ pub(super) unsafe fn write_begin(seq: *mut bindings::seqcount_t) {
 #[inline(always)]
 pub(super) unsafe fn write_begin_nested(seq: *mut bindings::seqcount_t, subclass: u32) {
     if CHECKED {
-        // SAFETY: The counter is initialised, and nobody else writes.
+        // SAFETY: This function requires an initialised counter and that nobody else writes until
+        // `write_end`.
         return unsafe { helpers::quiesce_helper_seqcount_write_begin(seq, subclass) };
     }
-    // SAFETY: The counter is initialised and nobody else writes it.
+    // SAFETY: This function requires an initialised counter and that nobody else writes until
+    // `write_end`.
     unsafe { arch::increment_u32(counter(seq)) };
     // ORDERING: Keeps the increment before the stores; pairs with the barrier in `retry`.
     arch::write_barrier();
@@ -162,12 +170,14 @@ pub(super) unsafe fn write_begin_nested(seq: *mut bindings::seqcount_t, subclass
 #[inline(always)]
 pub(super) unsafe fn write_end(seq: *mut bindings::seqcount_t) {
     if CHECKED {
-        // SAFETY: The caller began the write, by `write_begin` or `write_begin_nested`.
+        // SAFETY: This function requires that the caller began the write of this counter, by
+        // `write_begin` or `write_begin_nested`.
         return unsafe { helpers::quiesce_helper_seqcount_write_end(seq) };
     }
     // ORDERING: Keeps the stores before the increment; pairs with the acquire in `peek`.
     arch::write_barrier();
-    // SAFETY: The counter is initialised and nobody else writes it.
+    // SAFETY: The caller began the write, which requires an initialised counter and that nobody
+    // else writes until this call.
     unsafe { arch::increment_u32(counter(seq)) };
 }
 
@@ -180,7 +190,8 @@ pub(super) unsafe fn write_end(seq: *mut bindings::seqcount_t) {
 pub(super) unsafe fn write_invalidate(seq: *mut bindings::seqcount_t) {
     // ORDERING: Keeps the caller's stores before the increment.
     arch::write_barrier();
-    // SAFETY: The counter is initialised and nobody else writes it.
+    // SAFETY: This function requires an initialised counter that nobody else writes during the
+    // call.
     unsafe { arch::add_u32(counter(seq), 2) };
 }
 
@@ -191,13 +202,15 @@ pub(super) unsafe fn write_invalidate(seq: *mut bindings::seqcount_t) {
 /// The counter is initialised, and nobody else writes it during the call.
 #[inline(always)]
 pub(super) unsafe fn write_barrier(seq: *mut bindings::seqcount_t) {
-    // SAFETY: The counter is initialised and nobody else writes it.
+    // SAFETY: This function requires an initialised counter that nobody else writes during the
+    // call.
     unsafe { arch::increment_u32(counter(seq)) };
     // ORDERING: Keeps the stores of before the call, and the increment above, before the increment
     // below and the stores after the call. A reader that began before the call and sees one of those
     // sees the first increment as well; one that began after sees the stores of before.
     arch::write_barrier();
-    // SAFETY: The counter is initialised and nobody else writes it.
+    // SAFETY: This function requires an initialised counter that nobody else writes during the
+    // call.
     unsafe { arch::increment_u32(counter(seq)) };
 }
 
@@ -211,7 +224,8 @@ pub(super) unsafe fn latch(seq: *mut bindings::seqcount_t) {
     // ORDERING: Keeps the stores to the copy that readers are sent to before the increment; pairs
     // with the acquire in `peek`.
     arch::write_barrier();
-    // SAFETY: The counter is initialised and nobody else writes it.
+    // SAFETY: This function requires an initialised counter that nobody else writes during the
+    // call.
     unsafe { arch::increment_u32(counter(seq)) };
     // ORDERING: Keeps the increment before the stores to the other copy; pairs with the barrier in
     // `retry`.

@@ -54,7 +54,8 @@ pub struct IrqState(usize);
 /// halves are enabled.
 #[inline(always)]
 pub(super) fn disable_bh() -> Option<BhState> {
-    // SAFETY: It disables bottom halves where that is possible and fails elsewhere.
+    // SAFETY: The helper disables bottom halves by count where that is possible, and fails
+    // elsewhere without a change.
     let disabled = unsafe { helpers::quiesce_helper_bh_disable() };
     (cfg!(not(CONFIG_PREEMPT_RT)) || disabled).then_some(BhState(true))
 }
@@ -67,7 +68,8 @@ pub(super) fn disable_bh() -> Option<BhState> {
 #[inline(always)]
 pub(super) unsafe fn enable_bh(state: BhState) {
     if state.0 {
-        // SAFETY: This context disabled bottom halves; the helper works in any order.
+        // SAFETY: This function requires that this context disabled bottom halves by the call that
+        // returned `state`; the helper may be called in any order with other sections.
         unsafe { helpers::quiesce_helper_bh_enable() }
     }
 }
@@ -111,14 +113,15 @@ pub unsafe trait Lock: Sealed {
     unsafe fn lock_bh(this: *mut Self, subclass: u32) -> BhState {
         let state = if Self::DISABLES_BH {
             disable_bh().unwrap_or_else(|| {
-                // SAFETY: It prints a warning.
+                // SAFETY: The helper only prints a warning, the first time, in any context.
                 unsafe { helpers::quiesce_helper_bh_warn() };
                 BhState(false)
             })
         } else {
             BhState(false)
         };
-        // SAFETY: The caller guarantees the trait's requirements.
+        // SAFETY: These functions of `Lock` require an initialised lock of a backend that stays in
+        // place while it is held, and so does the one that is called.
         unsafe { Self::lock(this, subclass) };
         state
     }
@@ -130,20 +133,23 @@ pub unsafe trait Lock: Sealed {
         } else {
             BhState(false)
         };
-        // SAFETY: The caller guarantees the trait's requirements.
+        // SAFETY: These functions of `Lock` require an initialised lock of a backend that stays in
+        // place while it is held, and so does the one that is called.
         if unsafe { Self::try_lock(this) } {
             return Some(state);
         }
-        // SAFETY: `state` is the section's that began in this function.
+        // SAFETY: `disable_bh()` in this function returned `state`, and that section has not ended.
         unsafe { enable_bh(state) };
         None
     }
 
     #[inline(always)]
     unsafe fn unlock_bh(this: *mut Self, state: BhState) {
-        // SAFETY: The caller acquired the lock.
+        // SAFETY: `unlock_bh()` requires that this context acquired the lock in this mode and has
+        // not released it.
         unsafe { Self::unlock(this) };
-        // SAFETY: The caller has `state` from `lock_bh()` or `try_lock_bh()`.
+        // SAFETY: `unlock_bh()` requires the `state` that `lock_bh()` or `try_lock_bh()` returned,
+        // which is that of `disable_bh()`.
         unsafe { enable_bh(state) };
     }
 }
@@ -158,7 +164,7 @@ mod counted {
         if L::SLEEPS {
             return IrqState(0);
         }
-        // SAFETY: It may be called from any context but NMI, where it warns.
+        // SAFETY: The helper disables interrupts by count; in an NMI it warns.
         IrqState(usize::from(unsafe {
             helpers::quiesce_helper_interrupt_disable()
         }))
@@ -170,7 +176,8 @@ mod counted {
     #[inline(always)]
     pub(super) unsafe fn enable_irq(state: IrqState) {
         if state.0 != 0 {
-            // SAFETY: The section is counted.
+            // SAFETY: This function requires a `state` of `disable_irq()`, which is not zero if the
+            // section is counted on this CPU.
             unsafe { bindings::local_interrupt_enable() }
         }
     }
@@ -204,7 +211,8 @@ mod x86 {
     #[cold]
     #[inline(never)]
     fn begin_counted(flags: usize) -> usize {
-        // SAFETY: `unlock_not_last()` ends the section's count.
+        // SAFETY: Interrupts are disabled and may be disabled again by count; `unlock_not_last()`
+        // ends the section.
         unsafe { bindings::local_interrupt_disable() };
         flags
     }
@@ -325,7 +333,8 @@ mod uniprocessor {
     ///
     /// As for [`flag`].
     pub(super) unsafe fn try_acquire<L>(lock: *mut L) -> bool {
-        // SAFETY: The caller guarantees the flag.
+        // SAFETY: This function requires, as `flag()` does, that `lock` is followed by its flag and
+        // stays in place.
         unsafe { flag(lock) }.xchg(1, Full) == 0
     }
 
@@ -335,10 +344,11 @@ mod uniprocessor {
     ///
     /// As for [`flag`]; preemption is disabled.
     pub(super) unsafe fn acquire<L>(lock: *mut L) {
-        // SAFETY: The caller guarantees the flag.
+        // SAFETY: This function requires, as `flag()` does, that `lock` is followed by its flag and
+        // stays in place.
         while !unsafe { try_acquire(lock) } {
             // The lock is held by this context, or by one that this context interrupted.
-            // SAFETY: It prints a warning, the first time.
+            // SAFETY: The helper only prints a warning, the first time, in any context.
             unsafe { helpers::quiesce_helper_seqlock_warn_deadlock() };
             // SAFETY: `lock` is followed by its flag, as required of the caller.
             while unsafe { flag(lock) }.load(Acquire) != 0 {
@@ -353,7 +363,8 @@ mod uniprocessor {
     ///
     /// As for [`flag`]; the caller set it.
     pub(super) unsafe fn release<L>(lock: *mut L) {
-        // SAFETY: The caller guarantees the flag.
+        // SAFETY: This function requires, as `flag()` does, that `lock` is followed by its flag and
+        // stays in place.
         unsafe { flag(lock) }.store(0, Release)
     }
 }
@@ -374,7 +385,8 @@ macro_rules! impl_lock {
                     // SAFETY: The lock is initialised, and a `raw_spinlock_t` at its beginning.
                     return unsafe { bindings::_raw_spin_lock(this.cast()) };
                 }
-                // SAFETY: The lock is initialised.
+                // SAFETY: The contract of `Lock` requires an initialised lock that stays in place
+                // while it is held.
                 unsafe { $lock(this, subclass) }
                 #[cfg(not(CONFIG_SMP))]
                 if !Self::SLEEPS {
@@ -389,7 +401,8 @@ macro_rules! impl_lock {
                 // SAFETY: The lock is initialised, and a `raw_spinlock_t` at its beginning.
                 let locked = unsafe { bindings::_raw_spin_trylock(this.cast()) } != 0;
                 #[cfg(not(quiesce_x86_spin))]
-                // SAFETY: The lock is initialised.
+                // SAFETY: The contract of `Lock` requires an initialised lock that stays in place
+                // while it is held.
                 let locked = unsafe { $try_lock(this) };
                 #[cfg(not(CONFIG_SMP))]
                 // SAFETY: The lock is a backend's; it is released if the flag is set.
@@ -416,7 +429,8 @@ macro_rules! impl_lock {
                     bindings::_raw_spin_unlock(this.cast())
                 }
                 #[cfg(not(quiesce_x86_spin))]
-                // SAFETY: The caller acquired the lock.
+                // SAFETY: The contract of `Lock` requires that this context acquired the lock and
+                // has not released it.
                 unsafe {
                     $unlock(this)
                 }
@@ -438,7 +452,8 @@ macro_rules! impl_lock {
                         }));
                     }
                     let state = counted::disable_irq::<Self>();
-                    // SAFETY: The caller guarantees the trait's requirements.
+                    // SAFETY: These functions of `Lock` require an initialised lock of a backend
+                    // that stays in place while it is held, and so does the one that is called.
                     unsafe { Self::lock(this, subclass) };
                     state
                 }
@@ -454,11 +469,13 @@ macro_rules! impl_lock {
                 #[cfg(not(quiesce_x86_spin))]
                 {
                     let state = counted::disable_irq::<Self>();
-                    // SAFETY: The caller guarantees the trait's requirements.
+                    // SAFETY: These functions of `Lock` require an initialised lock of a backend
+                    // that stays in place while it is held, and so does the one that is called.
                     if unsafe { Self::try_lock(this) } {
                         return Some(state);
                     }
-                    // SAFETY: The section began in this function.
+                    // SAFETY: `counted::disable_irq()` in this function returned `state`, and that
+                    // section has not ended.
                     unsafe { counted::enable_irq(state) };
                     None
                 }

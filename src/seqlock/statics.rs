@@ -231,7 +231,8 @@ const SPINLOCK_MAP: usize = {
 /// An unlocked `seqlock_t` without a class.
 pub(super) const SPIN: MaybeUninit<SpinSeqlock> = {
     let mut raw = MaybeUninit::<SpinSeqlock>::zeroed();
-    // SAFETY: `raw` is a local.
+    // SAFETY: The pointer is to a field of `raw`, a local variable whose bytes are all initialised
+    // by zero.
     unsafe { init_spinlock(&raw mut (*raw.as_mut_ptr()).lock) };
     raw
 };
@@ -248,7 +249,8 @@ pub(super) const SPIN_MAPS: Maps = Maps {
 /// An unlocked raw lock without a class.
 pub(super) const RAW: MaybeUninit<RawSeqlock> = {
     let mut raw = MaybeUninit::<RawSeqlock>::zeroed();
-    // SAFETY: `raw` is a local.
+    // SAFETY: The pointer is to a field of `raw`, a local variable whose bytes are all initialised
+    // by zero.
     unsafe {
         init_raw_spinlock(
             &raw mut (*raw.as_mut_ptr()).lock,
@@ -291,7 +293,8 @@ pub(super) const fn seqcount(class: Class) -> MaybeUninit<bindings::seqcount_t> 
     #[allow(unused_mut, reason = "written with lockdep alone")]
     let mut raw = MaybeUninit::<bindings::seqcount_t>::zeroed();
     #[cfg(CONFIG_DEBUG_LOCK_ALLOC)]
-    // SAFETY: `raw` is a local.
+    // SAFETY: The pointer is to a field of `raw`, a local variable whose bytes are all initialised
+    // by zero.
     unsafe {
         let map = &raw mut (*raw.as_mut_ptr()).dep_map;
         (*map).name = class.name;
@@ -392,7 +395,7 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
     #[inline(always)]
     fn init_in<E>(value: impl Init<T, E>, class: Class) -> impl Init<Self, E> {
         let init = move |slot: *mut Self| {
-            // SAFETY: `slot` is valid for writes.
+            // SAFETY: `init_from_closure()` passes a slot that is valid for writes of all fields.
             // INVARIANT: The lock is initialised.
             unsafe {
                 (&raw mut (*slot).body.raw)

@@ -130,7 +130,8 @@ impl Sealed for LocalInterruptDisabled {}
 
 // No token of a context in which a task cannot sleep is one for a lock that sleeps.
 #[cfg(not(CONFIG_PREEMPT_RT))]
-// SAFETY: By its invariant preemption is disabled.
+// SAFETY: By the invariant of `PreemptDisabled` preemption is disabled on this CPU while the token
+// exists.
 unsafe impl Token<bindings::spinlock_t> for PreemptDisabled {
     type Context = Preempt;
 }
@@ -147,7 +148,8 @@ unsafe impl Token<bindings::spinlock_t> for LocalInterruptDisabled {
     type Context = Irq;
 }
 
-// SAFETY: By its invariant preemption is disabled.
+// SAFETY: By the invariant of `PreemptDisabled` preemption is disabled on this CPU while the token
+// exists.
 unsafe impl Token<bindings::raw_spinlock_t> for PreemptDisabled {
     type Context = Preempt;
 }

@@ -162,7 +162,7 @@ struct SeatCell {
     _charge: Option<Charge>,
 }
 
-// SAFETY: `SeatState` is `Send`.
+// SAFETY: The only field is a cell of a `SeatState`, which is `Send`.
 unsafe impl Send for SeatCell where SeatState: Send {}
 // SAFETY: By the type invariants `state` is accessed as a member of its group would be.
 unsafe impl Sync for SeatCell where SeatState: Send + Sync {}
@@ -204,7 +204,8 @@ pub(super) struct Tenants([Option<KBox<Chunk>>; CHUNKS]);
 impl Tenants {
     pub(super) fn new() -> impl Init<Self> {
         let none = init_array_from_fn::<_, CHUNKS, _, Infallible>(|_| None::<KBox<Chunk>>);
-        // SAFETY: `Tenants` has the layout of its only field.
+        // SAFETY: `Tenants` is `repr(transparent)`, so an initialised field is an initialised
+        // `Tenants`.
         unsafe { cast_init(none) }
     }
 

@@ -72,7 +72,8 @@ pub(crate) fn bind(fd: BorrowedFd<'_>, args: quiesce_bind) -> Result<(), Errno> 
 }
 
 pub(crate) fn leave(fd: BorrowedFd<'_>) -> Result<(), Errno> {
-    // SAFETY: The interface defines the command without an argument.
+    // SAFETY: `quiesce.h` defines the command without an argument, so the kernel reads no memory of
+    // the caller.
     unsafe {
         ioctl(
             fd,

@@ -257,7 +257,8 @@ fn raise_descriptor_limit() -> io::Result<libc::rlimit> {
         rlim_cur: 0,
         rlim_max: 0,
     };
-    // SAFETY: Both structs are valid.
+    // SAFETY: Both arguments are references to local structs that the calls read or write before
+    // they return.
     unsafe {
         if libc::getrlimit(libc::RLIMIT_NOFILE, &mut former) != 0 {
             return Err(io::Error::last_os_error());

@@ -193,7 +193,8 @@ fn record(
         [] => None,
         [program, rest @ ..] => {
             let mut command = Command::new(program);
-            // SAFETY: The closure makes one async-signal-safe call.
+            // SAFETY: The closure that `unblock()` returns only makes async-signal-safe calls and
+            // does not allocate.
             unsafe {
                 command.args(rest).pre_exec(signals.unblock());
             }
