@@ -65,7 +65,7 @@ void quiesce_helper_rundown_monitor_init(bool (*monitor)(unsigned int ms),
 					 void (*list)(struct seq_file *m));
 void quiesce_helper_rundown_monitor_start(bool again);
 void quiesce_helper_rundown_monitor_exit(void);
-unsigned int quiesce_helper_set_rundown_report_ms(unsigned int ms);
+unsigned int quiesce_helper_set_rundown_stall_ms(unsigned int ms);
 void quiesce_helper_rundown_too_many_holders(void);
 void quiesce_helper_rundown_too_many_releases(void);
 int quiesce_helper_percpu_ref_init(struct percpu_ref *ref,

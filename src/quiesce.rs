@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Ways to wait until others are out of the way.
+//! Synchronization primitives for kernel modules: rundown protection, sequence locks and RCU.
 //!
-//! The crate gives other Rust kernel modules [`rundown`] references, [`seqlock`]s whose modes are
-//! tied to disabled preemption, bottom halves and interrupts, and an [`rcu`] wrapper. The module
-//! also registers `/dev/quiesce`, a barrier between processes.
+//! Other Rust modules use three modules of this crate. [`rundown`] protects an object that is used
+//! by some and removed by others: holders acquire it, and the remover waits until the last one has
+//! released it. [`seqlock`] protects a small value that is read without a lock, with the context of
+//! its writers in the lock's type. [`rcu`] is a typed interface to the kernel's RCU and SRCU:
+//! pointers, lists and hash tables whose old values are reclaimed after a grace period.
+//!
+//! The module also registers `/dev/quiesce`, a barrier between processes, which
+//! `src/uapi/quiesce.h` documents.
 
 #![allow(internal_features)]
 

@@ -67,7 +67,7 @@ pub use self::{
         UnpluggableRegistration, //
     },
     wait::{
-        set_report_interval,
+        set_stall_report_ms,
         Wait, //
     }, //
 };

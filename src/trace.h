@@ -220,7 +220,7 @@ DEFINE_EVENT(quiesce_rundown, quiesce_rundown_end,
 );
 
 /* It is waited for since this time; with each report in the log. */
-TRACE_EVENT(quiesce_rundown_stuck,
+TRACE_EVENT(quiesce_rundown_stall,
 	TP_PROTO(unsigned long key, u32 ms, unsigned long waiters, unsigned long holders),
 	TP_ARGS(key, ms, waiters, holders),
 	TP_STRUCT__entry(

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `Rundown<T, R>`.
+//! `Rundown<T, R>`: guards dereference to the value, and exclusive ownership changes, takes or
+//! replaces it.
 
 use super::Form;
 use crate::support;

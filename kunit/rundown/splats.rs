@@ -13,7 +13,7 @@ use kernel::{
     time::msecs_to_jiffies, //
 };
 use quiesce::rundown::{
-    set_report_interval,
+    set_stall_report_ms,
     HasRundown,
     PerCpuRundownRef,
     Rundown,
@@ -41,7 +41,7 @@ module! {
 struct Splats;
 
 /// A wait without timeout that does not end.
-fn stuck() -> Result {
+fn stall() -> Result {
     static USERS: RundownRef = RundownRef::new();
 
     core::mem::forget(USERS.try_acquire()?.unbind());
@@ -64,14 +64,14 @@ fn own_exclusive() -> Result {
 fn report_owner() -> Result {
     static OBJECT: Rundown<u32> = Rundown::new(1);
 
-    let before = set_report_interval(20);
+    let before = set_stall_report_ms(20);
     let owner = OBJECT.wait_for_rundown()?;
     support::spawn(c"rundown_second", || {
         let _ = OBJECT.wait_for_rundown_timeout(msecs_to_jiffies(2000));
     })?
     .join();
     drop(owner);
-    set_report_interval(before);
+    set_stall_report_ms(before);
     Ok(())
 }
 

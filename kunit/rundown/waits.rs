@@ -30,7 +30,7 @@ use kernel::{
     }, //
 };
 use quiesce::rundown::{
-    set_report_interval,
+    set_stall_report_ms,
     HasRundown,
     PerCpuRundownRef,
     Rundown,
@@ -315,12 +315,12 @@ fn holders_are_listed<R: Form>() -> Result {
 fn reports<R: Form>() -> Result {
     let r = R::live()?;
     let guards = r.try_acquire_many(3)?.unbind();
-    let before = set_report_interval(20);
+    let before = set_stall_report_ms(20);
     let ret = complaining(
         "rundown of .* has been waited for .* by 1 tasks: 3 holders",
         || r.wait_for_rundown_timeout(msecs_to_jiffies(1500)),
     );
-    set_report_interval(before);
+    set_stall_report_ms(before);
     drop(guards);
     ensure_eq!(ret, Err(RundownError::TimedOut));
     Ok(())
@@ -341,7 +341,7 @@ fn long_timeouts<R: Form>() -> Result {
     let r = R::live()?;
     let told = Told::new()?;
     let guard = HasRundown::try_acquire_arc(r.clone())?;
-    let before = set_report_interval(1);
+    let before = set_stall_report_ms(1);
     let ret = complaining(
         "rundown of .* has been waited for .* by [0-9]+ tasks: [01] holders",
         || {
@@ -352,14 +352,14 @@ fn long_timeouts<R: Form>() -> Result {
             }
             told.await_started(TIMEOUTS.len() as u32);
             // Reports end before the expectation does, also those of waiters that return.
-            set_report_interval(before);
+            set_stall_report_ms(before);
             drop(guard);
             drop(threads);
             support::msleep(20);
             Ok::<_, Error>(())
         },
     );
-    set_report_interval(before);
+    set_stall_report_ms(before);
     ret?;
     ensure_eq!(told.all(), (TIMEOUTS.len() as u32, 0, 0));
     Ok(())
@@ -541,14 +541,14 @@ fn owner_is_reported() -> Result {
     let object = Arc::new(Rundown::new(0u32), GFP_KERNEL)?;
     let owner = object.wait_for_rundown()?;
     let theirs = object.clone();
-    let before = set_report_interval(20);
+    let before = set_stall_report_ms(20);
     let ret = complaining("rundown of .*: 0 holders, owned exclusively", || {
         support::spawn(c"rundown_second", move || {
             let _ = theirs.wait_for_rundown_timeout(msecs_to_jiffies(1500));
         })
         .map(|thread| thread.join())
     });
-    set_report_interval(before);
+    set_stall_report_ms(before);
     drop(owner);
     ret
 }

@@ -69,7 +69,8 @@ fn has_lse() -> bool {
     true
 }
 
-/// `rcu_dereference()`'s load; see `super::pointer`.
+/// Loads a pointer as `rcu_dereference()` does; the address dependency orders what is read through
+/// it. See `super::pointer`.
 #[inline(always)]
 pub(crate) fn load_pointer<T>(ptr: &Atomic<*mut T>) -> *mut T {
     let value: *mut T;
@@ -85,7 +86,7 @@ pub(crate) fn load_pointer<T>(ptr: &Atomic<*mut T>) -> *mut T {
     value
 }
 
-/// `xchg()`: a full barrier.
+/// Replaces a pointer and returns the former one, as `xchg()`: a full barrier.
 #[inline(always)]
 pub(crate) fn swap_pointer(ptr: &Atomic<*mut c_void>, new: *mut c_void) -> *mut c_void {
     let old: *mut c_void;
@@ -172,7 +173,7 @@ pub(crate) unsafe fn load_acquire_even_u32(ptr: *const u32) -> u32 {
     value
 }
 
-/// `smp_rmb()`.
+/// Keeps loads before the call ahead of loads after it, as `smp_rmb()`.
 #[inline(always)]
 pub(crate) fn read_barrier() {
     // SAFETY: The instruction is a memory barrier: it accesses no memory and changes no register or
@@ -180,7 +181,7 @@ pub(crate) fn read_barrier() {
     unsafe { asm!("dmb ishld", options(nostack, preserves_flags)) }
 }
 
-/// `smp_wmb()`.
+/// Keeps stores before the call ahead of stores after it, as `smp_wmb()`.
 #[inline(always)]
 pub(crate) fn write_barrier() {
     // SAFETY: The instruction is a memory barrier: it accesses no memory and changes no register or
@@ -313,7 +314,7 @@ pub(crate) fn in_nmi() -> bool {
     count & u64::from(helpers::QUIESCE_NMI_MASK) != 0
 }
 
-/// `preempt_disable()`.
+/// Disables preemption, as `preempt_disable()`.
 #[cfg(quiesce_asm_arm64_preempt)]
 #[inline(always)]
 pub(crate) fn preempt_disable() {

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The state of the current context, from its CPU's counters.
+//! The state of the current context, read from counters of its CPU, inline as in C.
 
 #[cfg(not(quiesce_asm_arm64))]
 use crate::bindings as helpers;
 
 #[cfg(any(quiesce_x86_spin, all(quiesce_asm, CONFIG_SMP)))]
 extern "C" {
-    /// A per-CPU variable.
+    /// The preemption count, a per-CPU variable of the kernel.
     static __preempt_count: core::ffi::c_int;
-    /// A per-CPU variable of two bytes.
+    /// The mask of pending softirqs, a per-CPU variable of the kernel of two bytes.
     #[cfg(quiesce_x86_spin)]
     static __softirq_pending: u16;
 }

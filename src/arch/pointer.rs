@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Reads and replacements of a pointer that is published by RCU.
+//!
+//! The read is `rcu_dereference()`: one load, whose address dependency orders what the caller reads
+//! through the pointer. The replacement is `xchg()`, a full barrier, which orders the new object's
+//! initialisation before its publication.
 
 use core::ffi::c_void;
 use kernel::sync::atomic::Atomic;

@@ -13,7 +13,7 @@ use crate::bindings as helpers;
 
 #[cfg(quiesce_asm_preempt)]
 extern "C" {
-    /// A per-CPU variable.
+    /// The preemption count, a per-CPU variable of the kernel.
     static __preempt_count: core::ffi::c_ulong;
 }
 

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The counts per CPU of posted callbacks, incremented inline as `this_cpu_inc()` is in C.
+//!
+//! They let the unloading of a module wait for its own callbacks: the sums of posted and done ones
+//! over the CPUs are compared.
 
 use crate::bindings as helpers;
 use core::ffi::c_void;

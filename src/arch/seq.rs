@@ -137,7 +137,7 @@ pub(crate) unsafe fn add_u32(ptr: *mut u32, n: u32) {
     unsafe { ptr.write_volatile(ptr.read_volatile().wrapping_add(n)) }
 }
 
-/// `smp_rmb()`.
+/// Keeps loads before the call ahead of loads after it, as `smp_rmb()`.
 #[inline(always)]
 pub(crate) fn read_barrier() {
     #[cfg(CONFIG_X86_64)]
@@ -148,7 +148,7 @@ pub(crate) fn read_barrier() {
     kernel::sync::barrier::smp_mb(kernel::sync::barrier::Read);
 }
 
-/// `smp_wmb()`.
+/// Keeps stores before the call ahead of stores after it, as `smp_wmb()`.
 #[inline(always)]
 pub(crate) fn write_barrier() {
     #[cfg(CONFIG_X86_64)]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Entry to and exit from read-side critical sections of SRCU-fast.
+//! Entry to and exit from read-side critical sections of SRCU-fast, inline as in C.
 
 use core::ffi::c_void;
 use kernel::bindings;

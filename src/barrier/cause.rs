@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The cause of the end of a party or a group: the reason and the process.
+//!
+//! A cause is recorded when the end happens, by the task that brings it about, and refers to the
+//! process by its `struct pid`, which outlives it. Its numbers are computed when it is reported, in
+//! the pid namespace of the task that asks.
 
 use crate::bindings::{
     self,
@@ -97,15 +101,15 @@ impl Pid {
     }
 }
 
-/// Why something ended.
+/// The reason why a party, or a group, ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Why {
-    /// It did not.
+    /// It has not ended.
     #[default]
     Nothing,
     /// An explicit abort, with the code that was given to it.
     Abort(u64),
-    /// A wait that breaks on timeout.
+    /// A wait with `QUIESCE_WAIT_BREAK` timed out.
     Timeout,
     /// The last descriptor was closed.
     Close,
@@ -115,7 +119,7 @@ pub enum Why {
     Exit(i32),
     /// The process was killed by this signal.
     Signal(i32),
-    /// Nobody is left who could take the open seats.
+    /// The last copy of the group's descriptor was closed, so that nobody can join any more.
     Unclaimed,
 }
 
@@ -175,12 +179,12 @@ impl Why {
     }
 }
 
-/// How one party ended or aborted.
+/// How one party ended or aborted: the reason and the process.
 #[derive(Clone, Default)]
 pub struct End {
-    /// Why.
+    /// The reason.
     pub why: Why,
-    /// The process that did it.
+    /// The process that ended or aborted it, if it was one.
     pub pid: Option<ARef<Pid>>,
 }
 
@@ -195,7 +199,8 @@ impl End {
         }
     }
 
-    /// The calling task closes a descriptor, for whatever reason.
+    /// Describes the close of a descriptor by the calling task: an exit, a signal, `execve()` or
+    /// `close()`.
     ///
     /// Process context.
     pub fn closing() -> Self {
@@ -230,11 +235,11 @@ impl End {
     }
 }
 
-/// An [`End`] and whose it was.
+/// The end of a party that broke a group, or of a pair's side.
 #[derive(Clone, Default)]
 pub struct Cause {
-    /// The party, if it was one.
+    /// The number of the party; [`None`] if nobody's party broke the group.
     pub party: Option<u32>,
-    /// Why, and which process.
+    /// The reason and the process.
     pub end: End,
 }

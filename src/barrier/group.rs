@@ -1,6 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! N parties that arrive in phases.
+//!
+//! A group has seats. A party has a seat, arrives once in each phase, and gets the number of the
+//! phase as its ticket. The phase ends when the parties of all seats have arrived, or, with a
+//! completion step, when the leader completes it; the next one begins in the same moment. A party
+//! that ends before it has arrived breaks the group for the others or, if the group shrinks,
+//! removes its seat. Each party keeps how its last arrivals ended, so that a wait can come later
+//! than the end of its phase.
+//!
+//! This file has the phases, `group/ends.rs` how parties and groups end, `group/seat.rs` the state
+//! of a party, and `group/view.rs` what STATUS and MEMBER return.
 
 mod ends;
 mod seat;
@@ -69,11 +79,11 @@ pub struct Policy {
 /// The result of an arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrival {
-    /// The phase.
+    /// The phase of the arrival.
     pub ticket: u64,
-    /// How many arrived before.
+    /// Number of parties that arrived before in this phase.
     pub index: u32,
-    /// The phase is over with it.
+    /// Whether this arrival ended the phase.
     pub done: bool,
     /// The party leads the phase. If it is not over, the party has to complete it.
     pub leader: bool,
@@ -82,9 +92,9 @@ pub struct Arrival {
 /// The result of a wait whose phase ended well.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// The phase is over; else it is this party's to complete.
+    /// Whether the phase has ended; if not, this party has to complete it.
     pub done: bool,
-    /// This party leads that phase.
+    /// Whether this party leads or led the phase.
     pub leader: bool,
     /// How many arrived before it, if the ticket is one of its last arrivals.
     pub index: u32,
@@ -93,7 +103,7 @@ pub struct Outcome {
 /// The result of a wait whose phase did not end well, or of a call that was refused.
 #[derive(Clone, Copy)]
 pub struct Refusal<'a> {
-    /// The error.
+    /// The error that the call returns.
     pub error: Error,
     /// Why the ticket's phase was broken, if it was.
     pub cause: Option<&'a Cause>,
@@ -266,7 +276,7 @@ impl Group {
         }
     }
 
-    /// As [`Group::live`].
+    /// The same as [`Group::live`], for changing the state.
     fn live_mut<'a>(&'a mut self, seat: &'a Seat) -> Result<&'a mut SeatState> {
         match self.state_mut(seat) {
             Some(state) if !state.hung_up() => Ok(state),
@@ -334,7 +344,7 @@ impl Group {
         true
     }
 
-    /// Removes the seat.
+    /// Removes the seat with this number from the current phase.
     fn vacate(&mut self, number: u32) {
         // INVARIANT: It is in none of the sets any more, and the sizes follow.
         if self.seats.contains(number) {
@@ -431,7 +441,7 @@ impl Group {
         self.since = now();
     }
 
-    /// Ends the phase.
+    /// Ends the phase: records the outcome for the parties that arrived and begins the next phase.
     fn complete(&mut self, leader: Option<u32>) {
         if let Some(state) = leader.and_then(|n| self.tenant_mut(n)) {
             state.newest_mut().led = true;

@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Two parties, each of which arrives and waits for the arrivals of the other side.
+//!
+//! The results are those of systemd's `Barrier`, state by state. Each side counts the arrivals of
+//! the other that no wait has read yet. A wait reads them and ends when its goal is reached; an
+//! abort or the end of the other side ends it too. An abort supersedes arrivals that are unread,
+//! and an end queues behind them.
 
 use super::{
     cause::{
@@ -28,7 +33,7 @@ use kernel::{
     sync::aref::ARef, //
 };
 
-/// One of the two sides.
+/// One of the two sides of a pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     /// Party 0.
@@ -41,12 +46,12 @@ impl Side {
     /// Both sides, by number.
     pub const BOTH: [Self; 2] = [Self::Zero, Self::One];
 
-    /// The number of the party.
+    /// Returns the number of this side's party.
     pub const fn party(self) -> u32 {
         self as u32
     }
 
-    /// The other side.
+    /// Returns the other side.
     pub const fn other(self) -> Self {
         match self {
             Self::Zero => Self::One,
@@ -58,7 +63,7 @@ impl Side {
 /// The aborts that one side has observed. It changes in waits only, and is never cleared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct View {
-    /// This side did.
+    /// Whether this side aborted.
     pub i: bool,
     /// The other side did, or has ended.
     pub they: bool,
@@ -71,13 +76,13 @@ pub enum Goal {
     Next,
     /// As `Next`, or this side is not ahead.
     SyncNext,
-    /// This side is not ahead.
+    /// This side has not arrived more often than the other side.
     Sync,
     /// The other side has aborted or ended.
     Abortion,
 }
 
-/// A wait that has begun.
+/// The state of a wait that has begun.
 #[derive(Clone, Copy, Debug)]
 pub struct Wait {
     goal: Goal,
@@ -90,7 +95,7 @@ pub struct Wait {
 pub struct Step {
     /// Arrivals of the other side that are read then, in all.
     read: u64,
-    /// The view then.
+    /// The view of the side after the step.
     pub view: View,
     /// The result, if the wait is over.
     pub result: Option<Result>,
@@ -114,7 +119,7 @@ impl Step {
 /// - Once true, `view.i`, `view.they`, `aborted` and `ended` stay true.
 #[derive(Default)]
 struct SideState {
-    /// Arrivals in all.
+    /// Number of arrivals of this side since the pair was created.
     arrivals: u64,
     /// Arrivals of the other side that were read, in all.
     read: u64,
@@ -131,26 +136,26 @@ struct SideState {
     owner: Option<ARef<Pid>>,
 }
 
-/// The truth about one side, at once.
+/// The current state of one side, as STATUS and MEMBER return it.
 #[derive(Clone)]
 pub struct PartyInfo {
-    /// Arrivals in all.
+    /// Number of arrivals of this side since the pair was created.
     pub arrivals: u64,
-    /// It called abort.
+    /// Whether the side aborted.
     pub aborted: bool,
     /// Its descriptor is closed everywhere, or its process is dead.
     pub ended: bool,
-    /// It ends with its process.
+    /// Whether it ends with the process that it is bound to.
     pub bound: bool,
     /// Tasks that sleep in a wait of this side.
     pub waiting: u32,
-    /// Its process.
+    /// The process that owns it.
     pub owner: Option<ARef<Pid>>,
     /// How it ended or aborted.
     pub end: End,
 }
 
-/// Two parties.
+/// The state machine of a pair.
 pub struct Pair {
     sides: [SideState; 2],
 }
@@ -175,7 +180,7 @@ impl Pair {
         &self.sides[side as usize]
     }
 
-    /// Returns what `side` knows.
+    /// Returns the view of `side`: what its waits have read so far.
     pub fn view(&self, side: Side) -> View {
         self.side(side).view
     }
@@ -213,7 +218,7 @@ impl Pair {
         self.sides[0].waiting.wrapping_add(self.sides[1].waiting)
     }
 
-    /// Returns the truth about `side`.
+    /// Returns the current state of `side`, including arrivals that no wait has read yet.
     pub fn party(&self, side: Side) -> PartyInfo {
         let me = self.side(side);
         PartyInfo {

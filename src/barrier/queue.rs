@@ -43,7 +43,7 @@ pub trait Machine {
     /// The part of the state that waiters and pollers depend on.
     type Seen: Copy;
 
-    /// Returns that part of the state.
+    /// Returns the part of the state that waiters and pollers depend on.
     fn seen(&self) -> Self::Seen;
 
     /// Returns whom the changes since `before` concern.
@@ -89,13 +89,13 @@ pub enum Deadline {
     Now,
     /// The wait does not sleep, and fails with `EAGAIN`.
     Nonblocking,
-    /// Nanoseconds of `CLOCK_MONOTONIC`.
+    /// A time in nanoseconds of `CLOCK_MONOTONIC`.
     Monotonic(i64),
-    /// Nanoseconds of `CLOCK_REALTIME`.
+    /// A time in nanoseconds of `CLOCK_REALTIME`.
     Realtime(i64),
-    /// Nanoseconds of `CLOCK_BOOTTIME`.
+    /// A time in nanoseconds of `CLOCK_BOOTTIME`.
     Boottime(i64),
-    /// Not at all.
+    /// No deadline: the wait has no time limit.
     Never,
 }
 
@@ -158,7 +158,7 @@ impl<T: Machine> Queue<T> {
         })
     }
 
-    /// Takes the lock.
+    /// Acquires the lock of the queue.
     pub fn lock(&self) -> Guard<'_, T> {
         // SAFETY: By the type invariants `head` is an initialised wait queue, which stays in place
         // while `self` is borrowed.

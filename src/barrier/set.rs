@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A set of party numbers.
+//! A set of party numbers, as a bitmap that is large enough for `QUIESCE_MAX_PARTIES`.
 
 use crate::bindings::uapi::QUIESCE_MAX_PARTIES;
 
@@ -17,7 +17,7 @@ impl Set {
     /// The empty set.
     pub const EMPTY: Self = Self([0; WORDS]);
 
-    /// The numbers below `n`.
+    /// Returns the set of the numbers below `n`.
     pub fn first_n(n: u32) -> Self {
         let mut set = Self::EMPTY;
         for i in 0..n {
@@ -26,50 +26,50 @@ impl Set {
         set
     }
 
-    /// Whether `n` is in the set.
+    /// Returns whether `n` is in the set.
     pub fn contains(&self, n: u32) -> bool {
         self.0
             .get(n as usize / 64)
             .is_some_and(|word| word & (1 << (n % 64)) != 0)
     }
 
-    /// Puts `n` in.
+    /// Inserts `n`.
     pub fn insert(&mut self, n: u32) {
         if let Some(word) = self.0.get_mut(n as usize / 64) {
             *word |= 1 << (n % 64);
         }
     }
 
-    /// Takes `n` out.
+    /// Removes `n`.
     pub fn remove(&mut self, n: u32) {
         if let Some(word) = self.0.get_mut(n as usize / 64) {
             *word &= !(1 << (n % 64));
         }
     }
 
-    /// Whether nothing is in the set.
+    /// Returns whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.0.iter().all(|&word| word == 0)
     }
 
-    /// How many are in the set.
+    /// Returns the number of elements.
     pub fn len(&self) -> u32 {
         self.0.iter().map(|word| word.count_ones()).sum()
     }
 
-    /// The lowest number in the set.
+    /// Returns the lowest number in the set.
     pub fn first(&self) -> Option<u32> {
         let at = self.0.iter().position(|&word| word != 0)?;
         Some(at as u32 * 64 + self.0[at].trailing_zeros())
     }
 
-    /// The lowest number that is not in the set.
+    /// Returns the lowest number that is not in the set.
     pub fn first_missing(&self) -> Option<u32> {
         let at = self.0.iter().position(|&word| word != u64::MAX)?;
         Some(at as u32 * 64 + self.0[at].trailing_ones())
     }
 
-    /// Takes the lowest number out.
+    /// Removes the lowest number and returns it.
     pub fn pop(&mut self) -> Option<u32> {
         let n = self.first()?;
         self.remove(n);

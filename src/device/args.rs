@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Commands and their structs, between user space and the kernel.
+//!
+//! A command carries the size of its struct as user space knows it, so that structs can grow:
+//! members that are missing read as zero, and members that this kernel does not know have to be
+//! zero. Results are written with a barrier's lock held and page faults disabled, before the state
+//! changes, so that a call that fails with `EFAULT` has changed nothing; if the memory is not
+//! resident, it is faulted in without the lock and the call starts again.
 
 use crate::{
     barrier::{
@@ -39,7 +45,7 @@ use kernel::{
 ///
 /// It is `repr(C)`, all its members are integers, and it has no padding.
 pub(super) unsafe trait Args: Default {
-    /// The size of its first version.
+    /// The size of the struct's first version, the smallest that is accepted.
     const FIRST: usize;
 }
 

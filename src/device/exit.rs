@@ -104,7 +104,7 @@ impl<P: Clone> Exits<P> {
         }
     }
 
-    /// Whether there is none.
+    /// Returns whether no exit is left to handle.
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
         load_pointer(&self.new).is_null() && load_pointer(&self.taken).is_null()
@@ -274,7 +274,7 @@ fn workqueue() -> &'static kernel::workqueue::Queue {
 pub(super) struct Workqueue(());
 
 impl Workqueue {
-    /// Makes the workqueue; there is none.
+    /// Creates the workqueue. Called once, before the device is registered.
     pub(super) fn new() -> Result<Self> {
         // SAFETY: The helper creates a workqueue, in process context: the module's init calls this.
         let queue = unsafe { bindings::quiesce_helper_exit_workqueue() };
@@ -303,7 +303,7 @@ pub(super) struct Binding<B: ExitListener> {
 }
 
 impl<B: ExitListener> Binding<B> {
-    /// Begins with `watch`.
+    /// Initialises it with `watch`, or empty.
     pub(super) fn new(watch: Option<Pin<KBox<Watch<B>>>>) -> impl PinInit<Self> {
         pin_init!(Self {
             watch <- new_mutex!(watch, "quiesce_binding"),

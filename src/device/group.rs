@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The group, in terms of the interface's structs, and its own descriptor.
+//! The commands of groups: decoding and filling in the structs of `uapi/quiesce.h`, and the group's
+//! own descriptor.
 
 use super::{
     args::{
@@ -58,7 +59,7 @@ use kernel::{
 /// The pollers of a group's descriptor; those of parties are number 0.
 const GROUP_POLLERS: usize = 1;
 
-/// GROUP.
+/// Handles GROUP: creates a group, and a descriptor of it.
 #[inline(never)]
 pub(super) fn create(control: &Arc<Control>, command: &Command) -> Result {
     let mut args: uapi::quiesce_group = command.read()?;
@@ -100,7 +101,7 @@ pub(super) fn create(control: &Arc<Control>, command: &Command) -> Result {
     Ok(())
 }
 
-/// JOIN.
+/// Handles JOIN: creates a party of the group, and a descriptor of it.
 #[inline(never)]
 fn join(barrier: &Arc<Barrier<Group>>, command: &Command) -> Result {
     let mut args: uapi::quiesce_join = command.read()?;
@@ -143,7 +144,7 @@ fn join(barrier: &Arc<Barrier<Group>>, command: &Command) -> Result {
     Ok(())
 }
 
-/// A party that user space does not have yet; dropped before it has, the join is undone.
+/// A party whose descriptor has not been returned to user space. Dropping it undoes the join.
 struct Unconfirmed(Party<Group>);
 
 impl Drop for Unconfirmed {
@@ -166,7 +167,7 @@ fn state(party: &PartyInfo) -> u32 {
     .fold(0, |bits, &(set, bit)| if set { bits | bit } else { bits })
 }
 
-/// QUIESCE_RESULT_*.
+/// Returns the bits `QUIESCE_RESULT_*` of a wait or an arrival.
 fn result(done: bool, leader: bool) -> u32 {
     let done = if done { uapi::QUIESCE_RESULT_DONE } else { 0 };
     let leader = if leader {
@@ -450,7 +451,7 @@ impl Kind for Group {
     }
 }
 
-/// What `fdinfo` shows of a group, all of one moment.
+/// The state of a group that `fdinfo` shows, copied under one acquisition of the lock.
 struct Snapshot {
     phase: u64,
     since: u64,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The pair, in terms of the interface's structs.
+//! The commands of pairs: decoding and filling in the structs of `uapi/quiesce.h`.
 
 use super::{
     args::{
@@ -59,7 +59,7 @@ const _: () = {
     );
 };
 
-/// PAIR.
+/// Handles PAIR: creates a pair, and the descriptors of its two parties.
 #[inline(never)]
 pub(super) fn create(control: &Arc<Control>, command: &Command) -> Result {
     let mut args: uapi::quiesce_pair = command.read()?;

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Parties, of a pair and of a group alike.
+//! The descriptors of parties, of pairs and groups alike.
+//!
+//! [`Kind`] is what the two state machines differ in. The commands that both have, polling, the end
+//! of a descriptor and waiting are here once, generic over it. A wait holds the barrier's lock
+//! while it checks its condition and releases it to sleep.
 
 use super::{
     args::{
@@ -56,14 +60,14 @@ use kernel::{
 /// Results are written to user space before the state changes: methods that return results take a
 /// closure `put` that writes them, and change nothing if it fails.
 pub(super) trait Kind: Machine + Send + Sized + 'static {
-    /// A party.
+    /// The type that identifies a party in the state machine.
     type Seat: Clone + Send + Sync + 'static;
     /// The condition of a wait.
     type Goal: Copy;
 
     /// The name that `/proc/PID/fd` shows for a party.
     const NAME: &'static CStr;
-    /// Whether there are phases.
+    /// Whether the barrier has phases, as a group does.
     const HAS_PHASES: bool;
     /// The flags of ARRIVE.
     const ARRIVE_FLAGS: u32;
@@ -93,10 +97,10 @@ pub(super) trait Kind: Machine + Send + Sized + 'static {
     /// Those of ARRIVE.
     fn preview_arrive(&self, seat: &Self::Seat, args: &mut uapi::quiesce_arrive) -> Result;
 
-    /// Arrives, as [`Kind::preview_arrive`] said.
+    /// Arrives, with the result that [`Kind::preview_arrive`] returned.
     fn arrive(&mut self, seat: &Self::Seat, args: &uapi::quiesce_arrive);
 
-    /// Takes up a wait that arrived with `ticket`.
+    /// Resumes a wait that arrived with `ticket` and was interrupted.
     ///
     /// # Errors
     ///
@@ -152,10 +156,10 @@ pub(super) trait Kind: Machine + Send + Sized + 'static {
     /// `ENOTTY` where there are no phases; those of COMPLETE.
     fn preview_complete(&self, seat: &Self::Seat, ticket: u64) -> Result<u64>;
 
-    /// Completes the phase, as [`Kind::preview_complete`] said.
+    /// Completes the phase, with the result that [`Kind::preview_complete`] returned.
     fn complete(&mut self, seat: &Self::Seat, ticket: u64);
 
-    /// BIND.
+    /// Handles BIND: makes `owner` the process of the party, which ends with it if `bound`.
     ///
     /// # Errors
     ///
@@ -192,7 +196,7 @@ pub(super) trait Kind: Machine + Send + Sized + 'static {
     fn show(barrier: &Barrier<Self>, seat: Option<&Self::Seat>, m: &SeqFile);
 }
 
-/// A wait that has begun.
+/// The state of a wait that has begun.
 pub(super) struct Waiting<G> {
     pub(super) goal: G,
     /// An arrival is still to be made.
@@ -338,7 +342,7 @@ impl<K: Kind> Barrier<K> {
         Ok(args)
     }
 
-    /// MEMBER.
+    /// Handles MEMBER: returns the state of one party.
     pub(super) fn member(&self, command: &Command) -> Result {
         let mut args: uapi::quiesce_member = command.read()?;
         let (owner, end) = self.lock().member(&mut args)?;

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Limits on what one user and one process can have.
+//!
+//! Counts are kept per user for files of the device and parties of groups, and per process for
+//! bindings. A [`Charge`] is one unit of a count, owned by what was charged for, and is given back
+//! when that is freed. The counts are in one tree, with nodes only for those that are not zero.
 
 use crate::{
     barrier::Pid,
@@ -30,13 +34,13 @@ enum Key {
 }
 
 global_lock! {
-    /// The counts that are not 0.
+    /// The counts that are not zero, by key.
     // SAFETY: `init()` initialises the lock once, in the module's init, before the device is
     // registered.
     unsafe(uninit) static COUNTS: SpinLock<Option<RBTree<Key, u32>>> = None;
 }
 
-/// Makes charges possible.
+/// Initialises the counts.
 ///
 /// # Safety
 ///

@@ -225,7 +225,7 @@ EXPORT_SYMBOL_GPL(quiesce_helper_format_pointer);
 
 /* Reports rundowns that take long, while there are waiters. */
 static bool (*rundown_monitor)(unsigned int ms);
-static unsigned int rundown_report_ms = 30000;
+static unsigned int rundown_stall_ms = 30000;
 
 static void rundown_monitor_work(struct work_struct *work);
 static DECLARE_DELAYED_WORK(rundown_monitor_dwork, rundown_monitor_work);
@@ -233,7 +233,7 @@ static DECLARE_DELAYED_WORK(rundown_monitor_dwork, rundown_monitor_work);
 /* With @again, also if a report is due already: at another time from now on. */
 void quiesce_helper_rundown_monitor_start(bool again)
 {
-	unsigned int ms = READ_ONCE(rundown_report_ms);
+	unsigned int ms = READ_ONCE(rundown_stall_ms);
 
 	if (again && ms)
 		mod_delayed_work(system_dfl_wq, &rundown_monitor_dwork, msecs_to_jiffies(ms) + 1);
@@ -244,7 +244,7 @@ EXPORT_SYMBOL_GPL(quiesce_helper_rundown_monitor_start);
 
 static void rundown_monitor_work(struct work_struct *work)
 {
-	unsigned int ms = READ_ONCE(rundown_report_ms);
+	unsigned int ms = READ_ONCE(rundown_stall_ms);
 
 	if (ms && rundown_monitor(ms))
 		quiesce_helper_rundown_monitor_start(false);
@@ -278,7 +278,7 @@ void quiesce_helper_rundown_monitor_exit(void)
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_rundown_monitor_exit);
 
-static int rundown_report_ms_set(const char *val, const struct kernel_param *kp)
+static int rundown_stall_ms_set(const char *val, const struct kernel_param *kp)
 {
 	int ret = param_set_uint(val, kp);
 
@@ -287,22 +287,22 @@ static int rundown_report_ms_set(const char *val, const struct kernel_param *kp)
 	return ret;
 }
 
-static const struct kernel_param_ops rundown_report_ms_ops = {
-	.set = rundown_report_ms_set,
+static const struct kernel_param_ops rundown_stall_ms_ops = {
+	.set = rundown_stall_ms_set,
 	.get = param_get_uint,
 };
 
-module_param_cb(rundown_report_ms, &rundown_report_ms_ops, &rundown_report_ms, 0644);
-MODULE_PARM_DESC(rundown_report_ms,
+module_param_cb(rundown_stall_ms, &rundown_stall_ms_ops, &rundown_stall_ms, 0644);
+MODULE_PARM_DESC(rundown_stall_ms,
 		 "Interval of the reports of a rundown that is waited for, in milliseconds (0: disabled)");
 
-unsigned int quiesce_helper_set_rundown_report_ms(unsigned int ms)
+unsigned int quiesce_helper_set_rundown_stall_ms(unsigned int ms)
 {
-	ms = xchg(&rundown_report_ms, ms);
+	ms = xchg(&rundown_stall_ms, ms);
 	quiesce_helper_rundown_monitor_start(true);
 	return ms;
 }
-EXPORT_SYMBOL_GPL(quiesce_helper_set_rundown_report_ms);
+EXPORT_SYMBOL_GPL(quiesce_helper_set_rundown_stall_ms);
 
 void quiesce_helper_rundown_too_many_holders(void)
 {

@@ -33,7 +33,7 @@ use kernel::{
     types::Opaque, //
 };
 
-/// The functions of a callback.
+/// The functions of a callback: code of the module that created the reference.
 pub(super) struct Operations {
     /// Calls the callback of a core.
     pub(super) drained: unsafe fn(*mut PerCpuCore),
@@ -79,7 +79,7 @@ impl Callback {
     }
 }
 
-/// The cores with callbacks.
+/// The list of all cores that have a callback, and its lock.
 struct Callbacks {
     lock: Opaque<bindings::raw_spinlock_t>,
     first: UnsafeCell<*mut PerCpuCore>,

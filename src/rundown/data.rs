@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Data behind a rundown reference.
+//!
+//! A [`Rundown<T, R>`] is a value with a reference in front of it. A guard dereferences to the
+//! value. A wait that has completed returns an [`Exclusive`], through which the value can be
+//! changed in place, or taken out, which leaves a [`Vacant`]. The object becomes live again by a
+//! method of these two.
 
 use super::{
     guard::{

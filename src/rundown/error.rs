@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Errors.
+//! The errors of rundown references, their texts, and the errnos that they become.
 
 use kernel::{
     error::code,

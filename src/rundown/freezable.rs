@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! A reference that is frozen for a while, and whose acquirers wait meanwhile.
+//!
+//! A freeze is a rundown that the end of the freeze undoes, as in blk-mq: what the holders use can
+//! be changed while there are none. Acquirers wait for that on a condition variable instead of
+//! failing. A mutex serializes freezes, their ends and the removal, so that the reference is live
+//! exactly if no freeze is left and it was not removed.
 
 use super::{
     traits::{

@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Guards: acquisitions that are released on drop.
+//!
+//! A guard consists of a pointer to the object, a borrow or an `Arc`, and of what lockdep and the
+//! table of holders know about it. [`Guard`] owns one acquisition and [`Guards`] several. The
+//! parameter `M` says whether the guard stays in its task, where lockdep treats it as a held lock,
+//! or may be sent to another one. `RundownGuard`, `SendGuard` and `ArcGuard` are names for the
+//! combinations.
 
 use super::{
     listeners,
@@ -105,7 +111,7 @@ fn rundown<O: HasRundown + ?Sized>(object: &O) -> &O::Ref {
 /// The largest count that [`Guards`] can hold.
 const MAX: usize = usize::MAX >> 3;
 
-/// Checks a count of acquisitions.
+/// Checks a number of acquisitions: not zero, and not above the limit of the count.
 pub(super) fn check_count(n: usize) -> Result<(), RundownError> {
     match n {
         0 => Err(RundownError::ZeroCount),

@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The heap part of a per-CPU reference: a `percpu_ref`, its phase, and the count of its users.
+//!
+//! An RCU callback of the `percpu_ref` may run after the reference was dropped, so what it uses is
+//! in an allocation of its own, the core. The owner and the callback each count as a user, and the
+//! last user frees the core. In contexts that must not free memory, and while the callback is
+//! pending, that is left to the reaper.
 
 use super::{
     callbacks::{
@@ -50,7 +55,7 @@ const BEGUN: u32 = 1;
 const ENDING: u32 = 2;
 /// The release callback has reported the end.
 pub(super) const RUN_DOWN: u32 = 3;
-/// As `RUN_DOWN`, and owned exclusively.
+/// Run down, and owned exclusively by the caller of a wait.
 pub(super) const CLAIMED: u32 = 4;
 
 /// The state that a per-CPU reference shares with the kernel's pending callbacks.
@@ -76,7 +81,7 @@ pub(super) struct PerCpuCore {
     refs: Atomic<u32>,
     /// A resurrection has ended, and the RCU callback of the begin may still run.
     resurrected: Atomic<bool>,
-    /// There is no owner any more.
+    /// Whether the owner has dropped the reference.
     orphan: Atomic<bool>,
     #[pin]
     mutex: Mutex<()>,
@@ -251,13 +256,13 @@ impl PerCpuCore {
         how.check_context()?;
         loop {
             let (begun, mutex) = self.begin(dead);
-            let mut look = Look {
+            let mut condition = Condition {
                 core: self,
                 claim,
                 notify: begun,
                 unarmed: Some(mutex),
             };
-            match wait::wait(self.key(), &mut how, &mut look) {
+            match wait::wait(self.key(), &mut how, &mut condition) {
                 Err(RundownError::NotDrained) => {}
                 ret => return ret,
             }
@@ -413,8 +418,8 @@ unsafe extern "C" fn released(count: *mut bindings::percpu_ref) {
     drop(section);
 }
 
-/// A waiter's view of a core.
-struct Look<'a> {
+/// The condition of a wait for a core, and what reports need.
+struct Condition<'a> {
     core: &'a PerCpuCore,
     claim: bool,
     /// This wait began the rundown, and has to notify the listeners.
@@ -423,7 +428,7 @@ struct Look<'a> {
     unarmed: Option<MutexGuard<'a, ()>>,
 }
 
-impl wait::Subject for Look<'_> {
+impl wait::Subject for Condition<'_> {
     fn object(&self) -> *const dyn wait::Report {
         self.core
     }

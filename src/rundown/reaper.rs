@@ -199,7 +199,7 @@ unsafe extern "C" fn dispatch() {
 #[cfg(CONFIG_64BIT)]
 pub(super) use cores::push;
 
-/// The cores of per-CPU references.
+/// The part of the reaper that frees the cores of per-CPU references.
 #[cfg(CONFIG_64BIT)]
 mod cores {
     use super::*;

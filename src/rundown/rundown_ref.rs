@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The reference in one word.
+//!
+//! Holders change the same word, by one atomic instruction each; `word.rs` describes its states.
+//! The reference consists of the word, the lockdep map and the callback, allocates nothing, and can
+//! be created by a constant, in a static for instance.
 
 use super::{
     listeners,

@@ -40,7 +40,7 @@ struct Entry {
 
 const BUSY: usize = 1;
 
-/// A table of owners.
+/// A table of owners, with a fixed number of entries.
 struct Table<const N: usize> {
     entries: [Entry; N],
     /// The entry after the one that was found free last.

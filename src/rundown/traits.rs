@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The common interface of the two rundown references.
+//!
+//! [`RundownProtect`] has the operations of a reference, and [`HasRundown`] those of the types that
+//! contain one; users' types implement it by [`impl_has_rundown!`](crate::impl_has_rundown). The
+//! counting itself is in a sealed trait, whose functions are out of reach of other crates, because
+//! a release without an acquisition would release the guard of another holder.
 
 use super::{
     guard::{
@@ -185,7 +190,7 @@ pub trait RundownProtect: raw::RawRundown {
     /// Any number of tasks can wait. When this returns `Ok`, no guard was left, and everything done
     /// under guards happened before. A leaked guard makes it wait indefinitely, unless `how` has a
     /// timeout. Waits that take long are reported in the log, see
-    /// [`set_report_interval`](super::set_report_interval).
+    /// [`set_stall_report_ms`](super::set_stall_report_ms).
     ///
     /// Context: process, may sleep.
     ///

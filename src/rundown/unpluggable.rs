@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Character devices that can be unplugged while they are open.
+//!
+//! Each file operation acquires the device and passes the guard to the driver's function.
+//! Unplugging runs the device down and drops it: operations that are in progress end first, later
+//! ones fail with `ENODEV`, and open files stay until their processes close them.
 
 use super::{
     Rundown,
@@ -77,7 +81,7 @@ pub trait UnpluggableDevice: Send + Sync + Sized + 'static {
     }
 }
 
-/// An open file.
+/// The private data of an open file.
 struct Opened<D: UnpluggableDevice> {
     device: Arc<Rundown<D>>,
     open: D::Open,

@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Waiting for a rundown.
+//!
+//! A wait links a node on the task's stack into the table of waiters and sleeps until the object is
+//! run down, or until what [`Wait`] names ends it: a signal or a timeout. With each wake-up the
+//! state is read again with the bucket's lock held. A monitor, one delayed work item, reports
+//! rundowns that are waited for too long.
 
 pub(super) use super::waiters::{
     settle,
@@ -55,9 +60,10 @@ use kernel::{
 pub struct Wait {
     signals: Signals,
     timeout: Option<Jiffies>,
-    /// Where the wait is, for reports.
+    /// The place of the wait in the source, for reports.
     place: Option<&'static Location<'static>>,
-    /// The caller cannot handle an error.
+    /// Whether the wait sleeps also where that is not allowed, because its caller cannot handle an
+    /// error.
     insists: bool,
 }
 
@@ -249,7 +255,7 @@ unsafe fn sleep(
     signals: Signals,
     timeout: Option<Jiffies>,
 ) -> Result<Jiffies, RundownError> {
-    /// `MAX_SCHEDULE_TIMEOUT`.
+    /// The timeout of a wait without a time limit, `MAX_SCHEDULE_TIMEOUT`.
     const INDEFINITELY: Jiffies = isize::MAX as Jiffies;
 
     let timeout = timeout.unwrap_or(INDEFINITELY).min(INDEFINITELY);
@@ -309,13 +315,13 @@ pub(super) fn forever() -> ! {
 /// Sets the interval, in milliseconds, after which a rundown that is waited for is reported in the log,
 /// and is reported again; zero disables reports. Returns the previous interval.
 ///
-/// This is the module parameter `rundown_report_ms`, with a default of 30 seconds. There is one report
+/// This is the module parameter `rundown_stall_ms`, with a default of 30 seconds. There is one report
 /// for each reference, with up to four waiters, the owner of the exclusive ownership, and the holders
 /// if they are recorded. The hung task detector (`CONFIG_DETECT_HUNG_TASK`) reports waits without
 /// timeout as well.
-pub fn set_report_interval(ms: Msecs) -> Msecs {
+pub fn set_stall_report_ms(ms: Msecs) -> Msecs {
     // SAFETY: The function only computes from a number or stores one.
-    unsafe { helpers::quiesce_helper_set_rundown_report_ms(ms) }
+    unsafe { helpers::quiesce_helper_set_rundown_stall_ms(ms) }
 }
 
 /// Reports rundowns that take long; returns whether there are waiters left.
@@ -343,7 +349,7 @@ pub(super) unsafe extern "C" fn list(m: *mut bindings::seq_file) {
 fn report(running: &Running) {
     // SAFETY: The function only computes from a number or stores one.
     let ms = unsafe { bindings::jiffies64_to_msecs(running.waited) };
-    trace::stuck(
+    trace::stall(
         running.key,
         u32::try_from(ms).unwrap_or(u32::MAX),
         running.waiters,

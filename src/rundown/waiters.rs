@@ -83,7 +83,7 @@ pub(super) trait Report {
     fn is_claimed(&self) -> bool;
 }
 
-/// A task, for reports.
+/// The pid and the name of a task, for reports.
 #[derive(Clone, Copy)]
 pub(super) struct Task {
     pub(super) pid: i32,
@@ -533,7 +533,7 @@ pub(super) fn settle(
     Ok(())
 }
 
-/// A rundown that is waited for.
+/// A rundown that at least one task waits for, as reports describe it.
 pub(super) struct Running {
     pub(super) key: usize,
     pub(super) waited: u64,

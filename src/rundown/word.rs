@@ -66,7 +66,7 @@ const MAX_HOLDERS: isize = isize::MAX / 4;
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum After {
-    /// Nothing ended.
+    /// The release was not the last one of a rundown.
     Nothing,
     /// The rundown ended. The word, and the object that contains it, may have been freed.
     Drained,
@@ -320,7 +320,7 @@ pub(crate) fn wait(
 ) -> Result<(), RundownError> {
     how.check_context()?;
     loop {
-        let mut look = Look {
+        let mut condition = Condition {
             word,
             claim,
             begun: false,
@@ -328,15 +328,15 @@ pub(crate) fn wait(
             after: After::Nothing,
             drained,
         };
-        match wait::wait(word.key(), &mut how, &mut look) {
+        match wait::wait(word.key(), &mut how, &mut condition) {
             Err(RundownError::NotDrained) => {}
             ret => return ret,
         }
     }
 }
 
-/// A waiter's view of a word.
-struct Look<'a> {
+/// The condition of a wait for a word, and what reports need.
+struct Condition<'a> {
     word: &'a Word,
     claim: bool,
     begun: bool,
@@ -346,7 +346,7 @@ struct Look<'a> {
     drained: &'a dyn Fn(),
 }
 
-impl wait::Subject for Look<'_> {
+impl wait::Subject for Condition<'_> {
     fn object(&self) -> *const dyn wait::Report {
         self.word
     }

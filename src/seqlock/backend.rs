@@ -40,7 +40,7 @@ pub trait Kind: sealed::Sealed + 'static {
     /// An unlocked lock without a lockdep class.
     #[doc(hidden)]
     const UNLOCKED: MaybeUninit<Self::Raw>;
-    /// Where its lockdep maps are.
+    /// The offsets of the lockdep maps in the C type.
     #[cfg(CONFIG_DEBUG_LOCK_ALLOC)]
     #[doc(hidden)]
     const MAPS: statics::Maps;

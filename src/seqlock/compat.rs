@@ -72,9 +72,9 @@ pub const SIZEOF_SEQLOCK: usize = size_of::<bindings::seqlock_t>();
 /// Why [`SeqLock::trylock`] did not take the lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SeqLockError {
-    /// Another context holds it: [`EAGAIN`].
+    /// The lock is held by another context: [`EAGAIN`].
     Again(Error),
-    /// Anything else.
+    /// Any other error.
     Unknown(Error),
 }
 

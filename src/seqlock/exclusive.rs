@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Exclusive readers.
+//! Exclusive readers: readers that hold the lock, as C's `read_seqlock_excl()`.
+//!
+//! They exclude writers and each other, and get a reference to the value instead of a copy. They do
+//! not change the sequence counter, so optimistic readers are not disturbed.
 
 use core::ops::Deref;
 use kernel::prelude::*;

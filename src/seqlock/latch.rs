@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Latches: two copies of a value, of which one can always be read.
+//!
+//! This is C's `seqcount_latch_t`. A writer sends the readers to one copy while it stores to the
+//! other, and then the other way round. A reader copies the one that the counter's lowest bit
+//! selects, and repeats that only if the counter has changed meanwhile. So a reader that interrupts
+//! a writer on its own CPU, an NMI for instance, finds a whole value. Writers exclude each other by
+//! a raw spin lock with interrupts disabled.
 
 use core::{
     cell::UnsafeCell,

@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Optimistic readers.
+//!
+//! A reader waits until the counter is even, copies the value, and reads the counter again. If it
+//! has not changed, no writer stored during the copy, which is a value of the type then; otherwise
+//! the copy is discarded and the reader repeats. It writes nothing, so readers share the cache
+//! lines of the lock. [`ReadSection`] gives the same steps to the caller one by one.
 
 use core::{
     marker::PhantomData,

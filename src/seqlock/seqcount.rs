@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A sequence counter beside a lock of the caller's.
+//! A sequence counter beside a lock that the caller has already; C's `seqcount_LOCKNAME_t`.
+//!
+//! The counter is bound to its lock by the address of the data that the lock protects: writing
+//! takes an exclusive reference to these data, which only the lock's holder has. So the type of the
+//! lock does not matter, and there is no second lock to acquire. Readers are those of a
+//! [`SeqLock`].
 
 use core::{
     cell::UnsafeCell,

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Tokens: proofs that something is disabled on this CPU.
+//!
+//! A token is created by disabling preemption or bottom halves, or is the kernel crate's own for
+//! interrupts. While it is borrowed, a lock can be acquired without disabling that again: several
+//! locks then share one section. Tokens are counted like guards and may be dropped in any order.
 
 use kernel::{
     bindings,

@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Writers.
+//!
+//! A writer disables what its mode names, acquires the lock, and makes the counter odd; dropping
+//! the guard does the same in reverse. In between it stores the value, or single fields, by marked
+//! accesses. The guard dereferences to the value for reading, but gives no exclusive reference to
+//! it, because optimistic readers load the value at the same time.
 
 use core::ops::Deref;
 use kernel::prelude::*;

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How parties and groups end, and how a group is mended.
+//! How parties and groups end, and how a reset makes a broken group usable again.
+//!
+//! A party ends when its descriptor is closed for the last time, when the process that it is bound
+//! to exits, or when it leaves. Its arrival in the current phase stands. What follows for the phase
+//! depends on whether it had arrived and on the group's policy.
 
 use super::{
     Failure,

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The state of one party of a group.
+//!
+//! It is allocated when the party joins and charged to the user who joins. The party's descriptor
+//! and the group share it: the group needs it until another party has the seat, because the arrival
+//! of an ended party counts.
 
 use super::Group;
 use crate::{

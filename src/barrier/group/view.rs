@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The visible state of a group and its parties.
+//! The visible state of a group and its parties, for STATUS, MEMBER, `poll()` and `fdinfo`.
 
 use super::{
     Group,
@@ -25,26 +25,26 @@ use kernel::{
     sync::aref::ARef, //
 };
 
-/// The truth about one party.
+/// The current state of one party, as MEMBER returns it.
 #[derive(Clone, Default)]
 pub struct PartyInfo {
-    /// Nobody has the seat.
+    /// Whether the seat is open: no party has it.
     pub open: bool,
-    /// It has arrived in this phase.
+    /// Whether it has arrived in the current phase.
     pub arrived: bool,
-    /// It has given its seat up.
+    /// Whether it has left.
     pub left: bool,
     /// Its descriptor is closed everywhere, or its process is dead.
     pub ended: bool,
-    /// The phase is its to complete.
+    /// Whether it leads the current phase and has to complete it.
     pub leads: bool,
-    /// It ends with its process.
+    /// Whether it ends with the process that it is bound to.
     pub bound: bool,
     /// Tasks that sleep in a wait of it.
     pub waiting: u32,
     /// The phase of its last arrival.
     pub last: u64,
-    /// Its process.
+    /// The process that owns it.
     pub owner: Option<ARef<Pid>>,
     /// How it ended.
     pub end: End,

@@ -102,7 +102,7 @@ pub(crate) unsafe fn quiesce_helper_rundown_may_sleep() -> bool {
 pub(crate) unsafe fn quiesce_helper_rundown_forever() {
     panic!("a wait without end")
 }
-pub(crate) unsafe fn quiesce_helper_set_rundown_report_ms(_: u32) -> u32 {
+pub(crate) unsafe fn quiesce_helper_set_rundown_stall_ms(_: u32) -> u32 {
     0
 }
 pub(crate) unsafe fn quiesce_helper_format_pointer(_: *mut c_char, _: usize, _: *const c_void) {}
