@@ -43,7 +43,7 @@ pub mod arena {
         (&raw mut MEMORY).cast()
     }
     fn top() -> usize {
-        // SAFETY: There is one thread.
+        // SAFETY: The explorer is one thread, so nothing else accesses the static memory.
         unsafe { TOP }
     }
     unsafe fn block(at: usize) -> *mut Block {
@@ -72,7 +72,7 @@ pub mod arena {
     }
 
     pub unsafe fn free(memory: *mut u8) {
-        // SAFETY: `alloc` returned it.
+        // SAFETY: `free()` requires memory that `alloc()` returned, which a header precedes.
         unsafe {
             let found = memory.sub(HEAD).cast::<Block>();
             assert!((*found).used, "freed twice");
@@ -96,7 +96,7 @@ pub mod arena {
 
     /// All that is allocated.
     pub fn bytes() -> &'static [u8] {
-        // SAFETY: There is one thread.
+        // SAFETY: The explorer is one thread, so nothing else accesses the static memory.
         unsafe { core::slice::from_raw_parts(base(), top()) }
     }
     pub fn restore(saved: &[u8]) {
@@ -143,7 +143,7 @@ mod heap {
 
     pub fn alloc(size: usize) -> *mut u8 {
         let layout = Layout::from_size_align(size.max(1), 64).unwrap();
-        // SAFETY: The size is not zero.
+        // SAFETY: The layout's size is not zero, as `alloc()` adds to it.
         let memory = unsafe { std::alloc::alloc_zeroed(layout) };
         BLOCKS.with(|blocks| blocks.borrow_mut().insert(memory as usize, (layout, true)));
         memory
@@ -157,7 +157,8 @@ mod heap {
             };
             assert!(*used, "freed twice");
             *used = false;
-            // SAFETY: The block is of this size.
+            // SAFETY: `BLOCKS` has the layout with which this block was allocated, and it is not
+            // freed yet.
             unsafe { memory.write_bytes(0x6b, layout.size()) };
         })
     }
@@ -190,7 +191,7 @@ pub mod bindings {
     pub const GFP_KERNEL: u32 = 1;
     pub const GFP_ATOMIC: u32 = 2;
     pub unsafe fn kmalloc(size: usize) -> *mut core::ffi::c_void {
-        // SAFETY: No requirements.
+        // SAFETY: `malloc()` may be called with any size.
         unsafe { super::malloc(size).cast() }
     }
     pub unsafe fn kfree(memory: *mut core::ffi::c_void) {
@@ -209,11 +210,14 @@ pub mod allocator {
     pub struct Vmalloc;
     pub struct KVmalloc;
 }
-// SAFETY: All of them are the same.
+// SAFETY: The three allocators are one here: memory of each is allocated and freed by `malloc()`
+// and `free()`.
 unsafe impl Allocator for allocator::Kmalloc {}
-// SAFETY: All of them are the same.
+// SAFETY: The three allocators are one here: memory of each is allocated and freed by `malloc()`
+// and `free()`.
 unsafe impl Allocator for allocator::Vmalloc {}
-// SAFETY: All of them are the same.
+// SAFETY: The three allocators are one here: memory of each is allocated and freed by `malloc()`
+// and `free()`.
 unsafe impl Allocator for allocator::KVmalloc {}
 
 pub struct Box<T: ?Sized, A: Allocator>(NonNull<T>, PhantomData<(A, T)>);
@@ -224,9 +228,9 @@ pub type KVec<T> = Vec<T, allocator::Kmalloc>;
 /// Keeps nothing: it is used for output only.
 pub struct Vec<T, A: Allocator>(PhantomData<(A, T)>);
 
-// SAFETY: It owns a `T`.
+// SAFETY: A box owns its `T`, which may be sent or shared as the bound says.
 unsafe impl<T: Send + ?Sized, A: Allocator> Send for Box<T, A> {}
-// SAFETY: It owns a `T`.
+// SAFETY: A box owns its `T`, which may be sent or shared as the bound says.
 unsafe impl<T: Sync + ?Sized, A: Allocator> Sync for Box<T, A> {}
 
 impl<T, A: Allocator> Vec<T, A> {
@@ -246,7 +250,7 @@ impl<T, A: Allocator> Deref for Vec<T, A> {
 
 fn place<T>() -> *mut T {
     assert!(align_of::<T>() <= 16);
-    // SAFETY: No requirements.
+    // SAFETY: `malloc()` may be called with any size.
     unsafe { malloc(size_of::<T>()).cast() }
 }
 
@@ -294,19 +298,22 @@ impl<T: ?Sized, A: Allocator> Box<T, A> {
 impl<T: ?Sized, A: Allocator> Deref for Box<T, A> {
     type Target = T;
     fn deref(&self) -> &T {
-        // SAFETY: The box owns it.
+        // SAFETY: The box owns the value, which is initialised and freed by the box's destructor
+        // alone.
         unsafe { self.0.as_ref() }
     }
 }
 impl<T: ?Sized, A: Allocator> DerefMut for Box<T, A> {
     fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: The box owns it.
+        // SAFETY: The box owns the value, which is initialised and freed by the box's destructor
+        // alone.
         unsafe { self.0.as_mut() }
     }
 }
 impl<T: ?Sized, A: Allocator> Drop for Box<T, A> {
     fn drop(&mut self) {
-        // SAFETY: The box owns it.
+        // SAFETY: The box owns the value, which is initialised and freed by the box's destructor
+        // alone.
         unsafe {
             self.0.as_ptr().drop_in_place();
             free(self.0.as_ptr().cast());
@@ -322,7 +329,7 @@ struct Head {
 }
 impl Head {
     fn new<T>() -> Self {
-        // SAFETY: It is called with such a thing.
+        // SAFETY: `drop` is called with a pointer to the `Counted<T>` that it is a field of.
         Self {
             count: Cell::new(1),
             drop: |counted| unsafe {
@@ -364,18 +371,19 @@ impl<T> Arc<T> {
         }
     }
     fn counted(&self) -> &Counted<T> {
-        // SAFETY: The reference keeps it.
+        // SAFETY: `self` holds a reference, so the object is not freed during the borrow.
         unsafe { self.0.cast().as_ref() }
     }
     pub fn ptr_eq(a: &Self, b: &Self) -> bool {
         a.0 == b.0
     }
     pub fn into_raw(self) -> *const T {
-        // SAFETY: The reference keeps it.
+        // SAFETY: `self` holds a reference, so the object is not freed during the borrow.
         unsafe { &raw const (*ManuallyDrop::new(self).0.as_ptr().cast::<Counted<T>>()).data }
     }
     pub unsafe fn from_raw(raw: *const T) -> Self {
-        // SAFETY: It came from `into_raw`.
+        // SAFETY: `from_raw()` requires a pointer from `into_raw()`, which points to the field
+        // `data` of a `Counted<T>`.
         unsafe {
             Self(
                 NonNull::new_unchecked(
@@ -393,7 +401,8 @@ impl<T> Arc<T> {
         if self.counted().head.count.get() != 1 {
             return None;
         }
-        // SAFETY: It is the only reference, and stays where it is.
+        // SAFETY: The count is one, so this is the only reference; the object is on the heap and is
+        // not moved.
         Some(unsafe { Pin::new_unchecked(UniqueArc(self)) })
     }
 }
@@ -443,7 +452,8 @@ impl<T> UniqueArc<T> {
     where
         Error: From<E>,
     {
-        // SAFETY: It stays where it is.
+        // SAFETY: The object is on the heap and stays at its address until the last reference is
+        // dropped.
         Ok(unsafe { Pin::new_unchecked(Self(Arc::pin_init(init, flags)?)) })
     }
     pub fn new(value: T, _: Flags) -> Result<Self, AllocError> {
@@ -469,7 +479,7 @@ impl<T> Deref for UniqueArc<T> {
 }
 impl<T> DerefMut for UniqueArc<T> {
     fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: There is one reference.
+        // SAFETY: A `UniqueArc` is the only reference to its object.
         unsafe { &mut self.0 .0.cast::<Counted<T>>().as_mut().data }
     }
 }
@@ -480,7 +490,8 @@ impl<T> From<UniqueArc<T>> for Arc<T> {
 }
 impl<T> From<Pin<UniqueArc<T>>> for Arc<T> {
     fn from(unique: Pin<UniqueArc<T>>) -> Self {
-        // SAFETY: It stays where it is.
+        // SAFETY: The object is on the heap and stays at its address until the last reference is
+        // dropped.
         unsafe { Pin::into_inner_unchecked(unique) }.0
     }
 }
@@ -494,7 +505,7 @@ impl<T> Clone for ArcBorrow<'_, T> {
 impl<T> Copy for ArcBorrow<'_, T> {}
 impl<T> ArcBorrow<'_, T> {
     pub unsafe fn from_raw(raw: *const T) -> Self {
-        // SAFETY: It is not null.
+        // SAFETY: `from_raw()` requires a pointer to an object, so it is not null.
         Self(
             unsafe { NonNull::new_unchecked(raw.cast_mut()) },
             PhantomData,
@@ -504,7 +515,7 @@ impl<T> ArcBorrow<'_, T> {
 impl<T> Deref for ArcBorrow<'_, T> {
     type Target = T;
     fn deref(&self) -> &T {
-        // SAFETY: What is borrowed is there.
+        // SAFETY: `from_raw()` requires that the object lives as long as this borrow.
         unsafe { self.0.as_ref() }
     }
 }

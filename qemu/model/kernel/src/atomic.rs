@@ -115,11 +115,11 @@ impl<T: AtomicType> Atomic<T> {
         self.0.get()
     }
     pub fn load<M: Order>(&self, m: M) -> T {
-        // SAFETY: An atomic is there.
+        // SAFETY: `self` is borrowed, so the pointer is valid for atomic accesses.
         unsafe { atomic_load(self.0.get(), m) }
     }
     pub fn store<M: Order>(&self, x: T, m: M) {
-        // SAFETY: An atomic is there.
+        // SAFETY: `self` is borrowed, so the pointer is valid for atomic accesses.
         unsafe { atomic_store(self.0.get(), x, m) }
     }
     pub fn get_mut(&mut self) -> &mut T {
@@ -144,7 +144,7 @@ mod imp {
 
     impl<T: AtomicType> Atomic<T> {
         pub(super) fn swap<M: Order>(&self, x: T, _: M) -> T {
-            // SAFETY: There is one thread.
+            // SAFETY: The explorer is one thread, so nothing else accesses the value.
             unsafe { self.0.get().replace(x) }
         }
         pub fn fetch_add<M: Order>(&self, x: T, m: M) -> T {
@@ -161,11 +161,11 @@ mod imp {
         }
     }
     pub unsafe fn atomic_load<T: AtomicType, M: Order>(at: *mut T, _: M) -> T {
-        // SAFETY: There is one thread.
+        // SAFETY: The explorer is one thread, so nothing else accesses the value.
         unsafe { *at }
     }
     pub unsafe fn atomic_store<T: AtomicType, M: Order>(at: *mut T, x: T, _: M) {
-        // SAFETY: There is one thread.
+        // SAFETY: The explorer is one thread, so nothing else accesses the value.
         unsafe { *at = x }
     }
 }
@@ -178,7 +178,8 @@ mod imp {
     use std::sync::Arc;
 
     fn find<T: AtomicType>(at: *mut T) -> Arc<AtomicU64> {
-        // SAFETY: It is initialised before it is used.
+        // SAFETY: This function requires a pointer to an initialised value, which nobody stores to
+        // before its atomic is registered.
         registry::at(at.addr(), || AtomicU64::new(unsafe { *at }.to()))
     }
 

@@ -171,7 +171,7 @@ pub mod seq_file {
     pub struct SeqFile(());
     impl SeqFile {
         pub unsafe fn from_raw<'a>(m: *mut crate::bindings::seq_file) -> &'a Self {
-            // SAFETY: Of size zero.
+            // SAFETY: The type has the size zero, so no memory is accessed through the reference.
             unsafe { &*m.cast() }
         }
         pub fn print(&self, _: core::fmt::Arguments<'_>) {}
@@ -293,7 +293,7 @@ pub mod bindings {
     unsafe impl Sync for pid {}
     pub unsafe fn put_pid(_: *mut pid) {}
     pub unsafe fn pid_vnr(pid: *mut pid) -> i32 {
-        // SAFETY: Processes are static.
+        // SAFETY: The models' processes are statics, so each pointer to one is valid.
         unsafe { (*pid).number }
     }
     pub unsafe fn jiffies64_to_msecs(j: u64) -> u64 {
@@ -318,7 +318,7 @@ pub mod prelude {
 
 /// A module.
 pub struct ThisModule(*mut bindings::module);
-// SAFETY: Only compared.
+// SAFETY: The pointer is only compared with others, never followed.
 unsafe impl Sync for ThisModule {}
 impl ThisModule {
     pub const fn as_ptr(&self) -> *mut bindings::module {

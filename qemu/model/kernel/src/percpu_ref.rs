@@ -47,12 +47,12 @@ fn order(r: *mut percpu_ref) -> Arc<AtomicUsize> {
 }
 /// `percpu_count_ptr`, as the kernel accesses it.
 fn pointer(r: *mut percpu_ref) -> &'static crate::atomic::Atomic<usize> {
-    // SAFETY: It stays during the model.
+    // SAFETY: The `percpu_ref` is not freed before the model's run ends.
     unsafe { &*(&raw mut (*r).percpu_count_ptr).cast() }
 }
 
 unsafe fn release(r: *mut percpu_ref) {
-    // SAFETY: The callback was given to init.
+    // SAFETY: `quiesce_helper_percpu_ref_init()` stored the callback before the reference was used.
     unsafe { (*r).release.unwrap()(r) }
 }
 
@@ -61,7 +61,7 @@ pub unsafe fn quiesce_helper_percpu_ref_init(
     func: Option<unsafe extern "C" fn(*mut percpu_ref)>,
     live: bool,
 ) -> i32 {
-    // SAFETY: It can be written to.
+    // SAFETY: The function requires a pointer that is valid for writes, as C's does.
     unsafe {
         r.write(percpu_ref {
             percpu_count_ptr: if live { 0 } else { DEAD },
@@ -195,7 +195,7 @@ unsafe extern "C" fn collect(head: *mut callback_head) {
         count.pending = false;
     }
     rcu::wake();
-    // SAFETY: The callback has a reference.
+    // SAFETY: The RCU callback owns a reference to `r`, which is put here once.
     unsafe { quiesce_helper_percpu_ref_put(r) };
 }
 

@@ -291,18 +291,18 @@ mod imp {
         }
         pub unsafe fn quiesce_helper_rcu_snapshot(seq: *mut rcu_gp_seq) {
             begins().fetch_add(1, AcqRel);
-            // SAFETY: It can be written to.
+            // SAFETY: The function requires a pointer that is valid for writes, as C's does.
             unsafe { (*seq).norm = with(|state| state.begun) };
         }
         pub unsafe fn quiesce_helper_rcu_start(seq: *mut rcu_gp_seq, _: bool) {
-            // SAFETY: It can be written to.
+            // SAFETY: The function requires a pointer that is valid for writes, as C's does.
             unsafe { quiesce_helper_rcu_snapshot(seq) };
             posts().fetch_add(1, Release);
             with(|state| state.wanted = state.wanted.max(state.begun + 1));
             wake();
         }
         pub unsafe fn quiesce_helper_rcu_is_over(seq: *mut rcu_gp_seq) -> bool {
-            // SAFETY: It can be read.
+            // SAFETY: The function requires a pointer to a cookie that a snapshot or a start wrote.
             let begun = unsafe { (*seq).norm };
             ends().fetch_add(1, Acquire);
             with(|state| state.over.iter().any(|&number| number > begun))

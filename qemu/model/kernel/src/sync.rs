@@ -42,9 +42,11 @@ pub mod aref {
         unsafe fn dec_ref(this: NonNull<Self>);
     }
     pub struct ARef<T: AlwaysRefCounted>(NonNull<T>);
-    // SAFETY: As the kernel's.
+    // SAFETY: The object is `Send` and `Sync`, and any thread may put the last reference, as for
+    // the kernel's `ARef`.
     unsafe impl<T: AlwaysRefCounted + Sync + Send> Send for ARef<T> {}
-    // SAFETY: As the kernel's.
+    // SAFETY: The object is `Send` and `Sync`, and any thread may put the last reference, as for
+    // the kernel's `ARef`.
     unsafe impl<T: AlwaysRefCounted + Sync + Send> Sync for ARef<T> {}
     impl<T: AlwaysRefCounted> ARef<T> {
         pub unsafe fn from_raw(raw: NonNull<T>) -> Self {
@@ -63,13 +65,13 @@ pub mod aref {
     impl<T: AlwaysRefCounted> Deref for ARef<T> {
         type Target = T;
         fn deref(&self) -> &T {
-            // SAFETY: The reference keeps it.
+            // SAFETY: `self` holds a reference, so the object is not freed during the borrow.
             unsafe { self.0.as_ref() }
         }
     }
     impl<T: AlwaysRefCounted> Drop for ARef<T> {
         fn drop(&mut self) {
-            // SAFETY: The reference is given up.
+            // SAFETY: `self` holds one reference, which is put here once.
             unsafe { T::dec_ref(self.0) }
         }
     }
@@ -80,9 +82,9 @@ pub struct Mutex<T> {
     raw: bindings::raw_spinlock_t,
     data: UnsafeCell<T>,
 }
-// SAFETY: The lock passes it on.
+// SAFETY: The mutex gives its value to one thread at a time, and the value is `Send`.
 unsafe impl<T: Send> Send for Mutex<T> {}
-// SAFETY: The lock passes it on.
+// SAFETY: The mutex gives its value to one thread at a time, and the value is `Send`.
 unsafe impl<T: Send> Sync for Mutex<T> {}
 
 impl<T> Mutex<T> {
@@ -107,13 +109,13 @@ pub struct MutexGuard<'a, T> {
 impl<T> Deref for MutexGuard<'_, T> {
     type Target = T;
     fn deref(&self) -> &T {
-        // SAFETY: The lock is held.
+        // SAFETY: The guard holds the mutex, so no other thread accesses the value.
         unsafe { &*self.mutex.data.get() }
     }
 }
 impl<T> DerefMut for MutexGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: The lock is held.
+        // SAFETY: The guard holds the mutex, so no other thread accesses the value.
         unsafe { &mut *self.mutex.data.get() }
     }
 }

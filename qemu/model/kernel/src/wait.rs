@@ -32,7 +32,7 @@ pub mod bindings {
         _: *const u8,
         _: *mut super::super::sync::bindings::lock_class_key,
     ) {
-        // SAFETY: It can be written to.
+        // SAFETY: The function requires a queue head that is valid for writes, as C's does.
         unsafe {
             let list = &raw mut (*head).head;
             list.write(list_head {
@@ -45,7 +45,8 @@ pub mod bindings {
 
 /// Lets the queue look as if there were an entry, or none.
 unsafe fn mark(head: *mut wait_queue_head, any: bool) {
-    // SAFETY: It is initialised; only whether it is empty is read by others.
+    // SAFETY: `__init_waitqueue_head()` initialised the head; other code reads only whether its
+    // list is empty.
     unsafe {
         let list = &raw mut (*head).head;
         (*list).next = if any {
@@ -78,7 +79,7 @@ mod imp {
     }
     /// Adds a poller that stays.
     pub unsafe fn add_poller(head: *mut wait_queue_head) {
-        // SAFETY: It is initialised.
+        // SAFETY: `__init_waitqueue_head()` initialised the head before it was used.
         unsafe { mark(head, true) }
     }
     pub unsafe fn quiesce_helper_queue_lock(head: *mut wait_queue_head) -> usize {
@@ -148,7 +149,7 @@ mod imp {
             notify: Notify::new(),
         });
         entries(head).0.borrow_mut().push(entry.clone());
-        // SAFETY: It is initialised.
+        // SAFETY: `__init_waitqueue_head()` initialised the head before it was used.
         unsafe { mark(head, true) };
         entry
     }
@@ -157,7 +158,7 @@ mod imp {
         let entries = entries(head);
         let mut list = entries.0.borrow_mut();
         list.retain(|other| !Arc::ptr_eq(other, entry));
-        // SAFETY: It is initialised.
+        // SAFETY: `__init_waitqueue_head()` initialised the head before it was used.
         unsafe { mark(head, !list.is_empty()) };
     }
     pub unsafe fn quiesce_helper_queue_lock(head: *mut wait_queue_head) -> usize {
@@ -187,7 +188,8 @@ mod imp {
         deadline: *mut i64,
         _: i32,
     ) -> i32 {
-        // SAFETY: The lock is held.
+        // SAFETY: The function requires that the caller holds the queue's lock, with these flags,
+        // as C's does.
         unsafe {
             let entry = add(head, 0);
             quiesce_helper_queue_unlock(head, *flags);

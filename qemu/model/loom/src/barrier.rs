@@ -89,7 +89,7 @@ impl Barrier<Pair> {
         .and_then(|result| result)
     }
     fn poll(&self, side: Side, events: u32) -> u32 {
-        // SAFETY: The queue is there.
+        // SAFETY: `self` is borrowed, and with it the queue and its heads of pollers.
         unsafe {
             poll(self.queue.pollers(side as usize), events, || {
                 self.queue.lock().poll(side)
@@ -214,7 +214,7 @@ impl Barrier<Group> {
         self.queue.lock().arrive(seat, false).unwrap().ticket
     }
     fn poll(&self, seat: &Seat, events: u32) -> u32 {
-        // SAFETY: The queue is there.
+        // SAFETY: `self` is borrowed, and with it the queue and its heads of pollers.
         unsafe {
             poll(self.queue.pollers(0), events, || {
                 self.queue.lock().poll(seat)
@@ -222,7 +222,7 @@ impl Barrier<Group> {
         }
     }
     fn poll_group(&self, events: u32) -> u32 {
-        // SAFETY: The queue is there.
+        // SAFETY: `self` is borrowed, and with it the queue and its heads of pollers.
         unsafe {
             poll(self.queue.pollers(1), events, || {
                 self.queue.lock().poll_group()

@@ -43,7 +43,7 @@ pub(crate) fn inode(number: i32) -> u64 {
     }
 }
 pub(crate) unsafe fn quiesce_helper_pid_ino(pid: *mut pid) -> u64 {
-    // SAFETY: Processes are static.
+    // SAFETY: The models' processes are statics, so each pointer to one is valid.
     inode(unsafe { (*pid).number })
 }
 pub(crate) unsafe fn quiesce_helper_in_exec() -> bool {
@@ -166,14 +166,14 @@ pub(crate) unsafe fn quiesce_helper_rcu_post(
 pub(crate) unsafe fn quiesce_helper_rcu_done(_: *mut c_void) {}
 pub(crate) unsafe fn quiesce_helper_rcu_kvfree(_: *mut c_void, head: *mut callback_head) {
     unsafe extern "C" fn free(head: *mut callback_head) {
-        // SAFETY: It is the beginning of an allocation.
+        // SAFETY: The object begins with its head, so `head` is the address that was allocated.
         unsafe { kvfree(head.cast()) };
     }
     // SAFETY: `head` is in an object that nobody else defers, as this function requires.
     unsafe { quiesce_helper_call_rcu_hurry(head, Some(free)) };
 }
 pub(crate) unsafe fn quiesce_helper_kmalloc(size: usize, _: u32) -> *mut c_void {
-    // SAFETY: No requirements.
+    // SAFETY: `kmalloc()` may be called with any size.
     unsafe { kmalloc(size) }
 }
 pub(crate) unsafe fn quiesce_helper_srcu_init(

@@ -182,11 +182,11 @@ pub(crate) mod seqlock {
     }
     impl Kind for Raw {
         fn sequence(lock: *mut backend::RawSeqlock) -> *mut kernel::bindings::seqcount_t {
-            // SAFETY: The lock is there.
+            // SAFETY: The function requires a pointer to a lock that is not freed during the call.
             unsafe { &raw mut (*lock).seqcount }
         }
         fn lock(lock: *mut backend::RawSeqlock) -> *mut kernel::bindings::raw_spinlock_t {
-            // SAFETY: The lock is there.
+            // SAFETY: The function requires a pointer to a lock that is not freed during the call.
             unsafe { &raw mut (*lock).lock }
         }
     }

@@ -17,9 +17,9 @@ pub(crate) struct Model(pub(crate) &'static str, pub(crate) usize, pub(crate) fn
 
 /// Data that is accessed without synchronisation of its own: loom finds two accesses that are not ordered.
 pub(crate) struct Plain(UnsafeCell<usize>);
-// SAFETY: loom checks the accesses.
+// SAFETY: The accesses are loom's, which reports two that are not ordered.
 unsafe impl Sync for Plain {}
-// SAFETY: loom checks the accesses.
+// SAFETY: The accesses are loom's, which reports two that are not ordered.
 unsafe impl Send for Plain {}
 impl Plain {
     pub(crate) fn new(value: usize) -> Self {

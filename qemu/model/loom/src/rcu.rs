@@ -42,7 +42,7 @@ struct Payload {
 const MAGIC: usize = 0x7175_6965_7363_6500;
 const FREED: usize = 77;
 
-// SAFETY: It frees nothing.
+// SAFETY: The destructor only writes to the model's data, so it may run in any context.
 unsafe impl AtomicDrop for Payload {}
 
 impl Payload {
@@ -84,7 +84,7 @@ type Cell = RcuCell<Option<KBox<Object<Payload, InSoftirq>>>>;
 
 /// Makes the domain ready, as the module's init does.
 fn begin() {
-    // SAFETY: Nobody uses it.
+    // SAFETY: The model has started no other thread yet, so nobody uses the domain.
     unsafe { GLOBAL.prepare(kernel::static_lock_class!()).unwrap() };
 }
 /// Lets the thread of the callbacks end; all that was deferred is freed then.

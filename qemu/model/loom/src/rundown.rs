@@ -266,9 +266,9 @@ struct PerCpu {
     counters: Counters,
     data: Plain,
 }
-// SAFETY: As the crate's own.
+// SAFETY: The reference may be sent and shared as the crate's own `PerCpuRundownRef`.
 unsafe impl Send for PerCpu {}
-// SAFETY: As the crate's own.
+// SAFETY: The reference may be sent and shared as the crate's own `PerCpuRundownRef`.
 unsafe impl Sync for PerCpu {}
 
 impl PerCpu {
@@ -278,12 +278,12 @@ impl PerCpu {
             kernel::alloc::GFP_KERNEL,
         )
         .unwrap();
-        // SAFETY: It is not moved.
+        // SAFETY: The object is on the heap and is not moved before it is freed.
         let core = NonNull::new(KBox::into_raw(unsafe {
             core::pin::Pin::into_inner_unchecked(core)
         }))
         .unwrap();
-        // SAFETY: It is there.
+        // SAFETY: The core was created above and is not freed yet.
         let at = unsafe { core.as_ref() }.counters();
         let this = Arc::new(Self {
             core,
@@ -295,11 +295,12 @@ impl PerCpu {
         this
     }
     fn core(&self) -> &PerCpuCore {
-        // SAFETY: It is there until `free`.
+        // SAFETY: The object is freed by `free()`, which the model calls after its threads have
+        // ended.
         unsafe { self.core.as_ref() }
     }
     fn copy(&self) -> &Atomic<usize> {
-        // SAFETY: It is a transparent wrapper.
+        // SAFETY: The type is `repr(transparent)`, so both pointers are to the same layout.
         unsafe { &*(&raw const self.counters).cast() }
     }
     /// The assembly of `arch/percpu_count.rs`, transcribed.
@@ -328,7 +329,8 @@ impl PerCpu {
     }
     /// Gives up the ownership; `softirq` is the thread of the callbacks.
     fn free(&self, softirq: thread::JoinHandle<()>) {
-        // SAFETY: Nobody uses it.
+        // SAFETY: This thread is the owner and does not use the core afterwards, unless it frees it
+        // here.
         unsafe {
             if PerCpuCore::disown(self.core) {
                 PerCpuCore::free_core(self.core);
@@ -337,7 +339,8 @@ impl PerCpu {
         rcu::stop();
         softirq.join().unwrap();
         for core in reaper::take() {
-            // SAFETY: All callbacks have returned.
+            // SAFETY: The model's callbacks have all been called and have returned, so nobody uses
+            // it any more.
             unsafe { PerCpuCore::reap(core) };
         }
         assert_eq!(kernel::alloc::blocks(), 0, "something was leaked");

@@ -40,13 +40,13 @@ pub(crate) fn write_barrier() {
 }
 
 pub(crate) unsafe trait Word: Copy + AtomicType {}
-// SAFETY: It is an integer and not larger than a word.
+// SAFETY: The type is an integer of at most the size of a word, so one access loads or stores it.
 unsafe impl Word for u8 {}
-// SAFETY: It is an integer and not larger than a word.
+// SAFETY: The type is an integer of at most the size of a word, so one access loads or stores it.
 unsafe impl Word for u16 {}
-// SAFETY: It is an integer and not larger than a word.
+// SAFETY: The type is an integer of at most the size of a word, so one access loads or stores it.
 unsafe impl Word for u32 {}
-// SAFETY: It is an integer of a word.
+// SAFETY: The type is an integer of the size of a word, so one access loads or stores it.
 unsafe impl Word for usize {}
 
 pub(crate) unsafe fn load_word<W: Word>(ptr: *const W) -> MaybeUninit<W> {

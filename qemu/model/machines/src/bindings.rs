@@ -64,7 +64,7 @@ pub(crate) unsafe fn quiesce_helper_is_current_pid(pid: *mut pid) -> bool {
     pid == current()
 }
 pub(crate) unsafe fn quiesce_helper_pid_ended(pid: *mut pid, code: *mut i32) -> bool {
-    // SAFETY: Processes are static.
+    // SAFETY: The models' processes are statics, so each pointer to one is valid.
     unsafe {
         match (*pid).exited.get() {
             Some(exited) => {
@@ -76,7 +76,7 @@ pub(crate) unsafe fn quiesce_helper_pid_ended(pid: *mut pid, code: *mut i32) -> 
     }
 }
 pub(crate) unsafe fn quiesce_helper_in_exit(code: *mut i32) -> bool {
-    // SAFETY: `code` can be written to.
+    // SAFETY: The function requires that `code` is valid for writes, as C's does.
     unsafe { quiesce_helper_pid_ended(current(), code) }
 }
 /// The inode number of a process's pidfds.
@@ -88,7 +88,7 @@ pub(crate) fn inode(number: i32) -> u64 {
     }
 }
 pub(crate) unsafe fn quiesce_helper_pid_ino(pid: *mut pid) -> u64 {
-    // SAFETY: Processes are static.
+    // SAFETY: The models' processes are statics, so each pointer to one is valid.
     inode(unsafe { (*pid).number })
 }
 pub(crate) unsafe fn quiesce_helper_in_exec() -> bool {
@@ -98,7 +98,7 @@ pub(crate) unsafe fn quiesce_helper_is_kthread() -> bool {
     false
 }
 pub(crate) unsafe fn quiesce_helper_pid_in_proc(_: *mut c_void, pid: *mut pid) -> i32 {
-    // SAFETY: Processes are static.
+    // SAFETY: The models' processes are statics, so each pointer to one is valid.
     unsafe { (*pid).number }
 }
 pub(crate) unsafe fn quiesce_helper_pid_watch(

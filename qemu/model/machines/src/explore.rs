@@ -142,7 +142,8 @@ pub(crate) fn same_result(is: i32, should: i32) -> Result<(), String> {
 
 /// Compares two structs of the interface, which have no padding.
 pub(crate) fn same_struct<T: Debug>(what: &str, is: &T, should: &T) -> Result<(), String> {
-    // SAFETY: All bytes of both are initialised.
+    // SAFETY: Both are structs of the interface, which have no padding, so all their bytes are
+    // initialised.
     let bytes = |value: &T| unsafe {
         core::slice::from_raw_parts(core::ptr::from_ref(value).cast::<u8>(), size_of::<T>())
     };

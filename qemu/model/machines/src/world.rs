@@ -170,7 +170,7 @@ impl NewFile {
         endpoint: impl PinInit<E, Error>,
     ) -> Result<Self> {
         let private = KBox::pin_init(endpoint, GFP_KERNEL)?;
-        // SAFETY: It is not moved.
+        // SAFETY: The private data is on the heap and is not moved before the file is closed.
         let private = KBox::into_raw(unsafe { Pin::into_inner_unchecked(private) });
         let fd = TABLES.with_borrow(|tables| {
             (0..FILES)
@@ -201,7 +201,7 @@ impl Drop for NewFile {
     fn drop(&mut self) {
         RESERVED.set(RESERVED.get() & !(1 << self.fd));
         if let Some(file) = self.file {
-            // SAFETY: Nobody has it.
+            // SAFETY: The file was not installed, so nobody else has its private data.
             unsafe { (file.operations.release)(file.private) };
         }
     }
@@ -278,7 +278,8 @@ pub(crate) fn ioctl<T>(
             None => crate::device::control(&command).map(|()| 0),
             Some(fd) => {
                 let file = file(fd).expect("the descriptor is open");
-                // SAFETY: The file is of this type.
+                // SAFETY: The table of files stores the operations together with the private data
+                // of the same type.
                 unsafe { (file.operations.ioctl)(file.private, &command) }
             }
         },
@@ -292,7 +293,8 @@ pub(crate) fn close(process: usize, fd: usize) {
     CURRENT.set(process);
     let file = file(fd).expect("the descriptor is open");
     scrub();
-    // SAFETY: The file is of this type, and is used no more.
+    // SAFETY: The table of files stores the operations with the private data of the same type, and
+    // the entry is removed below.
     unsafe {
         (file.operations.closing)(file.private);
         (file.operations.release)(file.private);
@@ -304,14 +306,16 @@ pub(crate) fn close(process: usize, fd: usize) {
 /// The events of `poll(2)`.
 pub(crate) fn poll(fd: usize) -> u32 {
     let file = file(fd).expect("the descriptor is open");
-    // SAFETY: The file is of this type.
+    // SAFETY: The table of files stores the operations together with the private data of the same
+    // type.
     unsafe { (file.operations.events)(file.private) }
 }
 
 /// The queue of its pollers.
 pub(crate) fn queue(fd: usize) -> usize {
     let file = file(fd).expect("the descriptor is open");
-    // SAFETY: The file is of this type.
+    // SAFETY: The table of files stores the operations together with the private data of the same
+    // type.
     unsafe { (file.operations.queue)(file.private).addr() }
 }
 
