@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-# `make help` lists the verbs.
+# `make help` lists the targets.
 
 KDIR ?= /lib/modules/$(shell uname -r)/build
 PROFILE ?=
 
 .DEFAULT_GOAL := help
 
-# What the kernel in KDIR was built with decides what modules are built with.
+# Modules are built with the compiler that built the kernel in KDIR.
 kconf = $(shell sed -n 's/^CONFIG_$(1)=//p' $(KDIR)/include/config/auto.conf 2>/dev/null)
 kbuild-words = $(if $(call kconf,CC_IS_CLANG),LLVM=1,CC=$(firstword $(subst ", ,$(call kconf,CC_VERSION_TEXT))))
 
@@ -25,7 +25,7 @@ run: override export CMD := $(value CMD)
 shell: ## A shell in a VM with quiesce.ko loaded
 	@PROFILE="$(PROFILE)" qemu/run.sh shell
 
-demo: ## From nothing to the module at work in Debian's stock kernel
+demo: ## Boot Debian's stock kernel in QEMU, load the module, run the samples
 	@qemu/demo.sh
 
 check: ## Format, lints, checkpatch, shellcheck, documentation
@@ -55,7 +55,7 @@ model: ## The crate's own source under loom, and its barriers against models; TI
 external: ## Build the module tree DIR= against the crate; RUN=1 loads it in a VM
 	@DIR="$(DIR)" RUN="$(RUN)" CMD='$(CMD)' FILES="$(FILES)" PROFILE="$(PROFILE)" qemu/external.sh build
 
-new: ## Write a module that works into DIR=
+new: ## Write a small module into DIR=
 	@DIR="$(DIR)" qemu/external.sh new
 
 in-tree: ## Lay the crate into the kernel source tree KSRC=

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# demo.sh: from nothing to a Rust module at work in Debian's stock kernel. Makes
-# what is missing, boots that kernel unmodified and shows what happens there.
+# demo.sh: boots Debian's stock kernel, unmodified, in QEMU and runs the samples. Makes
+# what is missing first.
 
 . "$(dirname "$0")/lib.sh"
 . "$QEMU_DIR/profiles.sh"

@@ -1,12 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Judges one run of the guest: what it said on its result line and its console.
+"""Checks one run of the guest: the documents on its result line, and its console.
 
-A run passes only when the guest came to its end, every suite that was expected is
-there and complete, no test failed, none was skipped that may not be, the kernel and
-quiesce.ko had nothing to complain about, and what would have complained still worked
-at the end. That nothing was said is never a pass: a panic, too, ends QEMU with exit
-code 0.
+A run passes only if the guest ran to its end, every expected suite printed a complete
+document, no test failed, none was skipped without permission, the kernel and quiesce.ko
+printed no unannounced warning, and the tools that would warn still worked at the end.
+Missing output is a failure: QEMU exits with status 0 even after a guest panic.
 
 Exit status: 0 passed, 1 tests failed, 3 the kernel crashed, hung or complained.
 """
@@ -18,7 +17,7 @@ import sys
 
 EX_OK, EX_TESTS, EX_CRASH = 0, 1, 3
 
-# What a healthy kernel never says; after rcutorture's console-badness.sh.
+# What a healthy kernel does not print; after rcutorture's console-badness.sh.
 COMPLAINT = re.compile(
     r"WARNING:|\bBUG\b[: ]|\bOops\b|Kernel panic|Call Trace:|general protection fault|"
     r"KASAN|KCSAN:|UBSAN:|KFENCE|kmemleak: \d+ new|Unable to handle|"
@@ -27,14 +26,14 @@ COMPLAINT = re.compile(
     r"self-detected stall|detected stalls on|detected expedited stalls|soft lockup|hard LOCKUP|"
     r"ODEBUG:|list_(?:add|del) corruption|refcount_t:|sleeping function called|scheduling while atomic|"
     r"rust_kernel: panicked|percpu ref .* <= 0|kobject_add_internal failed|unregister_netdevice: waiting|"
-    # What would have complained has given up, or what it said is lost.
+    # A tool that warns has turned itself off, or messages were lost.
     r"printk messages dropped|lockdep is turned off|turning off the locking correctness validator|"
     r"Kernel memory leak detector disabled|kmemleak: Cannot allocate|huh, entered softirq|"
     r"invoked oom-killer|Out of memory|page allocation failure|"
-    # The crate's own alarms: while all is well it says nothing.
+    # The crate's own warnings.
     r"(?:^|\] )quiesce: (?!expect-(?:begin|end)\b|loading out-of-tree module|module verification failed)"
 )
-# Said at boot by kernels that are configured with these tools; nothing happened.
+# Printed at boot by kernels that are configured with these tools.
 HARMLESS = re.compile(
     r"KernelAddressSanitizer initialized|kasan: |\*\*(?!.*printk messages dropped).*\*\*|rcu: .*(?:CONFIG_|RCU_)|KFENCE.*initialized|kfence: initialized"
 )
@@ -126,7 +125,7 @@ class Suite:
         while self.levels:
             self.close_level()
         if not closed:
-            self.problems.append("it did not end")
+            self.problems.append("the document is truncated")
         if not self.passed + self.failed + self.skipped:
             self.problems.append("it ran no test")
         elif not self.passed + self.failed:
@@ -195,11 +194,11 @@ def complaints(path, announced=None):
             begin = EXPECT_BEGIN.search(line)
             if begin:
                 if expected:
-                    found.append((number, f"announced while this still was: {pattern.pattern}"))
+                    found.append((number, f"announced before the end of: {pattern.pattern}"))
                 try:
                     pattern = re.compile(begin.group(1).strip())
                 except re.error:
-                    found.append((number, f"announced as no regular expression: {begin.group(1)}"))
+                    found.append((number, f"not a regular expression: {begin.group(1)}"))
                     pattern = re.compile("$^")
                 expected, seen = True, 0
                 continue
@@ -207,7 +206,7 @@ def complaints(path, announced=None):
                 if not expected:
                     found.append((number, "an end without an announcement"))
                 elif not seen:
-                    found.append((number, f"announced and not seen: {pattern.pattern}"))
+                    found.append((number, f"the announced warning did not appear: {pattern.pattern}"))
                 expected = False
                 continue
             if expected and pattern.search(line):
@@ -231,7 +230,7 @@ def complaints(path, announced=None):
     if pending:
         found.append(pending)
     if expected and not announced:
-        found.append((number, f"announced and never closed: {pattern.pattern}"))
+        found.append((number, f"announced without an end: {pattern.pattern}"))
     return found
 
 
@@ -266,10 +265,10 @@ def main():
         crash += [f"{check} does not work at the end" for check in args.alive.split() if check not in alive]
     crash += [f"console:{number}: {line}" for number, line in bad[:10]]
     if len(bad) > 10:
-        crash.append(f"and {len(bad) - 10} complaints more")
+        crash.append(f"{len(bad) - 10} more warnings")
 
     names = [suite.name for suite in suites]
-    failed += [f"{name}: expected and not there" for name in args.expect.split() if name not in names]
+    failed += [f"{name}: the expected suite is missing" for name in args.expect.split() if name not in names]
     failed += [f"{name}: reported, and qemu/suites does not list it here" for name in names if name not in args.expect.split()]
     failed += [f"{name}: reported twice" for name in sorted(set(names)) if names.count(name) > 1]
     for suite in suites:

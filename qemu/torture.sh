@@ -74,9 +74,9 @@ figures() {
 			operations += value("reads") + value("writes")
 			interrupts += value("hardirqs") + value("softirqs")
 			delays += value("delays"); migrations += value("migrations"); storms += value("storms")
-			if (/verdict=caught/) twins++
+			if (/verdict=caught/) mutants++
 		}
-		/notices the twin/ && /^ok/ { twins++ }
+		/notices the mutant/ && /^ok/ { mutants++ }
 		/figures hotplug=/ { hotplugs += value("hotplug") }
 		/figures sensor:/ { unplugs += value("unplugs") }
 		/figures faults:/ { faults += value("injected") }
@@ -96,7 +96,7 @@ figures() {
 			printf "  %12d kills survived\n", kills
 			printf "  %12d allocations made to fail\n", faults
 			printf "  %12d times unloaded under load\n", loops
-			printf "  %12d mutants noticed\n", twins
+			printf "  %12d mutants noticed\n", mutants
 			printf "  %12d us: longest fork of a bystander while 1024 bound parties end (medians)\n", fork
 			printf "  %12d us: the same with 10^5 pollers of their group\n", pollers
 			printf "  %12d us: the same with 10^5 pollers of an eventfd that becomes readable\n", event

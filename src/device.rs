@@ -47,7 +47,7 @@ struct Control {
 
 /// The private data of an open file. Its barriers keep the [`Control`] alive, not the file's
 /// charge.
-struct Private {
+struct ControlFile {
     control: Arc<Control>,
     _charge: Charge,
 }
@@ -99,7 +99,7 @@ impl Control {
             let control = Control {
                 objects: Atomic::new(0),
             };
-            let private = Private {
+            let private = ControlFile {
                 control: Arc::new(control, GFP_KERNEL_ACCOUNT)?,
                 _charge: charge,
             };
@@ -120,7 +120,7 @@ impl Control {
     /// Called by the VFS, once, as the last operation on a file of these operations.
     unsafe extern "C" fn release(_: *mut bindings::inode, file: *mut bindings::file) -> c_int {
         // SAFETY: `open` put it there, and nobody borrows it any more.
-        drop(unsafe { KBox::<Private>::from_foreign((*file).private_data) });
+        drop(unsafe { KBox::<ControlFile>::from_foreign((*file).private_data) });
         0
     }
 
@@ -129,7 +129,7 @@ impl Control {
     /// Called by the VFS on a file of these operations.
     unsafe extern "C" fn ioctl(file: *mut bindings::file, cmd: c_uint, arg: c_ulong) -> c_long {
         // SAFETY: `open` put it there, and the VFS holds the file during the call.
-        let control = unsafe { &KBox::<Private>::borrow((*file).private_data).control };
+        let control = unsafe { &KBox::<ControlFile>::borrow((*file).private_data).control };
         let ret = Command::new(cmd, arg, 0).and_then(|command| match command.nr() {
             uapi::QUIESCE_NR_FEATURES => features(&command),
             uapi::QUIESCE_NR_PAIR => pair::create(control, &command),

@@ -79,7 +79,7 @@ pub(crate) struct Runtime {
     // Fields are dropped in this order.
     _notifier: unload::Notifier,
     _reaper: reaper::Reaper,
-    _waiters: waiters::Waiters,
+    _waiters: waiters::WaiterTable,
 }
 
 impl Runtime {
@@ -92,7 +92,7 @@ impl Runtime {
         // SAFETY: This function is called once, before anybody uses the table of listeners.
         unsafe { listeners::init() };
         // SAFETY: This function is called once, before anybody uses the table of waiters.
-        let waiters = unsafe { waiters::Waiters::new() };
+        let waiters = unsafe { waiters::WaiterTable::new(wait::monitor, wait::list) };
         // SAFETY: This function is called once, before anybody uses the worker.
         let reaper = unsafe { reaper::Reaper::new()? };
         // SAFETY: This function is called once, before anybody creates a reference.

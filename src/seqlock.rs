@@ -148,9 +148,10 @@ unsafe impl<T: SeqData, C: Context, K: Kind> Send for SeqLock<T, C, K> {}
 unsafe impl<T: SeqData, C: Context, K: Kind> Sync for SeqLock<T, C, K> {}
 
 impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
-    /// The lock's C type, to share it with C code.
+    /// Returns a pointer to the underlying C lock, to share it with C code.
     ///
-    /// C code returns without the lock held. While it uses the lock, the lock is not moved.
+    /// C code that acquires the lock has to release it again before it returns. The pointer is valid
+    /// as long as the lock is not moved or dropped.
     pub fn as_raw(&self) -> *mut K::Raw {
         // SAFETY: By the type invariants of `Body` the lock is initialised, and it stays in place
         // while `self` is borrowed.
@@ -158,8 +159,8 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
         self.body.raw()
     }
 
-    /// The value's address, to share it with C code, which reads and writes it under the lock of
-    /// [`SeqLock::as_raw`].
+    /// Returns a pointer to the value, to share it with C code, which reads and writes it under the
+    /// lock of [`SeqLock::as_raw`].
     pub fn data_ptr(&self) -> *mut T {
         self.body.data.get()
     }

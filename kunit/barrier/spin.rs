@@ -3,13 +3,13 @@
 //! Tests of the time that a wait polls before it sleeps.
 
 use kernel::prelude::*;
-use quiesce::barrier::spin::Spin;
+use quiesce::barrier::spin::SpinWindow;
 
 const LIMIT: u32 = 100_000;
 
 /// A model of two parties of which the later one is `late` nanoseconds late in each round: returns
 /// the time that `rounds` waits polled without success.
-fn in_vain(spin: &mut Spin, rounds: u32, late: u64) -> u64 {
+fn in_vain(spin: &mut SpinWindow, rounds: u32, late: u64) -> u64 {
     // The time from the wake-up until the task runs.
     const WAKE: u64 = 20_000;
     let mut sum = 0u64;
@@ -29,13 +29,13 @@ mod tests {
 
     #[test]
     fn the_first_wait_sleeps() -> Result {
-        assert_eq!(Spin::new().time(LIMIT), 0);
+        assert_eq!(SpinWindow::new().time(LIMIT), 0);
         Ok(())
     }
 
     #[test]
     fn short_waits_make_it_look_longer() -> Result {
-        let mut spin = Spin::new();
+        let mut spin = SpinWindow::new();
         let mut times = [0u32; 6];
         for time in &mut times {
             spin.slept(50_000, LIMIT);
@@ -47,7 +47,7 @@ mod tests {
 
     #[test]
     fn a_long_wait_makes_it_sleep() -> Result {
-        let mut spin = Spin::new();
+        let mut spin = SpinWindow::new();
         spin.slept(50_000, LIMIT);
         spin.slept(u64::from(LIMIT) + 1, LIMIT);
         assert_eq!(spin.time(LIMIT), 0);
@@ -56,14 +56,14 @@ mod tests {
 
     #[test]
     fn it_never_looks_longer_than_allowed() -> Result {
-        let mut spin = Spin::new();
+        let mut spin = SpinWindow::new();
         for _ in 0..8 {
             spin.slept(1, LIMIT);
         }
         assert_eq!(spin.time(1_000), 1_000);
         assert_eq!(spin.time(0), 0);
         // A limit below what growing begins with, and none at all.
-        spin = Spin::new();
+        spin = SpinWindow::new();
         spin.slept(1, 5_000);
         assert_eq!(spin.time(LIMIT), 5_000);
         spin.slept(1, 0);
@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn parties_that_are_always_late_cost_one_look() -> Result {
-        let mut spin = Spin::new();
+        let mut spin = SpinWindow::new();
         // They meet at once for a while, and then one has a millisecond to do in each round.
         let quick = in_vain(&mut spin, 100, 5_000);
         let late = in_vain(&mut spin, 1000, 1_000_000);

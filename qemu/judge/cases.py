@@ -83,7 +83,7 @@ CASES = [
     ("the guest ends in the middle", "clean", same, without("    ok 1 version", "# exit"), CRASH, "did not come to its end"),
     ("the last suite fails", "clean", same, replaced("ok 4 - the user", "not ok 4 - the user"), TESTS, "the user of another tree"),
     ("a suite is missing", "clean", same, both(without("# begin quiesce_rundown", "# end quiesce_rundown"),
-        replaced("suites=3", "suites=2")), TESTS, "expected and not there"),
+        replaced("suites=3", "suites=2")), TESTS, "the expected suite is missing"),
     ("a test is missing", "clean", same, without(UNLOADED, UNLOADED), TESTS, "6 tests were planned, 5 reported"),
     ("a program dies", "clean", same, replaced("# end quiesce_load", "# status 139\n# end quiesce_load"), TESTS, "status 139"),
     ("a skip that is allowed", "clean", same, replaced(UNLOADED, SKIPPED), PASS, "", MAY_SKIP),
@@ -97,7 +97,7 @@ CASES = [
         "ok 1 - other\n# end quiesce_other\n# DONE suites=4"), TESTS, "does not list it here"),
     ("a suite that reports twice", "clean", same, lambda log: log.replace("# DONE suites=3", "# begin quiesce_rundown\n1..1\n"
         "ok 1 - version\n# end quiesce_rundown\n# DONE suites=4"), TESTS, "reported twice"),
-    ("a suite that does not end", "clean", same, replaced("# end quiesce_load\n", ""), TESTS, "it did not end"),
+    ("a suite that does not end", "clean", same, replaced("# end quiesce_load\n", ""), TESTS, "the document is truncated"),
     ("results out of order", "clean", same, replaced("ok 4 - the user", "ok 5 - the user"), TESTS, "came as number 4"),
     ("a suite that did not report", "clean", same, replaced("# DONE suites=3", "# DONE suites=4"), CRASH, "ran 4 suites and reported 3"),
     ("no test at all", "clean", same, both(*(without(f"# begin quiesce_{suite}", f"# end quiesce_{suite}")
@@ -128,7 +128,7 @@ CASES = [
     ("an announced warning", "clean", announced("WARNING: .*version", *WARNING), same, PASS, ""),
     ("an announced warning and another", "clean", announced("WARNING: .*version", *WARNING,
         "BUG: KASAN: slab-use-after-free in f+0x22/0x40"), same, CRASH, "KASAN"),
-    ("an announced warning that does not come", "clean", announced("WARNING: .*version"), same, CRASH, "announced and not seen"),
+    ("an announced warning that does not come", "clean", announced("WARNING: .*version"), same, CRASH, "the announced warning did not appear"),
     ("an announced report of the crate's", "clean", announced("has been waited for", "quiesce: rundown of 00f has been waited "
         "for 0.1 s: 1 holders", "quiesce:   held by task 7, acquired at a.rs:3"), same, PASS, ""),
     ("an announced warning with a text", "clean", announced("WARNING: .*version", WARNING[0], "quiesce: it is leaked", *WARNING[1:]),
@@ -137,10 +137,10 @@ CASES = [
         "WARNING: a.rs:3 at f+0x22/0x40"), same, CRASH, "it is leaked"),
     ("a test module announces", "clean", said("quiesce_kunit: quiesce: expect-begin has been waited for", "quiesce: rundown of "
         "00f has been waited for 0.1 s: 1 holders", "quiesce_kunit: quiesce: expect-end"), same, PASS, ""),
-    ("an announcement that is not closed", "clean", said("quiesce: expect-begin WARNING: .*version", *WARNING), same, CRASH, "never closed"),
+    ("an announcement that is not closed", "clean", said("quiesce: expect-begin WARNING: .*version", *WARNING), same, CRASH, "announced without an end"),
     ("an announcement within another", "clean", said("quiesce: expect-begin a", "quiesce: expect-begin WARNING: .*version",
-        *WARNING, "quiesce: expect-end"), same, CRASH, "announced while"),
-    ("an announcement that is no pattern", "clean", announced("WARNING: ("), same, CRASH, "no regular expression"),
+        *WARNING, "quiesce: expect-end"), same, CRASH, "announced before the end of"),
+    ("an announcement that is no pattern", "clean", announced("WARNING: ("), same, CRASH, "not a regular expression"),
     ("an end without a beginning", "clean", said("quiesce: expect-end"), same, CRASH, "without an announcement"),
 ]
 

@@ -219,7 +219,7 @@ static bool judge_twin(const struct twin *t)
 	}
 	waitpid(pid, &status, 0);
 	kill(-pid, SIGKILL);
-	snprintf(line, sizeof(line), "%s notices the twin %s", t->part, t->name);
+	snprintf(line, sizeof(line), "%s notices the mutant %s", t->part, t->name);
 	return report(WIFEXITED(status) && WEXITSTATUS(status) == 10, line);
 }
 

@@ -24,7 +24,7 @@ void op_features(void)
 	    f.max_objects != QUIESCE_MAX_OBJECTS ||
 	    f.features != (QUIESCE_FEATURE_PAIR | QUIESCE_FEATURE_GROUP | QUIESCE_FEATURE_BIND |
 			   QUIESCE_FEATURE_COMPLETION))
-		wrong("FEATURES tells something else than the header");
+		wrong("FEATURES does not return what the header defines");
 }
 
 void op_pair(void)

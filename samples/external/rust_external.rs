@@ -42,10 +42,10 @@ struct External;
 impl kernel::Module for External {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         let table = TABLE.try_acquire()?;
-        pr_info!("the table, which stays until the guard is dropped: {:?}\n", *table);
+        pr_info!("the table, while a guard is held: {:?}\n", *table);
 
         CLOCK.write_irq().set((1, 500));
-        pr_info!("the clock, both numbers from one write: {:?}\n", CLOCK.read());
+        pr_info!("the clock, from one write: {:?}\n", CLOCK.read());
 
         // The old value is freed after a grace period; nothing waits for that here.
         LIMIT.publish(Some(Object::new(10).boxed(GFP_KERNEL)?));

@@ -9,7 +9,7 @@
 //!
 //! C header: [`include/linux/wait.h`](srctree/include/linux/wait.h)
 
-use super::spin::Spin;
+use super::spin::SpinWindow;
 use crate::{
     arch::seq,
     bindings, //
@@ -116,7 +116,7 @@ pub struct Queue<T> {
     pollers: [Opaque<kernel::bindings::wait_queue_head>; 2],
     /// Number of wake-ups, for waits that busy-poll without the lock.
     changes: UnsafeCell<u32>,
-    spin: UnsafeCell<Spin>,
+    spin: UnsafeCell<SpinWindow>,
     #[pin]
     data: UnsafeCell<T>,
 }
@@ -153,7 +153,7 @@ impl<T: Machine> Queue<T> {
                 }
             })),
             changes: UnsafeCell::new(0),
-            spin: UnsafeCell::new(Spin::new()),
+            spin: UnsafeCell::new(SpinWindow::new()),
             data <- UnsafeCell::pin_init(data),
         })
     }

@@ -11,9 +11,9 @@
 
 /// Nanoseconds that the next wait polls, if the caller's limit allows it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Spin(u32);
+pub struct SpinWindow(u32);
 
-impl Spin {
+impl SpinWindow {
     /// The first time that is not 0.
     const FIRST: u32 = 10_000;
 

@@ -330,7 +330,8 @@ impl<B: ExitListener> Binding<B> {
             None
         };
         let mut watch = self.watch.lock();
-        // Before the party is said to be another's, what would end it for the former goes.
+        // Stops watching the former owner before the owner changes, so that its exit cannot end the
+        // party.
         let old = watch.take();
         drop(old);
         set(Pid::current(), bound)?;

@@ -15,10 +15,10 @@ use super::{
     },
     party::{
         Barrier,
-        Kind,
+        BarrierKind,
         Party,
         PartyFile,
-        Waiting, //
+        PartyWait, //
     },
     quota::Charge,
     BarrierQuota,
@@ -201,7 +201,7 @@ fn fill(args: &mut uapi::quiesce_wait, result: u32, index: u32, cause: uapi::qui
     args.cause = cause;
 }
 
-impl Kind for Group {
+impl BarrierKind for Group {
     type Seat = Seat;
     type Goal = ();
 
@@ -267,7 +267,7 @@ impl Kind for Group {
     fn try_wait(
         &mut self,
         seat: &Seat,
-        wait: &mut Waiting<()>,
+        wait: &mut PartyWait<()>,
         args: &mut uapi::quiesce_wait,
         put: impl FnOnce(&uapi::quiesce_wait) -> Result,
     ) -> Result<Option<Result>> {

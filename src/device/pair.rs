@@ -10,10 +10,10 @@ use super::{
     file::NewFile,
     party::{
         Barrier,
-        Kind,
+        BarrierKind,
         Party,
         PartyFile,
-        Waiting, //
+        PartyWait, //
     },
     quota::Charge,
     BarrierQuota,
@@ -140,7 +140,7 @@ impl Pair {
     }
 }
 
-impl Kind for Pair {
+impl BarrierKind for Pair {
     type Seat = Side;
     type Goal = (Goal, Option<Wait>);
 
@@ -203,7 +203,7 @@ impl Kind for Pair {
     fn try_wait(
         &mut self,
         &side: &Side,
-        wait: &mut Waiting<Self::Goal>,
+        wait: &mut PartyWait<Self::Goal>,
         args: &mut uapi::quiesce_wait,
         put: impl FnOnce(&uapi::quiesce_wait) -> Result,
     ) -> Result<Option<Result>> {

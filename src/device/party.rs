@@ -2,7 +2,7 @@
 
 //! The descriptors of parties, of pairs and groups alike.
 //!
-//! [`Kind`] is what the two state machines differ in. The commands that both have, polling, the end
+//! [`BarrierKind`] is what the two state machines differ in. The commands that both have, polling, the end
 //! of a descriptor and waiting are here once, generic over it. A wait holds the barrier's lock
 //! while it checks its condition and releases it to sleep.
 
@@ -59,7 +59,7 @@ use kernel::{
 ///
 /// Results are written to user space before the state changes: methods that return results take a
 /// closure `put` that writes them, and change nothing if it fails.
-pub(super) trait Kind: Machine + Send + Sized + 'static {
+pub(super) trait BarrierKind: Machine + Send + Sized + 'static {
     /// The type that identifies a party in the state machine.
     type Seat: Clone + Send + Sync + 'static;
     /// The condition of a wait.
@@ -97,7 +97,7 @@ pub(super) trait Kind: Machine + Send + Sized + 'static {
     /// Those of ARRIVE.
     fn preview_arrive(&self, seat: &Self::Seat, args: &mut uapi::quiesce_arrive) -> Result;
 
-    /// Arrives, with the result that [`Kind::preview_arrive`] returned.
+    /// Arrives, with the result that [`BarrierKind::preview_arrive`] returned.
     fn arrive(&mut self, seat: &Self::Seat, args: &uapi::quiesce_arrive);
 
     /// Resumes a wait that arrived with `ticket` and was interrupted.
@@ -118,7 +118,7 @@ pub(super) trait Kind: Machine + Send + Sized + 'static {
     fn try_wait(
         &mut self,
         seat: &Self::Seat,
-        wait: &mut Waiting<Self::Goal>,
+        wait: &mut PartyWait<Self::Goal>,
         args: &mut uapi::quiesce_wait,
         put: impl FnOnce(&uapi::quiesce_wait) -> Result,
     ) -> Result<Option<Result>>;
@@ -156,7 +156,7 @@ pub(super) trait Kind: Machine + Send + Sized + 'static {
     /// `ENOTTY` where there are no phases; those of COMPLETE.
     fn preview_complete(&self, seat: &Self::Seat, ticket: u64) -> Result<u64>;
 
-    /// Completes the phase, with the result that [`Kind::preview_complete`] returned.
+    /// Completes the phase, with the result that [`BarrierKind::preview_complete`] returned.
     fn complete(&mut self, seat: &Self::Seat, ticket: u64);
 
     /// Handles BIND: makes `owner` the process of the party, which ends with it if `bound`.
@@ -172,7 +172,7 @@ pub(super) trait Kind: Machine + Send + Sized + 'static {
     /// The process that the party ends with is dead. Returns how the party ended, if it did now.
     fn end(&mut self, seat: &Self::Seat, end: End) -> Option<End>;
 
-    /// [`Kind::end`] was called for all parties whose processes are dead.
+    /// [`BarrierKind::end`] was called for all parties whose processes are dead.
     fn all_ended(&mut self) {}
 
     /// The last copy of the descriptor is closed. Returns how the party ended, if it did now.
@@ -197,7 +197,7 @@ pub(super) trait Kind: Machine + Send + Sized + 'static {
 }
 
 /// The state of a wait that has begun.
-pub(super) struct Waiting<G> {
+pub(super) struct PartyWait<G> {
     pub(super) goal: G,
     /// An arrival is still to be made.
     pub(super) arrives: bool,
@@ -207,7 +207,7 @@ pub(super) struct Waiting<G> {
     pub(super) ticket: u64,
 }
 
-impl<G> Waiting<G> {
+impl<G> PartyWait<G> {
     /// Whether the wait is one that arrives, and has.
     fn arrived(&self, arrives: bool) -> bool {
         arrives && !self.arrives && self.ticket != 0
@@ -216,7 +216,7 @@ impl<G> Waiting<G> {
 
 /// A barrier, which its files share.
 #[pin_data]
-pub(super) struct Barrier<K: Kind> {
+pub(super) struct Barrier<K: BarrierKind> {
     pub(super) id: u64,
     #[pin]
     queue: Queue<K>,
@@ -227,10 +227,10 @@ pub(super) struct Barrier<K: Kind> {
 }
 
 impl_has_work! {
-    impl{K: Kind} HasWork<Self> for Barrier<K> { self.work }
+    impl{K: BarrierKind} HasWork<Self> for Barrier<K> { self.work }
 }
 
-impl<K: Kind> WorkItem for Barrier<K> {
+impl<K: BarrierKind> WorkItem for Barrier<K> {
     type Pointer = Arc<Self>;
 
     fn run(this: Arc<Self>) {
@@ -238,7 +238,7 @@ impl<K: Kind> WorkItem for Barrier<K> {
     }
 }
 
-impl<K: Kind> ExitListener for Barrier<K> {
+impl<K: BarrierKind> ExitListener for Barrier<K> {
     type Party = K::Seat;
 
     fn exits(&self) -> &Exits<K::Seat> {
@@ -250,7 +250,7 @@ impl<K: Kind> ExitListener for Barrier<K> {
     }
 }
 
-impl<K: Kind> Barrier<K> {
+impl<K: BarrierKind> Barrier<K> {
     /// Makes a barrier of `machine`, with number `id`.
     ///
     /// # Errors
@@ -355,12 +355,12 @@ impl<K: Kind> Barrier<K> {
 }
 
 /// A party of a barrier.
-pub(super) struct Party<K: Kind> {
+pub(super) struct Party<K: BarrierKind> {
     pub(super) barrier: Arc<Barrier<K>>,
     pub(super) seat: K::Seat,
 }
 
-impl<K: Kind> Clone for Party<K> {
+impl<K: BarrierKind> Clone for Party<K> {
     fn clone(&self) -> Self {
         Self {
             barrier: self.barrier.clone(),
@@ -369,7 +369,7 @@ impl<K: Kind> Clone for Party<K> {
     }
 }
 
-impl<K: Kind> Party<K> {
+impl<K: BarrierKind> Party<K> {
     fn id(&self) -> u64 {
         self.barrier.id
     }
@@ -409,7 +409,7 @@ impl<K: Kind> Party<K> {
         if args.reserved != 0 {
             return Err(EINVAL);
         }
-        let mut wait = Waiting {
+        let mut wait = PartyWait {
             goal: K::goal(&args, arrives)?,
             arrives: arrives && args.ticket == 0,
             first: true,
@@ -504,13 +504,13 @@ impl<K: Kind> Party<K> {
 
 /// The file of a party.
 #[pin_data(PinnedDrop)]
-pub(super) struct PartyFile<K: Kind> {
+pub(super) struct PartyFile<K: BarrierKind> {
     party: Party<K>,
     #[pin]
     binding: Binding<Barrier<K>>,
 }
 
-impl<K: Kind> PartyFile<K> {
+impl<K: BarrierKind> PartyFile<K> {
     /// A party that ends with the process of `watch`, if there is one.
     pub(super) fn new(
         party: Party<K>,
@@ -531,7 +531,7 @@ impl<K: Kind> PartyFile<K> {
     }
 }
 
-impl<K: Kind> Endpoint for PartyFile<K> {
+impl<K: BarrierKind> Endpoint for PartyFile<K> {
     const NAME: &'static CStr = K::NAME;
 
     fn ioctl(&self, command: &Command) -> Result<isize> {
@@ -573,7 +573,7 @@ impl<K: Kind> Endpoint for PartyFile<K> {
 }
 
 #[pinned_drop]
-impl<K: Kind> PinnedDrop for PartyFile<K> {
+impl<K: BarrierKind> PinnedDrop for PartyFile<K> {
     fn drop(self: Pin<&mut Self>) {
         self.binding.end();
         let Party { barrier, seat } = &self.party;

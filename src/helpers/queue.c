@@ -128,7 +128,7 @@ EXPORT_SYMBOL_GPL(quiesce_helper_queue_sleep);
 static unsigned int spin_us = 100;
 module_param(spin_us, uint, 0644);
 MODULE_PARM_DESC(spin_us,
-		 "A wait at /dev/quiesce may look so long before it sleeps, in microseconds (0: never)");
+		 "Maximum time that a wait at /dev/quiesce polls before it sleeps, in microseconds (0: disabled)");
 
 /* No other task needs this CPU, and the other party may run on another one. */
 static bool quiesce_may_spin(void)

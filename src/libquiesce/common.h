@@ -12,10 +12,10 @@
 
 #include "barrier.h"
 
-/* As in systemd, a call that cannot be meant is the end of the program. */
+/* As in systemd, an invalid call aborts the program. */
 #define must(cond) do {								\
 	if (!(cond)) {								\
-		fprintf(stderr, "libquiesce: %s: not so: %s\n", __func__, #cond); \
+		fprintf(stderr, "libquiesce: %s: assertion failed: %s\n", __func__, #cond); \
 		abort();							\
 	}									\
 } while (0)

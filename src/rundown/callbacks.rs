@@ -34,7 +34,7 @@ use kernel::{
 };
 
 /// The functions of a callback: code of the module that created the reference.
-pub(super) struct Operations {
+pub(super) struct CallbackOperations {
     /// Calls the callback of a core.
     pub(super) drained: unsafe fn(*mut PerCpuCore),
     /// Drops the callback of a core.
@@ -49,9 +49,9 @@ pub(super) struct Operations {
 /// in a module whose text is there. If `listed`, the core is in the list of [`CALLBACKS`], whose
 /// lock protects `prev`, `next` and `dropping`: the functions whose `drop` is running.
 pub(super) struct Callback {
-    operations: Atomic<*mut Operations>,
+    operations: Atomic<*mut CallbackOperations>,
     listed: bool,
-    dropping: UnsafeCell<*mut Operations>,
+    dropping: UnsafeCell<*mut CallbackOperations>,
     prev: UnsafeCell<*mut PerCpuCore>,
     next: UnsafeCell<*mut PerCpuCore>,
 }
@@ -63,8 +63,8 @@ impl Callback {
     }
 
     /// Creates the entry of a core without a callback, or with one that [`list`] makes known.
-    pub(super) const fn new(operations: Option<&'static Operations>) -> Self {
-        let operations: *const Operations = match operations {
+    pub(super) const fn new(operations: Option<&'static CallbackOperations>) -> Self {
+        let operations: *const CallbackOperations = match operations {
             None => ptr::null(),
             Some(operations) => operations,
         };

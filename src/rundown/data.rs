@@ -14,7 +14,7 @@ use super::{
         GuardPointer,
         Guards, //
     },
-    lockdep::Held,
+    lockdep::DepHold,
     track::ClaimSite,
     traits::{
         raw::Internal,
@@ -377,7 +377,7 @@ deref!(Guards);
 /// The object's reference was claimed, and this is the claim.
 struct Claim<'a, T: Send + Sync, R: RundownProtect> {
     object: &'a Rundown<T, R>,
-    held: Held,
+    held: DepHold,
     site: ClaimSite,
     /// Lockdep knows which task holds the claim.
     _task: NotThreadSafe,
@@ -390,7 +390,7 @@ impl<'a, T: Send + Sync, R: RundownProtect> Claim<'a, T, R> {
         // INVARIANT: The callers have claimed the reference.
         Self {
             object,
-            held: Held::hold_exclusive(object.rundown.dep(Internal::new())),
+            held: DepHold::hold_exclusive(object.rundown.dep(Internal::new())),
             site: ClaimSite::enter(object.rundown.key(Internal::new())),
             _task: NotThreadSafe,
         }

@@ -10,7 +10,7 @@
 
 use super::{
     listeners,
-    lockdep::Held,
+    lockdep::DepHold,
     reaper,
     track::Site,
     traits::{
@@ -127,7 +127,7 @@ macro_rules! guard {
         pub struct $name<P: GuardPointer, M: GuardMobility = TaskBound> {
             at: ManuallyDrop<P>,
             $($count: $usize,)?
-            held: Held,
+            held: DepHold,
             site: Site,
             _mobility: PhantomData<M::Marker>,
         }
@@ -143,9 +143,9 @@ macro_rules! guard {
             unsafe fn from_acquired(at: P $(, $count: $usize)?) -> Self {
                 let of = rundown(&*at);
                 let held = if M::BOUND {
-                    Held::hold(of.dep(Internal::new()))
+                    DepHold::hold(of.dep(Internal::new()))
                 } else {
-                    Held::NO
+                    DepHold::NO
                 };
                 let site = Site::enter(of.key(Internal::new()));
                 // INVARIANT: The caller owns the acquisitions; `held` and `site` are what lockdep

@@ -85,9 +85,9 @@ mod imp {
 
     /// Whether lockdep counts a guard as held by its task.
     #[derive(Clone, Copy)]
-    pub(crate) struct Held(bool);
+    pub(crate) struct DepHold(bool);
 
-    impl Held {
+    impl DepHold {
         pub(crate) const NO: Self = Self(false);
 
         #[inline]
@@ -152,9 +152,9 @@ mod imp {
 
     /// No hold is tracked.
     #[derive(Clone, Copy)]
-    pub(crate) struct Held;
+    pub(crate) struct DepHold;
 
-    impl Held {
+    impl DepHold {
         pub(crate) const NO: Self = Self;
 
         #[inline(always)]
@@ -174,5 +174,5 @@ mod imp {
 
 pub(crate) use imp::{
     Dep,
-    Held, //
+    DepHold, //
 };

@@ -18,7 +18,7 @@ use super::{
     callbacks::{
         self,
         Callback,
-        Operations, //
+        CallbackOperations, //
     },
     listeners,
     lockdep::Dep,
@@ -151,7 +151,7 @@ impl PerCpuRundownRef {
 }
 
 impl<C: Drained> PerCpuRundownRef<C> {
-    const OPERATIONS: Operations = Operations {
+    const OPERATIONS: CallbackOperations = CallbackOperations {
         drained: Self::call,
         drop: Self::drop_callback,
     };
@@ -180,7 +180,7 @@ impl<C: Drained> PerCpuRundownRef<C> {
     fn init(
         callback: C,
         live: bool,
-        operations: Option<&'static Operations>,
+        operations: Option<&'static CallbackOperations>,
         dep: Dep,
     ) -> impl PinInit<Self, Error> {
         let init = move |slot: *mut Self| {

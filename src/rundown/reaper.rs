@@ -41,7 +41,7 @@ use kernel::{
 ///
 /// If `state` is `FULL` or `QUEUED`, `object` and `drop` are set and not dropped, or being dropped by
 /// the work item. While it is `QUEUED`, `work` is queued or runs.
-struct Slot {
+struct ReaperSlot {
     state: Atomic<u32>,
     object: Atomic<*mut c_void>,
     drop: Atomic<*mut c_void>,
@@ -50,7 +50,7 @@ struct Slot {
 
 // SAFETY: `work` is used by the workqueue, and by the dispatcher while it is not queued; the other
 // fields are atomic.
-unsafe impl Sync for Slot {}
+unsafe impl Sync for ReaperSlot {}
 
 const FREE: u32 = 0;
 const BUSY: u32 = 1;
@@ -61,8 +61,8 @@ const QUEUED: u32 = 3;
 /// is leaked, with a warning.
 const SLOTS: usize = 512;
 
-static TABLE: [Slot; SLOTS] = [const {
-    Slot {
+static TABLE: [ReaperSlot; SLOTS] = [const {
+    ReaperSlot {
         state: Atomic::new(FREE),
         object: Atomic::new(ptr::null_mut()),
         drop: Atomic::new(ptr::null_mut()),
@@ -136,7 +136,11 @@ unsafe fn defer(object: *mut c_void, drop: unsafe fn(*mut c_void)) -> bool {
 /// Called by the workqueue with the work item of a slot.
 unsafe extern "C" fn drop_object(work: *mut bindings::work_struct) {
     // SAFETY: The workqueue calls this function with the work item of a slot, which is static.
-    let slot = unsafe { &*work.byte_sub(offset_of!(Slot, work)).cast::<Slot>() };
+    let slot = unsafe {
+        &*work
+            .byte_sub(offset_of!(ReaperSlot, work))
+            .cast::<ReaperSlot>()
+    };
     // SAFETY: By the type invariants the slot, whose work item runs, holds the address of a function
     // of this type, stored by `defer`.
     let drop: unsafe fn(*mut c_void) = unsafe { core::mem::transmute(slot.drop.load(Relaxed)) };

@@ -29,7 +29,7 @@ const FILE: usize = 6;
 const COMM: usize = super::waiters::COMM / 8;
 
 /// An entry: free if `key` is zero, being written if it is one.
-struct Entry {
+struct OwnerEntry {
     key: Atomic<usize>,
     line: Atomic<u32>,
     pid: Atomic<i32>,
@@ -41,8 +41,8 @@ struct Entry {
 const BUSY: usize = 1;
 
 /// A table of owners, with a fixed number of entries.
-struct Table<const N: usize> {
-    entries: [Entry; N],
+struct OwnerTable<const N: usize> {
+    entries: [OwnerEntry; N],
     /// The entry after the one that was found free last.
     next: Atomic<usize>,
 }
@@ -50,11 +50,11 @@ struct Table<const N: usize> {
 /// The index of owners that found no free entry.
 const NONE: u16 = u16::MAX;
 
-impl<const N: usize> Table<N> {
+impl<const N: usize> OwnerTable<N> {
     const fn new() -> Self {
         Self {
             entries: [const {
-                Entry {
+                OwnerEntry {
                     key: Atomic::new(0),
                     line: Atomic::new(0),
                     pid: Atomic::new(0),
@@ -181,7 +181,7 @@ pub(super) fn str_of(bytes: &[u8]) -> &str {
     core::str::from_utf8(&bytes[..len]).unwrap_or("?")
 }
 
-static CLAIMS: Table<64> = Table::new();
+static CLAIMS: OwnerTable<64> = OwnerTable::new();
 
 /// The entry of an exclusive owner.
 pub(super) struct ClaimSite(u16);
@@ -208,10 +208,10 @@ pub(super) fn report_claims(key: usize) {
 
 #[cfg(quiesce_track)]
 mod imp {
-    use super::Table;
+    use super::OwnerTable;
     use core::panic::Location;
 
-    static HOLDERS: Table<1024> = Table::new();
+    static HOLDERS: OwnerTable<1024> = OwnerTable::new();
 
     /// The entry of a guard.
     #[derive(Clone, Copy)]

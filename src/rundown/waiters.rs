@@ -53,6 +53,7 @@ use kernel::{
         Relaxed,
         Release, //
     },
+    time::Msecs,
     types::Opaque, //
 };
 
@@ -72,7 +73,7 @@ pub(super) struct Bucket {
 unsafe impl Sync for Bucket {}
 
 /// The outcome of a wait that was ended by a re-initialization or a resurrection.
-pub(super) type Outcome = Result<(), RundownError>;
+pub(super) type WaitOutcome = Result<(), RundownError>;
 
 /// The state of an object, for reports of long waits.
 pub(super) trait Report {
@@ -165,7 +166,7 @@ pub(super) struct Node {
     waiters: usize,
     /// `Bucket::settled` when the node was linked.
     settled: usize,
-    pub(super) outcome: Option<Outcome>,
+    pub(super) outcome: Option<WaitOutcome>,
     object: *const dyn Report,
     /// Set when the node is linked.
     task: Task,
@@ -223,15 +224,20 @@ unsafe impl Sync for LateWork {}
 static LATE: LateWork = LateWork(Opaque::uninit());
 
 /// The table of waiters is usable as long as this exists.
-pub(super) struct Waiters(());
+pub(super) struct WaiterTable(());
 
-impl Waiters {
-    /// Initialises the table of waiters.
+impl WaiterTable {
+    /// Initialises the table of waiters. A work item calls `monitor` with the interval of reports, as
+    /// long as it returns `true` and whenever a wait begins; a read of the file in debugfs calls
+    /// `list`.
     ///
     /// # Safety
     ///
-    /// Called once, before anybody uses a reference.
-    pub(super) unsafe fn new() -> Self {
+    /// Called once, before anybody uses a reference. Both are functions of this module.
+    pub(super) unsafe fn new(
+        monitor: unsafe extern "C" fn(Msecs) -> bool,
+        list: unsafe extern "C" fn(*mut bindings::seq_file),
+    ) -> Self {
         for bucket in &TABLE {
             // SAFETY: This function requires to be called once, before the first wait, so no
             // context uses the lock yet.
@@ -242,17 +248,12 @@ impl Waiters {
         unsafe { helpers::quiesce_helper_init_irq_work_hard(LATE.0.get(), Some(late_wake)) };
         // SAFETY: Both functions are this module's, and `drop()` stops the monitor before it is
         // unloaded.
-        unsafe {
-            helpers::quiesce_helper_rundown_monitor_init(
-                Some(super::wait::monitor),
-                Some(super::wait::list),
-            )
-        };
+        unsafe { helpers::quiesce_helper_rundown_monitor_init(Some(monitor), Some(list)) };
         Self(())
     }
 }
 
-impl Drop for Waiters {
+impl Drop for WaiterTable {
     fn drop(&mut self) {
         // The users of the module are unloaded, but the work of their last NMI may not have run.
         //
@@ -279,7 +280,7 @@ pub(super) struct Locked {
 
 impl Bucket {
     pub(super) fn lock(&'static self) -> Locked {
-        // SAFETY: `Waiters::new()` initialised the lock before the first wait, and the table is
+        // SAFETY: `WaiterTable::new()` initialised the lock before the first wait, and the table is
         // static.
         let flags = unsafe { helpers::quiesce_helper_raw_spin_lock_irqsave(self.lock.get()) };
         Locked {
@@ -423,7 +424,7 @@ impl Locked {
     /// # Safety
     ///
     /// `node` is of this bucket and linked.
-    pub(super) unsafe fn outcome(&self, node: *const Node) -> Option<Outcome> {
+    pub(super) unsafe fn outcome(&self, node: *const Node) -> Option<WaitOutcome> {
         // SAFETY: `self` holds the bucket's lock, which protects the settled counts and the links;
         // `node` is linked, as this function requires, and linked nodes are alive.
         unsafe {
@@ -478,7 +479,7 @@ impl Locked {
     }
 
     /// Detaches the waiters for `key`, which return with `outcome` one after the other.
-    fn detach(&mut self, key: usize, outcome: Outcome) {
+    fn detach(&mut self, key: usize, outcome: WaitOutcome) {
         let slot = self.find(key);
         // SAFETY: The lock is held, and linked nodes are alive; their tasks return only after they
         // have taken the lock.
@@ -505,7 +506,7 @@ pub(super) fn wake(key: usize) {
 
     if in_nmi() {
         bucket.late.store(true, Release);
-        // SAFETY: `Waiters::new` initialised it. If it is queued already, it has not begun.
+        // SAFETY: `WaiterTable::new` initialised it. If it is queued already, it has not begun.
         unsafe { bindings::irq_work_queue(LATE.0.get()) };
         return;
     }
@@ -524,7 +525,7 @@ extern "C" fn late_wake(_work: *mut bindings::irq_work) {
 /// `outcome`.
 pub(super) fn settle(
     key: usize,
-    outcome: Outcome,
+    outcome: WaitOutcome,
     f: impl FnOnce() -> Result<(), RundownError>,
 ) -> Result<(), RundownError> {
     let mut locked = bucket(key).lock();

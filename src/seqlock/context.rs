@@ -8,28 +8,18 @@
 //! least as strong.
 
 use core::marker::PhantomData;
-use kernel::{
-    interrupt::local_interrupt_disable,
-    types::NotThreadSafe, //
-};
+use kernel::types::NotThreadSafe;
 
-use super::{
-    spinlock::{
-        BhState,
-        IrqState,
-        Lock, //
-    },
-    tokens::preempt_disable, //
+use super::spinlock::{
+    sealed::Sealed,
+    BhState,
+    IrqState,
+    Lock, //
 };
 use crate::{
     arch::preempt,
     bindings as helpers, //
 };
-
-pub(super) mod sealed {
-    pub trait Sealed {}
-}
-use sealed::Sealed;
 
 /// The contexts that a writer disables, and in which readers may therefore run.
 ///
@@ -294,19 +284,5 @@ pub(super) fn exclusively<C: Context, R>(f: impl FnOnce() -> R) -> R {
         // and ends no section.
         unsafe { preempt::enable() };
         ret
-    }
-}
-
-/// Runs `f`, code of a user of this crate, with everything disabled on this CPU that `C` disables.
-///
-/// Interrupts are disabled by count, because `f` may leave guards behind that enable them later.
-#[inline(always)]
-pub(super) fn section<C: Context, R>(f: impl FnOnce() -> R) -> R {
-    if C::LEVEL > Preempt::LEVEL {
-        let _interrupts = local_interrupt_disable();
-        f()
-    } else {
-        let _preempt = preempt_disable();
-        f()
     }
 }

@@ -97,8 +97,8 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
         }
     }
 
-    /// The rest of a read with which a writer interfered, where waiting sleeps: a call, even on a
-    /// path that is never taken, costs each reader the registers that have to live across it.
+    /// Slow path of [`SeqLock::read`] where waiting for a writer may sleep. Out of line, so that the
+    /// fast path does not save registers for a call that it rarely makes.
     #[cold]
     #[inline(never)]
     fn read_asleep(&self) -> T {

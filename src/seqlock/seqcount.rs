@@ -37,10 +37,7 @@ use kernel::{
 };
 
 use super::{
-    context::{
-        exclusively,
-        section, //
-    },
+    context::exclusively,
     data::{
         assert_by_value,
         WordCell, //
@@ -54,6 +51,7 @@ use super::{
         seqcount,
         Class, //
     },
+    tokens::section,
     Context,
     Field,
     Preempt,

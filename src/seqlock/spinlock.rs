@@ -33,11 +33,16 @@
 
 use kernel::bindings;
 
-use super::context::sealed::Sealed;
 use crate::bindings as helpers;
 
 #[cfg(quiesce_x86_spin)]
 use crate::arch::context as arch;
+
+/// Keeps other crates from implementing the traits of locks, contexts and tokens.
+pub(super) mod sealed {
+    pub trait Sealed {}
+}
+use sealed::Sealed;
 
 /// Whether a bottom-half section disabled bottom halves.
 #[doc(hidden)]

@@ -8,16 +8,19 @@
 
 use kernel::{
     bindings,
-    interrupt::LocalInterruptDisabled,
+    interrupt::{
+        local_interrupt_disable,
+        LocalInterruptDisabled, //
+    },
     prelude::*,
     types::NotThreadSafe, //
 };
 
 use super::{
-    context::sealed::Sealed,
     spinlock::{
         disable_bh,
         enable_bh,
+        sealed::Sealed,
         BhState, //
     },
     Bh,
@@ -166,4 +169,18 @@ unsafe impl Token<bindings::raw_spinlock_t> for BhDisabled {
 // SAFETY: By its invariant interrupts are disabled, and with them preemption.
 unsafe impl Token<bindings::raw_spinlock_t> for LocalInterruptDisabled {
     type Context = Irq;
+}
+
+/// Runs `f`, code of a user of this crate, with everything disabled on this CPU that `C` disables.
+///
+/// Interrupts are disabled by count, because `f` may leave guards behind that enable them later.
+#[inline(always)]
+pub(super) fn section<C: Context, R>(f: impl FnOnce() -> R) -> R {
+    if C::LEVEL > Preempt::LEVEL {
+        let _interrupts = local_interrupt_disable();
+        f()
+    } else {
+        let _preempt = preempt_disable();
+        f()
+    }
 }

@@ -45,13 +45,13 @@ void quiesce_torture_fifo(void)
 static int run_set(const char *val, const struct kernel_param *kp)
 {
 	unsigned int seconds, workers;
-	char part[16], twin[32];
+	char part[16], mutant[32];
 	int ret;
 
-	if (sscanf(val, "%15s %31s %u %u", part, twin, &seconds, &workers) != 4)
+	if (sscanf(val, "%15s %31s %u %u", part, mutant, &seconds, &workers) != 4)
 		return -EINVAL;
 	mutex_lock(&lock);
-	ret = quiesce_torture_run(part, twin, seconds, workers);
+	ret = quiesce_torture_run(part, mutant, seconds, workers);
 	mutex_unlock(&lock);
 	return ret;
 }

@@ -4,7 +4,7 @@
 #define _QUIESCE_TORTURE_CONTROL_H
 
 /* In Rust */
-int quiesce_torture_run(const char *part, const char *twin, unsigned int seconds,
+int quiesce_torture_run(const char *part, const char *mutant, unsigned int seconds,
 			unsigned int workers);
 int quiesce_torture_fault(const char *name);
 

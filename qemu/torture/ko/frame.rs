@@ -39,7 +39,7 @@ pub(crate) struct How<'a> {
     pub(crate) seconds: u32,
     pub(crate) workers: u32,
     pub(crate) part: &'a CStr,
-    pub(crate) twin: &'a CStr,
+    pub(crate) mutant: &'a CStr,
 }
 
 macro_rules! violations {
@@ -317,8 +317,8 @@ fn timers<P: Part>(run: &Arc<Run<P>>) -> Result<KVec<Timer<impl Fn() + Send + Sy
 pub(crate) fn run<P: Part>(how: &How<'_>, part: P) -> Result {
     // These names are not of mutants: `percpu` and `data` are other forms of the primitive, and
     // `control` is the correct protocol that the mutants are derived from.
-    let twin = !matches!(
-        how.twin.to_bytes(),
+    let mutant = !matches!(
+        how.mutant.to_bytes(),
         b"none" | b"control" | b"percpu" | b"data"
     );
     let run = Arc::new(
@@ -336,7 +336,7 @@ pub(crate) fn run<P: Part>(how: &How<'_>, part: P) -> Result {
     if started.is_ok() && timers.is_ok() {
         for _ in 0..how.seconds.saturating_mul(20) {
             support::msleep(50);
-            if twin && run.tally.violations.get() != 0 {
+            if mutant && run.tally.violations.get() != 0 {
                 break;
             }
         }
@@ -346,7 +346,7 @@ pub(crate) fn run<P: Part>(how: &How<'_>, part: P) -> Result {
     drop(threads);
     started?;
     run.part.finish(&run.tally);
-    publish(how, &run.tally, twin)
+    publish(how, &run.tally, mutant)
 }
 
 fn start<P: Part>(run: &Arc<Run<P>>, how: &How<'_>, threads: &mut KVec<Thread>) -> Result {
@@ -377,10 +377,10 @@ fn start<P: Part>(run: &Arc<Run<P>>, how: &How<'_>, threads: &mut KVec<Thread>) 
     Ok(())
 }
 
-fn publish(how: &How<'_>, tally: &Tally, twin: bool) -> Result {
+fn publish(how: &How<'_>, tally: &Tally, mutant: bool) -> Result {
     let violations = tally.violations.get();
     let idle = tally.reads.get() == 0 || tally.writes.get() == 0;
-    let verdict = match (violations, twin) {
+    let verdict = match (violations, mutant) {
         (0, true) => "missed",
         (_, true) => "caught",
         (0, false) if idle => "idle",
@@ -392,11 +392,11 @@ fn publish(how: &How<'_>, tally: &Tally, twin: bool) -> Result {
         n => TEXTS[n as usize - 1],
     };
     let text = CString::try_from_fmt(fmt!(
-        "verdict={} part={} twin={} violations={} reads={} writes={} refused={} hardirqs={} \
+        "verdict={} part={} mutant={} violations={} reads={} writes={} refused={} hardirqs={} \
          softirqs={} delays={} migrations={} storms={} first={}",
         verdict,
         how.part,
-        how.twin,
+        how.mutant,
         violations,
         tally.reads.get(),
         tally.writes.get(),

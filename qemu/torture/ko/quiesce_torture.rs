@@ -54,18 +54,18 @@ impl kernel::Module for Torture {
 #[no_mangle]
 unsafe extern "C" fn quiesce_torture_run(
     part: *const c_char,
-    twin: *const c_char,
+    mutant: *const c_char,
     seconds: c_uint,
     workers: c_uint,
 ) -> c_int {
     // SAFETY: `control.c` passes two NUL-terminated strings in the stack frame of `run_set()`,
     // which are valid and not modified until this function returns.
-    let (part, twin) = unsafe { (CStr::from_char_ptr(part), CStr::from_char_ptr(twin)) };
+    let (part, mutant) = unsafe { (CStr::from_char_ptr(part), CStr::from_char_ptr(mutant)) };
     let how = frame::How {
         seconds,
         workers,
         part,
-        twin,
+        mutant,
     };
     let ret = match part.to_bytes() {
         b"rundown" => rundown::run(&how),

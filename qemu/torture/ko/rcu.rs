@@ -549,7 +549,7 @@ impl Part for Pool {
 
 /// Runs the part or one of its mutants.
 pub(crate) fn run(how: &How<'_>) -> Result {
-    let broken = match how.twin.to_bytes() {
+    let broken = match how.mutant.to_bytes() {
         b"none" => return frame::run(how, Cells::new(Lost::Nothing)?),
         b"not-reclaimed" => return frame::run(how, Cells::new(Lost::Object)?),
         b"no-barrier" => return frame::run(how, Cells::new(Lost::Barrier)?),

@@ -460,7 +460,7 @@ impl<P: Protocol> Part for Torture<P> {
 
 /// Runs the part or one of its mutants.
 pub(crate) fn run(how: &How<'_>) -> Result {
-    match how.twin.to_bytes() {
+    match how.mutant.to_bytes() {
         b"none" => frame::run(how, Torture::new(RundownRef::new(), 5000)),
         b"percpu" => {
             let percpu = Boxed(KBox::pin_init(PerCpuRundownRef::new(), GFP_KERNEL)?);

@@ -216,7 +216,7 @@ enum Broken {
 }
 
 /// A sequence lock for threads alone, broken in one place.
-struct Twin {
+struct MutantLock {
     broken: Broken,
     lock: Atomic<u32>,
     sequence: Atomic<u32>,
@@ -224,7 +224,7 @@ struct Twin {
     writes: Atomic<u64>,
 }
 
-impl Twin {
+impl MutantLock {
     fn new(broken: Broken) -> Self {
         let first = value(0);
         Self {
@@ -250,7 +250,7 @@ impl Twin {
     }
 }
 
-impl Part for Twin {
+impl Part for MutantLock {
     fn writers(&self) -> u32 {
         2
     }
@@ -322,7 +322,7 @@ impl Part for Twin {
 
 /// Runs the part or one of its mutants.
 pub(crate) fn run(how: &How<'_>) -> Result {
-    let broken = match how.twin.to_bytes() {
+    let broken = match how.mutant.to_bytes() {
         b"none" => return frame::run(how, Locks::new()?),
         b"control" => Broken::Nothing,
         b"odd-ignored" => Broken::OddIgnored,
@@ -334,5 +334,5 @@ pub(crate) fn run(how: &How<'_>) -> Result {
         b"not-counted" => Broken::NotCounted,
         _ => return Err(EINVAL),
     };
-    frame::run(how, Twin::new(broken))
+    frame::run(how, MutantLock::new(broken))
 }
