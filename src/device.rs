@@ -41,7 +41,7 @@ use kernel::{
 
 /// An open file of `/dev/quiesce`.
 struct Control {
-    /// How many barriers it has made that are still there.
+    /// Number of its barriers that exist.
     objects: Atomic<u32>,
 }
 

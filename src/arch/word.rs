@@ -28,9 +28,10 @@ pub(crate) const LIVE: isize = 1;
 /// The result of a release.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Released {
-    /// There are other holders, or the word is live.
+    /// Other holders are left, or the word is live.
     Shared,
-    /// It was the last one and the word is not live. The word must not be accessed any more.
+    /// The last holder of a word that is not live was removed. The word must not be accessed any
+    /// more.
     Drained,
     /// The word is negative: it is saturated, or has to be.
     Negative,

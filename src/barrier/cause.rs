@@ -86,7 +86,7 @@ impl Pid {
         unsafe { bindings::quiesce_helper_pid_ino(self.as_ptr()) }
     }
 
-    /// How the process ended, or `None` as long as a thread of it lives.
+    /// Returns how the process ended, or `None` as long as a thread of it lives.
     ///
     /// Any context that may take a spin lock.
     pub fn ended(&self) -> Option<Why> {
@@ -104,7 +104,7 @@ impl Pid {
 /// The reason why a party, or a group, ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Why {
-    /// It has not ended.
+    /// No end: the party or the group goes on.
     #[default]
     Nothing,
     /// An explicit abort, with the code that was given to it.
@@ -179,7 +179,7 @@ impl Why {
     }
 }
 
-/// How one party ended or aborted: the reason and the process.
+/// The end or the abort of one party: the reason and the process.
 #[derive(Clone, Default)]
 pub struct End {
     /// The reason.

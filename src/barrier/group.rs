@@ -67,7 +67,7 @@ fn now() -> u64 {
     unsafe { bindings::quiesce_helper_boottime() }
 }
 
-/// How the phases of a group end.
+/// The rules by which the phases of a group end.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Policy {
     /// The end of a party that has not arrived removes its seat, and does not break the group.
@@ -96,7 +96,7 @@ pub struct Outcome {
     pub done: bool,
     /// Whether this party leads or led the phase.
     pub leader: bool,
-    /// How many arrived before it, if the ticket is one of its last arrivals.
+    /// Number of parties that arrived before it, if the ticket is one of its last arrivals.
     pub index: u32,
 }
 
@@ -105,7 +105,7 @@ pub struct Outcome {
 pub struct Refusal<'a> {
     /// The error that the call returns.
     pub error: Error,
-    /// Why the ticket's phase was broken, if it was.
+    /// The cause, if the ticket's phase was broken.
     pub cause: Option<&'a Cause>,
 }
 
@@ -141,7 +141,7 @@ impl<'a> From<&'a Cause> for Refusal<'a> {
 pub struct Group {
     id: Id,
     tenants: Tenants,
-    /// How many seats there can be.
+    /// Maximum number of seats.
     max: u32,
     seats: Set,
     open: Set,
@@ -157,7 +157,7 @@ pub struct Group {
     hung_up: u32,
     /// The current phase, from 1.
     phase: u64,
-    /// When it began; see [`Group::since`].
+    /// The time at which the phase began; see [`Group::since`].
     since: u64,
     /// The last phase that a reset ended, or 0.
     void: u64,
@@ -166,7 +166,7 @@ pub struct Group {
     policy: Policy,
     /// The seat whose party has to complete the phase.
     completing: Option<u32>,
-    /// How often a party became the leader otherwise than by its own arrival.
+    /// Number of times that a party became the leader otherwise than by its own arrival.
     handovers: u32,
     broken: Option<Cause>,
     /// The process that closed a copy of the group's descriptor last.

@@ -74,7 +74,7 @@ pub struct View {
 pub enum Goal {
     /// One arrival or more of the other side was read since the wait began.
     Next,
-    /// As `Next`, or this side is not ahead.
+    /// Either `Next` or `Sync`.
     SyncNext,
     /// This side has not arrived more often than the other side.
     Sync,
@@ -131,7 +131,7 @@ struct SideState {
     waiting: u32,
     /// Waits that arrived, ended before their goal was reached, and may be resumed.
     suspended: u64,
-    /// How it ended or aborted; before that, who closed a copy of its descriptor last.
+    /// The end or the abort; before that, the process that closed a copy of its descriptor last.
     end: End,
     owner: Option<ARef<Pid>>,
 }
@@ -151,7 +151,7 @@ pub struct PartyInfo {
     pub waiting: u32,
     /// The process that owns it.
     pub owner: Option<ARef<Pid>>,
-    /// How it ended or aborted.
+    /// The end or the abort of the side.
     pub end: End,
 }
 

@@ -82,7 +82,7 @@ impl Wakes {
     }
 }
 
-/// When a wait ends at the latest.
+/// The time at which a wait ends at the latest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deadline {
     /// The wait does not sleep, and fails with `ETIMEDOUT`.
@@ -221,7 +221,7 @@ pub struct Guard<'a, T: Machine> {
     flags: usize,
     /// The state when the lock was last acquired, or when waiters and pollers were last woken.
     before: T::Seen,
-    /// Whom the changes before that concern, and who was not woken yet.
+    /// The waiters and pollers that earlier changes concern and that were not woken yet.
     owed: Wakes,
     _not_send: NotThreadSafe,
 }

@@ -4,7 +4,7 @@
 
 use crate::bindings::uapi::QUIESCE_MAX_PARTIES;
 
-/// How many words a full set has.
+/// Number of words of a set.
 pub const WORDS: usize = QUIESCE_MAX_PARTIES as usize / 64;
 
 /// A set of numbers below `QUIESCE_MAX_PARTIES`, as a bitmap whose size does not vary.

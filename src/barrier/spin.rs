@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How long a wait busy-polls before it sleeps.
+//! The time that a wait busy-polls before it sleeps.
 //!
 //! Putting a task to sleep and waking it from another CPU takes longer than a round of parties
 //! that arrive at the same time. So a wait first polls for a while, as long as no other task needs

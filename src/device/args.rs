@@ -136,7 +136,8 @@ impl Command {
         Ok(args)
     }
 
-    /// For a command without a struct: what a later version might add has to be zero.
+    /// Reads the argument of a command without a struct: members that a later version may add have
+    /// to be zero.
     pub(super) fn read_nothing(&self) -> Result {
         // SAFETY: The size of the kernel's struct is zero, so the helper only checks the user's
         // bytes and does not use the null pointer.

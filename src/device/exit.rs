@@ -115,7 +115,7 @@ impl<P: Clone> Exits<P> {
     /// The caller holds the barrier's lock, and calls this until [`Exits::is_empty`] before it does
     /// anything else with the lock held.
     pub(super) fn take(&self, mut f: impl FnMut(P, End)) {
-        /// As many as are handled with interrupts disabled.
+        /// Number of exits that are handled at a time with interrupts disabled.
         const AT_ONCE: usize = 32;
 
         let mut exit = self.taken.load(Relaxed);
@@ -295,7 +295,7 @@ impl Drop for Workqueue {
     }
 }
 
-/// Which process a file's party ends with, if it does.
+/// The process that a file's party ends with, if it is bound to one.
 #[pin_data]
 pub(super) struct Binding<B: ExitListener> {
     #[pin]

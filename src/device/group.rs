@@ -183,7 +183,7 @@ fn cause(cause: Option<&Cause>) -> uapi::quiesce_cause {
 }
 
 impl Group {
-    /// Why the group is broken, if that is what `error` says.
+    /// Returns the cause of the break if `error` is that of a broken group.
     fn cause_of(&self, error: Error) -> uapi::quiesce_cause {
         cause(
             self.broken()

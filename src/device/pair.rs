@@ -115,7 +115,7 @@ fn state(party: &PartyInfo) -> u32 {
 }
 
 impl Pair {
-    /// How the other side ended or aborted, if `reports` says that the call reports it.
+    /// Returns the end or the abort of the other side, if `reports` says that the call reports it.
     fn cause(&self, side: Side, reports: bool) -> uapi::quiesce_cause {
         match self.end_of(side.other()) {
             Some(end) if reports => args::end(Some(side.other().party()), end),

@@ -77,7 +77,7 @@ pub(super) trait BarrierKind: Machine + Send + Sized + 'static {
     /// The number of the party.
     fn number(seat: &Self::Seat) -> u32;
 
-    /// Which queue of pollers is the party's.
+    /// Returns the number of the party's queue of pollers.
     fn pollers(seat: &Self::Seat) -> usize;
 
     /// Whether ARRIVE can arrive so often at once.
@@ -201,7 +201,7 @@ pub(super) struct PartyWait<G> {
     pub(super) goal: G,
     /// An arrival is still to be made.
     pub(super) arrives: bool,
-    /// Nothing was written to user space yet.
+    /// Whether nothing was written to user space yet.
     pub(super) first: bool,
     /// The ticket of the arrival, or that of the phase waited for.
     pub(super) ticket: u64,

@@ -24,7 +24,7 @@ use kernel::{
     sync::global_lock, //
 };
 
-/// Whose use is counted, and of what.
+/// The key of a count: whose use is counted, and of what.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
     /// Files of the device and parties of groups, by the user who made them.

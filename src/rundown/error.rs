@@ -15,7 +15,7 @@ pub enum RundownError {
     RundownInProgress,
     /// The count is zero. `EINVAL`.
     ZeroCount,
-    /// There would be more holders than can be counted. `EOVERFLOW`.
+    /// The count would overflow: no more holders can be counted. `EOVERFLOW`.
     Overflow,
     /// The timeout elapsed before the rundown completed. The rundown goes on. `ETIMEDOUT`.
     TimedOut,
@@ -28,7 +28,7 @@ pub enum RundownError {
     NotDrained,
     /// The caller may not sleep, which the call would do. Nothing was changed. `EAGAIN`.
     WouldSleep,
-    /// There is no rundown that could be cancelled: none has begun, or it has completed. `EINVAL`.
+    /// No rundown can be cancelled: none has begun, or it has completed. `EINVAL`.
     NotInProgress,
     /// The count is saturated: the object is leaked and will never be run down. `EOVERFLOW`.
     Saturated,

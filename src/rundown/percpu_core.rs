@@ -49,7 +49,7 @@ use kernel::{
 
 /// The percpu_ref has its initial reference; acquisitions succeed.
 const LIVE: u32 = 0;
-/// It was killed and its release callback was not called.
+/// The `percpu_ref` was killed, and its release callback was not called yet.
 const BEGUN: u32 = 1;
 /// The release callback is running.
 const ENDING: u32 = 2;

@@ -69,7 +69,7 @@ pub type Seqlock<T> = SeqLock<T>;
 /// The memory that a sequence lock takes beside its value.
 pub const SIZEOF_SEQLOCK: usize = size_of::<bindings::seqlock_t>();
 
-/// Why [`SeqLock::trylock`] did not take the lock.
+/// The error of [`SeqLock::trylock`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SeqLockError {
     /// The lock is held by another context: [`EAGAIN`].

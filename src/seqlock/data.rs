@@ -225,7 +225,7 @@ impl<T: SeqData> WordCell<T> {
         self.0.get().cast()
     }
 
-    /// As [`WordCell::get`], of one that is not initialised yet.
+    /// The same as [`WordCell::get`], for a cell that is not initialised yet.
     #[inline(always)]
     pub(super) const fn raw_get(this: *mut Self) -> *mut T {
         this.cast()
@@ -252,7 +252,7 @@ impl<T: SeqData> WordCell<T> {
         unsafe { to.assume_init() }
     }
 
-    /// As [`WordCell::load`], to the caller's memory.
+    /// The same as [`WordCell::load`], to the caller's memory.
     #[inline(always)]
     pub(super) fn load_into(&self, to: &mut MaybeUninit<T>) {
         // SAFETY: By the type invariants the value is only written by marked stores, and it is
@@ -273,7 +273,7 @@ impl<T: SeqData> WordCell<T> {
         unsafe { self.store_from(&value) }
     }
 
-    /// As [`WordCell::store`], from the caller's memory.
+    /// The same as [`WordCell::store`], from the caller's memory.
     ///
     /// # Safety
     ///
@@ -287,7 +287,7 @@ impl<T: SeqData> WordCell<T> {
         unsafe { by_units!(store, self.get(), 0, (&raw const *value), size_of::<T>()) };
     }
 
-    /// As [`WordCell::load`], of one field.
+    /// The same as [`WordCell::load`], for one field.
     #[inline(always)]
     pub(super) fn load_field<F: SeqData>(&self, field: Field<T, F>) -> Words<F> {
         const { assert_by_value::<F>() };
@@ -306,7 +306,7 @@ impl<T: SeqData> WordCell<T> {
         to
     }
 
-    /// As [`WordCell::store`], of one field.
+    /// The same as [`WordCell::store`], for one field.
     ///
     /// # Safety
     ///

@@ -149,7 +149,7 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
         ExclusiveGuard::new(&self.body, unsafe { Held::lock(self.body.lock()) })
     }
 
-    /// As [`SeqLock::read_exclusive_with`], if the lock is free.
+    /// The same as [`SeqLock::read_exclusive_with`], if the lock is free.
     ///
     /// # Errors
     ///

@@ -49,7 +49,7 @@ impl<T: SeqData, K: Kind> Body<T, K> {
         unsafe { sequence::retry(self.sequence(), start) }
     }
 
-    /// One pass of `copy`, which does not wait for a writer.
+    /// Calls `copy` once, without waiting for a writer; returns its result if no writer interfered.
     #[inline(always)]
     fn try_copy<R>(&self, copy: impl FnOnce() -> R) -> Option<R> {
         // SAFETY: By the type invariant of `Body` the lock is initialised, and it stays in place
@@ -350,7 +350,7 @@ impl<'a, T: SeqData> ReadSection<'a, T> {
         }
     }
 
-    /// One call of `f` in this section.
+    /// Calls `f` once in this section; returns its result if no writer interfered.
     #[inline(always)]
     pub(super) fn pass<R>(self, f: impl FnOnce(&Self) -> Result<R, Retry>) -> Option<R> {
         let ret = f(&self).ok()?;

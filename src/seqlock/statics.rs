@@ -126,7 +126,7 @@ impl Class {
     }
 }
 
-/// Where the lockdep maps of a lock's C type are.
+/// The offsets of the lockdep maps in a lock's C type.
 #[cfg(CONFIG_DEBUG_LOCK_ALLOC)]
 #[doc(hidden)]
 pub struct Maps {
@@ -215,7 +215,7 @@ const unsafe fn init_spinlock(lock: *mut bindings::spinlock_t) {
     }
 }
 
-/// Where the lockdep map of a `spinlock_t` is.
+/// The offset of the lockdep map in a `spinlock_t`.
 #[cfg(CONFIG_DEBUG_LOCK_ALLOC)]
 const SPINLOCK_MAP: usize = {
     #[cfg(not(CONFIG_PREEMPT_RT))]

@@ -188,7 +188,7 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
         WriteGuard::new(&self.body, unsafe { Held::lock(self.body.lock()) }, 0)
     }
 
-    /// As [`SeqLock::write_with`], if the lock is free.
+    /// The same as [`SeqLock::write_with`], if the lock is free.
     ///
     /// # Errors
     ///

@@ -38,32 +38,32 @@ use pin_init::{
     Wrapper, //
 };
 
-/// How many arrivals of a party are kept.
+/// Number of arrivals of a party that are kept.
 const OUTCOMES: usize = QUIESCE_OUTCOMES as usize;
 
-/// Why a phase did not end well.
+/// The reason why a phase did not end well.
 #[derive(Clone)]
 pub(super) enum Failure {
     /// A reset ended it.
     Reset,
-    /// It was broken, and then reset.
+    /// The phase was broken, and then reset.
     Broken(Cause),
 }
 
-/// One arrival, and how its phase ended.
+/// One arrival, and the end of its phase.
 #[derive(Default)]
 pub(super) struct Arrived {
     /// The phase; 0 is none.
     pub(super) ticket: u64,
-    /// How many arrived before it in that phase.
+    /// Number of parties that arrived before it in that phase.
     pub(super) index: u32,
-    /// It leads that phase.
+    /// Whether the party leads that phase.
     pub(super) led: bool,
     /// A wait has reported how the phase ended.
     pub(super) reported: bool,
     /// The wait that arrived has ended before the phase did, and may be resumed.
     pub(super) suspended: bool,
-    /// Why the phase did not end well, known once it is reset.
+    /// The reason why the phase did not end well, known once the group is reset.
     pub(super) failed: Option<Failure>,
 }
 
@@ -91,7 +91,7 @@ pub(super) struct SeatState {
     pub(super) left: bool,
     pub(super) ended: bool,
     pub(super) bound: bool,
-    /// How it ended; before that, who closed a copy of its descriptor last.
+    /// The end of the party; before that, the process that closed a copy of its descriptor last.
     pub(super) end: End,
     pub(super) owner: Option<ARef<Pid>>,
 }
@@ -162,7 +162,7 @@ struct SeatCell {
     group: u64,
     #[pin]
     state: UnsafeCell<SeatState>,
-    /// Whom the memory is charged to: a group keeps it longer than the descriptor is open.
+    /// The charge for the memory: a group keeps it longer than the descriptor is open.
     _charge: Option<Charge>,
 }
 
@@ -187,10 +187,10 @@ impl Seat {
     }
 }
 
-/// How many tenants are allocated at a time.
+/// Number of tenants that are allocated at a time.
 const CHUNK: usize = 64;
 
-/// How many chunks a full group has.
+/// Number of chunks of a full group.
 const CHUNKS: usize = QUIESCE_MAX_PARTIES as usize / CHUNK;
 
 type Chunk = [Option<Seat>; CHUNK];

@@ -46,7 +46,7 @@ pub struct PartyInfo {
     pub last: u64,
     /// The process that owns it.
     pub owner: Option<ARef<Pid>>,
-    /// How it ended.
+    /// The end of the party.
     pub end: End,
 }
 
