@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The C side of what the kernel has only as macros and inline functions. bindgen
- * reads this file, so that no prototype is written twice.
+ * C functions for what the kernel has only as macros and inline functions.
+ * bindgen generates the Rust declarations from this file.
  */
 #ifndef _QUIESCE_HELPERS_H
 #define _QUIESCE_HELPERS_H
@@ -17,7 +17,7 @@
 #include <linux/wait.h>
 #include <linux/workqueue.h>
 
-/* What tracepoints Rust reaches. */
+/* The tracepoints that Rust code calls. */
 #ifdef __BINDGEN__
 #include "trace.h"
 #endif
@@ -158,8 +158,8 @@ unsigned int quiesce_helper_rcu_stalls(void);
 void quiesce_helper_call_rcu_hurry(struct callback_head *head,
 				   void (*func)(struct callback_head *head));
 /*
- * What was posted and what of it is done, by a module or in a domain. bindgen
- * knows no per-CPU address space, hence the void pointers.
+ * Numbers of callbacks posted and done, of a module or a domain. bindgen has no
+ * per-CPU address space, hence the void pointers.
  */
 struct quiesce_rcu_counts {
 	unsigned long posted;

@@ -33,7 +33,9 @@ void quiesce_helper_get_pid(struct pid *pid)
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_get_pid);
 
-/* Of its pidfds; no other process has it. */
+/*
+ * Returns the inode number of the process's pidfds, which no other process has.
+ */
 u64 quiesce_helper_pid_ino(struct pid *pid)
 {
 	return pid->ino;
@@ -48,8 +50,9 @@ static int quiesce_exit_code(struct task_struct *task)
 }
 
 /*
- * Whether all of the process is dead, as pidfd_poll() sees it. A pidfd's wait
- * queue is also woken when only the leader of a traced group has exited.
+ * Returns whether all threads of the process have exited, as pidfd_poll() does.
+ * A pidfd's wait queue is also woken when only the leader of a traced group has
+ * exited.
  */
 bool quiesce_helper_pid_ended(struct pid *pid, int *code)
 {
@@ -81,14 +84,20 @@ void quiesce_helper_pid_unwatch(struct pid *pid, struct wait_queue_entry *entry)
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_pid_unwatch);
 
-/* Where barriers wake their waiters when a process has exited. */
+/*
+ * Creates the workqueue on which barriers wake their waiters after a process
+ * has exited.
+ */
 struct workqueue_struct *quiesce_helper_exit_workqueue(void)
 {
 	return alloc_workqueue("quiesce_exit", WQ_UNBOUND, 0);
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_exit_workqueue);
 
-/* As many files as pipe-user-pages-soft allows pages: tens of megabytes. */
+/*
+ * The same number as the default of pipe-user-pages-soft: tens of megabytes of
+ * files.
+ */
 static unsigned int user_files = 16384;
 module_param(user_files, uint, 0644);
 MODULE_PARM_DESC(user_files,
@@ -113,9 +122,9 @@ u32 quiesce_helper_current_uid(void)
 EXPORT_SYMBOL_GPL(quiesce_helper_current_uid);
 
 /*
- * What the VFS allocates for a file calls the OOM killer at the cgroup's limit.
- * This does not; what it gives back stays charged to the CPU's stock, which the
- * file's allocations use next.
+ * The VFS's allocations for a file call the OOM killer at the cgroup's limit.
+ * This allocation fails instead. Freeing it leaves the charge in the CPU's
+ * stock, which the file's allocations use next.
  */
 int quiesce_helper_charge_ahead(void)
 {
@@ -126,7 +135,10 @@ int quiesce_helper_charge_ahead(void)
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_charge_ahead);
 
-/* Also a thread that exits because another one of its process called execve(). */
+/*
+ * True also for a thread that exits because another thread of its process
+ * called execve().
+ */
 bool quiesce_helper_in_exec(void)
 {
 	return current->in_execve || READ_ONCE(current->signal->group_exec_task);
@@ -134,8 +146,9 @@ bool quiesce_helper_in_exec(void)
 EXPORT_SYMBOL_GPL(quiesce_helper_in_exec);
 
 /*
- * Whether the calling task's process ends, and how. The flag is set when the
- * last thread exits, too; a thread that exits alone leaves the process alive.
+ * Returns whether the calling task's process ends, and its exit code. The flag
+ * is also set when the last thread exits; a thread that exits alone leaves the
+ * process alive.
  */
 bool quiesce_helper_in_exit(int *code)
 {
@@ -159,14 +172,20 @@ bool quiesce_helper_is_current_pid(struct pid *pid)
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_is_current_pid);
 
-/* The number of @pid in the namespace of the procfs that @m is a file of. */
+/*
+ * Returns the number of @pid in the pid namespace of the procfs that @m is a
+ * file of.
+ */
 int quiesce_helper_pid_in_proc(struct seq_file *m, struct pid *pid)
 {
 	return pid_nr_ns(pid, proc_pid_ns(file_inode(m->file)->i_sb));
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_pid_in_proc);
 
-/* With an inode of its own, so that security modules label and check it. */
+/*
+ * Creates a file with a separate inode, so that security modules label and
+ * check it.
+ */
 struct file *quiesce_helper_anon_file(const char *name, const struct file_operations *fops,
 				      void *private_data)
 {
@@ -175,9 +194,9 @@ struct file *quiesce_helper_anon_file(const char *name, const struct file_operat
 EXPORT_SYMBOL_GPL(quiesce_helper_anon_file);
 
 /*
- * The structs of the interface are a few words on the stack, and of the size
- * that user space says unless that is older or newer. Such a copy is done word
- * by word: what large copies begin with costs more than all of it.
+ * A struct of the interface is a few words on the stack, and usually has the
+ * size that user space passes. Then it is copied word by word, because the
+ * set-up of a large copy costs more than that.
  */
 static bool quiesce_is_words(unsigned long user, size_t user_size, size_t size)
 {
@@ -226,8 +245,8 @@ fault:
 EXPORT_SYMBOL_GPL(quiesce_helper_copy_out);
 
 /*
- * Writes to user memory with a lock held: nothing is faulted in. On failure a
- * part may have been written.
+ * Writes to user memory with a lock held, without faulting pages in. On failure
+ * a part may have been written.
  */
 int quiesce_helper_put(unsigned long dst, const void *src, size_t size)
 {
@@ -253,7 +272,10 @@ fault:
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_put);
 
-/* Makes user memory present and writable, for a moment; its content stays. */
+/*
+ * Faults user memory in for writing, without changing it. The pages may be
+ * reclaimed again.
+ */
 int quiesce_helper_fault_in(unsigned long dst, size_t size)
 {
 	const char __user *to = (const char __user *)dst;

@@ -34,10 +34,10 @@ void quiesce_helper_queue_unlock(struct wait_queue_head *head, unsigned long fla
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_queue_unlock);
 
-/* How many entries are woken before the lock is released. */
+/* Number of entries that are woken before the lock is released. */
 #define QUIESCE_WAKE_BATCH	32
 
-/* A place in the queue, not a waiter. */
+/* Marks a place in the queue and is not a waiter. */
 static int quiesce_wake_mark(struct wait_queue_entry *entry, unsigned int mode, int flags,
 			     void *key)
 {
@@ -45,9 +45,9 @@ static int quiesce_wake_mark(struct wait_queue_entry *entry, unsigned int mode, 
 }
 
 /*
- * Wakes @entry and those behind it, as many at a time as one hold of the lock
- * may wake. Entries that are queued meanwhile belong to callers who have seen
- * the state that this reports, so it ends where the queue ended at first.
+ * Wakes @entry and those behind it, and releases the lock after each batch.
+ * Entries that are queued meanwhile belong to callers that have seen the new
+ * state, so this ends where the queue ended at first.
  */
 static noinline void quiesce_wake_rest(struct wait_queue_head *head, unsigned long *flags,
 				       struct wait_queue_entry *entry, void *key)
@@ -83,7 +83,10 @@ void quiesce_helper_queue_wake(struct wait_queue_head *head, unsigned long *flag
 	int n = 0;
 
 	lockdep_assert_held(&head->lock);
-	/* The head's lock is held, and so it is by whoever queues: no barrier is due. */
+	/*
+	 * No memory barrier is needed: tasks are queued with the same lock
+	 * held.
+	 */
 	list_for_each_entry_safe(entry, next, &head->head, entry) {
 		if (n++ == QUIESCE_WAKE_BATCH) {
 			quiesce_wake_rest(head, flags, entry, key);
@@ -170,8 +173,9 @@ u64 quiesce_helper_boottime_of_reader(u64 ns)
 EXPORT_SYMBOL_GPL(quiesce_helper_boottime_of_reader);
 
 /*
- * Returns for how many nanoseconds a wait may poll before it sleeps: not beyond
- * its deadline, and 0 if polling would keep other tasks from running.
+ * Returns the time in nanoseconds that a wait may poll before it sleeps: at
+ * most until its deadline, and 0 if polling would keep other tasks from
+ * running.
  */
 u32 quiesce_helper_spin_limit(const s64 *deadline, int clock)
 {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What rundown references need of C. */
+/* C functions that rundown references call. */
 #include <linux/atomic.h>
 #include <linux/debugfs.h>
 #include <linux/export.h>
@@ -63,8 +63,9 @@ void quiesce_helper_init_irq_work_hard(struct irq_work *work,
 EXPORT_SYMBOL_GPL(quiesce_helper_init_irq_work_hard);
 
 /*
- * The dispatcher of what is dropped where that is not possible. Through an
- * irq_work, as the drop may be in an NMI or under a lock that waking a task takes.
+ * The dispatcher of objects that are dropped in contexts where their destructor
+ * must not run. An irq_work queues it, because the drop may be in an NMI, or
+ * under a lock that waking a task acquires.
  */
 static struct workqueue_struct *rundown_wq;
 static void (*rundown_dispatch)(void);
@@ -91,7 +92,7 @@ int quiesce_helper_rundown_reaper_init(void (*dispatch)(void))
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_rundown_reaper_init);
 
-/* Nothing is dropped any more. */
+/* Called when no reference is left, so that nothing is dropped any more. */
 void quiesce_helper_rundown_reaper_exit(void)
 {
 	quiesce_helper_rundown_reaper_flush();
@@ -99,7 +100,10 @@ void quiesce_helper_rundown_reaper_exit(void)
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_rundown_reaper_exit);
 
-/* @work is not queued; each is a destructor, which may wait for others. */
+/*
+ * @work is not queued. Each work item runs one destructor, which may wait for
+ * others.
+ */
 void quiesce_helper_rundown_queue(struct work_struct *work,
 				  void (*func)(struct work_struct *work))
 {
@@ -183,7 +187,10 @@ void quiesce_helper_rundown_leaked(void)
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_rundown_leaked);
 
-/* Waits for what never comes; the hung task detector reports it. */
+/*
+ * Sleeps indefinitely: the object is never run down. The hung task detector
+ * reports it.
+ */
 void quiesce_helper_rundown_forever(void)
 {
 	set_current_state(TASK_UNINTERRUPTIBLE);
@@ -216,7 +223,7 @@ pid_t quiesce_helper_current_comm(char *comm)
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_current_comm);
 
-/* Hashed, as all addresses in the log. */
+/* The address is hashed, as all addresses in the log. */
 void quiesce_helper_format_pointer(char *buffer, size_t size, const void *pointer)
 {
 	scnprintf(buffer, size, "%p", pointer);
@@ -230,7 +237,7 @@ static unsigned int rundown_stall_ms = 30000;
 static void rundown_monitor_work(struct work_struct *work);
 static DECLARE_DELAYED_WORK(rundown_monitor_dwork, rundown_monitor_work);
 
-/* With @again, also if a report is due already: at another time from now on. */
+/* With @again, a report that is due already is moved to the new interval. */
 void quiesce_helper_rundown_monitor_start(bool again)
 {
 	unsigned int ms = READ_ONCE(rundown_stall_ms);
@@ -337,9 +344,9 @@ bool quiesce_helper_percpu_ref_tryget_live(struct percpu_ref *ref)
 EXPORT_SYMBOL_GPL(quiesce_helper_percpu_ref_tryget_live);
 
 /*
- * The sum of the CPUs' counters must not wrap around: then the object would be taken
- * for run down with holders. So each counter stays below its share of half the range.
- * Live references are never in atomic mode.
+ * The sum of the CPUs' counters must not wrap around, because an object with
+ * holders would then seem to be run down. So each counter stays below its share
+ * of half the range. Live references are never in atomic mode.
  */
 int quiesce_helper_percpu_ref_tryget_live_many(struct percpu_ref *ref, unsigned long nr)
 {
@@ -387,9 +394,9 @@ void quiesce_helper_percpu_ref_put_many(struct percpu_ref *ref, unsigned long nr
 EXPORT_SYMBOL_GPL(quiesce_helper_percpu_ref_put_many);
 
 /*
- * How many references there are besides the initial one: for reports, as others
- * change it meanwhile. The count is biased while the CPUs' counters
- * are in use or under collection.
+ * Returns the number of references besides the initial one, for reports: others
+ * may change it meanwhile. The count has a bias while the CPUs' counters are in
+ * use or under collection.
  */
 unsigned long quiesce_helper_percpu_ref_holders(struct percpu_ref *ref)
 {
@@ -403,7 +410,7 @@ unsigned long quiesce_helper_percpu_ref_holders(struct percpu_ref *ref)
 		counts = (unsigned long __percpu *)(flags & ~__PERCPU_REF_ATOMIC_DEAD);
 		for_each_possible_cpu(cpu)
 			sum += READ_ONCE(*per_cpu_ptr(counts, cpu));
-		/* The collector has one. */
+		/* The collection of the counters holds one reference. */
 		if (flags & __PERCPU_REF_ATOMIC)
 			sum--;
 	}
@@ -415,13 +422,13 @@ EXPORT_SYMBOL_GPL(quiesce_helper_percpu_ref_holders);
 
 #ifdef CONFIG_LOCKDEP
 /*
- * Half of what a task can hold, so that a task with many guards does not exhaust
- * lockdep: what is beyond is not tracked.
+ * Half of the locks that lockdep tracks for a task. Guards beyond that are not
+ * tracked, so that a task with many guards does not exhaust lockdep.
  */
 /*
- * A reference may outlive the module that created it, whose text a name would be in.
- * (With the key, which is an address in that module, lockdep finds that it is not
- * static any more, reports that, and ends its work.)
+ * The name is in this module, because a reference may outlive the module that
+ * created it. (The key is an address in that module: lockdep finds that it is
+ * not static any more, reports that, and turns itself off.)
  */
 static void dep_name(struct lockdep_map *map)
 {

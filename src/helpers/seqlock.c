@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What sequence locks need of C. */
+/* C functions that sequence locks call. */
 #include <linux/bottom_half.h>
 #include <linux/bug.h>
 #include <linux/export.h>
@@ -24,8 +24,9 @@ unsigned int quiesce_helper_seqcount_begin(const seqcount_t *s)
 EXPORT_SYMBOL_GPL(quiesce_helper_seqcount_begin);
 
 /*
- * On PREEMPT_RT a reader that finds a writer waits for the lock by the counter's
- * pointer to it, which a constant cannot hold: it is stored here.
+ * On PREEMPT_RT a reader that finds a writer acquires the lock through the
+ * counter's pointer to it. A constant cannot contain that pointer, so it is
+ * stored here.
  */
 unsigned int quiesce_helper_seqlock_begin(seqlock_t *sl)
 {
@@ -43,7 +44,7 @@ bool quiesce_helper_seqcount_retry(const seqcount_t *s, unsigned int start)
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_seqcount_retry);
 
-/* Nanoseconds; also in NMI. */
+/* Returns nanoseconds of the monotonic clock. May be called in an NMI. */
 u64 quiesce_helper_seqcount_clock(void)
 {
 	return ktime_get_mono_fast_ns();
@@ -74,7 +75,7 @@ void quiesce_helper_preempt_enable(void)
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_preempt_enable);
 
-/* What preempt_enable() calls when the count became zero. */
+/* The function that preempt_enable() calls when the count has become zero. */
 void quiesce_helper_preempt_schedule(void)
 {
 #ifdef CONFIG_PREEMPTION
@@ -113,7 +114,10 @@ bool quiesce_helper_interrupt_disable(void)
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_interrupt_disable);
 
-/* Both in one call; for the corresponding unlock, returns whether the section is counted. */
+/*
+ * Begins a section and acquires the lock in one call. Returns whether the
+ * section is counted, for the unlock.
+ */
 bool quiesce_helper_raw_spin_lock_irq(raw_spinlock_t *lock, unsigned int subclass)
 {
 	bool counted = quiesce_helper_interrupt_disable();
