@@ -19,7 +19,7 @@ mod srcu;
 const MISUSE: &str = "quiesce: rcu: .* where it must not";
 
 /// The message of quiesce.ko for a wait that takes long.
-const STALL: &str = "quiesce: rcu: .*(waits since|is in a read-side critical section)";
+const STALL: &str = "quiesce: rcu: .*(blocked for [0-9]+ ms|is in a read-side critical section)";
 
 /// Runs a part of a test in which quiesce.ko must print a message that matches `regex`, and
 /// announces it to the checker.

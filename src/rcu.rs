@@ -102,13 +102,13 @@ pub(crate) use unload::Runtime;
 /// call site, and again each time that the time has doubled. Also the module parameter
 /// `rcu_stall_ms`; 10 s by default.
 pub fn set_stall_report_ms(ms: u32) -> u32 {
-    // SAFETY: Callable from everywhere.
+    // SAFETY: The helper only exchanges or reads an integer, in any context.
     unsafe { helpers::quiesce_helper_rcu_stall_ms(ms) }
 }
 
 /// Returns the number of reports of stalls.
 pub fn stall_reports() -> u32 {
-    // SAFETY: Callable from everywhere.
+    // SAFETY: The helper only exchanges or reads an integer, in any context.
     unsafe { helpers::quiesce_helper_rcu_stalls() }
 }
 

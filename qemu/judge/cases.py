@@ -121,7 +121,7 @@ CASES = [
     ("freed memory is written to", "clean", said("BUG kmalloc-64 (Tainted: G O): Poison overwritten"), same, CRASH, "Poison"),
     # What quiesce.ko says.
     ("a rundown hangs", "clean", said("quiesce: rundown of 00000000f00 has been waited for 30.016 s: 1 holders"), same, CRASH, "waited for"),
-    ("a grace period hangs", "clean", said("quiesce: rcu: kworker[7] at a.rs:3 waits since 10000 ms for the readers of d"), same, CRASH, "waits since"),
+    ("a grace period hangs", "clean", said("quiesce: rcu: task kworker:7 blocked for 10000 ms waiting for the readers of d (called from a.rs:3)"), same, CRASH, "blocked for"),
     ("a misuse", "clean", said("quiesce: rcu: a.rs:3 waits for the readers of d where it must not"), same, CRASH, "must not"),
     ("a leak in an NMI", "clean", said("quiesce: rcu: deferred in an NMI, so it is leaked"), same, CRASH, "leaked"),
     # Announced.

@@ -287,12 +287,11 @@ static void quiesce_rcu_report(struct timer_list *timer)
 	if (stall->task || !stall->mark)
 		atomic_inc(&rcu_stalls);
 	if (stall->task)
-		pr_warn("quiesce: rcu: %s[%d] at %.*s:%u waits since %u ms for %s of %s\n",
-			stall->task->comm, task_pid_nr(stall->task),
-			(int)stall->file_len, stall->file, stall->line, ms,
-			stall->what, stall->domain);
+		pr_warn("quiesce: rcu: task %s:%d blocked for %u ms waiting for %s of %s (called from %.*s:%u)\n",
+			stall->task->comm, task_pid_nr(stall->task), ms, stall->what, stall->domain,
+			(int)stall->file_len, stall->file, stall->line);
 	else
-		pr_warn("quiesce: rcu: %s waits since %u ms for the readers of %s\n",
+		pr_warn("quiesce: rcu: %s blocked for %u ms waiting for the readers of %s\n",
 			stall->what, ms, stall->domain);
 	if (stall->mark) {
 		raw_spin_lock_irqsave(&quiesce_rcu_wanted.lock, flags);

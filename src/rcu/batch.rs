@@ -58,7 +58,7 @@ pub struct Batch<P: UniquePointer<D>, D: Domain = Global> {
     _owns: PhantomData<Retired<P, D>>,
 }
 
-// SAFETY: A batch owns `Retired`s, which are `Send`.
+// SAFETY: A batch owns a list of `Retired` objects, each of which is `Send`.
 unsafe impl<P: UniquePointer<D>, D: Domain> Send for Batch<P, D> {}
 // SAFETY: A shared reference gives access to the length only.
 unsafe impl<P: UniquePointer<D>, D: Domain> Sync for Batch<P, D> {}

@@ -91,7 +91,7 @@ pub unsafe trait CellValue<D: Domain>: sealed::Sealed + Sized {
 impl<P: super::pointer::sealed::Sealed> sealed::Sealed for P {}
 impl<P: super::pointer::sealed::Sealed> sealed::Sealed for Option<P> {}
 
-// SAFETY: `into_raw` is the pointer's own.
+// SAFETY: `into_raw()` and `from_raw()` are those of `P`, which is an `RcuPointer`.
 unsafe impl<P: RcuPointer<D>, D: Domain> CellValue<D> for P {
     type Pointer = P;
     type Read<'a> = P::Borrowed<'a>;
@@ -134,7 +134,8 @@ unsafe impl<P: RcuPointer<D>, D: Domain> CellValue<D> for P {
     }
 }
 
-// SAFETY: `into_raw` returns the pointer's own, or null.
+// SAFETY: `into_raw()` and `from_raw()` are those of `P`, which is an `RcuPointer`, and null stands
+// for `None`.
 unsafe impl<P: RcuPointer<D>, D: Domain> CellValue<D> for Option<P> {
     type Pointer = P;
     type Read<'a> = Option<P::Borrowed<'a>>;

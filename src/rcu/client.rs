@@ -47,7 +47,7 @@ pub(super) struct Client {
 }
 
 kernel::sync::global_lock! {
-    // SAFETY: `init` initialises it.
+    // SAFETY: `init()` initialises the mutex once, before a client is added.
     unsafe(uninit) static CLIENTS: Mutex<()> = ();
 }
 
@@ -129,7 +129,7 @@ pub(super) unsafe fn add(module: *mut bindings::module, counts: &'static Counts)
 ///
 /// It is not removed during `'a`.
 pub(super) unsafe fn find<'a>(module: *mut bindings::module) -> Option<&'a Client> {
-    // SAFETY: Accounts are those of clients.
+    // SAFETY: Each account in the table is the field of a `Client`, as only `add()` inserts one.
     account::find_account(module).map(|account| unsafe { Client::of(&*account) })
 }
 
@@ -205,7 +205,7 @@ unsafe extern "C" fn put_later(work: *mut bindings::work_struct) {
     // SAFETY: The workqueue calls this function with the work item of a client, which its first
     // reference keeps alive until it is dropped below.
     let client = unsafe { &*work.byte_sub(offset_of!(Client, unload)).cast::<Client>() };
-    // SAFETY: Process context.
+    // SAFETY: The workqueue runs this function, in process context without locks held.
     unsafe { bindings::synchronize_rcu() };
     client.put();
 }
@@ -231,7 +231,7 @@ impl core::ops::Deref for ClientRef {
     type Target = Client;
 
     fn deref(&self) -> &Client {
-        // SAFETY: The reference keeps it.
+        // SAFETY: `self` holds a reference to the client, which is not freed before it is put.
         unsafe { &*self.0 }
     }
 }

@@ -28,7 +28,7 @@ struct List(*const DomainState);
 unsafe impl Send for List {}
 
 kernel::sync::global_lock! {
-    // SAFETY: `create` initialises it.
+    // SAFETY: `create()` initialises the mutex once, before a domain is added.
     unsafe(uninit) static DOMAINS: Mutex<List> = List(null());
 }
 
@@ -62,7 +62,7 @@ pub(super) fn prepare(domain: &'static DomainState, key: Pin<&'static LockClassK
     }
     // SAFETY: It is not ready, and all calls are under the lock.
     unsafe { domain.prepare(key)? };
-    // SAFETY: The field belongs to the list's lock.
+    // SAFETY: `next` is only accessed with the list's mutex held, which `list` is the guard of.
     unsafe { *domain.next.get() = list.0 };
     list.0 = domain;
     Ok(())
@@ -76,14 +76,14 @@ fn next_used(
     account: &Account,
 ) -> Option<&'static DomainState> {
     let list = DOMAINS.lock();
-    // SAFETY: The field belongs to the list's lock.
+    // SAFETY: `next` is only accessed with the list's mutex held, which `list` is the guard of.
     let mut at = domain.map_or(list.0, |domain| unsafe { *domain.next.get() });
     // SAFETY: The domains are static, and those on the list are there until they are removed.
     while let Some(domain) = unsafe { at.as_ref() } {
         if domain.sleepable() && domain.was_used_by(account) {
             return Some(domain);
         }
-        // SAFETY: The field belongs to the list's lock.
+        // SAFETY: `next` is only accessed with the list's mutex held, which `list` is the guard of.
         at = unsafe { *domain.next.get() };
     }
     None
@@ -113,7 +113,7 @@ pub(super) unsafe fn barrier(module: *mut bindings::module, caller: &Location<'_
     while let Some(domain) = next_used(at, client.account()) {
         // Another task of the module may use a domain for the first time meanwhile.
         domain.may_barrier(caller)?;
-        // SAFETY: `may_barrier` has succeeded, in the same context.
+        // SAFETY: `may_barrier()` returned success in this context, so the wait is allowed.
         unsafe { domain.barrier_of(module, caller) };
         at = Some(domain);
     }
@@ -127,7 +127,7 @@ pub(super) fn forget_user(account: &Account) {
     // SAFETY: The domains are static, and those on the list are there until they are removed.
     while let Some(domain) = unsafe { at.as_ref() } {
         domain.forget_user(account);
-        // SAFETY: The field belongs to the list's lock.
+        // SAFETY: `next` is only accessed with the list's mutex held, which `list` is the guard of.
         at = unsafe { *domain.next.get() };
     }
 }
@@ -141,7 +141,7 @@ pub(super) fn has_domains_of(module: *mut bindings::module) -> bool {
         if is_in(domain, module) {
             return true;
         }
-        // SAFETY: The field belongs to the list's lock.
+        // SAFETY: `next` is only accessed with the list's mutex held, which `list` is the guard of.
         at = unsafe { *domain.next.get() };
     }
     false
@@ -174,7 +174,8 @@ fn take(module: *mut bindings::module) -> Option<&'static DomainState> {
         // domains are static.
         let domain = unsafe { (*link).as_ref() }?;
         if is_in(domain, module) {
-            // SAFETY: Both fields belong to the list's lock.
+            // SAFETY: Both are `next` fields or the head, which are only accessed with the list's
+            // mutex held.
             unsafe { *link = *domain.next.get() };
             return Some(domain);
         }

@@ -73,7 +73,7 @@ pub struct GracePeriod<D: Domain = Global> {
 
 // SAFETY: The node belongs to a lock, and wakers may be sent to other tasks.
 unsafe impl<D: Domain> Send for GracePeriod<D> {}
-// SAFETY: Nothing is reached through a shared reference.
+// SAFETY: No method takes a shared reference, so one gives access to nothing.
 unsafe impl<D: Domain> Sync for GracePeriod<D> {}
 
 impl<D: Domain> GracePeriod<D> {

@@ -55,7 +55,7 @@ impl<K: Hash + Eq + Send + 'static, V: Send + 'static, D: Domain, C: DropContext
         let n = buckets.max(1).checked_next_power_of_two().ok_or(EINVAL)?;
         let mut table = Self {
             buckets: KVVec::with_capacity(n, GFP_KERNEL)?,
-            // SAFETY: No requirements.
+            // SAFETY: `get_random_u64()` may be called in any context.
             keys: unsafe { (bindings::get_random_u64(), bindings::get_random_u64()) },
         };
         for _ in 0..n {

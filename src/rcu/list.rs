@@ -82,7 +82,7 @@ unsafe impl<T: Send> Send for Entry<T> {}
 // atomics, and else used with the lock of the list held.
 unsafe impl<T: Sync> Sync for Entry<T> {}
 
-// SAFETY: The links have no destructor.
+// SAFETY: The links have no destructor, and that of the value is `AtomicDrop`.
 unsafe impl<T: AtomicDrop> AtomicDrop for Entry<T> {}
 
 /// An owned [`Entry`] outside of a list.
@@ -508,7 +508,7 @@ impl<T: Send + 'static, D: Domain, B: Backend, C: DropContext> ListGuard<'_, T, 
 
     /// Inserts an entry at the front.
     pub fn push_front(&mut self, entry: EntryBox<T, C>) {
-        // SAFETY: The lock is held.
+        // SAFETY: `self` is the guard of the list's lock, which all writers acquire.
         unsafe { self.list.push_front(entry) };
     }
 

@@ -59,7 +59,7 @@ pub struct Retired<P: RcuPointer<D>, D: Domain = Global> {
 
 // SAFETY: It owns a `P`, which is `Send` by the type invariants.
 unsafe impl<P: RcuPointer<D>, D: Domain> Send for Retired<P, D> {}
-// SAFETY: A shared reference gives access to nothing.
+// SAFETY: No method takes a shared reference, so one gives access to nothing.
 unsafe impl<P: RcuPointer<D>, D: Domain> Sync for Retired<P, D> {}
 
 /// The error of a wait that was refused, with the value that was to be reclaimed after it.

@@ -89,13 +89,15 @@ impl Stall {
 
     /// Begins a wait. Any context but NMI.
     pub(super) fn start(&self) {
-        // SAFETY: By the type invariants it is initialised.
+        // SAFETY: By the type invariants the timer is initialised, and it is stopped before it is
+        // freed.
         unsafe { helpers::quiesce_helper_rcu_stall_start(self.0.get()) };
     }
 
     /// Ends the wait. Any context but NMI.
     pub(super) fn stop(&self) {
-        // SAFETY: By the type invariants it is initialised.
+        // SAFETY: By the type invariants the timer is initialised, and it is stopped before it is
+        // freed.
         unsafe { helpers::quiesce_helper_rcu_stall_stop(self.0.get()) };
     }
 

@@ -126,7 +126,7 @@ impl Drop for Guard<'_> {
 
 impl Guard<'_> {
     fn armed(&mut self) -> &mut bool {
-        // SAFETY: The lock is held.
+        // SAFETY: `self` is the guard of the waiters' lock, which protects `armed`.
         unsafe { &mut *self.waiters.armed.get() }
     }
 

@@ -49,7 +49,7 @@ pub(super) static WAIT: Queue = Queue(Atomic::new(null_mut()));
 /// There are none.
 pub(super) unsafe fn create_queues() -> Result {
     for (queue, reclaims) in [(&WORK, true), (&WAIT, false)] {
-        // SAFETY: No requirements.
+        // SAFETY: The helper creates a workqueue, in process context: the module's init calls this.
         let new = unsafe { helpers::quiesce_helper_rcu_workqueue(reclaims) };
         if new.is_null() {
             // SAFETY: The queues are not used before this function has returned, so nothing is
@@ -99,7 +99,7 @@ impl Queue {
 
 /// Returns whether the caller is a destructor that a worker runs.
 pub(super) fn is_current() -> bool {
-    // SAFETY: Callable from every context.
+    // SAFETY: The helper only compares the current work item with `run`, in any context.
     unsafe { helpers::quiesce_helper_rcu_works(Some(run)) }
 }
 
@@ -156,7 +156,7 @@ impl Worker {
     ///
     /// It is initialised, its list is empty, and nothing is pushed any more.
     pub(super) unsafe fn stop(&self) {
-        // SAFETY: It is initialised.
+        // SAFETY: This function requires an initialised worker that nobody queues any more.
         unsafe { bindings::cancel_work_sync(self.work.get()) };
     }
 
@@ -180,7 +180,7 @@ impl Worker {
     unsafe fn add(&self, head: *mut bindings::callback_head) {
         // SAFETY: A head begins with its link, and is the caller's.
         unsafe { helpers::quiesce_helper_llist_add(head.cast(), self.list.get()) };
-        // SAFETY: The worker is initialised.
+        // SAFETY: This function requires an initialised worker, so its work item may be queued.
         unsafe { WORK.queue(self.work.get()) };
     }
 
@@ -236,7 +236,8 @@ impl Marker {
     ///
     /// It was pushed. Process context, and the caller is no destructor that a worker runs.
     pub(super) unsafe fn wait(&self) {
-        // SAFETY: By the type invariants it is initialised.
+        // SAFETY: By the type invariants the completion is initialised, and the waiter stays on the
+        // stack until it is completed.
         unsafe { bindings::wait_for_completion(self.done.get()) };
     }
 }
@@ -267,7 +268,7 @@ unsafe extern "C" fn run(work: *mut bindings::work_struct) {
             // The waiter may return and free the marker as soon as the completion is done.
             None => unsafe { bindings::complete((*head.cast::<Marker>()).done.get()) },
         }
-        // SAFETY: Process context.
+        // SAFETY: The workqueue runs this function, in process context without locks held.
         unsafe { helpers::quiesce_helper_rcu_cond_resched() };
     }
 }
