@@ -118,7 +118,8 @@ unsafe impl<T: Send, R: RundownProtect + Send> Send for Rundown<T, R> {}
 unsafe impl<T: Send + Sync, R: RundownProtect> Sync for Rundown<T, R> {}
 
 impl<T: Unpin> Rundown<T> {
-    /// Creates a live object with `value`.
+    /// Creates a live object with `value`. A constant function, for statics, fields and
+    /// allocations.
     #[cfg_attr(CONFIG_LOCKDEP, track_caller)]
     pub const fn new(value: T) -> Self {
         // INVARIANT: There is a value.
@@ -275,25 +276,32 @@ impl<T: Send + Sync, R: RundownProtect> Rundown<T, R> {
         Exclusive::of(self.claim(how)?)
     }
 
-    /// [`wait_with`](Self::wait_with) that ends only with the rundown.
+    /// Begins the rundown, waits until it has completed, and returns exclusive ownership of the
+    /// value.
+    ///
+    /// It ends only with the rundown: a guard that is leaked makes it wait indefinitely. Context:
+    /// process, may sleep; see [`wait_with`](Self::wait_with).
     #[track_caller]
     pub fn wait_for_rundown(&self) -> Result<Exclusive<'_, T, R>, RundownError> {
         self.wait_with(Wait::uninterruptible())
     }
 
-    /// [`wait_with`](Self::wait_with) that ends when a signal is pending.
+    /// The same as [`wait_for_rundown`](Self::wait_for_rundown), but it also ends when a signal is
+    /// pending; the rundown goes on then.
     #[track_caller]
     pub fn wait_for_rundown_interruptible(&self) -> Result<Exclusive<'_, T, R>, RundownError> {
         self.wait_with(Wait::interruptible())
     }
 
-    /// [`wait_with`](Self::wait_with) that ends when a fatal signal is pending.
+    /// The same as [`wait_for_rundown`](Self::wait_for_rundown), but it also ends when a fatal
+    /// signal is pending; the rundown goes on then.
     #[track_caller]
     pub fn wait_for_rundown_killable(&self) -> Result<Exclusive<'_, T, R>, RundownError> {
         self.wait_with(Wait::killable())
     }
 
-    /// [`wait_with`](Self::wait_with) that ends after `timeout`.
+    /// The same as [`wait_for_rundown`](Self::wait_for_rundown), but it also ends after `timeout`
+    /// jiffies; the rundown goes on then.
     #[track_caller]
     pub fn wait_for_rundown_timeout(
         &self,
@@ -496,7 +504,7 @@ impl<'a, T: Send + Sync, R: RundownProtect> Exclusive<'a, T, R> {
         Vacant(self.0)
     }
 
-    /// Returns the pinned value, for values that must not be moved.
+    /// Returns a pinned reference to the value, for types that must not be moved.
     pub fn as_pin_mut(&mut self) -> Pin<&mut T> {
         // SAFETY: By the type invariants there is a value. If `T` is not `Unpin`, the object is pinned
         // by the type invariants of `Rundown`, and the value is dropped in place.
@@ -546,7 +554,8 @@ impl<'a, T: Send + Sync, R: RundownProtect> Vacant<'a, T, R> {
         self.put(value).re_init();
     }
 
-    /// Puts `value` in and keeps the object to the caller.
+    /// Puts `value` in and keeps exclusive ownership, so that the caller can go on changing it
+    /// before the object becomes live.
     pub fn put(self, value: T) -> Exclusive<'a, T, R>
     where
         T: Unpin,

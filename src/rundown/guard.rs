@@ -365,7 +365,9 @@ impl<P: GuardPointer, M: GuardMobility> Guard<P, M> {
         unsafe { ManuallyDrop::take(&mut this.at) }
     }
 
-    /// Makes the guard movable to another task. Lockdep no longer tracks it.
+    /// Converts the guard into one that can be sent to another task. Lockdep no longer tracks it,
+    /// because it does not know which task will release it. The acquisition is kept. Context: as
+    /// for the release.
     #[inline]
     #[cfg_attr(quiesce_track, track_caller)]
     pub fn unbind(self) -> Guard<P, Movable> {
@@ -374,7 +376,8 @@ impl<P: GuardPointer, M: GuardMobility> Guard<P, M> {
         unsafe { Guard::from_acquired(self.into_acquired()) }
     }
 
-    /// Binds the guard to this task, where lockdep tracks it.
+    /// Converts the guard into one that stays in this task, where lockdep tracks it as a held lock.
+    /// The acquisition is kept. Context: as for the release.
     #[inline]
     #[cfg_attr(quiesce_track, track_caller)]
     pub fn bind(self) -> Guard<P, TaskBound> {
@@ -396,7 +399,8 @@ impl<P: GuardPointer, M: GuardMobility> Guard<P, M> {
         self.into_rundown_with(Wait::uninterruptible())
     }
 
-    /// [`into_rundown`](Self::into_rundown) with another kind of wait.
+    /// The same as [`into_rundown`](Self::into_rundown), with another kind of wait: a timeout, or
+    /// one that signals end.
     #[track_caller]
     pub fn into_rundown_with(self, how: Wait) -> Result<P, RundownError> {
         let at = P::clone(&self.at);
@@ -480,7 +484,9 @@ impl<P: GuardPointer, M: GuardMobility> Guards<P, M> {
         self.count
     }
 
-    /// Makes the guard movable to another task. Lockdep no longer tracks it.
+    /// Converts the guard into one that can be sent to another task. Lockdep no longer tracks it,
+    /// because it does not know which task will release it. The acquisition is kept. Context: as
+    /// for the release.
     #[cfg_attr(quiesce_track, track_caller)]
     pub fn unbind(self) -> Guards<P, Movable> {
         let (at, count) = self.into_acquired();
@@ -489,7 +495,8 @@ impl<P: GuardPointer, M: GuardMobility> Guards<P, M> {
         unsafe { Guards::from_acquired(at, count) }
     }
 
-    /// Binds the guard to this task, where lockdep tracks it.
+    /// Converts the guard into one that stays in this task, where lockdep tracks it as a held lock.
+    /// The acquisition is kept. Context: as for the release.
     #[cfg_attr(quiesce_track, track_caller)]
     pub fn bind(self) -> Guards<P, TaskBound> {
         let (at, count) = self.into_acquired();

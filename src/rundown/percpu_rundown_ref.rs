@@ -124,7 +124,8 @@ struct WithCallback<C> {
 }
 
 impl PerCpuRundownRef {
-    /// Initialises a live reference without holders.
+    /// Initialises a live reference without holders. Context: process, may sleep, as it allocates
+    /// the counters of the CPUs.
     ///
     /// # Errors
     ///
@@ -245,7 +246,7 @@ impl<C: Drained> PerCpuRundownRef<C> {
         unsafe { self.core.as_ref() }
     }
 
-    /// Returns the callback.
+    /// Returns a reference to the callback that was passed to the constructor.
     pub fn callback(&self) -> &C {
         // SAFETY: By the type invariants the core is the first field of a `WithCallback<C>`.
         unsafe { &self.core.cast::<WithCallback<C>>().as_ref().callback }

@@ -110,7 +110,8 @@ impl Default for RundownRef {
 }
 
 impl<C: Drained> RundownRef<C> {
-    /// Creates a live reference that calls `callback` when a rundown has completed.
+    /// Creates a live reference that calls `callback` when a rundown has completed, in the context
+    /// of the last release; see [`Drained`].
     #[cfg_attr(CONFIG_LOCKDEP, track_caller)]
     pub const fn with_callback(callback: C) -> Self {
         // INVARIANT: Live, without holders.
@@ -132,7 +133,7 @@ impl<C: Drained> RundownRef<C> {
         }
     }
 
-    /// Returns the callback.
+    /// Returns a reference to the callback that was passed to the constructor.
     pub fn callback(&self) -> &C {
         &self.callback
     }

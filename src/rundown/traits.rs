@@ -223,19 +223,22 @@ pub trait RundownProtect: raw::RawRundown {
         }
     }
 
-    /// [`wait_with`](Self::wait_with) that ends when a signal is pending.
+    /// The same as [`wait_for_rundown`](Self::wait_for_rundown), but it also ends when a signal is
+    /// pending; the rundown goes on then.
     #[track_caller]
     fn wait_for_rundown_interruptible(&self) -> Result<(), RundownError> {
         self.wait_with(Wait::interruptible())
     }
 
-    /// [`wait_with`](Self::wait_with) that ends when a fatal signal is pending.
+    /// The same as [`wait_for_rundown`](Self::wait_for_rundown), but it also ends when a fatal
+    /// signal is pending; the rundown goes on then.
     #[track_caller]
     fn wait_for_rundown_killable(&self) -> Result<(), RundownError> {
         self.wait_with(Wait::killable())
     }
 
-    /// [`wait_with`](Self::wait_with) that ends after `timeout`.
+    /// The same as [`wait_for_rundown`](Self::wait_for_rundown), but it also ends after `timeout`
+    /// jiffies; the rundown goes on then.
     #[track_caller]
     fn wait_for_rundown_timeout(&self, timeout: Jiffies) -> Result<(), RundownError> {
         self.wait_with(Wait::uninterruptible().timeout(timeout))

@@ -167,7 +167,9 @@ impl<T: SeqData> Latch<T> {
         Raw::sequence(self.lock.get().cast())
     }
 
-    /// Copies the value out.
+    /// Copies the value out, without waiting for a writer. Context: any, including NMI.
+    ///
+    /// The copy is repeated if the counter has changed meanwhile.
     #[inline]
     pub fn read(&self) -> T {
         loop {
@@ -209,7 +211,8 @@ impl<T: SeqData> Latch<T> {
         unsafe { Writer::lock(Raw::lock(self.lock.get().cast())) }
     }
 
-    /// Stores `value`, when no other writer does.
+    /// Waits until no other writer is active, and stores `value`. Context: any but NMI; interrupts
+    /// are disabled meanwhile.
     #[inline]
     pub fn store(&self, value: T) {
         const { assert_by_value::<T>() };

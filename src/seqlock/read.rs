@@ -357,13 +357,13 @@ impl<'a, T: SeqData> ReadSection<'a, T> {
         (!self.retry()).then_some(ret)
     }
 
-    /// Copies the value, which need not be whole.
+    /// Copies the value. The copy may be a mixture of two values, until it is validated.
     #[inline]
     pub fn load(&self) -> Unvalidated<'_, T> {
         self.unvalidated(self.data.load())
     }
 
-    /// Copies a field, which need not be whole.
+    /// Copies a field. The copy may be a mixture of two values, until it is validated.
     #[inline]
     pub fn field<F: SeqData>(&self, field: Field<T, F>) -> Unvalidated<'_, F> {
         self.unvalidated(self.data.load_field(field))
@@ -430,7 +430,7 @@ impl<V> Unvalidated<'_, V> {
         Ok(unsafe { self.copy.assume_whole() })
     }
 
-    /// Returns what was copied, which need not be whole.
+    /// Returns the copy without validation: it may be a mixture of two values.
     #[inline]
     pub fn into_inner(self) -> MaybeUninit<V> {
         self.copy.into_inner()

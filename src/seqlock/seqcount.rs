@@ -408,7 +408,8 @@ impl<T: SeqData, L, C: Context> SeqCount<T, L, C> {
         Ok(unsafe { self.data.load().assume_whole() })
     }
 
-    /// Copies the value out; repeats that until no writer interfered.
+    /// Copies the value out; repeats that until no writer interfered. Context: those that `C`
+    /// includes, because a reader that interrupts a writer on its own CPU would wait for it.
     #[inline]
     pub fn read(&self) -> T {
         loop {

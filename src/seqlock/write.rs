@@ -233,7 +233,7 @@ impl<'a, T: SeqData, M: Context, K: Kind> WriteGuard<'a, T, M, K> {
         Self { body, _held: held }
     }
 
-    /// Stores `value`.
+    /// Stores `value`. Optimistic readers get it when the guard has been dropped.
     #[inline]
     pub fn set(&mut self, value: T) {
         // SAFETY: By the type invariant this context alone writes. There is no reference to the
