@@ -65,7 +65,9 @@ guest() {
 		printf '%s\n' "$line"
 		case $line in "# row "*) say "[$(stamp)]   ${line#\# row }" ;; esac
 	done < <(SMP=$cpus TIMEOUT=2400 MEM=2048 boot "$OUT/initramfs" quiesce_do=bench \
-		-serial "file:$OUT/console.$label" -serial stdio 2>"$OUT/qemu.err" </dev/null) >"$results"
+		-pidfile "$OUT/qemu.pid" -serial "file:$OUT/console.$label" -serial stdio 2>"$OUT/qemu.err" </dev/null) >"$results"
+	# One that hangs is still there.
+	[ ! -e "$OUT/qemu.pid" ] || kill "$(cat "$OUT/qemu.pid")" 2>/dev/null || true
 	if ! grep -q '^# BENCH done' "$results" || grep '^# FAILED' "$results" >&2; then
 		tail -n 40 "$OUT/console.$label" "$OUT/qemu.err" >&2
 		say "quiesce: the bench did not come to its end"

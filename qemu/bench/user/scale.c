@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -62,6 +63,8 @@ static void set_priority(int policy)
 struct waiting {
 	int fd;
 	__u64 rounds;
+	/* How many waits of all threads have returned. */
+	atomic_ullong done;
 };
 
 static void *wait_rounds(void *data)
@@ -75,6 +78,7 @@ static void *wait_rounds(void *data)
 			.deadline = QUIESCE_FOREVER,
 		};
 		must(!ioctl(w->fd, QUIESCE_IOC_WAIT, &wait), "WAIT");
+		w->done++;
 	}
 	return NULL;
 }
@@ -91,18 +95,18 @@ __u64 measure_waiters(const struct scheme *none, unsigned int waiters, unsigned 
 	(void)none;
 	(void)cpus;
 	make_pair(&p);
-	w = (struct waiting){ p.fd[1], n };
+	w = (struct waiting){ .fd = p.fd[1], .rounds = n };
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, PTHREAD_STACK_MIN);
 	for (unsigned int i = 0; i < waiters; i++)
 		must(!pthread_create(&threads[i], &attr, wait_rounds, &w), "pthread_create");
 	for (__u64 i = 0; i < n; i++) {
-		/* All have to be in their wait, and asleep there. */
+		/* All have to be asleep in their next wait, not woken from the last one. */
 		do {
 			usleep(1000);
 			status = (struct quiesce_status){ 0 };
 			must(!ioctl(p.fd[1], QUIESCE_IOC_STATUS, &status), "STATUS");
-		} while (status.waiting < waiters);
+		} while (w.done < i * waiters || status.waiting < waiters);
 		set_priority(SCHED_FIFO);
 		sum += arrive(p.fd[0]);
 		set_priority(SCHED_OTHER);
