@@ -128,7 +128,7 @@ impl kernel::Module for Splats {
                 cycle_free(word()?)?;
                 cycle_free(percpu()?)?;
             }
-            8 => stuck()?,
+            8 => stall()?,
             9 => own_exclusive()?,
             10 => report_owner()?,
             _ => return Err(EINVAL),
