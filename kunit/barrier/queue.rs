@@ -141,9 +141,48 @@ fn wait_for_sleeper(queue: &Queue<Pair>) -> bool {
     false
 }
 
+/// What came during a sleep that nobody ended is found when the deadline has ended it.
+fn found_at_the_deadline() -> Result {
+    for ms in [300, 3_000, 30_000] {
+        let queue = queue::<Forgotten>()?;
+        let theirs = queue.clone();
+        let woke = Arc::new(Atomic::new(0u32), GFP_KERNEL)?;
+        let result = woke.clone();
+        let waiter = spawn(c_str!("quiesce_waiter"), move || {
+            let mut pair = theirs.lock();
+            let ret = sync(&mut pair, Side::One, Goal::Next, in_ms(ms));
+            result.store(if ret.is_ok() { 1 } else { 2 }, Relaxed);
+        })?;
+        let mut asleep = false;
+        while !asleep && woke.load(Relaxed) == 0 {
+            crate::support::msleep(1);
+            let mut pair = queue.lock();
+            asleep = pair.pair().party(Side::One).waiting == 1;
+            if asleep {
+                pair.pair().arrive(Side::Zero, 1)?;
+            }
+        }
+        waiter.join();
+        if asleep {
+            return if woke.load(Relaxed) == 1 {
+                Ok(())
+            } else {
+                Err(ETIMEDOUT)
+            };
+        }
+        // This thread was too late, and nothing had come.
+    }
+    Err(EBUSY)
+}
+
 #[kunit_tests(quiesce_barrier_queue)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn found_at_the_deadline() -> Result {
+        super::found_at_the_deadline()
+    }
 
     #[test]
     fn two_threads_meet() -> Result {

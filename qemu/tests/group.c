@@ -772,4 +772,30 @@ TEST(bound_party)
 	EXPECT_TRUE(poll_now(b) & POLLHUP);
 }
 
+/*
+ * The end of its process ends the wait of a party that had arrived, in whichever
+ * process that has a copy of its descriptor.
+ */
+TEST_F(group, own_end_ends_own_wait)
+{
+	struct gate arrived;
+	pid_t bound, waiter;
+
+	ASSERT_EQ(0, gate_make(&arrived));
+	bound = spawn({
+		check(bind_to_me(self->party[0], QUIESCE_BIND_PROCESS) == 0);
+		check(place(self->party[0]) == 0);
+		gate_open(&arrived);
+		pause();
+	});
+	gate_pass(&arrived);
+	waiter = spawn({
+		_exit(wait_phase(self->party[0], 1, in_ms(60000), NULL) == -ENOTCONN ? 7 : 1);
+	});
+	ASSERT_TRUE(wait_asleep(waiter));
+	kill(bound, SIGKILL);
+	EXPECT_EQ(KILLED, join(bound));
+	EXPECT_EQ(7, join(waiter));
+}
+
 TEST_HARNESS_MAIN

@@ -300,6 +300,7 @@ TEST(tracepoints)
 		"quiesce_reset:",
 	};
 	int fd[2], group, party, trace;
+	struct quiesce_arrive arrivals;
 	uint64_t phase = 0;
 	char line[32], *found;
 	size_t have = 0;
@@ -315,6 +316,8 @@ TEST(tracepoints)
 	EXPECT_EQ(0, place(fd[0]));
 	EXPECT_EQ(0, wait_for(fd[1], QUIESCE_WAIT_NEXT, QUIESCE_FOREVER, NULL));
 	EXPECT_EQ(-ETIMEDOUT, wait_for(fd[1], QUIESCE_WAIT_NEXT, in_ms(1), NULL));
+	arrivals = arrive_args(5);
+	EXPECT_EQ(0, ctl(fd[0], QUIESCE_IOC_ARRIVE, &arrivals));
 	EXPECT_EQ(0, abort_with(fd[0], 4711, NULL));
 	close(fd[0]);
 	group = make_group(1, 0, 0);
@@ -354,6 +357,8 @@ TEST(tracepoints)
 	found = strstr(text, "quiesce_phase_end:");
 	if (found)
 		EXPECT_NULL(strstr(found + 1, "quiesce_phase_end:"));
+	/* Five arrivals after one. */
+	EXPECT_NE(NULL, strstr(text, " party=0 count=5 ticket=6\n"));
 	EXPECT_NE(NULL, strstr(text, "code=4711"));
 	EXPECT_NE(NULL, strstr(text, "code=4712"));
 	EXPECT_EQ(0, umount(TRACING));
