@@ -6,6 +6,7 @@
  */
 #include "ops.h"
 
+#include <sched.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -501,6 +502,63 @@ TEST_F(pair, bind_is_replaced)
 	ASSERT_EQ(KILLED, join(pid));
 	EXPECT_FALSE(they_ended(self->me));
 	EXPECT_EQ(0, place(self->them));
+}
+
+/* Moves the calling task to that CPU, with a real-time priority if it may have one. */
+static void hold_cpu(int cpu, int priority)
+{
+	struct sched_param param = { .sched_priority = priority };
+	cpu_set_t cpus;
+
+	sched_setscheduler(0, SCHED_FIFO, &param);
+	CPU_ZERO(&cpus);
+	CPU_SET(cpu, &cpus);
+	check(!sched_setaffinity(0, sizeof(cpus), &cpus));
+}
+
+/*
+ * BIND right after the exit of the process that the party was bound to: while tasks
+ * of a higher priority have all CPUs, no work item has handled the exit.
+ */
+TEST_F(pair, bound_again_after_the_exit)
+{
+	int cpus = sysconf(_SC_NPROCESSORS_ONLN), ret, status = 0;
+	struct {
+		_Atomic int busy;
+		_Atomic bool stop;
+	} *others = share(sizeof(*others));
+	pid_t pid, busy[cpus];
+
+	for (int i = 1; i < cpus; i++) {
+		busy[i] = spawn({
+			hold_cpu(i, 1);
+			atomic_fetch_add(&others->busy, 1);
+			while (!atomic_load(&others->stop))
+				;
+		});
+	}
+	while (atomic_load(&others->busy) != cpus - 1)
+		nap();
+	pid = spawn({
+		hold_cpu(cpus - 1, 2);
+		check(bind_to_me(self->them, QUIESCE_BIND_PROCESS) == 0);
+		gate_open(&self->gate);
+		gate_pass(&self->closed);
+		_exit(3);
+	});
+	gate_pass(&self->gate);
+	hold_cpu(0, 1);
+	gate_open(&self->closed);
+	while (!waitpid(pid, &status, WNOHANG))
+		;
+	ret = bind_to_me(self->them, QUIESCE_BIND_PROCESS);
+	atomic_store(&others->stop, true);
+	EXPECT_EQ(-ENOTCONN, ret);
+	ASSERT_EQ(3, WEXITSTATUS(status));
+	EXPECT_TRUE(they_ended(self->me));
+	EXPECT_END(QUIESCE_CAUSE_EXIT, 3, pid);
+	for (int i = 1; i < cpus; i++)
+		EXPECT_EQ(0, join(busy[i]));
 }
 
 static void *bind_in_thread(void *fd)
