@@ -9,6 +9,7 @@
 #include <linux/hrtimer.h>
 #include <linux/interrupt.h>
 #include <linux/irq_work.h>
+#include <linux/kmemleak.h>
 #include <linux/kthread.h>
 #include <linux/mutex.h>
 #include <linux/preempt.h>
@@ -168,6 +169,11 @@ void quiesce_kunit_msleep(unsigned int ms)
 void quiesce_kunit_cond_resched(void)
 {
 	cond_resched();
+}
+
+void quiesce_kunit_leak(void *memory)
+{
+	kmemleak_not_leak(memory);
 }
 
 /* Threads */

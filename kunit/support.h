@@ -62,6 +62,9 @@ void quiesce_kunit_udelay(unsigned int us);
 void quiesce_kunit_msleep(unsigned int ms);
 void quiesce_kunit_cond_resched(void);
 
+/* @memory is leaked on purpose: kmemleak reports neither it nor what it points to. */
+void quiesce_kunit_leak(void *memory);
+
 /*
  * Threads. The pointer returned is an ERR_PTR() on failure; fn() runs unless it
  * is. The join frees the thread.

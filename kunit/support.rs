@@ -119,6 +119,13 @@ pub(crate) fn counts() -> Counts {
     }
 }
 
+/// Says that `object`, which begins an allocation, is leaked on purpose.
+pub(crate) fn leak<T>(object: &T) {
+    let memory = core::ptr::from_ref(object).cast_mut().cast();
+    // SAFETY: The function uses the address alone.
+    unsafe { bindings::quiesce_kunit_leak(memory) }
+}
+
 /// Runs `f` with preemption disabled.
 pub(crate) fn preempt_disabled<R>(f: impl FnOnce() -> R) -> R {
     // SAFETY: `quiesce_kunit_preempt_enable()` is called once `f` has returned.

@@ -8,6 +8,17 @@ use super::{
     STALL, //
 };
 use crate::support;
+use core::{
+    future::{
+        ready,
+        Future, //
+    },
+    pin::pin,
+    task::{
+        Context,
+        Waker, //
+    }, //
+};
 use kernel::{
     prelude::*,
     sync::{
@@ -439,6 +450,18 @@ mod tests {
         let srcu = cfg!(not(any(CONFIG_PREEMPT_RCU, CONFIG_TINY_RCU)));
         assert_eq!(inside, srcu);
         // Tiny RCU has no such states: one CPU that reschedules has passed through one.
+        assert_eq!(reported, cfg!(not(CONFIG_TINY_RCU)));
+        Ok(())
+    }
+
+    #[test]
+    fn quiesce_on_pending_reports_a_quiescent_state() -> Result {
+        let global = rcu::global();
+        let reported = quiescent_states(move || {
+            let future = pin!(global.quiesce_on_pending(ready(())));
+            let _ = future.poll(&mut Context::from_waker(Waker::noop()));
+        })? != 0;
+        // As above.
         assert_eq!(reported, cfg!(not(CONFIG_TINY_RCU)));
         Ok(())
     }

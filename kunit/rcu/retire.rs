@@ -176,6 +176,32 @@ mod tests {
         Ok(())
     }
 
+    /// What is retired in an NMI, and what a cell owns that is dropped there, is leaked.
+    #[test]
+    fn leaked_in_an_nmi() -> Result {
+        if support::in_nmi(|| ()).is_none() {
+            return Ok(());
+        }
+        let tally = Tally::new()?;
+        let new = || {
+            let object = KBox::new(Object::new_atomic(Counted(tally.clone())), GFP_KERNEL)?;
+            support::leak(&*object);
+            Ok::<_, Error>(object)
+        };
+        let retired = RcuCell::<Option<KBox<Object<Counted, InSoftirq>>>>::new(Some(new()?));
+        let owned = RcuCell::<KBox<Object<Counted, InSoftirq>>>::new(new()?);
+        let ran = complaining("deferred in an NMI", || {
+            support::in_nmi(|| {
+                retired.publish(None);
+                drop(owned);
+            })
+        });
+        rcu::global().barrier()?;
+        assert!(ran.is_some());
+        assert_eq!(tally.get().0, 0);
+        Ok(())
+    }
+
     #[test]
     fn objects_without_destructor() -> Result {
         let sleepy = Srcu::<Sleepy>::init()?;
