@@ -4,6 +4,8 @@
  * opened, also after the modules have been unloaded as far as rmmod can see:
  *
  *     echo 1 > /sys/module/quiesce_gate/parameters/open
+ *
+ * Who waits may name a place, which can stay shut.
  */
 #include <linux/delay.h>
 #include <linux/export.h>
@@ -15,9 +17,13 @@ static bool open;
 module_param(open, bool, 0644);
 MODULE_PARM_DESC(open, "Whether the gate is open");
 
-void quiesce_gate_wait(void)
+static unsigned int shut;
+module_param(shut, uint, 0644);
+MODULE_PARM_DESC(shut, "The place that stays shut when the gate is open; 0 for none");
+
+void quiesce_gate_wait(unsigned int place)
 {
-	while (!READ_ONCE(open))
+	while (!READ_ONCE(open) || (place && READ_ONCE(shut) == place))
 		msleep(20);
 }
 EXPORT_SYMBOL_GPL(quiesce_gate_wait);

@@ -2,6 +2,6 @@
 #ifndef _QUIESCE_KUNIT_GATE_H
 #define _QUIESCE_KUNIT_GATE_H
 
-void quiesce_gate_wait(void);
+void quiesce_gate_wait(unsigned int place);
 
 #endif /* _QUIESCE_KUNIT_GATE_H */

@@ -5,7 +5,7 @@
 //!
 //! Its init defers `pending` objects of each kind in a domain that a thread of it reads, unless
 //! `read=0`. With `slow=1` it also defers an object in the kernel's RCU whose destructor waits for the gate. With `late=1` its
-//! exit function does, so that rmmod waits for the gate.
+//! exit function does, so that rmmod waits for the gate. With `barrier=1` its init calls `barrier()`.
 
 use kernel::{
     prelude::*,
@@ -54,6 +54,14 @@ module! {
             default: 0,
             description: "Whether one does that is deferred by the exit function",
         },
+        place: u32 {
+            default: 0,
+            description: "The place at the gate that the destructor waits at",
+        },
+        barrier: u32 {
+            default: 0,
+            description: "Whether init waits for everything that was deferred in the kernel's RCU",
+        },
     },
 }
 
@@ -63,20 +71,20 @@ rcu::define_domain! {
 }
 
 extern "C" {
-    fn quiesce_gate_wait();
+    fn quiesce_gate_wait(place: u32);
 }
 
-fn wait_at_gate() {
+fn wait_at_gate(place: u32) {
     // SAFETY: The function may sleep. It is called by a destructor on the workqueue, and by a kernel thread
     // in a section of an SRCU domain.
-    unsafe { quiesce_gate_wait() };
+    unsafe { quiesce_gate_wait(place) };
 }
 
 struct AtGate;
 
 impl Drop for AtGate {
     fn drop(&mut self) {
-        wait_at_gate();
+        wait_at_gate(module_parameters::place.value());
     }
 }
 
@@ -115,7 +123,7 @@ impl kernel::Module for Holder {
             let reader = support::spawn(c"rcu_holder", move || {
                 held.run(|_| {
                     theirs.store(1, Release);
-                    wait_at_gate();
+                    wait_at_gate(0);
                 })
             })?;
             while reads.load(Acquire) == 0 {
@@ -134,6 +142,9 @@ impl kernel::Module for Holder {
         }
         if module_parameters::slow.value() != 0 {
             defer_slow()?;
+        }
+        if module_parameters::barrier.value() != 0 {
+            rcu::global().barrier()?;
         }
         Ok(Self { _reader: reader })
     }

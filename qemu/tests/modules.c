@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Many modules that defer destructors at the same time: one module, under many names. */
+#include "common.h"
+
+#include <stdarg.h>
+#include <sys/stat.h>
+
+#define HOLDER "quiesce_rcu_holder"
+/* More than barrier() waits for at a time. */
+#define MODULES 12
+#define ROUNDS 4
+
+struct image {
+	char *bytes;
+	size_t size;
+};
+
+static struct image read_module(const char *name)
+{
+	struct image image;
+	char path[64];
+	struct stat st;
+	int fd;
+
+	snprintf(path, sizeof(path), "/modules/%s.ko", name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	check(fd >= 0 && !fstat(fd, &st));
+	image.size = st.st_size;
+	image.bytes = malloc(image.size);
+	check(image.bytes && read(fd, image.bytes, image.size) == (ssize_t)image.size);
+	close(fd);
+	return image;
+}
+
+static __attribute__((format(printf, 2, 3))) int load(const struct image *image, const char *fmt, ...)
+{
+	char parameters[128];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(parameters, sizeof(parameters), fmt, args);
+	va_end(args);
+	return syscall(SYS_init_module, image->bytes, image->size, parameters) < 0 ? -errno : 0;
+}
+
+static int unload(const char *name)
+{
+	return syscall(SYS_delete_module, name, O_NONBLOCK) < 0 ? -errno : 0;
+}
+
+/* The name of a copy, which is as long as that of the original. */
+static const char *name_of(int n)
+{
+	static char name[sizeof(HOLDER)];
+
+	snprintf(name, sizeof(name), "%.*s%02d", (int)strlen(HOLDER) - 2, HOLDER, n);
+	return name;
+}
+
+/* Gives the module in @image the name of copy @n, wherever @old occurs in it. */
+static void rename_module(struct image *image, const char *old, int n)
+{
+	char *at = image->bytes, *end = image->bytes + image->size;
+
+	while ((at = memmem(at, end - at, old, strlen(old)))) {
+		memcpy(at, name_of(n), strlen(old));
+		at += strlen(old);
+	}
+}
+
+static void set_gate(const char *parameter, int value)
+{
+	char path[64], text[16];
+	int fd;
+
+	snprintf(path, sizeof(path), "/sys/module/quiesce_gate/parameters/%s", parameter);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	check(fd >= 0);
+	snprintf(text, sizeof(text), "%d", value);
+	check(write(fd, text, strlen(text)) == (ssize_t)strlen(text));
+	close(fd);
+}
+
+/* Waits until the task sleeps in this system call, in whichever way; false if it ends. */
+static bool wait_blocked(pid_t pid, long nr)
+{
+	char path[64], text[256];
+
+	snprintf(path, sizeof(path), "/proc/%d/syscall", pid);
+	while (!strchr("SD", task_state(pid)) || read_file(path, text, sizeof(text)) <= 0 ||
+	       strtol(text, NULL, 10) != nr) {
+		if (strchr("ZX", task_state(pid)))
+			return false;
+		nap();
+	}
+	return true;
+}
+
+/* barrier() waits for the destructors of all modules, however many have some in flight. */
+TEST(barrier_waits_for_all_of_them)
+{
+	struct image gate = read_module("quiesce_gate"), holder = read_module(HOLDER);
+	struct image copy = read_module(HOLDER);
+	char old[sizeof(HOLDER)] = HOLDER;
+
+	ASSERT_EQ(0, load(&gate, "open=0"));
+	for (int round = 0; round < ROUNDS; round++) {
+		int shut = 1 + round * 5 % MODULES;
+		pid_t pid;
+
+		set_gate("open", 0);
+		set_gate("shut", shut);
+		for (int i = 1; i <= MODULES; i++) {
+			rename_module(&copy, old, i);
+			strcpy(old, name_of(i));
+			EXPECT_EQ(0, load(&copy, "read=0 pending=0 slow=1 place=%d", i));
+		}
+		pid = spawn({
+			check(load(&holder, "read=0 pending=0 barrier=1") == 0);
+		});
+		EXPECT_TRUE(wait_blocked(pid, SYS_init_module));
+		/* Most likely in barrier(), and all of them are in flight. */
+		usleep(200000);
+		set_gate("open", 1);
+		for (int i = 1; i <= MODULES; i++) {
+			/* Returns when its destructor has. */
+			if (i != shut)
+				EXPECT_EQ(0, unload(name_of(i)));
+		}
+		for (int i = 0; i < BLOCKS_MS; i++) {
+			EXPECT_NE('Z', task_state(pid));
+			nap();
+		}
+		set_gate("shut", 0);
+		EXPECT_EQ(0, join(pid));
+		EXPECT_EQ(0, unload(name_of(shut)));
+		EXPECT_EQ(0, unload(HOLDER));
+	}
+	EXPECT_EQ(0, unload("quiesce_gate"));
+}
+
+TEST_HARNESS_MAIN
