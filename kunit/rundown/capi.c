@@ -54,13 +54,15 @@ int quiesce_kunit_capi_bad_counts(void)
 	struct ex_rundown_ref ref;
 	int i;
 
-	ex_initialize_rundown_protection(&ref);
-	ENSURE(ex_acquire_rundown_protection(&ref));
-	for (i = 0; i < ARRAY_SIZE(counts); i++)
+	for (i = 0; i < ARRAY_SIZE(counts); i++) {
+		ex_initialize_rundown_protection(&ref);
+		ENSURE(ex_acquire_rundown_protection(&ref));
 		ex_release_rundown_protection_ex(&ref, counts[i]);
-	ENSURE(ex_wait_for_rundown_protection_release_timeout(&ref, 1) == -ETIMEDOUT);
-	ex_release_rundown_protection(&ref);
-	ENSURE(!ex_wait_for_rundown_protection_release(&ref));
+		ENSURE(ex_wait_for_rundown_protection_release_timeout(&ref, 1) == -ETIMEDOUT);
+		ex_release_rundown_protection(&ref);
+		/* Neither more nor less than before. */
+		ENSURE(!ex_wait_for_rundown_protection_release_timeout(&ref, 60 * HZ));
+	}
 	return 0;
 }
 

@@ -23,11 +23,13 @@ use kernel::{
     },
 };
 use quiesce::rundown::{
+    Freezable,
     HasRundown,
     PerCpuRundownRef,
     RundownError,
     RundownGuards,
-    RundownRef, //
+    RundownRef,
+    Wait, //
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,6 +131,24 @@ fn run_down_in(context: Context) -> Result {
     );
     ensure_eq!(over, Some((true, Ok(()))));
     ensure!(r.try_acquire().is_ok());
+    Ok(())
+}
+
+/// What may sleep fails, and does nothing, where that is not allowed. The kernel warns once, and the
+/// caller has announced it.
+pub(super) fn no_waits_in_atomic_context() -> Result {
+    if !cfg!(CONFIG_PREEMPT_COUNT) {
+        return Ok(());
+    }
+    let no = RundownError::WouldSleep;
+    let percpu = PerCpuRundownRef::live()?;
+    let begun = support::preempt_disabled(|| percpu.begin_rundown());
+    ensure_eq!((begun, percpu.is_rundown_requested()), (false, false));
+    let object = KBox::pin_init(Freezable::new(RundownRef::new()), GFP_KERNEL)?;
+    let frozen = object.freeze(Wait::uninterruptible())?;
+    let acquired = support::preempt_disabled(|| object.acquire_or_wait().err());
+    drop(frozen);
+    ensure_eq!(acquired, Some(no));
     Ok(())
 }
 

@@ -357,6 +357,67 @@ fn leaked_reference() -> Result {
     Ok(())
 }
 
+/// A callback is dropped with its reference also if the rundown was cancelled, or does not end because
+/// a guard was leaked.
+fn callback_is_dropped() -> Result {
+    let place = Place::new()?;
+    let r = KBox::pin_init(
+        PerCpuRundownRef::with_callback(Recorded(place.clone())),
+        GFP_KERNEL,
+    )?;
+    let guard = r.try_acquire()?.unbind();
+    r.begin_rundown();
+    let resurrected = r.resurrect();
+    drop(guard);
+    drop(r);
+    ensure_eq!(resurrected, Ok(()));
+    ensure!(is_process(place.wait()));
+
+    let place = Place::new()?;
+    let r = KBox::pin_init(
+        PerCpuRundownRef::with_callback(Recorded(place.clone())),
+        GFP_KERNEL,
+    )?;
+    core::mem::forget(r.try_acquire()?.unbind());
+    r.begin_rundown();
+    drop(r);
+    ensure!(is_process(place.wait()));
+    Ok(())
+}
+
+/// A callback that asks whether the rundown is complete.
+struct Asks {
+    own: Atomic<*mut PerCpuRundownRef<Asks>>,
+    /// One more than the answer; zero before the call.
+    answer: Atomic<u32>,
+}
+
+impl Drained for Asks {
+    fn drained(&self) {
+        // SAFETY: The reference is not dropped before its rundown is complete.
+        let own = unsafe { &*self.own.load(Acquire) };
+        self.answer
+            .store(1 + u32::from(own.rundown_completed()), Release);
+    }
+}
+
+/// A rundown is complete when its callback has returned, and not before.
+fn not_complete_in_the_callback() -> Result {
+    let r = KBox::pin_init(
+        PerCpuRundownRef::with_callback(Asks {
+            own: Atomic::new(core::ptr::null_mut()),
+            answer: Atomic::new(0),
+        }),
+        GFP_KERNEL,
+    )?;
+    let own = core::ptr::from_ref(&*r).cast_mut();
+    r.callback().own.store(own, Release);
+    r.wait_for_rundown();
+    ensure_eq!(r.callback().answer.load(Acquire), 1);
+    ensure!(r.rundown_completed());
+    Ok(())
+}
+
 fn wrapped() -> Result {
     // The macro accepts the fields of tuple structs.
     fn acquire<O: HasRundown>(object: &O) -> bool {
@@ -411,6 +472,16 @@ mod tests {
     #[test]
     fn leaked_reference() -> Result {
         super::leaked_reference()
+    }
+
+    #[test]
+    fn callback_is_dropped() -> Result {
+        super::callback_is_dropped()
+    }
+
+    #[test]
+    fn not_complete_in_the_callback() -> Result {
+        super::not_complete_in_the_callback()
     }
 
     #[test]

@@ -74,6 +74,32 @@ fn many_split_and_merge<R: Form>() -> Result {
     Ok(())
 }
 
+/// Two CPUs acquire and release at the same time, and each holder is counted.
+fn two_cpus_at_once() -> Result {
+    const TIMES: u32 = 300_000;
+
+    let r = RundownRef::live()?;
+    let mut threads = KVec::new();
+    for cpu in [0, support::next_cpu(0)] {
+        let theirs = r.clone();
+        threads.push(
+            support::spawn_on(cpu, c"rundown_holder", move || {
+                for i in 0..TIMES {
+                    drop(theirs.try_acquire());
+                    if i % 1024 == 0 {
+                        support::cond_resched();
+                    }
+                }
+            })?,
+            GFP_KERNEL,
+        )?;
+    }
+    drop(threads);
+    ensure_eq!(r.holders(), 0);
+    ensure_eq!(r.wait_for_rundown_timeout(0), Ok(()));
+    Ok(())
+}
+
 fn not_as_many<R: Form>() -> Result {
     let r = R::live()?;
     ensure_eq!(r.try_acquire_many(0).err(), Some(RundownError::ZeroCount));
@@ -250,6 +276,11 @@ where
 #[kunit_tests(quiesce_rundown_guards)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn two_cpus_at_once() -> Result {
+        super::two_cpus_at_once()
+    }
 
     #[test]
     fn many_split_and_merge_word() -> Result {

@@ -104,6 +104,38 @@ fn notified<R: Form>() -> Result {
     Ok(())
 }
 
+/// What is called when a rundown begins has returned when the holder stops listening.
+fn notified_to_the_end() -> Result {
+    let r = RundownRef::live()?;
+    let guard = r.try_acquire()?.unbind();
+    let begun = Atomic::new(0u32);
+    let ended = Atomic::new(0u32);
+    let theirs = r.clone();
+    let thread = guard.on_rundown(
+        || {
+            begun.store(1, Release);
+            for _ in 0..20 {
+                support::udelay(1000);
+            }
+            ended.store(1, Release);
+        },
+        || {
+            let thread = support::spawn(c"rundown_beginner", move || {
+                theirs.begin_rundown();
+            })?;
+            while begun.load(Acquire) == 0 {
+                support::cond_resched();
+            }
+            Ok::<_, Error>(thread)
+        },
+    )?;
+    let ended_before = ended.load(Acquire);
+    thread.join();
+    drop(guard);
+    ensure_eq!(ended_before, 1);
+    Ok(())
+}
+
 fn wait_until_requested<R: Form>() -> Result {
     let r = R::live()?;
     let guard = HasRundown::try_acquire_arc(r.clone())?;
@@ -219,17 +251,24 @@ fn freeze<R: Form>(queue: Arc<Freezable<R>>) -> Result {
     let failed = queue.freeze(Wait::uninterruptible().timeout(1)).map(drop);
     let live = queue.try_acquire().is_ok();
     drop(guard);
-    let removed = {
+    let (removed, refused) = {
         let _frozen = queue.freeze(Wait::uninterruptible())?;
-        queue.remove(Wait::uninterruptible())
+        let removed = queue.remove(Wait::uninterruptible());
+        // None of them waits any longer, although it is frozen.
+        for _ in 0..60_000 {
+            if shared.refused.load(Acquire) == 3 {
+                break;
+            }
+            support::msleep(1);
+        }
+        (removed, shared.refused.load(Acquire))
     };
-    // None of them waits any longer.
     drop(users);
     ensure_eq!(ret, Ok(()));
     ensure_eq!(shared.wrong.load(Acquire), 0);
     ensure_eq!((failed, live), (Err(RundownError::TimedOut), true));
     ensure_eq!(removed, Ok(()));
-    ensure_eq!(shared.refused.load(Acquire), 3);
+    ensure_eq!(refused, 3);
     ensure_eq!(
         queue.acquire_or_wait().err(),
         Some(RundownError::RundownInProgress)
@@ -259,6 +298,11 @@ mod tests {
     #[test]
     fn notified_percpu() -> Result {
         notified::<PerCpuRundownRef>()
+    }
+
+    #[test]
+    fn notified_to_the_end() -> Result {
+        super::notified_to_the_end()
     }
 
     #[test]
@@ -296,6 +340,16 @@ mod tests {
         let frozen = queue.freeze(Wait::uninterruptible()).map(drop);
         let acquired = queue.acquire_or_wait().map(drop);
         assert_eq!((frozen, acquired), (Ok(()), Ok(())));
+        Ok(())
+    }
+
+    #[test]
+    fn frozen_from_the_start() -> Result {
+        let word = KBox::pin_init(Freezable::new(RundownRef::new_rundown()), GFP_KERNEL).err();
+        let percpu = PerCpuRundownRef::new_rundown();
+        let percpu = KBox::pin_init(Freezable::new(percpu), GFP_KERNEL).err();
+        assert_eq!(word, Some(EINVAL));
+        assert_eq!(percpu, Some(EINVAL));
         Ok(())
     }
 

@@ -3,7 +3,8 @@
 //! A module that creates references, gives guards of them to another module, begins their rundowns
 //! and is unloaded. The last releases must not call into it: see `qemu/tests/rundown_unload.steps`.
 //!
-//! It also drops and leaks references with callbacks whose rundown has begun.
+//! It also drops and leaks references with callbacks whose rundown has begun, and an object whose
+//! destructor takes long.
 
 use core::{
     cell::UnsafeCell,
@@ -25,6 +26,9 @@ use quiesce::rundown::{
 #[path = "unload_types.rs"]
 #[allow(dead_code, reason = "the other module drops the fields")]
 mod types;
+
+#[path = "../support.rs"]
+mod support;
 
 use types::{
     Callback,
@@ -51,6 +55,17 @@ impl Drained for Quiet {
     #[inline(never)]
     fn drained(&self) {
         core::hint::black_box(self);
+    }
+}
+
+/// A value whose destructor takes long.
+struct Slow;
+
+impl Drop for Slow {
+    #[inline(never)]
+    fn drop(&mut self) {
+        support::msleep(200);
+        pr_info!("the slow destructor returns\n");
     }
 }
 
@@ -111,6 +126,11 @@ impl Drop for Creator {
             if let Ok(leaked) = leaked {
                 leaked.begin_rundown();
             }
+        }
+        // The last owner is dropped where the destructor cannot run: a work item runs it.
+        if let Ok(object) = Arc::new(Rundown::new(Slow), GFP_KERNEL) {
+            let guard = HasRundown::try_acquire_arc(object);
+            support::preempt_disabled(|| drop(guard));
         }
         pr_info!("unloaded\n");
     }

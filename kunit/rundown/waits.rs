@@ -25,6 +25,7 @@ use kernel::{
     },
     time::{
         msecs_to_jiffies,
+        ClockSource,
         Instant,
         Monotonic, //
     }, //
@@ -72,13 +73,18 @@ impl Told {
         let (this, r) = (this.clone(), r.clone());
         support::spawn(c"rundown_waiter", move || {
             this.started.fetch_add(1, Full);
-            match r.wait_with(how) {
-                Ok(()) => &this.ok,
-                Err(RundownError::Resurrected) => &this.resurrected,
-                Err(_) => &this.other,
-            }
-            .fetch_add(1, Full);
+            this.note(r.wait_with(how));
         })
+    }
+
+    /// Counts the result of a wait.
+    fn note(&self, ret: Result<(), RundownError>) {
+        match ret {
+            Ok(()) => &self.ok,
+            Err(RundownError::Resurrected) => &self.resurrected,
+            Err(_) => &self.other,
+        }
+        .fetch_add(1, Full);
     }
 
     /// Until so many have started, and some time to fall asleep.
@@ -180,6 +186,107 @@ fn resurrect_races_with_wait<R: Form>(rounds: u32) -> Result {
         }
     }
     pr_info!("{} of {} were resurrected\n", resurrected, rounds);
+    Ok(())
+}
+
+/// A waiter whose time is over while the outcome of its wait is on the way to it returns that
+/// outcome.
+fn outcome_before_timeout() -> Result {
+    let cpu = support::next_cpu(0);
+    if cpu == 0 {
+        // The waiter that passes the outcome on has to be kept from running.
+        return Ok(());
+    }
+    for ms in [100, 400, 1600] {
+        let r = RundownRef::live()?;
+        let told = Told::new()?;
+        let guard = HasRundown::try_acquire_arc(r.clone())?;
+        let times = Arc::new([const { Atomic::new(0i64) }; 2], GFP_KERNEL)?;
+        let (theirs, this, begun) = (r.clone(), told.clone(), times.clone());
+        let limited = support::spawn_on(0, c"rundown_limited", move || {
+            begun[0].store(Monotonic::ktime_get(), Relaxed);
+            this.started.fetch_add(1, Full);
+            let timeout = msecs_to_jiffies(ms);
+            this.note(theirs.wait_with(Wait::uninterruptible().timeout(timeout)));
+        })?;
+        told.await_started(1);
+        // The waiter that came last is the first to have the outcome.
+        let (theirs, first) = (r.clone(), Told::new()?);
+        let this = first.clone();
+        let passes_on = support::spawn_on(cpu, c"rundown_waiter", move || {
+            this.started.fetch_add(1, Full);
+            this.note(theirs.wait_with(Wait::uninterruptible()));
+        })?;
+        first.await_started(1);
+        let (theirs, this, resurrected) = (r.clone(), told.clone(), times.clone());
+        support::spawn_on(cpu, c"rundown_resurrect", move || {
+            support::preempt_disabled(|| {
+                let ret = theirs.resurrect();
+                let now = Monotonic::ktime_get();
+                if ret.is_ok() {
+                    resurrected[1].store(now, Relaxed);
+                }
+                let end = now + i64::from(ms + 1000) * 1_000_000;
+                while this.all() == (0, 0, 0) && Monotonic::ktime_get() < end {
+                    support::cpu_relax();
+                }
+            });
+        })?
+        .join();
+        passes_on.join();
+        limited.join();
+        drop(guard);
+        let [begun, resurrected] = [&times[0], &times[1]].map(|time| time.load(Relaxed));
+        ensure!(resurrected != 0);
+        ensure_eq!(first.all(), (0, 1, 0));
+        if resurrected < begun + i64::from(ms) * 1_000_000 {
+            ensure_eq!(told.all(), (0, 1, 0));
+            break;
+        }
+        // Its time may have been over before.
+    }
+    Ok(())
+}
+
+/// Wake-ups that do not end a wait do not prolong it.
+fn woken_in_vain() -> Result {
+    const MS: u32 = 100;
+
+    let object = Arc::new(Rundown::new(0u32), GFP_KERNEL)?;
+    let told = Told::new()?;
+    let this = told.clone();
+    support::spawn_on(0, c"rundown_owner", move || {
+        let Ok(mut owner) = object.wait_for_rundown() else {
+            return;
+        };
+        let (theirs, waits) = (object.clone(), this.clone());
+        let second = support::spawn_on(0, c"rundown_second", move || {
+            let ret = theirs.wait_for_rundown_timeout(msecs_to_jiffies(MS));
+            waits.note(ret.map(|_| ()));
+        });
+        // For twenty times as long as that.
+        for _ in 0..MS {
+            if this.all() != (0, 0, 0) {
+                break;
+            }
+            support::msleep(MS / 5);
+            // Wakes the waiter, which does not run before it is owned again.
+            let again = support::preempt_disabled(|| {
+                drop(owner);
+                object.wait_for_rundown_timeout(0)
+            });
+            owner = match again {
+                Ok(owner) => owner,
+                Err(_) => return,
+            };
+        }
+        this.started.store(this.other.load(Acquire), Release);
+        drop(owner);
+        drop(second);
+    })?
+    .join();
+    // It had returned before the object was given back, by its timeout.
+    ensure_eq!((told.started.load(Acquire), told.all()), (1, (0, 0, 1)));
     Ok(())
 }
 
@@ -466,8 +573,7 @@ fn many_waiters_of_an_interrupt<R: Form>() -> Result {
 }
 
 /// Waiters that own the object one after the other, among others that only wait.
-fn owners_in_turn() -> Result {
-    let object = Arc::new(Rundown::new(0u32), GFP_KERNEL)?;
+fn owners_in_turn<R: Form>(object: Arc<Rundown<u32, R>>) -> Result {
     let guard = HasRundown::try_acquire_arc(object.clone())?;
     let started = Arc::new(Atomic::new(0u32), GFP_KERNEL)?;
     let mut threads = KVec::new();
@@ -598,8 +704,16 @@ mod tests {
     }
 
     #[test]
-    fn owners_in_turn() -> Result {
-        super::owners_in_turn()
+    fn owners_in_turn_word() -> Result {
+        owners_in_turn(Arc::new(Rundown::new(0u32), GFP_KERNEL)?)
+    }
+
+    #[test]
+    fn owners_in_turn_percpu() -> Result {
+        owners_in_turn(Arc::pin_init(
+            Rundown::pin_init(PerCpuRundownRef::new(), 0u32),
+            GFP_KERNEL,
+        )?)
     }
 
     #[test]
@@ -640,6 +754,16 @@ mod tests {
     #[test]
     fn resurrect_races_with_wait_percpu() -> Result {
         resurrect_races_with_wait::<PerCpuRundownRef>(30)
+    }
+
+    #[test]
+    fn outcome_before_timeout() -> Result {
+        super::outcome_before_timeout()
+    }
+
+    #[test]
+    fn woken_in_vain() -> Result {
+        super::woken_in_vain()
     }
 
     #[test]
