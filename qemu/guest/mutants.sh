@@ -6,8 +6,10 @@
 #   NAME NUMBER LIMIT KIND:SUITE:ARGUMENTS...
 #
 # LIMIT is the number of seconds that a suite may take; once /took or this guest knows
-# how long it takes without a mutant, it is three times that. Prints '# begins NAME SUITE'
-# before each suite, and '# mutant NAME caught|survived SUITE SECONDS' at the end.
+# how long it takes without a mutant, it is three times that, and so is the time in which
+# no test of it ends. Prints '# begins NAME SUITE'
+# before each suite, and '# mutant NAME caught|survived SUITE SECONDS' at the end. The
+# suites of a mutant are run in the order of the time that they take without one.
 
 cd /work || exit 2
 
@@ -44,28 +46,52 @@ suite() {
 	esac
 }
 
-# limited SECONDS COMMAND...: its status, or 124.
+# limited SECONDS QUIET COMMAND...: its status, or 124 after so many seconds, or QUIET
+# seconds in which no test ended. Sets $longest to the seconds of the longest such time.
 limited() {
 	rm -f /tmp/status
-	left=$(($1 * 10))
-	shift
+	: > /tmp/suite
+	left=$(($1 * 10)) quiet=$(($2 * 10))
+	longest=0 silence=0 seen=
+	shift 2
 	{
 		"$@" > /tmp/suite 2>&1
 		echo $? > /tmp/status
 	} &
 	while [ ! -s /tmp/status ]; do
-		left=$((left - 1))
-		[ $left -gt 0 ] || return 124
+		left=$((left - 1)) silence=$((silence + 1))
+		[ $left -gt 0 ] && [ $silence -lt $quiet ] || return 124
 		usleep 100000
+		[ $((silence % 10)) = 0 ] || continue
+		[ $longest -ge $silence ] || longest=$silence
+		ended=$({
+			dmesg
+			cat /tmp/suite
+		} | grep -c 'ok [0-9]')
+		[ "$ended" = "$seen" ] || silence=0 seen=$ended
 	done
+	longest=$((longest / 10 + 1))
 	return "$(cat /tmp/status)"
 }
 
 seconds() { awk -v a="$1" '{ printf "%.1f", $1 - a }' /proc/uptime; }
 
-# limit_of SUITE LIMIT
-limit_of() {
-	awk -v name="$1" -v limit="$2" '$1 == name { limit = int(3 * $2 + 10) } END { print limit }' /took /tmp/took
+# limits_of SUITE LIMIT: the limits of the time that it takes, and of that in which no
+# test of it ends.
+limits_of() {
+	awk -v name="$1" -v limit="$2" '
+		BEGIN { quiet = limit }
+		$1 == name { limit = int(3 * $2 + 10); quiet = $3 ? int(3 * $3 + 10) : limit }
+		END { print limit, quiet }' /took /tmp/took
+}
+
+# quickest_first KIND:SUITE:ARGUMENTS...: sorted; those that take the same time, and those
+# that have not run yet, as they are.
+quickest_first() {
+	echo "$@" | tr ' ' '\n' | awk '
+		NF > 1 { took[$1] = $2 }
+		NF == 1 { split($1, a, ":"); print took[a[2]] + 0, NR, $1 }' /took /tmp/took - |
+		sort -n -k 1,1 -k 2,2 | cut -d ' ' -f 3
 }
 
 damaged() {
@@ -79,7 +105,8 @@ while read -r mutant number limit suites; do
 	begin=$(cut -d' ' -f1 /proc/uptime)
 	verdict=survived
 	dmesg -c > /dev/null
-	for what in load:load: $suites; do
+	# shellcheck disable=SC2046,SC2086 # words
+	for what in load:load: $(quickest_first $suites); do
 		kind=${what%%:*}
 		args=${what#*:}
 		name=${args%%:*}
@@ -87,13 +114,14 @@ while read -r mutant number limit suites; do
 		echo "# begins $mutant $name"
 		echo "mutants: begin $mutant $name" > /dev/kmsg
 		suite_begin=$(cut -d' ' -f1 /proc/uptime)
-		most=$(limit_of "$name" "$limit")
+		limits=$(limits_of "$name" "$limit")
+		# shellcheck disable=SC2086 # two words
 		case $kind in
-		load) limited "$most" insmod /modules/quiesce.ko mutant="$number" ;;
+		load) limited $limits insmod /modules/quiesce.ko mutant="$number" ;;
 		*)
 			# quiesce_load and the like load it themselves.
 			[ "$name" != quiesce_load ] || rmmod quiesce
-			limited "$most" suite "$kind" "$name" "$args"
+			limited $limits suite "$kind" "$name" "$args"
 			;;
 		esac
 		status=$?
@@ -105,7 +133,7 @@ while read -r mutant number limit suites; do
 			echo "# failed $name"
 		fi
 		[ "$mutant" = none ] || continue
-		echo "$name $(seconds "$suite_begin")" >> /tmp/took
+		echo "$name $(seconds "$suite_begin") $longest" >> /tmp/took
 		echo "# took $(tail -n 1 /tmp/took)"
 	done
 	echo "# mutant $mutant $verdict $name $(seconds "$begin")"
@@ -113,8 +141,8 @@ while read -r mutant number limit suites; do
 	[ "$status" != 124 ] || break
 	[ $verdict = survived ] || ! damaged || break
 	for module in rust_external quiesce_torture quiesce_kunit; do
-		[ ! -e /sys/module/$module ] || limited 15 rmmod $module || break 2
+		[ ! -e /sys/module/$module ] || limited 15 15 rmmod $module || break 2
 	done
 	sh /unused.sh > /dev/null
-	limited 20 rmmod quiesce || break
+	limited 20 20 rmmod quiesce || break
 done < /plan
