@@ -109,6 +109,8 @@ guest() {
 			cp "$TOOK" "$stage/took"
 			;;
 		"# begins "*) current=${line#\# begins } ;;
+		# What a mutant broke may keep it from shutting down.
+		"# exit "*) break ;;
 		"# mutant "*)
 			printf '%s\n' "$line" >>"$results"
 			say "[$(stamp)]   ${line#\# mutant }"
