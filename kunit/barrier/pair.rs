@@ -211,6 +211,13 @@ mod tests {
         assert_eq!(pair.party(Side::Zero).end.why, Why::Abort(5));
         let next = look(&mut pair, Side::One, Goal::Next);
         assert_eq!(next, Some(Err(ECONNABORTED)));
+
+        // Also when its process is killed.
+        let mut pair = Pair::new(None);
+        let aborted = pair.abort(Side::Zero, end(Why::Abort(5)));
+        pair.end(Side::Zero, Some(end(Why::Signal(9))));
+        assert_eq!(aborted, Ok(true));
+        assert_eq!(pair.party(Side::Zero).end.why, Why::Abort(5));
     }
 
     #[test]

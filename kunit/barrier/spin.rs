@@ -2,10 +2,29 @@
 
 //! Tests of the time that a wait polls before it sleeps.
 
-use kernel::prelude::*;
+use kernel::{
+    bindings::CLOCK_MONOTONIC,
+    ffi::c_int,
+    prelude::*,
+    time::{
+        ClockSource,
+        Monotonic, //
+    }, //
+};
 use quiesce::barrier::spin::SpinWindow;
 
 const LIMIT: u32 = 100_000;
+
+extern "C" {
+    // As in `src/helpers.h`.
+    fn quiesce_helper_spin_limit(deadline: *const i64, clock: c_int) -> u32;
+}
+
+/// Returns how long a wait with this deadline may poll here and now.
+fn limit(deadline: i64) -> u32 {
+    // SAFETY: The pointer is valid for a read during the call.
+    unsafe { quiesce_helper_spin_limit(&deadline, CLOCK_MONOTONIC as c_int) }
+}
 
 /// A model of two parties of which the later one is `late` nanoseconds late in each round: returns
 /// the time that `rounds` waits polled without success.
@@ -26,6 +45,18 @@ fn in_vain(spin: &mut SpinWindow, rounds: u32, late: u64) -> u64 {
 #[kunit_tests(quiesce_barrier_spin)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_longer_than_until_the_deadline() -> Result {
+        // Most of these find no other task that needs the CPU.
+        for _ in 0..1000 {
+            let now = Monotonic::ktime_get();
+            let (over, near) = (limit(now), limit(now + 1_000));
+            assert_eq!(over, 0);
+            assert!(near <= 1_000);
+        }
+        Ok(())
+    }
 
     #[test]
     fn the_first_wait_sleeps() -> Result {

@@ -741,6 +741,32 @@ TEST(many_phases)
 	}
 }
 
+static void nothing(int sig)
+{
+}
+
+/* A signal ends a wait that would break the group at its deadline, and breaks nothing. */
+TEST_F(group, signal_breaks_nothing)
+{
+	pid_t pid = spawn({
+		struct sigaction sa = { .sa_handler = nothing };
+		struct quiesce_wait w = wait_args(QUIESCE_WAIT_PHASE, in_ms(60000));
+
+		check(!sigaction(SIGUSR1, &sa, NULL));
+		w.flags = QUIESCE_WAIT_BREAK;
+		w.ticket = 1;
+		check(place(self->party[0]) == 0);
+		_exit(ctl(self->party[0], QUIESCE_IOC_WAIT, &w) == -EINTR ? 7 : 1);
+	});
+
+	ASSERT_TRUE(wait_asleep(pid));
+	EXPECT_EQ(0, kill(pid, SIGUSR1));
+	EXPECT_EQ(7, join(pid));
+	EXPECT_EQ(0, poll_now(self->group) & (POLLPRI | POLLERR));
+	ARRIVE_BUT(1);
+	EXPECT_EQ(0, wait_phase(self->party[0], 1, QUIESCE_NOW, NULL));
+}
+
 /* A party bound to its process ends with it, though another has a copy. */
 TEST(bound_party)
 {
