@@ -10,7 +10,7 @@
 #include "bench.h"
 
 static struct node __rcu *current_node;
-static struct node __rcu *counted_node;
+static struct node __rcu *marked_node;
 DEFINE_STATIC_SRCU_FAST(bench_srcu);
 
 int bench_peers_rcu_init(void)
@@ -26,7 +26,7 @@ int bench_peers_rcu_init(void)
 void bench_peers_rcu_exit(void)
 {
 	kfree(rcu_dereference_protected(current_node, true));
-	kfree(rcu_dereference_protected(counted_node, true));
+	kfree(rcu_dereference_protected(marked_node, true));
 }
 
 /* Gives back what slabs keep, so that the memory of the next run is its own. */
@@ -154,19 +154,17 @@ u64 bench_peer_rcu_defer(u64 n, unsigned int arg)
 	return flood(n, publish_free);
 }
 
-static atomic64_t drops;
-
 static void node_drop(struct rcu_head *rcu)
 {
 	struct node *node = container_of(rcu, struct node, rcu);
 
-	atomic64_inc(&drops);
+	WRITE_ONCE(node->a[2], 1);
 	kfree(node);
 }
 
 static void publish_drop(struct node *node)
 {
-	struct node *old = unrcu_pointer(xchg(&counted_node, RCU_INITIALIZER(node)));
+	struct node *old = unrcu_pointer(xchg(&marked_node, RCU_INITIALIZER(node)));
 
 	if (old)
 		call_rcu(&old->rcu, node_drop);
