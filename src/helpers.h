@@ -185,7 +185,13 @@ void quiesce_helper_rcu_will_wait(struct work_struct *work);
 void quiesce_helper_rcu_cond_resched(void);
 bool quiesce_helper_llist_add(struct llist_node *node, struct llist_head *list);
 struct llist_node *quiesce_helper_llist_del_all(struct llist_head *list);
-void *quiesce_helper_kmalloc(size_t size, gfp_t flags);
+void *quiesce_helper_kmalloc(size_t size, bool atomic);
+void *quiesce_helper_kmalloc_32(bool atomic);
+void *quiesce_helper_kmalloc_64(bool atomic);
+void *quiesce_helper_kmalloc_96(bool atomic);
+void *quiesce_helper_kmalloc_128(bool atomic);
+void *quiesce_helper_kmalloc_192(bool atomic);
+void *quiesce_helper_kmalloc_256(bool atomic);
 bool quiesce_helper_within_module(const void *addr, const struct module *mod);
 void quiesce_helper_module_text(const struct module *mod, unsigned long *base,
 				unsigned long *size);

@@ -529,11 +529,27 @@ struct llist_node *quiesce_helper_llist_del_all(struct llist_head *list)
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_llist_del_all);
 
-void *quiesce_helper_kmalloc(size_t size, gfp_t flags)
+void *quiesce_helper_kmalloc(size_t size, bool atomic)
 {
-	return kmalloc(size, flags);
+	return kmalloc(size, atomic ? GFP_ATOMIC : GFP_KERNEL);
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_kmalloc);
+
+/* With the cache known at compile time, as where size and flags are constants in C. */
+#define QUIESCE_KMALLOC(size)						\
+	void *quiesce_helper_kmalloc_##size(bool atomic)		\
+	{								\
+		return atomic ? kmalloc(size, GFP_ATOMIC) :		\
+				kmalloc(size, GFP_KERNEL);		\
+	}								\
+	EXPORT_SYMBOL_GPL(quiesce_helper_kmalloc_##size)
+
+QUIESCE_KMALLOC(32);
+QUIESCE_KMALLOC(64);
+QUIESCE_KMALLOC(96);
+QUIESCE_KMALLOC(128);
+QUIESCE_KMALLOC(192);
+QUIESCE_KMALLOC(256);
 
 #ifndef MODULE
 /* Stands for the kernel, where code is that is built in. */

@@ -290,17 +290,25 @@ impl<T, C: DropContext> Object<T, C> {
     /// ```
     #[inline]
     pub fn boxed(self, flags: Flags) -> Result<KBox<Self>, AllocError> {
-        // The bits of `Flags` are private.
-        let gfp = if flags == GFP_KERNEL {
-            bindings::GFP_KERNEL
-        } else if flags == GFP_ATOMIC {
-            bindings::GFP_ATOMIC
-        } else {
+        let atomic = flags == GFP_ATOMIC;
+        if !atomic && flags != GFP_KERNEL {
             return KBox::new(self, flags);
-        };
+        }
+        // The cache is known at compile time, as where C calls `kmalloc()`. KASAN is to see the size.
         // SAFETY: No requirements. The size is not zero, as the head is part of it, and it is a
         // multiple of the alignment, which `kmalloc()` therefore guarantees.
-        let raw = unsafe { helpers::quiesce_helper_kmalloc(size_of::<Self>(), gfp) };
+        let raw = unsafe {
+            match size_of::<Self>() {
+                size if cfg!(CONFIG_KASAN) => helpers::quiesce_helper_kmalloc(size, atomic),
+                ..=32 => helpers::quiesce_helper_kmalloc_32(atomic),
+                ..=64 => helpers::quiesce_helper_kmalloc_64(atomic),
+                ..=96 => helpers::quiesce_helper_kmalloc_96(atomic),
+                ..=128 => helpers::quiesce_helper_kmalloc_128(atomic),
+                ..=192 => helpers::quiesce_helper_kmalloc_192(atomic),
+                ..=256 => helpers::quiesce_helper_kmalloc_256(atomic),
+                size => helpers::quiesce_helper_kmalloc(size, atomic),
+            }
+        };
         let raw = NonNull::new(raw.cast::<Self>()).ok_or(AllocError)?;
         // SAFETY: The memory is newly allocated, and large and aligned enough.
         unsafe { raw.write(self) };

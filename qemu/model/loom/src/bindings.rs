@@ -172,9 +172,27 @@ pub(crate) unsafe fn quiesce_helper_rcu_kvfree(_: *mut c_void, head: *mut callba
     // SAFETY: `head` is in an object that nobody else defers, as this function requires.
     unsafe { quiesce_helper_call_rcu_hurry(head, Some(free)) };
 }
-pub(crate) unsafe fn quiesce_helper_kmalloc(size: usize, _: u32) -> *mut c_void {
+pub(crate) unsafe fn quiesce_helper_kmalloc(size: usize, _: bool) -> *mut c_void {
     // SAFETY: `kmalloc()` may be called with any size.
     unsafe { kmalloc(size) }
+}
+macro_rules! kmalloc_of {
+    ($($name:ident $size:literal)*) => {
+        $(
+            pub(crate) unsafe fn $name(_: bool) -> *mut c_void {
+                // SAFETY: `kmalloc()` may be called with any size.
+                unsafe { kmalloc($size) }
+            }
+        )*
+    };
+}
+kmalloc_of! {
+    quiesce_helper_kmalloc_32 32
+    quiesce_helper_kmalloc_64 64
+    quiesce_helper_kmalloc_96 96
+    quiesce_helper_kmalloc_128 128
+    quiesce_helper_kmalloc_192 192
+    quiesce_helper_kmalloc_256 256
 }
 pub(crate) unsafe fn quiesce_helper_srcu_init(
     _: *mut srcu_struct,
