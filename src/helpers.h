@@ -164,6 +164,9 @@ void quiesce_helper_call_rcu_hurry(struct callback_head *head,
 struct quiesce_rcu_counts {
 	unsigned long posted;
 	unsigned long done;
+	/* Callbacks of the kernel's RCU, for which rcu_barrier() waits. */
+	unsigned long rcu_posted;
+	unsigned long rcu_done;
 };
 
 void *quiesce_helper_rcu_counts_alloc(void);
@@ -172,9 +175,13 @@ void quiesce_helper_rcu_posted(void *counts);
 void quiesce_helper_rcu_done(void *counts);
 unsigned long quiesce_helper_rcu_posted_sum(const void *counts);
 unsigned long quiesce_helper_rcu_in_flight(const void *counts);
-void quiesce_helper_rcu_post(void *module, void *domain, struct srcu_struct *ssp,
-			     struct callback_head *head,
+unsigned long quiesce_helper_rcu_callbacks(const void *counts);
+void quiesce_helper_rcu_callback_done(void *counts);
+void quiesce_helper_rcu_post(void *counts, struct callback_head *head,
 			     void (*func)(struct callback_head *head));
+void quiesce_helper_srcu_post(void *module, void *domain, struct srcu_struct *ssp,
+			      struct callback_head *head,
+			      void (*func)(struct callback_head *head));
 void quiesce_helper_rcu_kvfree(void *counts, struct callback_head *head);
 void quiesce_helper_rcu_init_completion(struct completion *done);
 struct workqueue_struct *quiesce_helper_rcu_workqueue(bool reclaims);

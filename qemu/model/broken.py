@@ -154,9 +154,9 @@ EDITS = [
          *without("parties |= POLLPRI | POLLERR;")),
 
     # RCU.
-    Edit("rcu-publish", "deferred-without-grace-period", "rcu/domain_state.rs",
-         "        // SAFETY: The domain is the kernel's RCU or is ready, so its counts and its `srcu_struct`\n",
-         "        if BROKEN {\n unsafe { func(head) };\n return;\n }\n // SAFETY: The domain is the kernel's RCU or is ready, so its counts and its `srcu_struct`\n"),
+    Edit("rcu-publish", "deferred-without-grace-period", "arch/rcu_counts.rs",
+         "        helpers::quiesce_helper_rcu_post(counts, head, Some(func))\n",
+         "        if BROKEN {\n func(head)\n } else {\n helpers::quiesce_helper_rcu_post(counts, head, Some(func))\n }\n"),
     Edit("rcu-synchronize", "synchronize-does-not-wait", "rcu/retired.rs",
          *instead("D::state().synchronize(expedited, caller)", "Ok(())")),
     Edit("rcu-cookie", "cookie-is-over-at-once", "rcu/cookie.rs",

@@ -58,18 +58,19 @@ pub(crate) fn softirqs_are_pending() -> bool {
 pub(crate) fn in_nmi() -> bool {
     #[cfg(all(quiesce_asm, CONFIG_SMP))]
     {
-        let count: u32;
-        // SAFETY: The instruction reads this CPU's count, as `preempt_count()` does; an interrupt
+        // SAFETY: The instructions read this CPU's count, as `preempt_count()` does; an interrupt
         // leaves it as it was, and so does moving to another CPU, except in its lower bits.
         unsafe {
             core::arch::asm!(
-                "mov {count:e}, dword ptr gs:[rip + {preempt_count}]",
-                count = out(reg) count,
+                "test dword ptr gs:[rip + {preempt_count}], {mask}",
+                "jnz {nmi}",
                 preempt_count = sym __preempt_count,
-                options(nostack, preserves_flags, readonly),
+                mask = const helpers::QUIESCE_NMI_MASK,
+                nmi = label { return true },
+                options(nostack, readonly),
             )
         }
-        count & helpers::QUIESCE_NMI_MASK != 0
+        false
     }
     #[cfg(quiesce_asm_arm64)]
     {

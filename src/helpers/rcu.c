@@ -413,13 +413,26 @@ void quiesce_helper_rcu_done(void *counts)
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_rcu_done);
 
+/* Ends a callback of the kernel's RCU. */
+void quiesce_helper_rcu_callback_done(void *counts)
+{
+	/* Pairs with the barriers of quiesce_helper_rcu_in_flight() and _callbacks(). */
+	smp_wmb();
+	this_cpu_inc(quiesce_rcu_counts(counts)->rcu_done);
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_rcu_callback_done);
+
 unsigned long quiesce_helper_rcu_posted_sum(const void *counts)
 {
 	unsigned long sum = 0;
 	int cpu;
 
-	for_each_possible_cpu(cpu)
-		sum += READ_ONCE(per_cpu_ptr(quiesce_rcu_counts(counts), cpu)->posted);
+	for_each_possible_cpu(cpu) {
+		const struct quiesce_rcu_counts *c =
+			per_cpu_ptr(quiesce_rcu_counts(counts), cpu);
+
+		sum += READ_ONCE(c->posted) + READ_ONCE(c->rcu_posted);
+	}
 	return sum;
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_rcu_posted_sum);
@@ -434,26 +447,51 @@ unsigned long quiesce_helper_rcu_in_flight(const void *counts)
 	unsigned long done = 0;
 	int cpu;
 
-	for_each_possible_cpu(cpu)
-		done += READ_ONCE(per_cpu_ptr(quiesce_rcu_counts(counts), cpu)->done);
-	smp_rmb(); /* Pairs with the barrier of quiesce_helper_rcu_done(). */
+	for_each_possible_cpu(cpu) {
+		const struct quiesce_rcu_counts *c =
+			per_cpu_ptr(quiesce_rcu_counts(counts), cpu);
+
+		done += READ_ONCE(c->done) + READ_ONCE(c->rcu_done);
+	}
+	smp_rmb(); /* Pairs with the barriers of those who count what is done. */
 	return quiesce_helper_rcu_posted_sum(counts) - done;
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_rcu_in_flight);
 
-/* Counts a callback for its module and its domain, and posts it. */
-void quiesce_helper_rcu_post(void *module, void *domain, struct srcu_struct *ssp,
-			     struct callback_head *head,
+/* The same for callbacks of the kernel's RCU alone. */
+unsigned long quiesce_helper_rcu_callbacks(const void *counts)
+{
+	unsigned long done = 0, posted = 0;
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		done += READ_ONCE(per_cpu_ptr(quiesce_rcu_counts(counts), cpu)->rcu_done);
+	smp_rmb(); /* Pairs with the barrier of quiesce_helper_rcu_callback_done(). */
+	for_each_possible_cpu(cpu)
+		posted += READ_ONCE(per_cpu_ptr(quiesce_rcu_counts(counts), cpu)->rcu_posted);
+	return posted - done;
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_rcu_callbacks);
+
+/* Counts a callback for its module, and posts it. */
+void quiesce_helper_rcu_post(void *counts, struct callback_head *head,
 			     void (*func)(struct callback_head *head))
+{
+	this_cpu_inc(quiesce_rcu_counts(counts)->rcu_posted);
+	call_rcu(head, func);
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_rcu_post);
+
+/* Counts a callback for its module and its domain, and posts it. */
+void quiesce_helper_srcu_post(void *module, void *domain, struct srcu_struct *ssp,
+			      struct callback_head *head,
+			      void (*func)(struct callback_head *head))
 {
 	this_cpu_inc(quiesce_rcu_counts(module)->posted);
 	this_cpu_inc(quiesce_rcu_counts(domain)->posted);
-	if (ssp)
-		call_srcu(ssp, head, func);
-	else
-		call_rcu(head, func);
+	call_srcu(ssp, head, func);
 }
-EXPORT_SYMBOL_GPL(quiesce_helper_rcu_post);
+EXPORT_SYMBOL_GPL(quiesce_helper_srcu_post);
 
 /* Counts memory and has the kernel free it, whose beginning is its head. */
 void quiesce_helper_rcu_kvfree(void *counts, struct callback_head *head)

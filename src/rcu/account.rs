@@ -144,6 +144,16 @@ impl Counts {
         unsafe { helpers::quiesce_helper_rcu_posted_sum(percpu) }
     }
 
+    /// Returns the number of callbacks of the kernel's RCU among those functions that were posted
+    /// and are not done, at a moment during the call.
+    ///
+    /// Zero is exact, as for [`in_flight`](Self::in_flight).
+    fn callbacks(&self) -> usize {
+        // SAFETY: `percpu` was allocated, as this function requires, and by the type invariants it
+        // was not freed.
+        unsafe { helpers::quiesce_helper_rcu_callbacks(self.as_ptr()) }
+    }
+
     /// Returns the number of posted functions that are not done, at a moment during the call.
     ///
     /// Zero is exact: everything that was posted before the call is done, and so is everything that
@@ -166,7 +176,7 @@ impl Counts {
 /// - `module` is the module, `text` the addresses of its functions but those of its init, `counts`
 ///   are allocated and `changed` is initialised.
 /// - `counts` count each function of the module that was posted, from before it is posted until
-///   after it has returned: a callback until just before it returns.
+///   after it has returned: a callback until it calls no function of the module any more.
 pub(super) struct Account {
     module: *mut bindings::module,
     text: (usize, usize),
@@ -280,12 +290,18 @@ impl Account {
             mark: 0,
         };
         self.going.store(self.module.cast(), Relaxed);
+        // What counts a function as done is a read-side critical section. One that did not see the
+        // store is over after this, and is in the sum; the others complete.
+        // SAFETY: Process context.
+        unsafe { bindings::synchronize_rcu() };
         loop {
-            // A callback is a read-side critical section, bottom halves being disabled, and so is
-            // what the worker counts. One that did not see the store is over after this, and is in
-            // the sum; the others complete. And one that was counted before has returned.
-            // SAFETY: Process context.
-            unsafe { bindings::synchronize_rcu() };
+            // Callbacks of the kernel's RCU complete nothing, and may be lazy. Once there are none,
+            // only a function that completes can post one.
+            if self.counts.callbacks() != 0 {
+                // SAFETY: Process context.
+                wait.watched(caller, || unsafe { bindings::rcu_barrier() });
+                continue;
+            }
             if self.counts.in_flight() == 0 {
                 break;
             }
@@ -441,6 +457,59 @@ pub(super) unsafe fn of_function<'a>(
     search(|account| account.has_function(func)).map_or(account, |found| unsafe { &*found })
 }
 
+/// Returns the counts of the module that a function is in, and stores them in `word`, if that is not
+/// null.
+///
+/// # Safety
+///
+/// As for [`of_function`]. `word` is null or valid, and accessed by atomic operations only.
+pub(super) unsafe fn counts_of_function(
+    module: *mut bindings::module,
+    func: Reclaim,
+    word: *const Atomic<*mut c_void>,
+) -> *mut c_void {
+    // SAFETY: `module` is what `this_module` returned in code that runs, and `func` is a function of
+    // that module or of one that it depends on, as this function requires.
+    let account = unsafe { of_function(module, func as *const c_void) };
+    // SAFETY: `word` is null or valid, as this function requires.
+    if let Some(word) = unsafe { word.as_ref() } {
+        word.store(account.counts().as_ptr(), Relaxed);
+    }
+    account.counts().as_ptr()
+}
+
+/// The counts of the module that the callback `$func` is in.
+///
+/// Where there is assembly for it, each object file keeps them in a word for each callback. The
+/// account stays as long as code of the object file runs, so nobody has to clear the word.
+///
+/// # Safety
+///
+/// The callback is in the module of the calling code or in one that it depends on.
+macro_rules! counts_of {
+    ($func:path) => {{
+        #[cfg(all(quiesce_asm, CONFIG_SMP))]
+        let counts = $crate::arch::rcu_counts::word_of!("mov", $func);
+        #[cfg(not(all(quiesce_asm, CONFIG_SMP)))]
+        let counts = ::core::ptr::null_mut::<::core::ffi::c_void>();
+        if counts.is_null() {
+            #[cfg(all(quiesce_asm, CONFIG_SMP))]
+            let word = $crate::arch::rcu_counts::word_of!("lea", $func);
+            #[cfg(not(all(quiesce_asm, CONFIG_SMP)))]
+            let word = counts;
+            $crate::rcu::account::counts_of_function(
+                $crate::rcu::account::this_module(),
+                $func,
+                word.cast(),
+            )
+        } else {
+            counts
+        }
+    }};
+}
+
+pub(super) use counts_of;
+
 /// The account of the module that an address is in, if there is one.
 ///
 /// The account is valid as long as the module is not freed, which the caller has to ensure.
@@ -462,11 +531,25 @@ fn search(mut found: impl FnMut(&Account) -> bool) -> Option<*const Account> {
     result
 }
 
+/// Returns the number of callbacks of the kernel's RCU that were posted and are not done, of all
+/// modules.
+pub(super) fn callbacks() -> usize {
+    let mut n = 0usize;
+    for_each(0, |account| {
+        n = n.saturating_add(account.counts.callbacks());
+        true
+    });
+    n
+}
+
 /// Calls `f` for the accounts from the slot `from` on, each in a read-side critical section of RCU.
 ///
 /// Returns the first slot whose account `f` has returned false for, or the number of slots.
 pub(super) fn for_each(from: usize, mut f: impl FnMut(&Account) -> bool) -> usize {
     for (i, slot) in TABLE.iter().enumerate().skip(from) {
+        if load_pointer(&slot.module).is_null() {
+            continue;
+        }
         let _section = rcu::read_lock();
         let module = load_pointer(&slot.module);
         if module.is_null() || module == GONE {

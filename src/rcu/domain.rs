@@ -85,6 +85,10 @@ impl<D: Domain> ReadToken<'_, D> {
 /// Unless stated otherwise a function may be called from any context but NMI, and does not sleep.
 /// Names follow the kernel's and those of OpenVMM's `minircu`.
 pub trait Domain: sealed::Sealed + Copy + Send + Sync + 'static {
+    /// True if the domain is the kernel's RCU, and false if it is an SRCU domain.
+    #[doc(hidden)]
+    const IS_RCU: bool;
+
     /// Returns the domain's state.
     #[doc(hidden)]
     fn state() -> &'static DomainState;
@@ -449,6 +453,8 @@ impl Drop for Section {
 }
 
 impl Domain for Global {
+    const IS_RCU: bool = cfg!(CONFIG_PREEMPT_RCU);
+
     #[inline]
     fn state() -> &'static DomainState {
         &GLOBAL

@@ -111,8 +111,9 @@ const SECTIONS: u32 = 1 << 14;
 ///   initialised, and `srcu` too if `sleepable`. All stay so until the module that the domain is in
 ///   has been unloaded.
 /// - `next` belongs to the list of domains and its lock.
-/// - `counts` and `early` together are the number of what was deferred and is not done: what begins
-///   or ends before the domain is ready is counted by `early`.
+/// - `counts` and `early` together are the number of what was deferred and is not done, except for
+///   callbacks of the kernel's RCU, which the accounts of modules alone count: what begins or ends
+///   before the domain is ready is counted by `early`.
 pub struct DomainState {
     name: &'static CStr,
     sleepable: bool,
@@ -209,16 +210,6 @@ impl DomainState {
     /// The counts of what was deferred.
     pub(super) fn counts(&self) -> &Counts {
         &self.counts
-    }
-
-    /// The domain's `srcu_struct`, null for the kernel's RCU.
-    #[inline]
-    fn srcu(&self) -> *mut bindings::srcu_struct {
-        if self.sleepable {
-            self.srcu.get()
-        } else {
-            null_mut()
-        }
     }
 
     /// The `srcu_struct` of a domain known to be sleepable.
@@ -571,8 +562,15 @@ impl DomainState {
     }
 
     pub(super) fn pending(&self) -> usize {
+        // First, because a callback that is done may have given its object to a worker before.
+        let callbacks = if self.sleepable {
+            0
+        } else {
+            account::callbacks()
+        };
         let n = self.counts.in_flight() as isize;
-        usize::try_from(n.wrapping_add(self.early.load(Relaxed))).unwrap_or(0)
+        let n = n.wrapping_add(self.early.load(Relaxed));
+        callbacks.saturating_add(usize::try_from(n).unwrap_or(0))
     }
 
     /// The number of objects without destructor that were passed to the kernel, and how many of them
@@ -613,94 +611,61 @@ impl DomainState {
         }
     }
 
-    /// Counts something deferred as done, for the domain.
+    /// Counts something deferred as done, for an SRCU domain.
     fn was_done(&self) {
-        // The kernel's RCU is ready before anything can be deferred.
-        if !self.sleepable || self.is_ready() {
+        if self.is_ready() {
             self.counts.done();
         } else {
             self.early.add(-1, Relaxed);
         }
     }
 
-    /// Queues `func` to be called with `head` after a grace period, with bottom halves disabled.
-    ///
-    /// Part of the caller's module.
+    /// Queues `func` to be called with `head` after a grace period of an SRCU domain, with bottom
+    /// halves disabled. For [`post!`].
     ///
     /// # Safety
     ///
     /// - `head` and what it is in are valid and not used by others until `func` is called, which may
     ///   be on any task, and no reader can find the object any more.
-    /// - `func` is a function of the calling module or of one that it depends on, and ends with
-    ///   [`done`](Self::done) or [`pass_on`](Self::pass_on).
+    /// - `module` is what `this_module` returned in code that runs. `func` is a function of that
+    ///   module or of one that it depends on, and ends with [`done!`].
     /// - This is no NMI.
-    #[inline(always)]
-    pub(super) unsafe fn post(&'static self, head: *mut bindings::callback_head, func: Reclaim) {
-        // SAFETY: `head` and what it is in are valid and not used by others until `func` is called,
-        // `func` is a function of the module that this function is inlined into or of one that it
-        // depends on, and this is no NMI, as this function requires.
-        unsafe { self.post_from(account::this_module(), head, func) }
-    }
-
-    /// As [`post`](Self::post), in the callback of an object whose references it did not cover all.
-    ///
-    /// # Safety
-    ///
-    /// As for [`post`](Self::post).
-    #[inline(always)]
-    pub(super) unsafe fn post_again(
-        &'static self,
-        head: *mut bindings::callback_head,
-        func: Reclaim,
-    ) {
-        self.reposts.add(1usize, Relaxed);
-        // SAFETY: `head` and what it is in are valid and not used by others until `func` is called,
-        // `func` is a function of the module that this function is inlined into or of one that it
-        // depends on, and this is no NMI, as this function requires.
-        unsafe { self.post_from(account::this_module(), head, func) }
-    }
-
-    /// # Safety
-    ///
-    /// As for [`post`](Self::post), called in `module`.
     pub(super) unsafe fn post_from(
         &'static self,
         module: *mut bindings::module,
         head: *mut bindings::callback_head,
         func: Reclaim,
     ) {
-        // SAFETY: `module` is that of the calling code, and `func` is a function of that module or
-        // of one that it depends on, as `post` requires.
+        // SAFETY: `module` is what `this_module` returned in code that runs, and `func` is a
+        // function of that module or of one that it depends on, as this function requires.
         let account = unsafe { account::of_function(module, func as *const c_void) };
-        if (self.sleepable && !self.is_ready()) || account.is_going() {
+        self.used_by(account);
+        if !self.is_ready() {
             // SAFETY: `of_function` returned the account of the function's module; `head`, `func`
-            // and the context are what `post` requires.
-            return unsafe { self.post_slowly(account, head, func) };
+            // and the context are what this function requires.
+            return unsafe { self.post_early(account, head, func) };
         }
-        if self.sleepable {
-            self.used_by(account);
-        }
-        // SAFETY: The domain is the kernel's RCU or is ready, so its counts and its `srcu_struct`
-        // are initialised. `head` and what it is in are valid and not used by others until `func`
-        // is called, as `post` requires.
+        // SAFETY: The domain is ready, so its counts and its `srcu_struct` are initialised. `head`
+        // and what it is in are valid and not used by others until `func` is called, as this
+        // function requires.
         unsafe {
-            rcu_counts::post(
+            rcu_counts::post_srcu(
                 account.counts().as_ptr(),
                 self.counts.as_ptr(),
-                self.srcu(),
+                self.srcu.get(),
                 head,
                 func,
             )
         };
     }
 
-    /// Posts in a domain that is not ready, or for a module that is being unloaded.
+    /// Posts in a domain that was not ready.
     ///
     /// # Safety
     ///
-    /// As for [`post`](Self::post); `account` is that of the function's module.
+    /// As for [`post_from`](Self::post_from); `account` is that of the function's module.
     #[cold]
-    unsafe fn post_slowly(
+    unsafe fn post_early(
         &'static self,
         account: &Account,
         head: *mut bindings::callback_head,
@@ -708,57 +673,30 @@ impl DomainState {
     ) {
         account.counts().posted();
         self.posted();
-        if self.sleepable {
-            self.used_by(account);
-        }
-        if self.sleepable && self.is_ready() {
-            // SAFETY: The domain is ready, so its `srcu_struct` is initialised. `head` and what it
-            // is in are valid and not used by others until `func` is called, as `post` requires.
-            return unsafe { bindings::call_srcu(self.srcu.get(), head, Some(func)) };
-        }
-        // In a domain that is not ready no section has begun before the object was unpublished, see
-        // `prepare`, so that any grace period will do. rmmod waits: no lazy callback.
+        // No section has begun before the object was unpublished, see `prepare`, so that any grace
+        // period will do. No lazy callback, because rmmod may wait for it.
         // SAFETY: `head` and what it is in are valid and not used by others until `func` is called,
-        // as `post` requires.
+        // as `post_from` requires.
         unsafe { helpers::quiesce_helper_call_rcu_hurry(head, Some(func)) };
-        if self.sleepable {
-            self.early_posts.add(1usize, Relaxed);
-        }
+        self.early_posts.add(1usize, Relaxed);
     }
 
-    /// Ends a callback, after its function has done its work.
-    ///
-    /// Part of the callback, and the last thing that it does.
-    #[inline(always)]
-    pub(super) fn done(&'static self) {
-        self.done_in(account::this_module())
+    /// Counts a callback that is posted again, because it did not cover all references of an object.
+    pub(super) fn count_repost(&self) {
+        self.reposts.add(1usize, Relaxed);
     }
 
-    fn done_in(&'static self, module: *mut bindings::module) {
-        self.was_done();
-        // SAFETY: A callback of the module runs, which calls this.
-        unsafe { account::of_caller(module) }.done();
-    }
-
-    /// Ends a callback, and queues `func` to be called with `head` by a worker, in process context.
-    ///
-    /// Part of the callback, and the last thing that it does.
+    /// Ends a callback of an SRCU domain. For [`done!`].
     ///
     /// # Safety
     ///
-    /// `head` and what it is in are valid and not used by others until `func` is called, which may
-    /// be on any task. `func` is a function of the callback's module or of one that it depends on.
-    #[inline(always)]
-    pub(super) unsafe fn pass_on(&'static self, head: *mut bindings::callback_head, func: Reclaim) {
-        // SAFETY: `this_module` returns the module of the callback, which runs. `head` is valid and
-        // not used by others, and `func` is a function of that module or of one that it depends on,
-        // as this function requires. The callback was called after a grace period, so no reader can
-        // reach the object.
-        unsafe {
-            let module = account::this_module();
-            self.push(module, head, func);
-            self.done_in(module);
-        }
+    /// `module` is what `this_module` returned in code that runs, and `func` is a callback of that
+    /// module or of one that it depends on, which calls this.
+    pub(super) unsafe fn done_from(&'static self, module: *mut bindings::module, func: Reclaim) {
+        self.was_done();
+        // SAFETY: `module` is what `this_module` returned in code that runs, and `func` is a
+        // function of that module or of one that it depends on, as this function requires.
+        unsafe { account::of_function(module, func as *const c_void) }.done();
     }
 
     /// Queues `func` to be called with `head` in process context, without a grace period.
@@ -938,6 +876,51 @@ impl DomainState {
         }
     }
 }
+
+/// Queues the callback `$func` to be called with `$head` after a grace period of `$domain`, with
+/// bottom halves disabled.
+///
+/// # Safety
+///
+/// - The head and what it is in are valid and not used by others until the callback is called,
+///   perhaps on another task, and readers do not find the object from now on.
+/// - The callback is a function of the calling module or of one that it depends on, and ends with
+///   [`done!`].
+/// - This is no NMI.
+macro_rules! post {
+    ($domain:ty, $head:expr, $func:path) => {
+        if <$domain>::IS_RCU {
+            $crate::arch::rcu_counts::post_rcu(
+                $crate::rcu::account::counts_of!($func),
+                $head,
+                $func,
+            )
+        } else {
+            <$domain>::state().post_from($crate::rcu::account::this_module(), $head, $func)
+        }
+    };
+}
+
+/// Ends the callback `$func` of `$domain`, after the destructor: from here on the callback calls no
+/// function of its module and posts nothing.
+///
+/// # Safety
+///
+/// The callback was posted by [`post!`], and calls this once.
+macro_rules! done {
+    ($domain:ty, $func:path) => {
+        if <$domain>::IS_RCU {
+            $crate::arch::rcu_counts::callback_done($crate::rcu::account::counts_of!($func))
+        } else {
+            <$domain>::state().done_from($crate::rcu::account::this_module(), $func)
+        }
+    };
+}
+
+pub(super) use {
+    done,
+    post, //
+};
 
 /// The number of batches of futures that the callback wakes by itself.
 const BATCHES_IN_CALLBACK: usize = 8;

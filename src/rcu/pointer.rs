@@ -5,7 +5,11 @@
 use super::{
     account::this_module,
     disposal,
-    domain_state::leaked_in_nmi,
+    domain_state::{
+        done,
+        leaked_in_nmi,
+        post, //
+    },
     object::{
         DropContext,
         Object,
@@ -183,10 +187,11 @@ unsafe impl Memory for KVmalloc {
 /// `head` is the beginning of an allocation by `A`, which nobody uses any more. Called as an RCU
 /// callback or in process context.
 unsafe extern "C" fn free<A: Memory, D: Domain>(head: *mut Head) {
+    // SAFETY: `defer_box` has posted this callback.
+    unsafe { done!(D, free::<A, D>) };
     // SAFETY: `head` is the beginning of an allocation by `A` that nobody uses any more, as this
     // function requires. RCU callbacks run with bottom halves disabled.
     unsafe { A::release(head.cast()) };
-    D::state().done();
 }
 
 /// Drops a box of an object, as [`Box`] does but without the detour of `krealloc()` to `kfree()`.
@@ -212,9 +217,13 @@ unsafe extern "C" fn drop_box<T, C: DropContext, A: Memory>(head: *mut Head) {
 /// As for [`drop_box`].
 unsafe extern "C" fn reclaim<T, C: DropContext, A: Memory, D: Domain>(head: *mut Head) {
     // SAFETY: `head` is the beginning of an object in a box of `A` that nobody uses any more, as
-    // this function requires, and this is an RCU callback.
-    unsafe { drop_box::<T, C, A>(head) };
-    D::state().done();
+    // this function requires, and this is an RCU callback, which `defer_box` has posted. The object
+    // is not moved before it is dropped.
+    unsafe {
+        core::ptr::drop_in_place(head.cast::<Object<T, C>>());
+        done!(D, reclaim::<T, C, A, D>);
+        A::release(head.cast());
+    }
 }
 
 /// The callback that passes a box of an object on, to be dropped in process context.
@@ -224,8 +233,13 @@ unsafe extern "C" fn reclaim<T, C: DropContext, A: Memory, D: Domain>(head: *mut
 /// As for [`drop_box`].
 unsafe extern "C" fn reclaim_in_process<T, C: DropContext, A: Memory, D: Domain>(head: *mut Head) {
     // SAFETY: `head` is the beginning of an object in a box of `A` that nobody else uses any more,
-    // as this function requires, so `drop_box` may be called with it.
-    unsafe { D::state().pass_on(head, drop_box::<T, C, A>) };
+    // as this function requires, so `drop_box` may be called with it, which is a function of the
+    // module that this is in or of one that it depends on. No reader can reach the object after the
+    // grace period. `defer_box` has posted this callback.
+    unsafe {
+        D::state().push(this_module(), head, drop_box::<T, C, A>);
+        done!(D, reclaim_in_process::<T, C, A, D>);
+    }
 }
 
 /// Defers a box of an object.
@@ -235,27 +249,29 @@ unsafe extern "C" fn reclaim_in_process<T, C: DropContext, A: Memory, D: Domain>
 /// As for [`RcuPointer::defer`], `raw` having come from a box, pinned or not, of `Object<T, C>`.
 unsafe fn defer_box<T, C: DropContext, A: Memory, D: Domain>(raw: *mut c_void) {
     let head = raw.cast::<Head>();
-    let domain = D::state();
     if needs_drop::<T>() {
-        let func = if C::IN_CALLBACK {
-            reclaim::<T, C, A, D>
-        } else {
-            reclaim_in_process::<T, C, A, D>
-        };
         // SAFETY: `raw` came from a box of an object, which begins with its head, and no reader
         // that begins from now on can find it, as this function requires. `T` is `'static`, as the
-        // trait `RcuPointer` requires of the box.
-        unsafe { domain.post(head, func) };
-    } else if domain.sleepable() {
+        // trait `RcuPointer` requires of the box. The callbacks are in the module that this function
+        // is in, or in one that it depends on.
+        unsafe {
+            if C::IN_CALLBACK {
+                post!(D, head, reclaim::<T, C, A, D>)
+            } else {
+                post!(D, head, reclaim_in_process::<T, C, A, D>)
+            }
+        };
+    } else if !D::IS_RCU {
         // SAFETY: `raw` came from a box of an object, which begins with its head, and no reader
         // that begins from now on can find it, as this function requires. `T` has no destructor, so
-        // freeing the memory is enough.
-        unsafe { domain.post(head, free::<A, D>) };
+        // freeing the memory is enough. The callback is in the module that this function is in, or
+        // in one that it depends on.
+        unsafe { post!(D, head, free::<A, D>) };
     } else {
         // SAFETY: `raw` came from a box that nobody but readers uses and that readers cannot find
         // any more, as this function requires. `T` has no destructor, the head is the beginning of
         // the allocation, which is large enough for it, and the domain is the kernel's RCU.
-        unsafe { domain.free_plain(head) };
+        unsafe { D::state().free_plain(head) };
     }
 }
 
@@ -411,9 +427,10 @@ where
     // a grace period has elapsed since it was posted, as this function requires.
     let (n, again) = unsafe { (*shared).take() };
     if again {
+        D::state().count_repost();
         // SAFETY: `take` returned true, so the head is still ours. The references that are left
         // were retired, so no reader that begins from now on can find them.
-        unsafe { D::state().post_again(head, drop_retired_func::<T, C, D>()) };
+        unsafe { post_retired::<T, C, D>(head) };
     }
     for _ in 0..n {
         // SAFETY: One of the references that `into_raw` gave away, that were retired, and that
@@ -436,7 +453,8 @@ where
     // SAFETY: The caller owns `head`, which is that of a shared object, and a grace period has
     // elapsed since it was posted, as this function requires.
     unsafe { drop_retired::<T, C, D>(head) };
-    D::state().done();
+    // SAFETY: `post_retired` has posted this callback.
+    unsafe { done!(D, drop_retired_in_callback::<T, C, D>) };
 }
 
 /// The callback that passes a shared object on, for [`drop_retired`] in process context.
@@ -452,20 +470,36 @@ where
 {
     // SAFETY: The caller owns `head`, which is that of a shared object, and a grace period has
     // elapsed since it was posted, as this function requires, so `drop_retired` may be called with
-    // it.
-    unsafe { D::state().pass_on(head, drop_retired::<T, C, D>) };
+    // it, which is a function of the module that this is in or of one that it depends on.
+    // `post_retired` has posted this callback.
+    unsafe {
+        D::state().push(this_module(), head, drop_retired::<T, C, D>);
+        done!(D, drop_retired_in_process::<T, C, D>);
+    }
 }
 
-fn drop_retired_func<T, C, D>() -> unsafe extern "C" fn(*mut Head)
+/// Posts the callback for the references to a shared object that were retired.
+///
+/// # Safety
+///
+/// `head` is that of a `Shared<T, D, C>` in an [`Arc`], and the caller's. No read-side critical section
+/// that begins from now on can find the references. This is no NMI.
+unsafe fn post_retired<T, C, D>(head: *mut Head)
 where
     T: 'static,
     C: DropContext,
     D: Domain,
 {
-    if C::IN_CALLBACK || !needs_drop::<T>() {
-        drop_retired_in_callback::<T, C, D>
-    } else {
-        drop_retired_in_process::<T, C, D>
+    // SAFETY: The retired references keep the object alive until the callback, the head is the
+    // caller's, no section that begins from now on can find them, and this is no NMI, as this
+    // function requires. The callbacks are in the module that this function is in, or in one that
+    // it depends on.
+    unsafe {
+        if C::IN_CALLBACK || !needs_drop::<T>() {
+            post!(D, head, drop_retired_in_callback::<T, C, D>)
+        } else {
+            post!(D, head, drop_retired_in_process::<T, C, D>)
+        }
     }
 }
 
@@ -516,7 +550,7 @@ unsafe impl<T: 'static, D: Domain, C: DropContext> RcuPointer<D> for Arc<Shared<
             // SAFETY: `retire` returned `Outcome::Post`, so the head is ours. The retired
             // references keep the object alive until the callback, and no read-side critical
             // section that begins from now on can find them, as `RcuPointer::defer` requires.
-            Outcome::Post => unsafe { D::state().post(raw.cast(), drop_retired_func::<T, C, D>()) },
+            Outcome::Post => unsafe { post_retired::<T, C, D>(raw.cast()) },
             Outcome::Counted | Outcome::Leaked => (),
         }
     }

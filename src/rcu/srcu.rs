@@ -352,6 +352,8 @@ pub(super) unsafe fn run<D: Domain, R>(
 impl<T: Tag> Sealed for Srcu<T> {}
 
 impl<T: Tag> Domain for Srcu<T> {
+    const IS_RCU: bool = false;
+
     #[inline]
     fn state() -> &'static DomainState {
         T::state()

@@ -17,6 +17,10 @@
 //! any more. Usually the account is empty when the notifier runs, and nothing is waited for. A
 //! module whose account was never used costs one look-up.
 //!
+//! Callbacks of the kernel's RCU are waited for with `rcu_barrier()`, which also ends their laziness:
+//! they do nothing but count. The worker, callbacks of SRCU domains and wakers wake the task that
+//! waits.
+//!
 //! Functions that other modules have posted are in the accounts of those modules and are not waited
 //! for. Neither are readers of domains in which the module has nothing pending. A module that
 //! passes objects with functions of its own (a `dyn Trait`) to another module, which defers them,
@@ -202,10 +206,5 @@ unsafe fn release(client: &Client) {
 
 /// Waits until an account is empty.
 fn wait(account: &Account) {
-    if account.counts().in_flight() != 0 {
-        // Callbacks of the kernel's RCU may be lazy.
-        // SAFETY: Process context.
-        unsafe { bindings::rcu_barrier() };
-    }
     account.wait_empty(Location::caller());
 }

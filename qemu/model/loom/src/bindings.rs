@@ -151,19 +151,24 @@ pub(crate) unsafe fn quiesce_helper_rcu_init_work(
 ) {
 }
 pub(crate) unsafe fn quiesce_helper_rcu_post(
-    counts: *mut c_void,
-    domain: *mut c_void,
-    _: *mut srcu_struct,
+    _: *mut c_void,
     head: *mut callback_head,
     func: Option<unsafe extern "C" fn(*mut callback_head)>,
 ) {
     // SAFETY: `head` is in an object that nobody else defers, as this function requires.
-    unsafe {
-        let _ = (counts, domain);
-        quiesce_helper_call_rcu_hurry(head, func);
-    }
+    unsafe { quiesce_helper_call_rcu_hurry(head, func) };
+}
+pub(crate) unsafe fn quiesce_helper_srcu_post(
+    _: *mut c_void,
+    _: *mut c_void,
+    _: *mut srcu_struct,
+    _: *mut callback_head,
+    _: Option<unsafe extern "C" fn(*mut callback_head)>,
+) {
+    unreachable!()
 }
 pub(crate) unsafe fn quiesce_helper_rcu_done(_: *mut c_void) {}
+pub(crate) unsafe fn quiesce_helper_rcu_callback_done(_: *mut c_void) {}
 pub(crate) unsafe fn quiesce_helper_rcu_kvfree(_: *mut c_void, head: *mut callback_head) {
     unsafe extern "C" fn free(head: *mut callback_head) {
         // SAFETY: The object begins with its head, so `head` is the address that was allocated.
