@@ -4,7 +4,8 @@
 //! that outlasts it: grace periods and leaked futures. The kernel must neither crash nor warn.
 //!
 //! The exit function retires the first of a chain of `depth` objects, each of which retires the next
-//! one in its destructor. `how` says what the last destructor does.
+//! one in its destructor. `how` says what the last destructor does. With `how=4` the objects of the
+//! chain are of all kinds in turn: each way of being deferred is posted by each other one.
 
 use core::{
     future::Future,
@@ -26,9 +27,13 @@ use kernel::{
 };
 use quiesce::rcu::{
     self,
+    AtomicDrop,
     Domain,
+    Global,
+    InSoftirq,
     Object,
     RcuCell,
+    Shared,
     Srcu, //
 };
 
@@ -45,7 +50,7 @@ module! {
     params: {
         how: u32 {
             default: 0,
-            description: "0 starts, 1 expedites a grace period, 2 leaks futures of its own domain, 3 of RCU",
+            description: "0 starts, 1 expedites a grace period, 2 leaks futures of its own domain, 3 of RCU, 4 is as the others",
         },
         depth: u32 {
             default: 3,
@@ -91,6 +96,7 @@ fn outlast() -> Result {
             own.start_expedited();
         }
         2 => leak(own)?,
+        4 => (),
         _ => leak(rcu::global())?,
     }
     Ok(())
@@ -111,13 +117,70 @@ impl Drop for Link {
     }
 }
 
+/// The next object of a chain of all kinds.
+enum Next {
+    Nothing,
+    Softirq(KBox<Object<Mixed, InSoftirq>>),
+    Process(KBox<Object<Mixed>>),
+    OwnSoftirq(KBox<Object<Mixed, InSoftirq>>),
+    OwnProcess(KBox<Object<Mixed>>),
+    Shared(Arc<Shared<Mixed>>),
+}
+
+impl Next {
+    /// Wraps a chain whose first object is of the kind that `i` selects.
+    fn new(i: u32, next: Self) -> Result<Self> {
+        let mixed = Mixed { next };
+        Ok(match i % 6 {
+            0 | 1 => Self::Softirq(Object::new_atomic(mixed).boxed(GFP_KERNEL)?),
+            2 => Self::Process(Object::new(mixed).boxed(GFP_KERNEL)?),
+            3 => Self::OwnSoftirq(Object::new_atomic(mixed).boxed(GFP_KERNEL)?),
+            4 => Self::OwnProcess(Object::new(mixed).boxed(GFP_KERNEL)?),
+            _ => Self::Shared(Arc::new(Shared::new(mixed), GFP_KERNEL)?),
+        })
+    }
+
+    /// Defers the first object.
+    fn defer(self) {
+        match self {
+            Self::Nothing => (),
+            Self::Softirq(object) => RcuCell::<_, Global>::new(Some(object)).publish(None),
+            Self::Process(object) => RcuCell::<_, Global>::new(Some(object)).publish(None),
+            Self::OwnSoftirq(object) => RcuCell::<_, Srcu<Own>>::new(Some(object)).publish(None),
+            Self::OwnProcess(object) => RcuCell::<_, Srcu<Own>>::new(Some(object)).publish(None),
+            Self::Shared(object) => RcuCell::<_, Global>::new(Some(object)).publish(None),
+        }
+    }
+}
+
+struct Mixed {
+    next: Next,
+}
+
+// SAFETY: The destructor adds to an atomic and defers an object.
+unsafe impl AtomicDrop for Mixed {}
+
+impl Drop for Mixed {
+    fn drop(&mut self) {
+        CALLS.add(1usize, Relaxed);
+        core::mem::replace(&mut self.next, Next::Nothing).defer();
+    }
+}
+
 struct Late {
     first: RcuCell<Option<KBox<Object<Link>>>>,
+    mixed: Next,
 }
 
 impl kernel::Module for Late {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         Srcu::<Own>::init()?;
+        let mut mixed = Next::Nothing;
+        if module_parameters::how.value() == 4 {
+            for i in 0..module_parameters::depth.value() {
+                mixed = Next::new(i, mixed)?;
+            }
+        }
         let mut next = None;
         for i in 0..module_parameters::depth.value() {
             let link = Link {
@@ -128,6 +191,7 @@ impl kernel::Module for Late {
         }
         Ok(Self {
             first: RcuCell::new(next),
+            mixed,
         })
     }
 }
@@ -135,5 +199,6 @@ impl kernel::Module for Late {
 impl Drop for Late {
     fn drop(&mut self) {
         self.first.publish(None);
+        core::mem::replace(&mut self.mixed, Next::Nothing).defer();
     }
 }
