@@ -282,10 +282,11 @@ pub trait Domain: sealed::Sealed + Copy + Send + Sync + 'static {
 
     /// Reports a quiescent state of this CPU to RCU.
     ///
-    /// For long loops in the kernel that neither sleep nor return to user space; the kernel detects
-    /// user mode, idling and context switches without it. Also reschedules if another task needs the
-    /// CPU. Does nothing in read-side critical sections of the kernel's RCU, and where the caller may not
-    /// sleep.
+    /// For long loops in the kernel that neither sleep nor return to user space. The kernel detects
+    /// user mode, idling and context switches without it, and at a timer tick a task that is in no
+    /// section and has preemption and bottom halves enabled. So what this gains on a CPU with a tick
+    /// is the time until such a tick. Also reschedules if another task needs the CPU. Does nothing in
+    /// read-side critical sections of the kernel's RCU, and where the caller may not sleep.
     ///
     /// # Context
     ///
