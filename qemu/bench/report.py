@@ -53,7 +53,7 @@ ROWS = [
     (r"rcu_alloc", None, "allocate and free such an object: KBox, against kmalloc; in each row below"),
     (r"rcu_defer_1M", 1.0, "deferred free, nothing to drop, against kvfree_rcu"),
     (r"rcu_defer_1M memory", 1.0, "peak memory of that"),
-    (r"rcu_defer_drop_100k", None, "deferred free with a drop, against call_rcu"),
+    (r"rcu_defer_drop_100k", 1.05, "deferred free with a drop, against call_rcu"),
     (r"rcu_defer_drop_100k memory", None, "peak memory of that"),
     (r"pair_eventfd_\dcpus?", 0.5, "round of two processes, against eventfds and a pipe"),
     (r"pair_pthread_\dcpus?", 1.0, "round of two processes, against pthread_barrier_t"),
