@@ -614,4 +614,39 @@ TEST_F(pair, wait_abortion_is_woken)
 	EXPECT_WOKEN(QUIESCE_WAIT_ABORTION, 0, 0);
 }
 
+/* An arrival wakes the other side before its own call sleeps. */
+TEST(arrives_and_sleeps)
+{
+	pid_t next, sync;
+	int fd[2];
+
+	ASSERT_EQ(0, make_pair(0, fd));
+	next = spawn({
+		check(wait_for(fd[1], QUIESCE_WAIT_NEXT, QUIESCE_FOREVER, NULL) == 0);
+	});
+	ASSERT_TRUE(wait_asleep(next));
+	sync = spawn({
+		check(place_wait(fd[0], QUIESCE_WAIT_SYNC, QUIESCE_FOREVER, NULL) == 0);
+	});
+	ASSERT_TRUE(wait_asleep(sync));
+	ASSERT_FALSE(asleep_in(next, SYS_WAIT));
+	EXPECT_EQ(0, join(next));
+	EXPECT_EQ(0, place(fd[1]));
+	EXPECT_EQ(0, join(sync));
+}
+
+/* A second abort changes nothing. */
+TEST(first_abort_counts)
+{
+	struct quiesce_wait w;
+	int fd[2];
+
+	ASSERT_EQ(0, make_pair(0, fd));
+	EXPECT_EQ(0, abort_with(fd[0], 5, NULL));
+	EXPECT_EQ(0, abort_with(fd[0], 6, NULL));
+	EXPECT_EQ(-ECONNABORTED, wait_for(fd[1], QUIESCE_WAIT_NEXT, QUIESCE_NOW, &w));
+	EXPECT_EQ(QUIESCE_CAUSE_ABORT, w.cause.cause);
+	EXPECT_EQ(5, w.cause.code);
+}
+
 TEST_HARNESS_MAIN
