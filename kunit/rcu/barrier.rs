@@ -72,6 +72,25 @@ fn boxed<T>(value: T) -> Result<KBox<Object<T>>> {
     Ok(KBox::new(Object::new(value), GFP_KERNEL)?)
 }
 
+/// Defers the next one of a chain when it is dropped, on a worker.
+struct Hop {
+    left: usize,
+    over: Arc<Atomic<i32>>,
+}
+
+impl Drop for Hop {
+    fn drop(&mut self) {
+        let over = self.over.clone();
+        let next = match self.left.checked_sub(1) {
+            Some(left) => boxed(Hop { left, over }).map(defer::<_, Global>),
+            None => Err(ENOENT),
+        };
+        if next.is_err() {
+            self.over.store(1, Release);
+        }
+    }
+}
+
 /// Defers references to one shared object, `n` times; returns how often it was dropped, and how many
 /// objects were pending, after one barrier.
 fn shared<D: Domain>(domain: D, n: usize) -> Result<(usize, usize)> {
@@ -249,6 +268,31 @@ mod tests {
             rcu::global().throttle()?;
         }
         assert!(cookie.is_over());
+        Ok(())
+    }
+
+    /// Each object of a chain is with RCU, then with a worker, and then the next one is with RCU.
+    #[test]
+    fn nothing_pending_is_the_truth() -> Result {
+        let over = Arc::new(Atomic::new(0i32), GFP_KERNEL)?;
+        rcu::global().barrier()?;
+        defer::<_, Global>(boxed(Hop {
+            left: 200,
+            over: over.clone(),
+        })?);
+        let mut wrong = 0u32;
+        while over.load(Acquire) == 0 {
+            let none = rcu::global().pending() == 0;
+            if none && over.load(Acquire) == 0 {
+                wrong = wrong.wrapping_add(1);
+            }
+            if wrong != 0 || !none {
+                rcu::global().quiesce();
+            }
+        }
+        rcu::global().barrier()?;
+        assert_eq!(wrong, 0);
+        assert_eq!(rcu::global().pending(), 0);
         Ok(())
     }
 }

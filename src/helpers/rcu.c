@@ -437,6 +437,21 @@ unsigned long quiesce_helper_rcu_posted_sum(const void *counts)
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_rcu_posted_sum);
 
+unsigned long quiesce_helper_rcu_done_sum(const void *counts)
+{
+	unsigned long sum = 0;
+	int cpu;
+
+	for_each_possible_cpu(cpu) {
+		const struct quiesce_rcu_counts *c =
+			per_cpu_ptr(quiesce_rcu_counts(counts), cpu);
+
+		sum += READ_ONCE(c->done) + READ_ONCE(c->rcu_done);
+	}
+	return sum;
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_rcu_done_sum);
+
 /*
  * How many were posted and are not done. What is done was posted before, and has
  * posted before it was done what it posted itself: so done first, and zero means
@@ -444,28 +459,32 @@ EXPORT_SYMBOL_GPL(quiesce_helper_rcu_posted_sum);
  */
 unsigned long quiesce_helper_rcu_in_flight(const void *counts)
 {
-	unsigned long done = 0;
-	int cpu;
+	unsigned long done = quiesce_helper_rcu_done_sum(counts);
 
-	for_each_possible_cpu(cpu) {
-		const struct quiesce_rcu_counts *c =
-			per_cpu_ptr(quiesce_rcu_counts(counts), cpu);
-
-		done += READ_ONCE(c->done) + READ_ONCE(c->rcu_done);
-	}
 	smp_rmb(); /* Pairs with the barriers of those who count what is done. */
 	return quiesce_helper_rcu_posted_sum(counts) - done;
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_rcu_in_flight);
 
-/* The same for callbacks of the kernel's RCU alone. */
-unsigned long quiesce_helper_rcu_callbacks(const void *counts)
+/* How many callbacks of the kernel's RCU are done. */
+unsigned long quiesce_helper_rcu_callbacks_done(const void *counts)
 {
-	unsigned long done = 0, posted = 0;
+	unsigned long sum = 0;
 	int cpu;
 
 	for_each_possible_cpu(cpu)
-		done += READ_ONCE(per_cpu_ptr(quiesce_rcu_counts(counts), cpu)->rcu_done);
+		sum += READ_ONCE(per_cpu_ptr(quiesce_rcu_counts(counts), cpu)->rcu_done);
+	return sum;
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_rcu_callbacks_done);
+
+/* As quiesce_helper_rcu_in_flight(), of callbacks of the kernel's RCU alone. */
+unsigned long quiesce_helper_rcu_callbacks(const void *counts)
+{
+	unsigned long done = quiesce_helper_rcu_callbacks_done(counts);
+	unsigned long posted = 0;
+	int cpu;
+
 	smp_rmb(); /* Pairs with the barrier of quiesce_helper_rcu_callback_done(). */
 	for_each_possible_cpu(cpu)
 		posted += READ_ONCE(per_cpu_ptr(quiesce_rcu_counts(counts), cpu)->rcu_posted);

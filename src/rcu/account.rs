@@ -144,6 +144,23 @@ impl Counts {
         unsafe { helpers::quiesce_helper_rcu_posted_sum(percpu) }
     }
 
+    /// Returns the number of functions that were ever done.
+    pub(super) fn done_sum(&self) -> usize {
+        let percpu = self.as_ptr();
+        if percpu.is_null() {
+            return 0;
+        }
+        // SAFETY: `percpu` is not null, so by the type invariants it is allocated.
+        unsafe { helpers::quiesce_helper_rcu_done_sum(percpu) }
+    }
+
+    /// Returns the number of callbacks of the kernel's RCU that were ever done.
+    fn callbacks_done(&self) -> usize {
+        // SAFETY: `percpu` was allocated, as this function requires, and by the type invariants it
+        // was not freed.
+        unsafe { helpers::quiesce_helper_rcu_callbacks_done(self.as_ptr()) }
+    }
+
     /// Returns the number of callbacks of the kernel's RCU among those functions that were posted
     /// and are not done, at a moment during the call.
     ///
@@ -350,6 +367,13 @@ static TABLE: [Slot; SLOTS] = [const {
     }
 }; SLOTS];
 
+/// The slots with an account, one bit each.
+static USED: [Atomic<usize>; SLOTS / BITS] = [const { Atomic::new(0) }; SLOTS / BITS];
+const BITS: usize = usize::BITS as usize;
+
+/// The number of accounts that were taken out of the table.
+static REMOVALS: Atomic<usize> = Atomic::new(0);
+
 /// The account of this module itself, which also serves code that has none.
 static OWN: Atomic<*mut Account> = Atomic::new(null_mut());
 
@@ -370,9 +394,10 @@ fn hash(module: *const bindings::module) -> usize {
 pub(super) unsafe fn insert(account: *mut Account) -> Result {
     // SAFETY: The account is there.
     let module = unsafe { (*account).module };
-    let free = (0..SLOTS)
-        .map(|i| &TABLE[hash(module).wrapping_add(i) % SLOTS])
-        .find(|slot| {
+    let (index, free) = (0..SLOTS)
+        .map(|i| hash(module).wrapping_add(i) % SLOTS)
+        .map(|index| (index, &TABLE[index]))
+        .find(|(_, slot)| {
             let at = load_pointer(&slot.module);
             at.is_null() || at == GONE
         })
@@ -380,6 +405,8 @@ pub(super) unsafe fn insert(account: *mut Account) -> Result {
     free.account.store(account, Release);
     // INVARIANT: The slots before this one have modules, or had.
     free.module.store(module, Release);
+    let used = &USED[index / BITS];
+    used.store(used.load(Relaxed) | 1 << (index % BITS), Relaxed);
     let _ = OWN.cmpxchg(null_mut(), account, Full);
     Ok(())
 }
@@ -391,8 +418,14 @@ pub(super) unsafe fn insert(account: *mut Account) -> Result {
 /// As for [`insert`]; no code of the module runs any more.
 pub(super) unsafe fn remove(module: *mut bindings::module) {
     if let Some(slot) = find(module) {
+        REMOVALS.store(REMOVALS.load(Relaxed).wrapping_add(1), Relaxed);
         // INVARIANT: A search that gets to this slot continues with the next one.
+        // ORDERING: Whoever finds the slot without the account finds the number of removals changed.
         slot.module.store(GONE, Release);
+        if let Some(index) = TABLE.iter().position(|other| core::ptr::eq(other, slot)) {
+            let used = &USED[index / BITS];
+            used.store(used.load(Relaxed) & !(1 << (index % BITS)), Relaxed);
+        }
     }
 }
 
@@ -542,26 +575,48 @@ pub(super) fn callbacks() -> usize {
     n
 }
 
+/// Returns how many functions of the kernel's RCU were ever done: the callbacks of all modules, and
+/// what `domain` counts. The other number changes when a module is removed.
+///
+/// Two results are equal only if no function was done from the first call to the second.
+pub(super) fn done_sums(domain: &Counts) -> (usize, usize) {
+    let removals = REMOVALS.load(Relaxed);
+    kernel::sync::barrier::smp_mb(Read);
+    let mut n = domain.done_sum();
+    for_each(0, |account| {
+        n = n.wrapping_add(account.counts.callbacks_done());
+        true
+    });
+    kernel::sync::barrier::smp_mb(Read);
+    (n, removals.wrapping_add(REMOVALS.load(Relaxed)))
+}
+
 /// Calls `f` for the accounts from the slot `from` on, each in a read-side critical section of RCU.
 ///
 /// Returns the first slot whose account `f` has returned false for, or the number of slots.
 pub(super) fn for_each(from: usize, mut f: impl FnMut(&Account) -> bool) -> usize {
-    for (i, slot) in TABLE.iter().enumerate().skip(from) {
-        if load_pointer(&slot.module).is_null() {
-            continue;
+    for word in from / BITS..USED.len() {
+        let mut bits = USED[word].load(Relaxed);
+        if word == from / BITS {
+            bits &= usize::MAX << (from % BITS);
         }
-        let _section = rcu::read_lock();
-        let module = load_pointer(&slot.module);
-        if module.is_null() || module == GONE {
-            continue;
-        }
-        // ORDERING: Pairs with the release in `insert`: the account is that of the module, or of
-        // one that was given the slot later, which is as good.
-        kernel::sync::barrier::smp_mb(Read);
-        let account = load_pointer(&slot.account);
-        // SAFETY: The account was in the table during this section, so it is freed after it.
-        if !f(unsafe { &*account }) {
-            return i;
+        while bits != 0 {
+            let i = word * BITS + bits.trailing_zeros() as usize;
+            bits &= bits - 1;
+            let slot = &TABLE[i];
+            let _section = rcu::read_lock();
+            let module = load_pointer(&slot.module);
+            if module.is_null() || module == GONE {
+                continue;
+            }
+            // ORDERING: Pairs with the release in `insert`: the account is that of the module, or
+            // of one that was given the slot later, which is as good.
+            kernel::sync::barrier::smp_mb(Read);
+            let account = load_pointer(&slot.account);
+            // SAFETY: The account was in the table during this section, so it is freed after it.
+            if !f(unsafe { &*account }) {
+                return i;
+            }
         }
     }
     SLOTS

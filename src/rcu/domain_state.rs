@@ -54,6 +54,7 @@ use kernel::{
             Relaxed,
             Release, //
         },
+        barrier::Read,
         LockClassKey, //
     },
     types::Opaque, //
@@ -562,15 +563,32 @@ impl DomainState {
     }
 
     pub(super) fn pending(&self) -> usize {
-        // First, because a callback that is done may have given its object to a worker before.
-        let callbacks = if self.sleepable {
-            0
-        } else {
-            account::callbacks()
-        };
+        if !self.sleepable {
+            return self.pending_rcu();
+        }
         let n = self.counts.in_flight() as isize;
         let n = n.wrapping_add(self.early.load(Relaxed));
-        callbacks.saturating_add(usize::try_from(n).unwrap_or(0))
+        usize::try_from(n).unwrap_or(0)
+    }
+
+    /// As [`pending`](Self::pending), of the kernel's RCU, whose callbacks the modules' accounts
+    /// count, and this state what workers have.
+    fn pending_rcu(&self) -> usize {
+        let before = account::done_sums(&self.counts);
+        // ORDERING: If nothing was done from here to the second call below, what was in flight here
+        // is in one of the counts in between, wherever it went.
+        kernel::sync::barrier::smp_mb(Read);
+        let callbacks = account::callbacks();
+        // ORDERING: A callback that is done gave its object to a worker before.
+        kernel::sync::barrier::smp_mb(Read);
+        let n = callbacks.saturating_add(self.counts.in_flight());
+        // ORDERING: What is done now was in flight, or was posted, before.
+        kernel::sync::barrier::smp_mb(Read);
+        if n == 0 && account::done_sums(&self.counts) != before {
+            // It was in flight, and may be.
+            return 1;
+        }
+        n
     }
 
     /// The number of objects without destructor that were passed to the kernel, and how many of them
