@@ -92,7 +92,7 @@ impl Counts {
     ///
     /// They are not allocated, and nobody calls this concurrently.
     pub(super) unsafe fn alloc(&self) -> Result {
-        // SAFETY: No requirements.
+        // SAFETY: The helper only allocates per-CPU memory, in process context.
         let percpu = unsafe { helpers::quiesce_helper_rcu_counts_alloc() };
         if percpu.is_null() {
             return Err(ENOMEM);
@@ -221,7 +221,8 @@ impl Account {
         // SAFETY: `counts` was created above, so it is not allocated and nobody else calls this.
         unsafe { counts.alloc()? };
         let mut text = (0, 0);
-        // SAFETY: The module is there, and the rest is written to.
+        // SAFETY: `module` stays until the account is dropped, as this function requires; the
+        // helper writes to the two parts of `text`.
         unsafe { helpers::quiesce_helper_module_text(module, &mut text.0, &mut text.1) };
         Ok(Self {
             module,
@@ -286,7 +287,7 @@ impl Account {
     fn changed(&self) {
         // ORDERING: A waiter that finds the completion done sees the counts.
         kernel::sync::barrier::smp_mb(Full);
-        // SAFETY: By the type invariants it is initialised.
+        // SAFETY: By the type invariants `changed` is an initialised completion.
         unsafe {
             if !bindings::completion_done(self.changed.get()) {
                 bindings::complete(self.changed.get());
@@ -299,7 +300,8 @@ impl Account {
     /// From here on, functions are posted only by functions that are in flight. Process context;
     /// called once at a time. The caller is reported if nothing is done for long.
     pub(super) fn wait_empty(&self, caller: &Location<'_>) {
-        // SAFETY: The module is there; its name is a string in it.
+        // SAFETY: The module is not freed before its account is removed, which comes later; its
+        // name is a string in it.
         let name = unsafe { &raw const (*self.module).name };
         let wait = Wait {
             what: c"what is pending",
@@ -309,20 +311,22 @@ impl Account {
         self.going.store(self.module.cast(), Relaxed);
         // What counts a function as done is a read-side critical section. One that did not see the
         // store is over after this, and is in the sum; the others complete.
-        // SAFETY: Process context.
+        // SAFETY: This function is called in process context, outside of read-side critical
+        // sections.
         unsafe { bindings::synchronize_rcu() };
         loop {
             // Callbacks of the kernel's RCU complete nothing, and may be lazy. Once there are none,
             // only a function that completes can post one.
             if self.counts.callbacks() != 0 {
-                // SAFETY: Process context.
+                // SAFETY: This function is called in process context, outside of read-side critical
+                // sections.
                 wait.watched(caller, || unsafe { bindings::rcu_barrier() });
                 continue;
             }
             if self.counts.in_flight() == 0 {
                 break;
             }
-            // SAFETY: By the type invariants it is initialised.
+            // SAFETY: By the type invariants `changed` is an initialised completion.
             wait.watched(caller, || unsafe {
                 bindings::wait_for_completion(self.changed.get())
             });
@@ -392,7 +396,7 @@ fn hash(module: *const bindings::module) -> usize {
 /// The caller excludes other calls of this and of [`remove`]. The account stays until it was taken
 /// out, and a grace period after that. No code of the module has run.
 pub(super) unsafe fn insert(account: *mut Account) -> Result {
-    // SAFETY: The account is there.
+    // SAFETY: `account` is valid until it was taken out of the table, as this function requires.
     let module = unsafe { (*account).module };
     let (index, free) = (0..SLOTS)
         .map(|i| hash(module).wrapping_add(i) % SLOTS)
@@ -547,7 +551,8 @@ pub(super) use counts_of;
 ///
 /// The account is valid as long as the module is not freed, which the caller has to ensure.
 pub(super) fn of_address(address: *const c_void) -> Option<*const Account> {
-    // SAFETY: The account is there, and so the module's address ranges are.
+    // SAFETY: An account in the table is that of a module that was not freed, so its address ranges
+    // can be read.
     search(|account| unsafe { helpers::quiesce_helper_within_module(address, account.module) })
 }
 

@@ -94,7 +94,8 @@ pub(super) unsafe fn exit() {
 /// The module has none and its code has not run, if it is not this one; `counts` are those of the
 /// kernel's RCU. The module's address ranges are there until the client is removed.
 pub(super) unsafe fn add(module: *mut bindings::module, counts: &'static Counts) -> Result {
-    // SAFETY: The module is there until the client is removed.
+    // SAFETY: The module's address ranges are there until the client is removed, as this function
+    // requires.
     let account = unsafe { Account::new(module)? };
     let client = KBox::new(
         Client {
@@ -141,7 +142,7 @@ impl Client {
     /// The client stays during `'a`.
     unsafe fn of<'a>(account: &Account) -> &'a Self {
         let account = core::ptr::from_ref(account);
-        // SAFETY: Every account in the table is in a client.
+        // SAFETY: `add` enters no other account into the table than the field of a client.
         unsafe { &*account.byte_sub(offset_of!(Self, account)).cast::<Self>() }
     }
 
@@ -161,7 +162,8 @@ impl Client {
             // SAFETY: The lock excludes other calls, and no code of the module runs.
             unsafe { account::remove(self.account.module()) };
         }
-        // SAFETY: Process context. Nobody finds it from here on.
+        // SAFETY: This function is called in process context, outside of read-side critical
+        // sections.
         unsafe { bindings::synchronize_rcu() };
         self.put();
     }
@@ -187,7 +189,8 @@ impl Client {
     /// Drops a reference.
     fn put(&self) {
         if self.references.fetch_sub(1usize, Full) == 1 {
-            // SAFETY: The account is empty, so the list is.
+            // SAFETY: The last reference is put when the account is empty, so the worker's list is
+            // empty.
             unsafe { self.worker.stop() };
             // SAFETY: `fetch_sub` returned one, so this was the last reference, and `add` got the
             // client from `KBox::into_raw`.

@@ -259,7 +259,8 @@ impl DomainState {
             return Err(e);
         }
         let home = account::of_address(core::ptr::from_ref(self).cast())
-            // SAFETY: The module that the domain is in is there.
+            // SAFETY: The domain is a static of that module, which is not freed while its code
+            // runs.
             .map_or(account::this_module(), |home| unsafe { (*home).module() });
         // SAFETY: None of them is in use, the state is static, and the module of the domain stays
         // until it has been torn down.
@@ -349,10 +350,10 @@ impl DomainState {
 
     pub(super) fn in_reader(&self) -> bool {
         if self.sleepable {
-            // SAFETY: Reads the current stack only.
+            // SAFETY: The helper only reads words of the current task's stack.
             unsafe { helpers::quiesce_helper_rcu_marked(self.mark()) }
         } else {
-            // SAFETY: Reads the current task only.
+            // SAFETY: The helper only reads the nesting depth of the current task.
             unsafe { helpers::quiesce_helper_rcu_depth() }
         }
     }
@@ -849,10 +850,10 @@ impl DomainState {
     pub(super) fn snapshot(&self) -> bindings::rcu_gp_seq {
         let mut seq = Self::OVER;
         if !self.sleepable {
-            // SAFETY: Writes to `seq`.
+            // SAFETY: The helper only writes to `seq`, a local variable.
             unsafe { helpers::quiesce_helper_rcu_snapshot(&mut seq) };
         } else if self.is_ready() {
-            // SAFETY: The domain is ready.
+            // SAFETY: The domain is ready, so its `srcu_struct` is initialised.
             seq.norm = unsafe { bindings::get_state_synchronize_srcu(self.srcu.get()) };
         }
         seq
@@ -866,10 +867,10 @@ impl DomainState {
         }
         let mut seq = Self::OVER;
         if !self.sleepable {
-            // SAFETY: Writes to `seq`.
+            // SAFETY: The helper only writes to `seq`, a local variable.
             unsafe { helpers::quiesce_helper_rcu_start(&mut seq, expedited) };
         } else if self.is_ready() {
-            // SAFETY: The domain is ready.
+            // SAFETY: The domain is ready, so its `srcu_struct` is initialised.
             unsafe {
                 seq.norm = bindings::start_poll_synchronize_srcu(self.srcu.get());
                 if expedited {
@@ -884,10 +885,10 @@ impl DomainState {
     pub(super) fn is_over(&self, seq: &bindings::rcu_gp_seq) -> bool {
         let mut seq = *seq;
         if !self.sleepable {
-            // SAFETY: Reads `seq`.
+            // SAFETY: The helper only reads `seq`, a local variable.
             unsafe { helpers::quiesce_helper_rcu_is_over(&mut seq) }
         } else if self.is_ready() {
-            // SAFETY: The domain is ready.
+            // SAFETY: The domain is ready, so its `srcu_struct` is initialised.
             unsafe { bindings::poll_state_synchronize_srcu(self.srcu.get(), seq.norm) }
         } else {
             true
@@ -955,7 +956,7 @@ unsafe extern "C" fn grace_period_over(head: *mut bindings::callback_head) {
     // the `DomainState`, and domains are static.
     let state = unsafe { &*head.byte_sub(OFFSET).cast::<DomainState>() };
     state.stall.stop();
-    // SAFETY: This is the callback of the waiters.
+    // SAFETY: RCU has called this function as the callback of the waiters, which `wake` requires.
     if matches!(unsafe { state.wake(BATCHES_IN_CALLBACK) }, Left::More) {
         // SAFETY: The domain has callbacks, so it is ready, and stays so until it has been flushed.
         unsafe { worker::WORK.queue(state.waiters.work.get()) };
@@ -972,9 +973,10 @@ unsafe extern "C" fn wake_more(work: *mut bindings::work_struct) {
     // SAFETY: The workqueue calls this function with the work item of a domain's waiters, which is
     // at `OFFSET` in the `DomainState`, and domains are static.
     let state = unsafe { &*work.byte_sub(OFFSET).cast::<DomainState>() };
-    // SAFETY: This is the work item of the waiters.
+    // SAFETY: The workqueue has called this function as the work item of the waiters, which `wake`
+    // requires.
     while matches!(unsafe { state.wake(BATCHES_IN_CALLBACK) }, Left::More) {
-        // SAFETY: Process context.
+        // SAFETY: A work item runs in process context, and no lock is held here.
         unsafe { helpers::quiesce_helper_rcu_cond_resched() };
     }
 }

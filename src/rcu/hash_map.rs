@@ -218,7 +218,7 @@ impl<K: Hash + Eq + Send + 'static, V: Send + 'static, D: Domain, B: Backend, C:
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        // SAFETY: The lock is held, and this guard is borrowed.
+        // SAFETY: This guard holds the lock of the table, and the cursor borrows the guard.
         let mut cursor = unsafe { self.table.bucket(key).cursor() };
         while cursor.value().is_some_and(|pair| pair.0.borrow() != key) {
             cursor.move_next();
@@ -268,7 +268,7 @@ impl<K: Hash + Eq + Send + 'static, V: Send + 'static, D: Domain, B: Backend, C:
         mut removed: impl FnMut(Retired<EntryBox<Pair<K, V>, C>, D>),
     ) {
         for bucket in self.table.buckets.iter() {
-            // SAFETY: The lock is held, and this guard is borrowed.
+            // SAFETY: This guard holds the lock of the table, and the cursor borrows the guard.
             let mut cursor = unsafe { bucket.cursor() };
             while let Some(pair) = cursor.value() {
                 if f(&pair.0, &pair.1) {

@@ -274,7 +274,8 @@ impl<T: Send + 'static, D: Domain, C: DropContext> RawList<T, D, C> {
 
     /// Returns the pointer that `into_raw` returned for the box of an entry.
     fn raw_of(links: NonNull<Links>) -> NonNull<core::ffi::c_void> {
-        // SAFETY: An entry is in an object, at this offset.
+        // SAFETY: The links are those of an `Entry` in an `Object`, at this offset from the
+        // beginning of the object.
         unsafe { links.byte_sub(Object::<Entry<T>, C>::OFFSET).cast() }
     }
 
@@ -369,7 +370,8 @@ impl<T: Send + 'static, D: Domain, C: DropContext> Cursor<'_, T, D, C> {
             return false;
         };
         // INVARIANT: A link of an entry of the list.
-        // SAFETY: The entry is in the list, and valid.
+        // SAFETY: The list's lock is held while the cursor is borrowed, so `links` are those of an
+        // entry that is in the list.
         self.link = unsafe { &raw const (*links.as_ptr()).next };
         true
     }
@@ -514,7 +516,7 @@ impl<T: Send + 'static, D: Domain, B: Backend, C: DropContext> ListGuard<'_, T, 
 
     /// Returns a cursor at the first entry.
     pub fn cursor(&mut self) -> Cursor<'_, T, D, C> {
-        // SAFETY: The lock is held, and this guard is borrowed.
+        // SAFETY: This guard holds the list's lock, and the cursor borrows the guard.
         unsafe { self.list.cursor() }
     }
 

@@ -316,7 +316,7 @@ impl Mark {
     #[inline(always)]
     fn set(&self, domain: &DomainState) {
         let word = self.0.get();
-        // SAFETY: The word is a field of `self`.
+        // SAFETY: The word is a field of `self`, which is borrowed, and only this task accesses it.
         unsafe { word.write_volatile(word.expose_provenance() ^ domain.mark()) };
     }
 }
@@ -324,7 +324,7 @@ impl Mark {
 impl Drop for Mark {
     #[inline(always)]
     fn drop(&mut self) {
-        // SAFETY: The word is a field of `self`.
+        // SAFETY: The word is a field of `self`, which is borrowed, and only this task accesses it.
         unsafe { self.0.get().write_volatile(0) };
     }
 }

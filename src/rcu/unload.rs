@@ -154,7 +154,8 @@ unsafe extern "C" fn going(module: *mut bindings::module) {
         // SAFETY: Nothing of the module is pending, and its code has returned.
         return unsafe { client.remove_soon() };
     }
-    // SAFETY: The module is there.
+    // SAFETY: The kernel frees the module after this notifier has returned and the references to
+    // its kobject are put.
     if unsafe { helpers::quiesce_helper_module_hold(module) } {
         // SAFETY: The work item is not in use, stays until the client is removed, which it does
         // itself, and the workqueue is there as long as this module is, which the one that is
@@ -165,7 +166,7 @@ unsafe extern "C" fn going(module: *mut bindings::module) {
         }
     } else {
         // It failed before its init function was called, and has no kobject.
-        // SAFETY: The code of the module has returned.
+        // SAFETY: `going` is called after the module's last code has returned.
         unsafe { release(client) };
     }
 }

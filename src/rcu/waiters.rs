@@ -135,7 +135,7 @@ impl Guard<'_> {
         let list = self.waiters.list.get();
         // SAFETY: The lock is held, and the list is initialised.
         let first = unsafe { (*list).next };
-        // SAFETY: What is in the list are the links of nodes.
+        // SAFETY: `append` links no other entries into the list than the `links` of nodes.
         (first != list).then(|| unsafe { first.byte_sub(offset_of!(Node, links)).cast() })
     }
 
@@ -237,7 +237,8 @@ impl Waiters {
             account.counts().posted();
         }
         let mut guard = self.lock();
-        // SAFETY: The node is valid, and the lock is held.
+        // SAFETY: `node` is valid, as this function requires, and `guard` holds the lock of the
+        // list.
         let old = unsafe {
             if !(*node).waits {
                 guard.append(node);
@@ -263,7 +264,8 @@ impl Waiters {
     /// `node` is valid and was passed to no other domain.
     pub(super) unsafe fn cancel(&self, node: *mut Node) {
         let mut guard = self.lock();
-        // SAFETY: The node is valid, and the lock is held.
+        // SAFETY: `node` is valid, as this function requires, and `guard` holds the lock of the
+        // list.
         let woken = unsafe { (*node).waits.then(|| guard.remove(node)) };
         drop(guard);
         if let Some(woken) = woken {
@@ -302,7 +304,8 @@ impl Waiters {
                     left = Left::Later;
                     break;
                 }
-                // SAFETY: It waits, as it is in the list.
+                // SAFETY: `node` is in the list, so it waits, and `guard` holds the lock of the
+                // list.
                 *place = Some(unsafe { guard.remove(node) });
             }
             // From here on the futures may be gone.

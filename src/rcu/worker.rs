@@ -143,7 +143,7 @@ impl Worker {
     /// It is not in use and does not move any more. The counts are allocated, and stay so, as does
     /// the module, until [`stop`](Self::stop).
     pub(super) unsafe fn init(&self, counts: *const Counts, home: *mut bindings::module) {
-        // SAFETY: The work item is not in use.
+        // SAFETY: This function requires that the work item is not in use and does not move.
         unsafe { helpers::quiesce_helper_rcu_init_work(self.work.get(), Some(run), false) };
         self.home.store(home, Relaxed);
         // INVARIANT: The work item has been initialised.
