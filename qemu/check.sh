@@ -56,7 +56,7 @@ lint_built() {
 		[ "${source#/}" = "$source" ] || [ -e "$source" ] || continue
 		in_root "$ROOT" env CLIPPY_CONF_DIR="$SOURCE" python3 "$QEMU_DIR/saved_command.py" "$cmd" clippy-driver -- \
 			--crate-type rlib --emit=metadata="$BUILD/clippy.rmeta" SOURCE || rc=1
-	done < <(find "$BUILD/$1" -name '.*.o.cmd' -not -path '*/stale/*' -exec grep -l ' rustc ' {} +)
+	done < <(find "$BUILD/$1" -name '.*.o.cmd' -not -path '*/stale/*' -not -path '*/crate/*' -exec grep -l ' rustc ' {} +)
 	return $rc
 }
 

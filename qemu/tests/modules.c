@@ -32,7 +32,8 @@ static struct image read_module(const char *name)
 	return image;
 }
 
-static __attribute__((format(printf, 2, 3))) int load(const struct image *image, const char *fmt, ...)
+static __attribute__((format(printf, 2, 3)))
+int load(const struct image *image, const char *fmt, ...)
 {
 	char parameters[128];
 	va_list args;
@@ -112,7 +113,7 @@ TEST(barrier_waits_for_all_of_them)
 		set_gate("shut", shut);
 		for (int i = 1; i <= MODULES; i++) {
 			rename_module(&copy, old, i);
-			strcpy(old, name_of(i));
+			snprintf(old, sizeof(old), "%s", name_of(i));
 			EXPECT_EQ(0, load(&copy, "read=0 pending=0 slow=1 place=%d", i));
 		}
 		pid = spawn({

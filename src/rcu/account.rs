@@ -600,8 +600,8 @@ pub(super) fn done_sums(domain: &Counts) -> (usize, usize) {
 ///
 /// Returns the first slot whose account `f` has returned false for, or the number of slots.
 pub(super) fn for_each(from: usize, mut f: impl FnMut(&Account) -> bool) -> usize {
-    for word in from / BITS..USED.len() {
-        let mut bits = USED[word].load(Relaxed);
+    for (word, used) in USED.iter().enumerate().skip(from / BITS) {
+        let mut bits = used.load(Relaxed);
         if word == from / BITS {
             bits &= usize::MAX << (from % BITS);
         }

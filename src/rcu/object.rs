@@ -295,17 +295,18 @@ impl<T, C: DropContext> Object<T, C> {
             return KBox::new(self, flags);
         }
         // The cache is known at compile time, as where C calls `kmalloc()`. KASAN is to see the size.
-        // SAFETY: No requirements. The size is not zero, as the head is part of it, and it is a
-        // multiple of the alignment, which `kmalloc()` therefore guarantees.
+        // SAFETY: The helpers only allocate. The size is not zero, as the head is part of it, and it
+        // is a multiple of the alignment, and so is that of the cache, which `kmalloc()` aligns to
+        // the largest power of two that divides it.
         let raw = unsafe {
             match size_of::<Self>() {
                 size if cfg!(CONFIG_KASAN) => helpers::quiesce_helper_kmalloc(size, atomic),
-                ..=32 => helpers::quiesce_helper_kmalloc_32(atomic),
-                ..=64 => helpers::quiesce_helper_kmalloc_64(atomic),
-                ..=96 => helpers::quiesce_helper_kmalloc_96(atomic),
-                ..=128 => helpers::quiesce_helper_kmalloc_128(atomic),
-                ..=192 => helpers::quiesce_helper_kmalloc_192(atomic),
-                ..=256 => helpers::quiesce_helper_kmalloc_256(atomic),
+                0..=32 => helpers::quiesce_helper_kmalloc_32(atomic),
+                33..=64 => helpers::quiesce_helper_kmalloc_64(atomic),
+                65..=96 => helpers::quiesce_helper_kmalloc_96(atomic),
+                97..=128 => helpers::quiesce_helper_kmalloc_128(atomic),
+                129..=192 => helpers::quiesce_helper_kmalloc_192(atomic),
+                193..=256 => helpers::quiesce_helper_kmalloc_256(atomic),
                 size => helpers::quiesce_helper_kmalloc(size, atomic),
             }
         };
