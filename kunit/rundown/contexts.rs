@@ -140,16 +140,34 @@ pub(super) fn no_waits_in_atomic_context() -> Result {
     if !cfg!(CONFIG_PREEMPT_COUNT) {
         return Ok(());
     }
-    let no = RundownError::WouldSleep;
+    begins_not()?;
+    acquires_not()
+}
+
+// Functions of their own: all of it in one takes the compiler very long.
+#[inline(never)]
+fn begins_not() -> Result {
     let percpu = PerCpuRundownRef::live()?;
     let begun = support::preempt_disabled(|| percpu.begin_rundown());
     ensure_eq!((begun, percpu.is_rundown_requested()), (false, false));
+    Ok(())
+}
+
+#[inline(never)]
+fn acquires_not() -> Result {
     let object = KBox::pin_init(Freezable::new(RundownRef::new()), GFP_KERNEL)?;
     let frozen = object.freeze(Wait::uninterruptible())?;
-    let acquired = support::preempt_disabled(|| object.acquire_or_wait().err());
+    let acquired = would_sleep(&object);
     drop(frozen);
-    ensure_eq!(acquired, Some(no));
+    ensure!(acquired);
     Ok(())
+}
+
+#[inline(never)]
+fn would_sleep(object: &Freezable<RundownRef>) -> bool {
+    support::preempt_disabled(|| {
+        matches!(object.acquire_or_wait(), Err(RundownError::WouldSleep))
+    })
 }
 
 /// A timer's interrupts acquire while a task runs the object down and arms it again.

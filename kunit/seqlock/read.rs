@@ -279,19 +279,24 @@ mod tests {
     #[test]
     fn every_way_reads_in_interrupts() -> Result {
         const BOTH: (u8, u32) = (3, 4);
+        /// Calls `f`, which is compiled by itself: a function that reads in all ways is large.
+        #[inline(never)]
+        fn one<R>(f: impl FnOnce() -> R) -> R {
+            f()
+        }
         /// Reads the lock in each way.
         macro_rules! all {
             ($lock:expr) => {
                 [
-                    $lock.try_read(),
-                    $lock.try_begin().and_then(|s| s.load().validate().ok()),
-                    Some($lock.read()),
-                    Some((3, $lock.read_field(seq_field!((u8, u32), 1)))),
-                    $lock.begin().load().validate().ok(),
-                    Some($lock.read_section(|s| s.load().validate())),
-                    Some($lock.read_section_or_lock::<1, _>(|s| s.load().validate())),
-                    Some($lock.read_or_lock::<1>()),
-                    Some(*$lock.read_begin()),
+                    one(|| $lock.try_read()),
+                    one(|| $lock.try_begin().and_then(|s| s.load().validate().ok())),
+                    one(|| Some($lock.read())),
+                    one(|| Some((3, $lock.read_field(seq_field!((u8, u32), 1))))),
+                    one(|| $lock.begin().load().validate().ok()),
+                    one(|| Some($lock.read_section(|s| s.load().validate()))),
+                    one(|| Some($lock.read_section_or_lock::<1, _>(|s| s.load().validate()))),
+                    one(|| Some($lock.read_or_lock::<1>())),
+                    one(|| Some(*$lock.read_begin())),
                 ]
             };
         }
