@@ -165,9 +165,7 @@ fn acquires_not() -> Result {
 
 #[inline(never)]
 fn would_sleep(object: &Freezable<RundownRef>) -> bool {
-    support::preempt_disabled(|| {
-        matches!(object.acquire_or_wait(), Err(RundownError::WouldSleep))
-    })
+    support::preempt_disabled(|| matches!(object.acquire_or_wait(), Err(RundownError::WouldSleep)))
 }
 
 /// A timer's interrupts acquire while a task runs the object down and arms it again.
