@@ -306,8 +306,8 @@ pub(super) fn until_notified(
 #[cold]
 pub(super) fn forever() -> ! {
     loop {
-        // SAFETY: The caller is a wait, hence in process context without locks held, so it may
-        // sleep.
+        // SAFETY: Only waits call this function, after they have found process context in which
+        // sleeping is allowed.
         unsafe { helpers::quiesce_helper_rundown_forever() };
     }
 }

@@ -176,8 +176,8 @@ pub(super) unsafe fn write_end(seq: *mut bindings::seqcount_t) {
     }
     // ORDERING: Keeps the stores before the increment; pairs with the acquire in `peek`.
     arch::write_barrier();
-    // SAFETY: The caller began the write, which requires an initialised counter and that nobody
-    // else writes until this call.
+    // SAFETY: This function requires that a write of this counter was begun, so the counter is
+    // initialised and nobody else writes to it.
     unsafe { arch::increment_u32(counter(seq)) };
 }
 
