@@ -58,7 +58,7 @@ impl Holds for Pair {
     }
 }
 
-/// A pair that wakes nobody; a deadline must notice it.
+/// A pair that wakes nobody, so that a wait of it lasts until its deadline.
 struct Forgotten(Pair);
 
 impl Machine for Forgotten {
@@ -103,14 +103,17 @@ fn sync<M: Holds>(pair: &mut Guard<'_, M>, side: Side, goal: Goal, deadline: Dea
     )?
 }
 
-/// Meets the other side `rounds` times; returns how often that worked.
+/// Meets the other side `rounds` times; returns how often that took less than a deadline.
 fn rounds<M: Holds>(queue: &Queue<M>, side: Side, rounds: u32, ms: i64) -> u32 {
     for round in 0..rounds {
         let mut pair = queue.lock();
         if pair.pair().arrive(side, 1).is_err() {
             return round;
         }
-        if sync(&mut pair, side, Goal::Sync, in_ms(ms)).is_err() {
+        let end = Monotonic::ktime_get() + ms * 1_000_000;
+        let met = sync(&mut pair, side, Goal::Sync, Deadline::Monotonic(end));
+        // A wait that nobody ended returns Ok at its deadline if the other side has arrived.
+        if met.is_err() || Monotonic::ktime_get() >= end {
             return round;
         }
     }
