@@ -4,8 +4,10 @@
 # Runs the suites of one profile. Each suite is one KTAP document between the
 # lines '# begin NAME' and '# end NAME'; the last line is '# DONE suites=N'.
 #
-# /plan has a line for each thing to do, in order; see test.sh on the host.
+# /plan has a line for each thing to do, in order; see test.sh on the host. A program that
+# has not ended by itself after LIMIT seconds is killed, and its document is truncated.
 
+LIMIT=1200
 suites=0
 cd /work || exit 2
 
@@ -21,7 +23,7 @@ end() {
 tap() {
 	n=$((n + 1))
 	status=0
-	sh -c "$1" > /tmp/out 2>&1 || status=$?
+	timeout -s KILL "$LIMIT" sh -c "$1" > /tmp/out 2>&1 || status=$?
 	case $status in
 	0) echo "ok $n - $2" ;;
 	4) echo "ok $n - $2 # SKIP $(tail -n 1 /tmp/out)" ;;
@@ -48,7 +50,7 @@ while read -r what suite args; do
 	user)
 		begin "$suite"
 		# shellcheck disable=SC2086 # words
-		/tests/$args
+		timeout -s KILL "$LIMIT" /tests/$args
 		echo "# status $?"
 		end "$suite"
 		;;

@@ -2,10 +2,14 @@
 # SPDX-License-Identifier: GPL-2.0
 """run.py MODULE...: runs the unittest modules beside this file and prints KTAP.
 
-A test that takes longer than the limit ends the run with a traceback of all threads.
+A test that takes longer than the limit ends the run with a traceback of all threads. A test
+that leaves a process fails, and the process is killed: at its exit the interpreter would
+wait for it, without a limit.
 """
 
 import faulthandler
+import multiprocessing
+import os
 import pathlib
 import sys
 import traceback
@@ -20,6 +24,7 @@ class Result(unittest.TestResult):
     def __init__(self):
         super().__init__()
         self.number = 0
+        self.failed = False
 
     def startTest(self, test):
         super().startTest(test)
@@ -27,6 +32,14 @@ class Result(unittest.TestResult):
 
     def line(self, test, passed, comment="", directive=""):
         self.number += 1
+        left = multiprocessing.active_children()
+        for process in left:
+            process.kill()
+            process.join()
+        if left:
+            passed, directive = False, ""
+            comment += f"the test has left {left}"
+        self.failed |= not passed
         for text in comment.splitlines():
             print("#", text)
         name = ".".join(test.id().split(".")[-2:])
@@ -56,8 +69,9 @@ def main():
     print(f"KTAP version 1\n1..{suite.countTestCases()}", flush=True)
     result = Result()
     suite.run(result)
-    faulthandler.cancel_dump_traceback_later()
-    sys.exit(not result.wasSuccessful())
+    sys.stdout.flush()
+    # Without waiting for the threads that a failed test has left.
+    os._exit(result.failed)
 
 
 if __name__ == "__main__":

@@ -366,9 +366,8 @@ class Alone(unittest.TestCase):
         barrier = quiesce.Barrier(2)
         process = FORK.Process(target=wait, args=(barrier,))
         process.start()
-        until(lambda: barrier.n_waiting == 1)
-        owners = [barrier._taken[0].member(number).pid for number in range(2)]
-        self.assertEqual(owners, [process.pid, os.getpid()])
+        # A wait arrives first and binds its seat then.
+        until(lambda: [barrier._taken[0].member(number).pid for number in range(2)] == [process.pid, os.getpid()])
         barrier.wait()
         process.join()
 
@@ -633,8 +632,13 @@ class Deaths(unittest.TestCase):
 
     def test_child_of_the_action(self):
         """A process that is forked in the action is no member and leads nothing."""
-        barrier = quiesce.Barrier(1, lambda: FORK.Process(target=exit_at_once).start())
+        processes = [FORK.Process(target=exit_at_once) for _ in range(2)]
+        unstarted = iter(processes)
+        barrier = quiesce.Barrier(1, lambda: next(unstarted).start())
         self.assertEqual([barrier.wait(), barrier.wait()], [0, 0])
+        for process in processes:
+            process.join()
+            self.assertEqual(process.exitcode, 3)
 
 
 def leave_and_die(barrier):
