@@ -2,7 +2,11 @@
 
 //! A wait for destructors waits for those that were deferred before it, and for no others.
 
-use super::domain::Sleepy;
+use super::domain::{
+    stop_later,
+    with_reader,
+    Sleepy, //
+};
 use crate::support;
 use kernel::{
     bindings,
@@ -242,6 +246,31 @@ mod tests {
         spawned?;
         assert_eq!(result.load(Acquire), 1);
         assert_eq!(dropped.load(Relaxed), 4);
+        Ok(())
+    }
+
+    #[test]
+    fn a_flood_waits_for_the_readers() -> Result {
+        let sleepy = Srcu::<Sleepy>::init()?;
+        let dropped = counter()?;
+        let (ret, state, after) = with_reader(
+            sleepy,
+            || support::msleep(1),
+            |state| {
+                for _ in 0..=rcu::FLOOD {
+                    defer::<_, Srcu<Sleepy>>(boxed(Counted(dropped.clone()))?);
+                }
+                let stopper = stop_later(state, 100)?;
+                let ret = sleepy.throttle();
+                let now = (state.load(Acquire), dropped.load(Relaxed));
+                stopper.join();
+                Ok::<_, Error>((ret, now.0, now.1))
+            },
+        )??;
+        assert!(ret.is_ok());
+        // The reader's section has ended.
+        assert_eq!(state, 3);
+        assert_eq!(after, rcu::FLOOD + 1);
         Ok(())
     }
 

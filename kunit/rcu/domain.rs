@@ -85,7 +85,7 @@ pub(super) fn with_reader<D: Domain, R>(
 }
 
 /// Stops the reader of `with_reader` after a while.
-fn stop_later(state: &Arc<Atomic<i32>>, ms: u32) -> Result<support::Thread> {
+pub(super) fn stop_later(state: &Arc<Atomic<i32>>, ms: u32) -> Result<support::Thread> {
     let state = state.clone();
     support::spawn(c"rcu_stopper", move || {
         support::msleep(ms);

@@ -415,7 +415,9 @@ mod tests {
         drop(reclaimed);
         let synchronized = tally.get().0;
 
-        let mut polled = fill()?.start();
+        let batch = fill()?;
+        let early = rcu::global().run(|_| batch.start().try_reclaim());
+        let mut polled = early.err().ok_or(EBUSY)?;
         let mut over = false;
         for _ in 0..2000 {
             match polled.try_reclaim() {

@@ -190,6 +190,51 @@ fn read_fields(subject: &Subject<Odd>) -> bool {
     pair && bytes == [bytes[0]; 13] && counted == [counted[0]; 13]
 }
 
+/// A value whose field takes long to copy.
+type Long = (u8, [u8; 333]);
+
+/// Reads a field of a counter's value while another thread does nothing but write; returns how often
+/// what was read was no field of one write.
+fn torn_fields() -> Result<u32> {
+    struct Shared {
+        count: SeqCount<Long, u64>,
+        stop: Atomic<u32>,
+        written: Atomic<u32>,
+    }
+
+    let shared = Arc::new(
+        Shared {
+            count: SeqCount::new((0, [0; 333])),
+            stop: Atomic::new(0),
+            written: Atomic::new(0),
+        },
+        GFP_KERNEL,
+    )?;
+    let theirs = shared.clone();
+    let writer = support::spawn(c"seqlock-tear", move || {
+        let mut n = 0u8;
+        let mut owner = 0;
+        let _ = theirs.count.bind(&owner);
+        while theirs.stop.load(Relaxed) == 0 {
+            n = n.wrapping_add(1);
+            let _ = theirs.count.store(&mut owner, (n, [n; 333]));
+            theirs.written.fetch_add(1, Relaxed);
+            support::cond_resched();
+        }
+    })?;
+    let mut torn = 0;
+    let mut reads = 0;
+    while reads < READS || shared.written.load(Relaxed) < READS {
+        let field = shared.count.read_field(seq_field!(Long, 1));
+        torn += u32::from(field != [field[0]; 333]);
+        reads += 1;
+        support::cond_resched();
+    }
+    shared.stop.store(1, Relaxed);
+    writer.join();
+    Ok(torn)
+}
+
 #[kunit_tests(quiesce_seqlock_tear)]
 mod tests {
     use super::*;
@@ -205,6 +250,12 @@ mod tests {
     #[test]
     fn fields_at_odd_places_are_never_torn() -> Result {
         assert_eq!(torn::<Odd>(set_fields, read_fields)?, 0);
+        Ok(())
+    }
+
+    #[test]
+    fn fields_of_a_counter_are_never_torn() -> Result {
+        assert_eq!(torn_fields()?, 0);
         Ok(())
     }
 }

@@ -178,6 +178,44 @@ TEST_F(sides, bad_deadlines)
 	EXPECT_EQ(1, barrier_wait_next_until(b, CLOCK_MONOTONIC, &ts));
 }
 
+/* A deadline that is too large for nanoseconds in 64 bits is far away. */
+TEST_F(sides, far_deadline)
+{
+	struct timespec ts = { .tv_sec = UINT64_MAX / NSEC_PER_SEC + 1 };
+	pid_t parent = getpid(), pid;
+	int ret;
+
+	pid = spawn({
+		check(wait_asleep(parent));
+		check(barrier_place(&self->child));
+	});
+	ret = barrier_wait_next_until(&self->parent, CLOCK_MONOTONIC, &ts);
+	EXPECT_EQ(1, ret);
+	if (ret != 1)
+		kill(pid, SIGKILL);
+	EXPECT_EQ(0, join(pid));
+}
+
+/* A place stands although the wait behind it times out. */
+TEST_F(sides, place_and_timeout)
+{
+	static const struct timespec past;
+	Barrier *b = &self->parent;
+
+	EXPECT_EQ(-ETIMEDOUT, barrier_place_and_sync_until(b, CLOCK_MONOTONIC, &past));
+	EXPECT_EQ(1, b->barriers);
+	EXPECT_VIEW(b, false, false);
+}
+
+/* A descriptor that cannot be closed does not replace the caller's errno. */
+TEST_F(sides, errno_is_kept)
+{
+	close(self->parent.me);
+	errno = EXDEV;
+	barrier_destroy(&self->parent);
+	EXPECT_EQ(EXDEV, errno);
+}
+
 /* The struct's members have the values that a program for systemd's header expects. */
 TEST_F(sides, members)
 {
