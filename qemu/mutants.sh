@@ -138,7 +138,7 @@ build() {
 	ROOT=$("$QEMU_DIR/buildroot.sh")
 	KERNEL=$("$QEMU_DIR/kernel.sh" "$profile")
 	# The types need the build's commands.
-	if table plan --profile "$profile" | grep -q . || { [ "$profile" = stock ] && table plan --profile types | grep -q .; }; then
+	if [ -n "$(table plan --profile "$profile")" ] || { [ "$profile" = stock ] && [ -n "$(table plan --profile types)" ]; }; then
 		step "Building the mutants for profile $profile" build_mutants "$profile" || die "they do not build"
 		stage_mutants "$profile" "$OUT/stage-$profile"
 	fi
