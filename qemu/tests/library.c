@@ -532,6 +532,87 @@ TEST(group_calls)
 	EXPECT_EQ(0, quiesce_group_leave(b));
 	EXPECT_EQ(-ENOTCONN, quiesce_group_leave(b));
 }
+
+/* A party that has dropped out is not waited for in any phase. */
+TEST(dropped_party)
+{
+	struct timespec past = { 0, 0 };
+	struct quiesce_wait w;
+	int group = quiesce_group_create(2, 0, 0), a, b;
+
+	ASSERT_LE(0, group);
+	a = quiesce_group_join(group, 0, NULL);
+	b = quiesce_group_join(group, 0, NULL);
+	ASSERT_LE(0, b);
+	EXPECT_EQ(0, quiesce_group_arrive_and_drop(a));
+	for (int i = 0; i < 3; i++)
+		EXPECT_EQ(1, quiesce_group_arrive_and_wait(b, &w, CLOCK_MONOTONIC, &past));
+}
+
+static struct gate handled;
+
+static void handler(int sig)
+{
+	gate_open(&handled);
+}
+
+/* A call that would lose its ticket waits on when a signal has interrupted it. */
+TEST(ticket_and_signal)
+{
+	int group = quiesce_group_create(2, 0, 0), a, b;
+	pid_t pid;
+
+	ASSERT_LE(0, group);
+	a = quiesce_group_join(group, 0, NULL);
+	b = quiesce_group_join(group, 0, NULL);
+	ASSERT_LE(0, b);
+	ASSERT_EQ(0, gate_make(&handled));
+	pid = spawn({
+		struct sigaction sa = { .sa_handler = handler };
+
+		check(!sigaction(SIGUSR1, &sa, NULL));
+		check(quiesce_group_arrive_and_wait(b, NULL, CLOCK_MONOTONIC, NULL) == 0);
+	});
+	ASSERT_TRUE(wait_asleep(pid));
+	EXPECT_EQ(0, kill(pid, SIGUSR1));
+	gate_pass(&handled);
+	EXPECT_TRUE(wait_asleep(pid));
+	EXPECT_EQ(0, quiesce_group_arrive(a, NULL));
+	EXPECT_EQ(0, join(pid));
+}
+
+static void wait_by_boottime(void)
+{
+	int group = quiesce_group_create(2, 0, 0), a, b;
+	struct timespec ts;
+	pid_t pid, parent = getpid();
+	struct quiesce_wait w;
+	uint64_t ticket;
+
+	check(group >= 0);
+	a = quiesce_group_join(group, 0, NULL);
+	b = quiesce_group_join(group, 0, NULL);
+	check(b >= 0);
+	check(quiesce_group_arrive(a, &ticket) == 0);
+	pid = spawn({
+		check(wait_asleep(parent));
+		check(quiesce_group_arrive(b, NULL) == 0);
+	});
+	clock_gettime(CLOCK_BOOTTIME, &ts);
+	ts.tv_sec += 600;
+	check(quiesce_group_wait(a, ticket, &w, CLOCK_BOOTTIME, &ts) == 0);
+	check(join(pid) == 0);
+}
+
+/* Where it is later by CLOCK_MONOTONIC than the deadline, which is one of CLOCK_BOOTTIME. */
+TEST(clock_of_the_deadline)
+{
+	int ret = in_time_namespace("monotonic 3600 0\n", wait_by_boottime);
+
+	if (ret == 4)
+		SKIP(return, "no time namespaces");
+	EXPECT_EQ(0, ret);
+}
 #endif
 
 TEST_HARNESS_MAIN
