@@ -10,12 +10,14 @@
 #include <linux/interrupt.h>
 #include <linux/irq_work.h>
 #include <linux/kmemleak.h>
+#include <linux/kmsg_dump.h>
 #include <linux/kthread.h>
 #include <linux/mutex.h>
 #include <linux/preempt.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/smp.h>
+#include <linux/string.h>
 
 #if defined(CONFIG_X86_64) && defined(CONFIG_X86_LOCAL_APIC)
 #include <asm/apic.h>
@@ -477,4 +479,19 @@ void quiesce_kunit_tasklet_free(void *tasklet)
 
 	tasklet_kill(&test->tasklet);
 	kfree(test);
+}
+
+unsigned int quiesce_kunit_logged(const char *text)
+{
+	struct kmsg_dump_iter iter;
+	static char line[1024];
+	unsigned int n = 0;
+	size_t len;
+
+	kmsg_dump_rewind(&iter);
+	while (kmsg_dump_get_line(&iter, false, line, sizeof(line) - 1, &len)) {
+		line[len] = '\0';
+		n += !!strstr(line, text);
+	}
+	return n;
 }

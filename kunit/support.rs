@@ -84,6 +84,12 @@ probes! {
     cond_resched => quiesce_kunit_cond_resched();
 }
 
+/// The number of lines of the kernel's log that have `text`. Called by one test at a time.
+pub(crate) fn logged(text: &CStr) -> u32 {
+    // SAFETY: `text` is a string, and tests run one after the other.
+    unsafe { bindings::quiesce_kunit_logged(text.as_char_ptr()) }
+}
+
 /// The counters of the current context that critical sections of all kinds change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Counts {

@@ -145,11 +145,12 @@ build() {
 	: >"$OUT/took.$profile"
 }
 
-# rest PROFILE RESULTS: the mutants that have no verdict yet.
+# rest PROFILE RESULTS: the mutants that have no verdict yet. A sample's have survived when
+# they have three times: some are noticed only as a rule.
 rest() {
-	table plan --profile "$1" | awk -v limit="$LIMIT" -v results="$2" '
-		BEGIN { while ((getline < results) > 0) if (/^# mutant /) done[$3] = 1 }
-		!done[$1] { $2 = $2 " " limit; print }'
+	table plan --profile "$1" | awk -v limit="$LIMIT" -v results="$2" -v tries=$((SAMPLE ? 3 : 1)) '
+		BEGIN { while ((getline < results) > 0) if (/^# mutant /) done[$3] += $4 == "caught" ? tries : 1 }
+		done[$1] < tries { $2 = $2 " " limit; print }'
 }
 
 # without PLAN: a line for the suites of PLAN that have not passed without a mutant yet.

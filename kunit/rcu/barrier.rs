@@ -277,26 +277,44 @@ mod tests {
     #[test]
     fn objects_without_destructor_are_throttled() -> Result {
         let cell = RcuCell::<Option<KBox<Object<u64>>>>::none();
-        // What was deferred before is throttled now.
-        rcu::global().synchronize()?;
-        for _ in 0..rcu::FLOOD {
-            cell.publish(Some(boxed(1)?));
-        }
-        rcu::global().throttle()?;
-        for _ in 0..rcu::FLOOD {
-            cell.publish(Some(boxed(1)?));
-        }
-        cell.publish(None);
-        // There are more than that since one of the calls before and after this has waited.
-        let cookie = rcu::global().cookie();
+        let dropped = counter()?;
         for _ in 0..2 {
-            for _ in 0..=rcu::FLOOD {
-                cell.publish(Some(boxed(1)?));
-            }
-            cell.publish(None);
-            rcu::global().throttle()?;
+            let state = with_reader(rcu::global(), support::cpu_relax, |state| {
+                for _ in 0..=rcu::FLOOD + 1 {
+                    cell.publish(Some(boxed(1)?));
+                }
+                cell.publish(None);
+                let stopper = stop_later(state, 100)?;
+                rcu::global().throttle()?;
+                let now = state.load(Acquire);
+                stopper.join();
+                Ok::<_, Error>(now)
+            })??;
+            // The reader's section has ended.
+            assert_eq!(state, 3);
         }
-        assert!(cookie.is_over());
+        // Those objects are no flood any more: a call returns beside a reader.
+        let state = with_reader(rcu::global(), support::cpu_relax, |state| {
+            let theirs = state.clone();
+            let stopper = support::spawn(c"rcu_stopper", move || {
+                for _ in 0..6_000 {
+                    if theirs.load(Acquire) == 3 {
+                        return;
+                    }
+                    support::msleep(10);
+                }
+                theirs.store(2, Release);
+            })?;
+            defer::<_, Global>(boxed(Counted(dropped.clone()))?);
+            rcu::global().throttle()?;
+            let now = state.load(Acquire);
+            let _ = state.cmpxchg(1, 2, Relaxed);
+            stopper.join();
+            Ok::<_, Error>(now)
+        })??;
+        rcu::global().barrier()?;
+        assert_eq!(state, 1);
+        assert_eq!(dropped.load(Relaxed), 1);
         Ok(())
     }
 

@@ -21,6 +21,7 @@ use core::{
 };
 use kernel::{
     prelude::*,
+    str::CString,
     sync::{
         atomic::{
             Acquire,
@@ -472,6 +473,33 @@ mod tests {
         let seen = complaining(MISUSE, || one.run(|_| (two.in_reader(), two.synchronize())));
         assert!(seen == (true, Err(EDEADLK)));
         assert_eq!(one.pending(), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn a_misuse_is_logged_once_for_each_place() -> Result {
+        fn one(domain: Srcu<Sleepy>) -> (u32, Result) {
+            (line!(), domain.synchronize())
+        }
+        fn other(domain: Srcu<Sleepy>) -> (u32, Result) {
+            (line!(), domain.synchronize())
+        }
+        let sleepy = Srcu::<Sleepy>::init()?;
+        for misuse in [one, other] {
+            let mut refused = 0;
+            let mut line = 0;
+            complaining(MISUSE, || {
+                for _ in 0..10 {
+                    let (at, ret) = sleepy.run(|_| misuse(sleepy));
+                    line = at;
+                    refused += i32::from(ret == Err(EDEADLK));
+                }
+            });
+            let text = CString::try_from_fmt(fmt!("/domain.rs:{line} waits for the readers"))?;
+            let logged = support::logged(&text);
+            assert_eq!(refused, 10);
+            assert_eq!(logged, 1);
+        }
         Ok(())
     }
 
