@@ -3,5 +3,7 @@
 #define _QUIESCE_KUNIT_GATE_H
 
 void quiesce_gate_wait(unsigned int place);
+void quiesce_gate_set_callee(void (*func)(void));
+void quiesce_gate_call(void);
 
 #endif /* _QUIESCE_KUNIT_GATE_H */

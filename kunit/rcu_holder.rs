@@ -6,6 +6,9 @@
 //! Its init defers `pending` objects of each kind in a domain that a thread of it reads, unless
 //! `read=0`. With `slow=1` it also defers an object in the kernel's RCU whose destructor waits for the gate. With `late=1` its
 //! exit function does, so that rmmod waits for the gate. With `barrier=1` its init calls `barrier()`.
+//!
+//! With `call=1` a thread of it drops a cell whose destructor calls the function that the gate keeps, and
+//! then waits for the gate.
 
 use kernel::{
     prelude::*,
@@ -62,6 +65,10 @@ module! {
             default: 0,
             description: "Whether init waits for everything that was deferred in the kernel's RCU",
         },
+        call: u32 {
+            default: 0,
+            description: "Whether a destructor calls the function that the gate keeps",
+        },
     },
 }
 
@@ -72,6 +79,7 @@ rcu::define_domain! {
 
 extern "C" {
     fn quiesce_gate_wait(place: u32);
+    fn quiesce_gate_call();
 }
 
 fn wait_at_gate(place: u32) {
@@ -86,6 +94,30 @@ impl Drop for AtGate {
     fn drop(&mut self) {
         wait_at_gate(module_parameters::place.value());
     }
+}
+
+/// Calls a function of another module in its destructor, and does not return for a while.
+struct Caller(Arc<Atomic<i32>>);
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        // SAFETY: The function may sleep: a kernel thread drops the cell that owns this.
+        unsafe { quiesce_gate_call() };
+        self.0.store(1, Release);
+        wait_at_gate(0);
+    }
+}
+
+/// Starts a thread that drops a cell with a [`Caller`], and returns when the call has returned.
+fn call() -> Result<support::Thread> {
+    let called = Arc::new(Atomic::new(0i32), GFP_KERNEL)?;
+    let caller = Object::new(Caller(called.clone())).boxed(GFP_KERNEL)?;
+    let cell = RcuCell::<_, rcu::Global>::new(caller);
+    let thread = support::spawn(c"rcu_caller", move || drop(cell))?;
+    while called.load(Acquire) == 0 {
+        support::msleep(1);
+    }
+    Ok(thread)
 }
 
 struct Counted(KBox<u64>);
@@ -109,6 +141,7 @@ fn defer_slow() -> Result {
 
 struct Holder {
     _reader: Option<support::Thread>,
+    _caller: Option<support::Thread>,
 }
 
 // SAFETY: No method takes a shared reference, so one gives access to nothing.
@@ -146,7 +179,14 @@ impl kernel::Module for Holder {
         if module_parameters::barrier.value() != 0 {
             rcu::global().barrier()?;
         }
-        Ok(Self { _reader: reader })
+        let caller = match module_parameters::call.value() {
+            0 => None,
+            _ => Some(call()?),
+        };
+        Ok(Self {
+            _reader: reader,
+            _caller: caller,
+        })
     }
 }
 

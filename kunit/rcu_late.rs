@@ -5,7 +5,8 @@
 //!
 //! The exit function retires the first of a chain of `depth` objects, each of which retires the next
 //! one in its destructor. `how` says what the last destructor does. With `how=4` the objects of the
-//! chain are of all kinds in turn: each way of being deferred is posted by each other one.
+//! chain are of all kinds in turn: each way of being deferred is posted by each other one. With `how=5` another
+//! module calls a function of this one, by way of `quiesce_gate`, which drops a cell.
 
 use core::{
     future::Future,
@@ -50,7 +51,7 @@ module! {
     params: {
         how: u32 {
             default: 0,
-            description: "0 starts, 1 expedites a grace period, 2 leaks futures of its own domain, 3 of RCU, 4 is as the others",
+            description: "0 starts, 1 expedites a grace period, 2 leaks futures of its own domain, 3 of RCU, 4 is as the others, 5 drops a cell in a call",
         },
         depth: u32 {
             default: 3,
@@ -167,6 +168,21 @@ impl Drop for Mixed {
     }
 }
 
+extern "C" {
+    fn quiesce_gate_set_callee(func: Option<extern "C" fn()>);
+}
+
+/// Called by a destructor of another module; drops a cell whose object has a destructor of this one.
+extern "C" fn callee() {
+    let link = Link {
+        next: RcuCell::none(),
+        last: false,
+    };
+    if let Ok(object) = Object::new(link).boxed(GFP_KERNEL) {
+        drop(RcuCell::<_, Global>::new(object));
+    }
+}
+
 struct Late {
     first: RcuCell<Option<KBox<Object<Link>>>>,
     mixed: Next,
@@ -189,6 +205,10 @@ impl kernel::Module for Late {
             };
             next = Some(KBox::new(Object::new(link), GFP_KERNEL)?);
         }
+        if module_parameters::how.value() == 5 {
+            // SAFETY: The function is removed by `drop()` below, before this module is freed.
+            unsafe { quiesce_gate_set_callee(Some(callee)) };
+        }
         Ok(Self {
             first: RcuCell::new(next),
             mixed,
@@ -198,6 +218,10 @@ impl kernel::Module for Late {
 
 impl Drop for Late {
     fn drop(&mut self) {
+        if module_parameters::how.value() == 5 {
+            // SAFETY: No function is kept after this call, which waits for a call that is under way.
+            unsafe { quiesce_gate_set_callee(None) };
+        }
         self.first.publish(None);
         core::mem::replace(&mut self.mixed, Next::Nothing).defer();
     }

@@ -12,9 +12,19 @@
 //! task. Cells that are dropped from within add their objects to that queue and return, and the
 //! first one drops the objects one after the other: a list is freed in the call that dropped its
 //! head, with the stack of one element. Elsewhere the object is handed to process context.
+//!
+//! What is in a queue outlasts the call that dropped its cell, and no account counts it. So a queue
+//! takes destructors of one module only: that of the destructor which the queue was claimed for, and
+//! which returns to code that keeps the module loaded. An object of another module is handed to
+//! process context, where the module's account counts it: a destructor may have called a function of
+//! a module that may be unloaded as soon as the function has returned.
 
 use super::{
-    account::Reclaim,
+    account::{
+        of_function,
+        Account,
+        Reclaim, //
+    },
     domain_state::{
         DomainState,
         GLOBAL, //
@@ -23,7 +33,11 @@ use super::{
 use crate::bindings as helpers;
 use core::{
     cell::UnsafeCell,
-    ptr::null_mut, //
+    ptr::{
+        from_ref,
+        null,
+        null_mut, //
+    },
 };
 use kernel::{
     bindings,
@@ -41,16 +55,19 @@ type Head = bindings::callback_head;
 ///
 /// # Invariants
 ///
-/// - While `owner` is the address of a task, only that task, in process context, accesses `first`.
+/// - While `owner` is the address of a task, only that task, in process context, accesses `first` and
+///   `account`.
 /// - `first` is a list, linked by `next`, of heads that the owner of the queue owns. `func` of each
-///   may be called with the head.
+///   may be called with the head, and is in the module of `account`, which is not freed before the
+///   queue is given back. `account` is only compared.
 /// - While `owner` is zero, `first` is null.
 struct Queue {
     owner: Atomic<usize>,
+    account: UnsafeCell<*const Account>,
     first: UnsafeCell<*mut Head>,
 }
 
-// SAFETY: `first` is accessed by the owner alone, by the type invariants.
+// SAFETY: `first` and `account` are accessed by the owner alone, by the type invariants.
 unsafe impl Sync for Queue {}
 
 /// The number of sets of queues.
@@ -64,6 +81,7 @@ static QUEUES: [[Queue; WAYS]; SETS] = [const {
     [const {
         Queue {
             owner: Atomic::new(0),
+            account: UnsafeCell::new(null()),
             first: UnsafeCell::new(null_mut()),
         }
     }; WAYS]
@@ -71,8 +89,9 @@ static QUEUES: [[Queue; WAYS]; SETS] = [const {
 
 /// Drops an object that no reader can reach, in this call where the caller may sleep.
 ///
-/// Otherwise the object is dropped in process context, before [`Domain::barrier`] returns to a
-/// caller that calls it afterwards. Not for NMIs.
+/// Otherwise, and for an object of another module than that of the destructor that disposes of it,
+/// the object is dropped in process context, before [`Domain::barrier`] returns to a caller that calls
+/// it afterwards. Not for NMIs.
 ///
 /// # Safety
 ///
@@ -94,23 +113,31 @@ pub(super) unsafe fn dispose(
     if context == helpers::QUIESCE_RCU_MAY_WAIT {
         let task = kernel::current!().as_ptr().addr();
         let set = set_of(task);
+        // SAFETY: `module` is what `this_module` returned in code that runs, and `func` is a function
+        // of that module or of one that it depends on, as this function requires.
+        let account = from_ref(unsafe { of_function(module, func as *const _) });
         if let Some(queue) = set.iter().find(|q| q.owner.load(Relaxed) == task) {
-            // SAFETY: `head` is in an object that was given away to this function, so nobody else has it.
-            unsafe { (*head).func = Some(func) };
-            // INVARIANT: The queue is this task's, and this is process context. The caller gives
-            // `head` away, and `func` may be called with it, as this function requires.
-            // SAFETY: By the type invariants this task alone accesses `first`.
-            unsafe { (*head).next = queue.first.get().replace(head) };
-            return;
-        }
-        // Without a preemption count, "may wait" is a guess, on which no destructor runs. Without
-        // preemptible RCU, a section of `Global` may wait, and no destructor runs in it.
-        if cfg!(CONFIG_PREEMPT_COUNT) && (cfg!(CONFIG_PREEMPT_RCU) || !GLOBAL.in_reader()) {
+            // SAFETY: By the type invariants this task alone accesses `account`.
+            if unsafe { *queue.account.get() } == account {
+                // SAFETY: `head` is in an object that was given away to this function, so nobody else
+                // has it.
+                unsafe { (*head).func = Some(func) };
+                // INVARIANT: The queue is this task's, and this is process context. The caller gives
+                // `head` away, and `func` may be called with it, as this function requires, and is in
+                // the module of the queue's account.
+                // SAFETY: By the type invariants this task alone accesses `first`.
+                unsafe { (*head).next = queue.first.get().replace(head) };
+                return;
+            }
+        } else if cfg!(CONFIG_PREEMPT_COUNT) && (cfg!(CONFIG_PREEMPT_RCU) || !GLOBAL.in_reader()) {
+            // Without a preemption count, "may wait" is a guess, on which no destructor runs. Without
+            // preemptible RCU, a section of `Global` may wait, and no destructor runs in it.
             if let Some(queue) = claim(set, task) {
                 // SAFETY: `claim` returned a queue that belongs to the current task, and the
                 // context is `QUIESCE_RCU_MAY_WAIT`, in which the task may sleep. `func` may be
-                // called once with `head`, as this function requires.
-                return unsafe { queue.run(|| func(head)) };
+                // called once with `head`, as this function requires. The task returns to code of
+                // `module`, which is loaded until then, as is the module of `func`.
+                return unsafe { queue.run(account, || func(head)) };
             }
         }
     }
@@ -124,15 +151,16 @@ pub(super) unsafe fn dispose(
 ///
 /// # Safety
 ///
-/// Process context; the caller may sleep.
+/// Process context; the caller may sleep. `account` counts `f` until this function has returned.
 #[inline]
-pub(super) unsafe fn with_queue(f: impl FnOnce()) {
+pub(super) unsafe fn with_queue(account: &Account, f: impl FnOnce()) {
     if !cfg!(CONFIG_PREEMPT_COUNT) {
         let task = kernel::current!().as_ptr().addr();
         if let Some(queue) = claim(set_of(task), task) {
             // SAFETY: The queue was claimed for this task, which is in process context and may
-            // sleep, as this function requires.
-            return unsafe { queue.run(f) };
+            // sleep, as this function requires. `account` counts `f` until this function has
+            // returned, so its module is not freed before.
+            return unsafe { queue.run(account, f) };
         }
     }
     f()
@@ -156,8 +184,12 @@ impl Queue {
     ///
     /// # Safety
     ///
-    /// The queue was claimed for the current task, which is in process context and may sleep.
-    unsafe fn run(&self, f: impl FnOnce()) {
+    /// The queue was claimed for the current task, which is in process context and may sleep. The
+    /// module of `account` is not freed before this function has returned.
+    unsafe fn run(&self, account: *const Account, f: impl FnOnce()) {
+        // INVARIANT: The list is empty, and the module is not freed before the queue is given back.
+        // SAFETY: The queue is this task's, so only this task, in process context, accesses `account`.
+        unsafe { *self.account.get() = account };
         f();
         loop {
             // SAFETY: The queue is this task's, so only this task, which is in process context, accesses

@@ -289,7 +289,7 @@ unsafe fn reclaim(
     let account: &Account = unsafe { of_function(home, func as *const _) };
     // SAFETY: `func` may be called with `head`, as this function requires, and a work item runs in
     // process context, where it may sleep.
-    unsafe { disposal::with_queue(|| func(head)) };
+    unsafe { disposal::with_queue(account, || func(head)) };
     let _section = rcu::read_lock();
     // SAFETY: The counts stay as long as something is in flight.
     unsafe { (*counts).done() };
