@@ -4,13 +4,14 @@
 //!
 //! Its exit function defers `pending` objects of each kind inside read-side critical sections, so
 //! that few of them can be reclaimed before it returns, and waits for nothing. With `fail=1` its
-//! init does that and then fails. With `leak=1` it also leaks a pending future, whose waker is in
-//! this module. The test passes if the kernel neither crashes nor warns:
+//! init does that and then fails. With `leak=1` it also leaks futures that wait, whose wakers are in
+//! this module, and one of everything else that safe code can leak. The test passes if the kernel neither crashes nor warns:
 //!
 //!     for i in $(seq 20); do insmod quiesce_rcu_unload.ko && rmmod quiesce_rcu_unload; done
 
 use core::{
     future::Future,
+    mem::forget,
     task::Context, //
 };
 use executor::{
@@ -32,12 +33,14 @@ use quiesce::rcu::{
     AtomicDrop,
     Batch,
     Domain,
+    Entry,
     Global,
     GracePeriod,
     InProcess,
     InSoftirq,
     Object,
     RcuCell,
+    RcuList,
     RcuPointer,
     Retired,
     Shared,
@@ -65,7 +68,7 @@ module! {
         },
         leak: u32 {
             default: 0,
-            description: "Whether to leak a future",
+            description: "Whether to leak futures and all else",
         },
     },
 }
@@ -178,6 +181,54 @@ impl<D: Domain> Kinds<D> {
     }
 }
 
+/// Leaks one of everything that owns something retired, at each stage.
+fn leak<D: Domain>(domain: D, cx: &mut Context<'_>) -> Result {
+    let retired = || {
+        let object = Object::new_atomic(Counted(1)).boxed(GFP_KERNEL)?;
+        retire::<Soft, D>(object).ok_or(EINVAL)
+    };
+    let batch = || {
+        let mut batch = Batch::new();
+        for _ in 0..3 {
+            batch.push(retired()?);
+        }
+        Ok::<_, Error>(batch)
+    };
+    forget(retired()?);
+    forget(retired()?.cookie());
+    forget(retired()?.start());
+    forget(retired()?.start_expedited());
+    forget(retired()?.synchronize());
+    forget(batch()?);
+    forget(batch()?.start());
+    let mut reclaimed = batch()?.synchronize()?;
+    forget(reclaimed.next());
+    forget(reclaimed);
+    forget(domain.reclaim((retired()?, batch()?)));
+    let mut future = KBox::pin(retired()?.synchronize_async(), GFP_KERNEL)?;
+    let _ = future.as_mut().poll(cx);
+    forget(future);
+    let mut future = KBox::pin(
+        domain.quiesce_on_pending(domain.synchronize_async()),
+        GFP_KERNEL,
+    )?;
+    let _ = future.as_mut().poll(cx);
+    forget(future);
+    let list = KBox::pin_init(
+        RcuList::<Counted, D>::new(c"leaked", kernel::static_lock_class!()),
+        GFP_KERNEL,
+    )?;
+    for _ in 0..3 {
+        list.lock().push_front(Entry::new(Counted(1), GFP_KERNEL)?);
+    }
+    forget(list.lock().cursor().remove());
+    forget(list);
+    forget(RcuCell::<Soft, D>::new(
+        Object::new_atomic(Counted(1)).boxed(GFP_KERNEL)?,
+    ));
+    Ok(())
+}
+
 struct Unload {
     all: Option<(Kinds<Global>, Kinds<Srcu<Own>>)>,
     chain: Option<Retired<KBox<Object<Chain>>>>,
@@ -229,7 +280,10 @@ impl Drop for Unload {
         // They are dropped at the very end, while some are being woken.
         drop(futures);
         if module_parameters::leak.value() != 0 {
-            core::mem::forget(own_futures);
+            forget(own_futures);
+            if leak(rcu::global(), &mut cx).is_err() || leak(domain, &mut cx).is_err() {
+                pr_err!("cannot leak everything\n");
+            }
         }
         pr_info!("gone, with {} destructors done\n", DROPPED.load(Relaxed));
     }
