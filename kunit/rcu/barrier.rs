@@ -95,6 +95,20 @@ impl Drop for Hop {
     }
 }
 
+/// Waits in its destructor, as [`Gate`], and then defers another object and says so.
+struct HandsOn {
+    next: Option<KBox<Object<Counted>>>,
+    state: Arc<Atomic<i32>>,
+}
+
+impl Drop for HandsOn {
+    fn drop(&mut self) {
+        drop(Gate(self.state.clone()));
+        RcuCell::<_, Global>::new(self.next.take()).publish(None);
+        self.state.store(3, Release);
+    }
+}
+
 /// Defers references to one shared object, `n` times; returns how often it was dropped, and how many
 /// objects were pending, after one barrier.
 fn shared<D: Domain>(domain: D, n: usize) -> Result<(usize, usize)> {
@@ -350,6 +364,49 @@ mod tests {
         rcu::global().barrier()?;
         assert_eq!(wrong, 0);
         assert_eq!(rcu::global().pending(), 0);
+        Ok(())
+    }
+
+    /// A destructor defers an object, whose grace period does not elapse, while its own is counted.
+    #[test]
+    fn what_is_handed_on_while_it_is_counted_is_pending() -> Result {
+        // Elsewhere one sum counts both.
+        if !Global::IS_RCU {
+            return Ok(());
+        }
+        let global = rcu::global();
+        let state = Arc::new(Atomic::new(0i32), GFP_KERNEL)?;
+        let dropped = Arc::new(Atomic::new(0usize), GFP_KERNEL)?;
+        while global.pending() != 0 {
+            global.barrier()?;
+        }
+        defer::<_, Global>(boxed(HandsOn {
+            next: Some(boxed(Counted(dropped.clone()))?),
+            state: state.clone(),
+        })?);
+        // The worker has it, and the callback is over.
+        while state.load(Acquire) == 0 || global.pending() != 1 {
+            support::msleep(1);
+        }
+        let mut handed_on = false;
+        let pending = global.run(|_| {
+            Global::state().pending_for_test(|| {
+                state.store(2, Release);
+                // The next object is with RCU, and the destructor is done.
+                while state.load(Acquire) != 3 || global.pending() != 1 {
+                    core::hint::spin_loop();
+                }
+                handed_on = true;
+            })
+        });
+        let early = dropped.load(Relaxed);
+        while global.pending() != 0 {
+            global.barrier()?;
+        }
+        assert!(handed_on);
+        assert_eq!(early, 0);
+        assert_eq!(pending, 1);
+        assert_eq!(dropped.load(Relaxed), 1);
         Ok(())
     }
 }

@@ -289,8 +289,8 @@ impl DomainState {
     /// on.
     pub(super) unsafe fn teardown(&'static self) {
         loop {
-            // SAFETY: This is process context, the domain is ready, so the work item is initialised,
-            // and as nobody uses the domain, no section of it has begun that has not ended.
+            // SAFETY: This is process context, in a work item or the exit function of this module,
+            // which are in no section. The domain is ready, so the work item is initialised.
             unsafe {
                 self.synchronize_now(false);
                 self.barrier_now();
@@ -565,7 +565,7 @@ impl DomainState {
 
     pub(super) fn pending(&self) -> usize {
         if !self.sleepable {
-            return self.pending_rcu();
+            return self.pending_rcu(|| ());
         }
         let n = self.counts.in_flight() as isize;
         let n = n.wrapping_add(self.early.load(Relaxed));
@@ -573,13 +573,15 @@ impl DomainState {
     }
 
     /// As [`pending`](Self::pending), of the kernel's RCU, whose callbacks the modules' accounts
-    /// count, and this state what workers have.
-    fn pending_rcu(&self) -> usize {
+    /// count, and this state what workers have. `between` is called when one was read and the other
+    /// was not.
+    fn pending_rcu(&self, between: impl FnOnce()) -> usize {
         let before = account::done_sums(&self.counts);
         // ORDERING: If nothing was done from here to the second call below, what was in flight here
         // is in one of the counts in between, wherever it went.
         kernel::sync::barrier::smp_mb(Read);
         let callbacks = account::callbacks();
+        between();
         // ORDERING: A callback that is done gave its object to a worker before.
         kernel::sync::barrier::smp_mb(Read);
         let n = callbacks.saturating_add(self.counts.in_flight());
@@ -590,6 +592,14 @@ impl DomainState {
             return 1;
         }
         n
+    }
+
+    /// Returns what [`Domain::pending`](super::Domain::pending) does for the kernel's RCU, if `between`
+    /// takes place during the call.
+    #[cfg(CONFIG_KUNIT)]
+    #[doc(hidden)]
+    pub fn pending_for_test(&self, between: impl FnOnce()) -> usize {
+        self.pending_rcu(between)
     }
 
     /// The number of objects without destructor that were passed to the kernel, and how many of them
