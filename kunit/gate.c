@@ -7,11 +7,18 @@
  *
  * Who waits may name a place, which can stay shut. The gate also keeps a function of
  * one module for others to call: who removes it returns when no call is under way.
+ *
+ * With flood=N the gate itself defers N objects, as C does it, behind a reader that
+ * waits until the gate is opened: what quiesce_rcu_holder does, without quiesce.
  */
 #include <linux/delay.h>
 #include <linux/export.h>
+#include <linux/kthread.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
+#include <linux/slab.h>
+#include <linux/srcu.h>
+#include <linux/workqueue.h>
 
 #include "gate.h"
 
@@ -49,6 +56,85 @@ void quiesce_gate_call(void)
 	mutex_unlock(&callee_lock);
 }
 EXPORT_SYMBOL_GPL(quiesce_gate_call);
+
+static unsigned int flood;
+module_param(flood, uint, 0444);
+MODULE_PARM_DESC(flood, "Objects to be deferred behind a reader");
+
+struct object {
+	struct rcu_head head;
+	u64 *value;
+};
+
+DEFINE_STATIC_SRCU_FAST(gate_srcu);
+static struct task_struct *reader;
+static bool reads;
+
+static void free_object(struct rcu_head *head)
+{
+	struct object *object = container_of(head, struct object, head);
+
+	kfree(object->value);
+	kfree(object);
+}
+
+static int read_until_open(void *unused)
+{
+	struct srcu_ctr __percpu *counter = srcu_read_lock_fast(&gate_srcu);
+
+	WRITE_ONCE(reads, true);
+	quiesce_gate_wait(0);
+	srcu_read_unlock_fast(&gate_srcu, counter);
+	while (!kthread_should_stop())
+		msleep(20);
+	return 0;
+}
+
+/* As a destructor that waits for the gate. */
+static void wait_until_open(struct work_struct *work)
+{
+	quiesce_gate_wait(0);
+}
+
+static DECLARE_WORK(slow, wait_until_open);
+
+static void gate_exit(void)
+{
+	WRITE_ONCE(open, true);
+	if (reader)
+		kthread_stop(reader);
+	flush_work(&slow);
+	srcu_barrier(&gate_srcu);
+}
+module_exit(gate_exit);
+
+static int __init gate_init(void)
+{
+	unsigned int i;
+
+	if (!flood)
+		return 0;
+	reader = kthread_run(read_until_open, NULL, "gate_reader");
+	if (IS_ERR(reader))
+		return PTR_ERR(reader);
+	while (!READ_ONCE(reads))
+		msleep(20);
+	queue_work(system_dfl_wq, &slow);
+	for (i = 0; i < flood; i++) {
+		struct object *object = kmalloc_obj(*object);
+
+		if (!object)
+			break;
+		object->value = kmalloc_obj(u64);
+		call_srcu(&gate_srcu, &object->head, free_object);
+		cond_resched();
+	}
+	if (i == flood)
+		return 0;
+	gate_exit();
+	return -ENOMEM;
+}
+module_init(gate_init);
 
 MODULE_DESCRIPTION("A gate for tests");
 MODULE_LICENSE("GPL");

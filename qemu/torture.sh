@@ -83,6 +83,7 @@ figures() {
 		/figures fuzz:/ { calls += value("calls"); kills += value("kills") }
 		/figures bystander:/ { fork = value("fork_us"); pollers = value("fork_us_pollers"); event = value("fork_us_eventfd"); leaders = value("fork_us_leaders"); irqsoff = value("irqsoff_us"); irqsoff_event = value("irqsoff_us_eventfd") }
 		/figures unload/ { loops += value("loops") }
+		/figures rmmod:/ { rmmod = value("rmmod_us"); rmmod_quiesce = value("rmmod_us_quiesce"); rmmod_c = value("rmmod_us_c") }
 		END {
 			printf "\n%s\n", profile
 			printf "  %12d operations of the primitives\n", operations
@@ -96,6 +97,9 @@ figures() {
 			printf "  %12d kills survived\n", kills
 			printf "  %12d allocations made to fail\n", faults
 			printf "  %12d times unloaded under load\n", loops
+			printf "  %12d us: rmmod of a module that uses nothing (medians)\n", rmmod
+			printf "  %12d us: the same beside a flood of deferred objects and a reader that sleeps\n", rmmod_quiesce
+			printf "  %12d us: the same beside such a flood in C\n", rmmod_c
 			printf "  %12d mutants noticed\n", mutants
 			printf "  %12d us: longest fork of a bystander while 1024 bound parties end (medians)\n", fork
 			printf "  %12d us: the same with 10^5 pollers of their group\n", pollers

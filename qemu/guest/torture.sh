@@ -153,6 +153,10 @@ rmmod quiesce_torture
 if wanted unload; then
 	begin unload
 	tap "unloads under load" unload_loop $((each / 2 + 1))
+	# A kernel with debugging takes long for each.
+	objects=1000000
+	[ ! -d /sys/kernel/debug/failslab ] || objects=100000
+	tap "objects of one module do not delay rmmod of another" /tests/rmmod $objects
 	end unload
 fi
 
