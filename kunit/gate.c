@@ -7,6 +7,7 @@
  *
  * Who waits may name a place, which can stay shut. The gate also keeps a function of
  * one module for others to call: who removes it returns when no call is under way.
+ * And it keeps an address that one module lends to others.
  *
  * With flood=N the gate itself defers N objects, as C does it, behind a reader that
  * waits until the gate is opened: what quiesce_rcu_holder does, without quiesce.
@@ -56,6 +57,20 @@ void quiesce_gate_call(void)
 	mutex_unlock(&callee_lock);
 }
 EXPORT_SYMBOL_GPL(quiesce_gate_call);
+
+static const void *lent;
+
+void quiesce_gate_lend(const void *address)
+{
+	WRITE_ONCE(lent, address);
+}
+EXPORT_SYMBOL_GPL(quiesce_gate_lend);
+
+const void *quiesce_gate_lent(void)
+{
+	return READ_ONCE(lent);
+}
+EXPORT_SYMBOL_GPL(quiesce_gate_lent);
 
 static unsigned int flood;
 module_param(flood, uint, 0444);

@@ -5,5 +5,7 @@
 void quiesce_gate_wait(unsigned int place);
 void quiesce_gate_set_callee(void (*func)(void));
 void quiesce_gate_call(void);
+void quiesce_gate_lend(const void *address);
+const void *quiesce_gate_lent(void);
 
 #endif /* _QUIESCE_KUNIT_GATE_H */

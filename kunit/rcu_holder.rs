@@ -5,11 +5,16 @@
 //!
 //! Its init defers `pending` objects of each kind in a domain that a thread of it reads, unless
 //! `read=0`. With `slow=1` it also defers an object in the kernel's RCU whose destructor waits for the gate. With `late=1` its
-//! exit function does, so that rmmod waits for the gate. With `barrier=1` its init calls `barrier()`.
+//! exit function does, so that rmmod waits for the gate. With `barrier=1` its init calls `barrier()` of
+//! the kernel's RCU, with `barrier=2` that of the module.
+//!
+//! With `lend=1` other modules can use its domain: with `borrow=1` that is the domain that is read and
+//! deferred in. Nothing but the test keeps the lender loaded meanwhile.
 //!
 //! With `call=1` a thread of it drops a cell whose destructor calls the function that the gate keeps, and
 //! then waits for the gate.
 
+use core::ffi::c_void;
 use kernel::{
     prelude::*,
     sync::{
@@ -18,18 +23,21 @@ use kernel::{
             Atomic,
             Release, //
         },
-        Arc, //
+        Arc,
+        LockClassKey, //
     },
 };
 use quiesce::rcu::{
     self,
     AtomicDrop,
     Domain,
+    DomainState,
     InProcess,
     InSoftirq,
     Object,
     RcuCell,
-    Srcu, //
+    Srcu,
+    Tag, //
 };
 
 mod support;
@@ -63,7 +71,15 @@ module! {
         },
         barrier: u32 {
             default: 0,
-            description: "Whether init waits for everything that was deferred in the kernel's RCU",
+            description: "Whether init waits for everything that was deferred: 1 in the kernel's RCU, 2 by the module",
+        },
+        lend: u32 {
+            default: 0,
+            description: "Whether others may use the domain",
+        },
+        borrow: u32 {
+            default: 0,
+            description: "Whether the domain of another one is used",
         },
         call: u32 {
             default: 0,
@@ -80,6 +96,26 @@ rcu::define_domain! {
 extern "C" {
     fn quiesce_gate_wait(place: u32);
     fn quiesce_gate_call();
+    fn quiesce_gate_lend(address: *const c_void);
+    fn quiesce_gate_lent() -> *const c_void;
+}
+
+/// The domain of the module that lends it.
+enum Lent {}
+
+// SAFETY: `state` returns that of `Held` in the lender, which is of the same flavor; the test keeps the
+// lender loaded. An enum without parameters is a subtype and a supertype of itself only.
+unsafe impl Tag for Lent {
+    const UP_DOWN: bool = false;
+
+    fn state() -> &'static DomainState {
+        // SAFETY: The test loads this module only while another one lends its domain.
+        unsafe { &*quiesce_gate_lent().cast() }
+    }
+
+    fn class() -> Pin<&'static LockClassKey> {
+        Held::class()
+    }
 }
 
 fn wait_at_gate(place: u32) {
@@ -139,6 +175,35 @@ fn defer_slow() -> Result {
     Ok(())
 }
 
+/// Has a thread read in a domain, and defers objects there.
+fn hold<T: Tag>() -> Result<Option<support::Thread>> {
+    let held = Srcu::<T>::init()?;
+    let reader = if module_parameters::read.value() != 0 {
+        let reads = Arc::new(Atomic::new(0i32), GFP_KERNEL)?;
+        let theirs = reads.clone();
+        let reader = support::spawn(c"rcu_holder", move || {
+            held.run(|_| {
+                theirs.store(1, Release);
+                wait_at_gate(0);
+            })
+        })?;
+        while reads.load(Acquire) == 0 {
+            support::msleep(1);
+        }
+        Some(reader)
+    } else {
+        None
+    };
+    let soft = RcuCell::<Option<KBox<Object<Counted, InSoftirq>>>, Srcu<T>>::none();
+    let process = RcuCell::<Option<KBox<Object<Counted, InProcess>>>, Srcu<T>>::none();
+    for i in 0..module_parameters::pending.value() {
+        let counted = || Ok::<_, Error>(Counted(KBox::new(u64::from(i), GFP_KERNEL)?));
+        soft.publish(Some(KBox::new(Object::new_atomic(counted()?), GFP_KERNEL)?));
+        process.publish(Some(KBox::new(Object::new(counted()?), GFP_KERNEL)?));
+    }
+    Ok(reader)
+}
+
 struct Holder {
     _reader: Option<support::Thread>,
     _caller: Option<support::Thread>,
@@ -149,35 +214,22 @@ unsafe impl Sync for Holder {}
 
 impl kernel::Module for Holder {
     fn init(_module: &'static ThisModule) -> Result<Self> {
-        let held = Srcu::<Held>::init()?;
-        let reader = if module_parameters::read.value() != 0 {
-            let reads = Arc::new(Atomic::new(0i32), GFP_KERNEL)?;
-            let theirs = reads.clone();
-            let reader = support::spawn(c"rcu_holder", move || {
-                held.run(|_| {
-                    theirs.store(1, Release);
-                    wait_at_gate(0);
-                })
-            })?;
-            while reads.load(Acquire) == 0 {
-                support::msleep(1);
-            }
-            Some(reader)
+        let reader = if module_parameters::borrow.value() != 0 {
+            hold::<Lent>()?
         } else {
-            None
+            hold::<Held>()?
         };
-        let soft = RcuCell::<Option<KBox<Object<Counted, InSoftirq>>>, Srcu<Held>>::none();
-        let process = RcuCell::<Option<KBox<Object<Counted, InProcess>>>, Srcu<Held>>::none();
-        for i in 0..module_parameters::pending.value() {
-            let counted = || Ok::<_, Error>(Counted(KBox::new(u64::from(i), GFP_KERNEL)?));
-            soft.publish(Some(KBox::new(Object::new_atomic(counted()?), GFP_KERNEL)?));
-            process.publish(Some(KBox::new(Object::new(counted()?), GFP_KERNEL)?));
+        if module_parameters::lend.value() != 0 {
+            // SAFETY: The function stores the address.
+            unsafe { quiesce_gate_lend(core::ptr::from_ref(Held::state()).cast()) };
         }
         if module_parameters::slow.value() != 0 {
             defer_slow()?;
         }
-        if module_parameters::barrier.value() != 0 {
-            rcu::global().barrier()?;
+        match module_parameters::barrier.value() {
+            0 => (),
+            1 => rcu::global().barrier()?,
+            _ => rcu::barrier()?,
         }
         let caller = match module_parameters::call.value() {
             0 => None,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Many modules that defer destructors at the same time: one module, under many names. */
+/* Many modules that defer at the same time: one module, under many names. */
 #include "common.h"
 
 #include <stdarg.h>
@@ -9,6 +9,7 @@
 /* More than barrier() waits for at a time. */
 #define MODULES 12
 #define ROUNDS 4
+#define PATIENCE_MS 60000
 
 struct image {
 	char *bytes;
@@ -137,6 +138,64 @@ TEST(barrier_waits_for_all_of_them)
 		EXPECT_EQ(0, unload(name_of(shut)));
 		EXPECT_EQ(0, unload(HOLDER));
 	}
+	EXPECT_EQ(0, unload("quiesce_gate"));
+}
+
+/* Loads the module under the name of copy @n, which it gets. */
+static int load_copy(struct image *copy, char *old, int n, const char *parameters)
+{
+	rename_module(copy, old, n);
+	strcpy(old, name_of(n));
+	return load(copy, "%s", parameters);
+}
+
+/*
+ * A module's own barrier waits in the domains of others that it has deferred in, and in
+ * no other one, however many modules have: nothing keeps the module of that one loaded.
+ */
+TEST(barrier_of_a_module_waits_in_its_domains)
+{
+	struct image gate = read_module("quiesce_gate"), copy = read_module(HOLDER);
+	char old[sizeof(HOLDER)] = HOLDER;
+	enum { LENDER = 1, READER = MODULES + 1, USER, STRANGER };
+	int waited = 0;
+	pid_t pid;
+
+	ASSERT_EQ(0, load(&gate, "open=0"));
+	ASSERT_EQ(0, load_copy(&copy, old, LENDER, "read=0 pending=0 lend=1"));
+	for (int i = LENDER + 1; i < READER; i++)
+		EXPECT_EQ(0, load_copy(&copy, old, i, "read=0 pending=2 borrow=1"));
+	for (int i = LENDER + 1; i < READER; i++)
+		EXPECT_EQ(0, unload(name_of(i)));
+	/* From here on grace periods of the domain do not end. */
+	ASSERT_EQ(0, load_copy(&copy, old, READER, "pending=2 borrow=1"));
+	rename_module(&copy, old, STRANGER);
+	strcpy(old, name_of(STRANGER));
+	pid = spawn({
+		check(load(&copy, "read=0 pending=2 barrier=2") == 0);
+	});
+	while (task_state(pid) != 'Z' && waited++ < PATIENCE_MS)
+		nap();
+	EXPECT_EQ('Z', task_state(pid));
+	if (task_state(pid) == 'Z') {
+		EXPECT_EQ(0, join(pid));
+		EXPECT_EQ(0, unload(name_of(STRANGER)));
+	}
+	rename_module(&copy, old, USER);
+	strcpy(old, name_of(USER));
+	pid = spawn({
+		check(load(&copy, "read=0 pending=2 borrow=1 barrier=2") == 0);
+	});
+	EXPECT_TRUE(wait_blocked(pid, SYS_init_module));
+	for (int i = 0; i < BLOCKS_MS; i++) {
+		EXPECT_NE('Z', task_state(pid));
+		nap();
+	}
+	set_gate("open", 1);
+	EXPECT_EQ(0, join(pid));
+	EXPECT_EQ(0, unload(name_of(USER)));
+	EXPECT_EQ(0, unload(name_of(READER)));
+	EXPECT_EQ(0, unload(name_of(LENDER)));
 	EXPECT_EQ(0, unload("quiesce_gate"));
 }
 

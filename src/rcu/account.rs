@@ -197,6 +197,8 @@ impl Counts {
 pub(super) struct Account {
     module: *mut bindings::module,
     text: (usize, usize),
+    /// The slot of the table, once the account is in it.
+    slot: usize,
     counts: Counts,
     /// Null until the module is unloaded: a pointer, for these are loaded inline.
     going: Atomic<*mut c_void>,
@@ -227,6 +229,7 @@ impl Account {
         Ok(Self {
             module,
             text,
+            slot: 0,
             counts,
             going: Atomic::new(null_mut()),
             changed: Opaque::uninit(),
@@ -251,6 +254,30 @@ impl Account {
     /// The counts.
     pub(super) fn counts(&self) -> &Counts {
         &self.counts
+    }
+
+    /// The slot of the table that the account is in, less than [`SLOTS`].
+    pub(super) fn slot(&self) -> usize {
+        self.slot
+    }
+
+    /// Returns the account of the module that a function is in.
+    ///
+    /// That is this one, unless the function is an instance that the compiler has found in a module
+    /// that this one depends on.
+    ///
+    /// # Safety
+    ///
+    /// Code of the module runs while the account is borrowed, and `func` is a function of the module or
+    /// of one that it depends on.
+    #[inline]
+    pub(super) unsafe fn of_function(&self, func: *const c_void) -> &Self {
+        if self.has_function(func) {
+            return self;
+        }
+        // SAFETY: A module that this one depends on stays while code of this one runs, and so does its
+        // account.
+        search(|account| account.has_function(func)).map_or(self, |found| unsafe { &*found })
     }
 
     /// Returns whether a function is in the module.
@@ -406,6 +433,9 @@ pub(super) unsafe fn insert(account: *mut Account) -> Result {
             at.is_null() || at == GONE
         })
         .ok_or(ENOSPC)?;
+    // SAFETY: `account` is valid until it was taken out of the table, as this function requires, and
+    // nobody else uses it before it is in the table.
+    unsafe { (*account).slot = index };
     free.account.store(account, Release);
     // INVARIANT: The slots before this one have modules, or had.
     free.module.store(module, Release);
@@ -471,10 +501,7 @@ pub(super) unsafe fn of_caller<'a>(module: *mut bindings::module) -> &'a Account
     unsafe { &*account }
 }
 
-/// The account of the module that a function is in.
-///
-/// That is the caller's, unless the function is an instance that the compiler has found in a module
-/// that the caller's depends on.
+/// The account of the module that a function is in, see [`Account::of_function`].
 ///
 /// # Safety
 ///
@@ -484,14 +511,9 @@ pub(super) unsafe fn of_function<'a>(
     module: *mut bindings::module,
     func: *const c_void,
 ) -> &'a Account {
-    // SAFETY: `module` is what `this_module` returned in code that runs during `'a`, as this
-    // function requires.
-    let account = unsafe { of_caller(module) };
-    if account.has_function(func) {
-        return account;
-    }
-    // SAFETY: A module that the caller's depends on stays as long as that, and so does its account.
-    search(|account| account.has_function(func)).map_or(account, |found| unsafe { &*found })
+    // SAFETY: `module` is what `this_module` returned in code that runs during `'a`, and `func` is a
+    // function of it or of one that it depends on, as this function requires.
+    unsafe { of_caller(module).of_function(func) }
 }
 
 /// Returns the counts of the module that a function is in, and stores them in `word`, if that is not

@@ -95,6 +95,8 @@ fn log_misuse(caller: &Location<'_>, domain: &CStr, e: Error) {
     }
 }
 
+const BITS: usize = usize::BITS as usize;
+
 /// True if safe code can leak enough sections to make SRCU's counters wrap: they have 16 bits in
 /// TINY_SRCU, which is selected without SMP and preemptible RCU, otherwise the bits of a long.
 const SECTIONS_ARE_LIMITED: bool =
@@ -137,10 +139,9 @@ pub struct DomainState {
     worker: Worker,
     waiters: Waiters,
     stall: Stall,
-    /// Accounts of modules that have deferred something in an SRCU domain; only compared.
-    users: [Atomic<*mut Account>; 4],
-    /// Not zero if more modules than fit into `users` have deferred something.
-    more_users: Atomic<i32>,
+    /// The modules whose code has deferred something in an SRCU domain: a bit for the slot of each
+    /// one's account. Pointers, for these are loaded inline.
+    users: [Atomic<*mut c_void>; account::SLOTS / BITS],
     pub(super) next: UnsafeCell<*const DomainState>,
 }
 
@@ -187,8 +188,7 @@ impl DomainState {
             worker: Worker::new(),
             waiters: Waiters::new(),
             stall: Stall::new(),
-            users: [const { Atomic::new(null_mut()) }; 4],
-            more_users: Atomic::new(0),
+            users: [const { Atomic::new(null_mut()) }; account::SLOTS / BITS],
             next: UnsafeCell::new(core::ptr::null()),
         }
     }
@@ -458,38 +458,45 @@ impl DomainState {
         });
     }
 
-    /// Records a module that defers something in an SRCU domain.
-    fn used_by(&self, account: &Account) {
-        let account = core::ptr::from_ref(account).cast_mut();
-        for user in &self.users {
-            let mut at = load_pointer(user);
-            if at.is_null() {
-                at = user
-                    .cmpxchg(null_mut(), account, Full)
-                    .unwrap_or_else(|now| now);
-                if at.is_null() {
-                    return;
-                }
-            }
-            if at == account {
-                return;
-            }
-        }
-        self.more_users.store(1, Relaxed);
+    /// The word of `users` and the bit in it that stand for a module.
+    #[inline]
+    fn user(&self, account: &Account) -> (&Atomic<*mut c_void>, usize) {
+        let slot = account.slot();
+        (
+            &self.users[slot / BITS % self.users.len()],
+            1 << (slot % BITS),
+        )
     }
 
-    /// Returns whether a module may have deferred something in this SRCU domain.
+    /// Records a module whose code defers something in an SRCU domain.
+    ///
+    /// That code names the domain, so its module depends on the domain's, if it is another one.
+    fn used_by(&self, account: &Account) {
+        let (word, bit) = self.user(account);
+        let mut bits = load_pointer(word);
+        while bits.addr() & bit == 0 {
+            match word.cmpxchg(bits, bits.map_addr(|bits| bits | bit), Full) {
+                Ok(_) => return,
+                Err(now) => bits = now,
+            }
+        }
+    }
+
+    /// Returns whether a module has deferred something in this SRCU domain.
     pub(super) fn was_used_by(&self, account: &Account) -> bool {
-        let account = core::ptr::from_ref(account).cast_mut();
-        self.more_users.load(Relaxed) != 0
-            || self.users.iter().any(|user| user.load(Relaxed) == account)
+        let (word, bit) = self.user(account);
+        load_pointer(word).addr() & bit != 0
     }
 
     /// Removes a module that is unloaded from the users.
     pub(super) fn forget_user(&self, account: &Account) {
-        let account = core::ptr::from_ref(account).cast_mut();
-        for user in &self.users {
-            let _ = user.cmpxchg(account, null_mut(), Relaxed);
+        let (word, bit) = self.user(account);
+        let mut bits = load_pointer(word);
+        while bits.addr() & bit != 0 {
+            match word.cmpxchg(bits, bits.map_addr(|bits| bits & !bit), Full) {
+                Ok(_) => return,
+                Err(now) => bits = now,
+            }
         }
     }
 
@@ -665,10 +672,12 @@ impl DomainState {
         head: *mut bindings::callback_head,
         func: Reclaim,
     ) {
-        // SAFETY: `module` is what `this_module` returned in code that runs, and `func` is a
-        // function of that module or of one that it depends on, as this function requires.
-        let account = unsafe { account::of_function(module, func as *const c_void) };
-        self.used_by(account);
+        // SAFETY: `module` is what `this_module` returned in code that runs, as this function requires.
+        let caller = unsafe { account::of_caller(module) };
+        // SAFETY: Code of `module` runs, and `func` is a function of it or of one that it depends on,
+        // as this function requires.
+        let account = unsafe { caller.of_function(func as *const c_void) };
+        self.used_by(caller);
         if !self.is_ready() {
             // SAFETY: `of_function` returned the account of the function's module; `head`, `func`
             // and the context are what this function requires.
@@ -744,12 +753,14 @@ impl DomainState {
         head: *mut bindings::callback_head,
         func: Reclaim,
     ) {
-        // SAFETY: `module` is what `this_module` returned in code that runs, and `func` is a
-        // function of that module or of one that it depends on, as this function requires.
-        let account = unsafe { account::of_function(module, func as *const c_void) };
+        // SAFETY: `module` is what `this_module` returned in code that runs, as this function requires.
+        let caller = unsafe { account::of_caller(module) };
+        // SAFETY: Code of `module` runs, and `func` is a function of it or of one that it depends on,
+        // as this function requires.
+        let account = unsafe { caller.of_function(func as *const c_void) };
         account.counts().posted();
         if self.sleepable {
-            self.used_by(account);
+            self.used_by(caller);
         }
         if self.has_worker() && self.is_ready() {
             self.counts.posted();

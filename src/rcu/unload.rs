@@ -151,6 +151,8 @@ unsafe extern "C" fn going(module: *mut bindings::module) {
         return;
     };
     if client.account().is_unused() && !domain_list::has_domains_of(module) {
+        // It may have deferred functions of a module that it depends on.
+        domain_list::forget_user(client.account());
         // SAFETY: Nothing of the module is pending, and its code has returned.
         return unsafe { client.remove_soon() };
     }

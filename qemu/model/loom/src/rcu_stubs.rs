@@ -36,6 +36,8 @@ pub(crate) mod account {
         }
     }
 
+    pub(crate) const SLOTS: usize = 512;
+
     pub(crate) struct Account(Counts);
     static ACCOUNT: Account = Account(Counts);
     impl Account {
@@ -44,6 +46,12 @@ pub(crate) mod account {
         }
         pub(crate) fn module(&self) -> *mut kernel::bindings::module {
             this_module()
+        }
+        pub(crate) fn slot(&self) -> usize {
+            0
+        }
+        pub(crate) unsafe fn of_function(&self, _: *const c_void) -> &Self {
+            self
         }
         pub(crate) fn is_going(&self) -> bool {
             false
