@@ -416,6 +416,65 @@ TEST_F(unwritable, group)
 	EXPECT_EQ(0, s.state);
 }
 
+struct vanishing {
+	int fd, ret;
+	struct quiesce_wait *w;
+};
+
+static void *vanishing_thread(void *arg)
+{
+	struct vanishing *v = arg;
+
+	v->ret = ctl(v->fd, QUIESCE_IOC_ARRIVE_WAIT, v->w);
+	return NULL;
+}
+
+/* A wait whose memory vanishes while it sleeps has arrived, and can be resumed, once. */
+static void vanishes_while_it_waits(struct __test_metadata *_metadata, int fd, int other, int kind)
+{
+	struct vanishing v = { .fd = fd };
+	struct quiesce_status s;
+	pthread_t thread;
+
+	v.w = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, v.w);
+	*v.w = wait_args(kind, QUIESCE_FOREVER);
+	v.w->count = 1;
+	ASSERT_EQ(0, pthread_create(&thread, NULL, vanishing_thread, &v));
+	ASSERT_TRUE(wait_for_waiters(fd, 1));
+	EXPECT_EQ(0, mprotect(v.w, 4096, PROT_READ));
+	EXPECT_EQ(0, place(other));
+	EXPECT_EQ(0, pthread_join(thread, NULL));
+	EXPECT_EQ(-EFAULT, v.ret);
+	EXPECT_EQ(0, mprotect(v.w, 4096, PROT_READ | PROT_WRITE));
+	EXPECT_NE(0, v.w->ticket);
+	EXPECT_EQ(0, ctl(fd, QUIESCE_IOC_ARRIVE_WAIT, v.w));
+	if (kind == QUIESCE_WAIT_PHASE)
+		EXPECT_NE(0, v.w->result & QUIESCE_RESULT_DONE);
+	/* It has not arrived again. */
+	ASSERT_EQ(0, status_of(fd, &s));
+	EXPECT_EQ(0, s.arrived);
+	EXPECT_EQ(0, s.balance);
+	munmap(v.w, 4096);
+}
+
+TEST(vanishes_in_a_group)
+{
+	int group = make_group(2, 0, 0), party[2];
+
+	for (int i = 0; i < 2; i++)
+		party[i] = join_group(group, 0, NULL);
+	vanishes_while_it_waits(_metadata, party[0], party[1], QUIESCE_WAIT_PHASE);
+}
+
+TEST(vanishes_in_a_pair)
+{
+	int fd[2];
+
+	ASSERT_EQ(0, make_pair(0, fd));
+	vanishes_while_it_waits(_metadata, fd[0], fd[1], QUIESCE_WAIT_SYNC);
+}
+
 /* A page that is only not there yet is made to be there. */
 TEST(written_at_first_touch)
 {
