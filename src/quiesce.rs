@@ -15,6 +15,10 @@
 
 use kernel::prelude::*;
 
+/// For the macros of this crate: a crate that uses them may give another one the name `core`.
+#[doc(hidden)]
+pub use ::core as __core;
+
 pub(crate) mod arch;
 pub(crate) mod bindings;
 

@@ -492,6 +492,13 @@ pub unsafe trait HasRundown: Sync {
 #[macro_export]
 macro_rules! impl_has_rundown {
     (impl$({$($generics:tt)*})? HasRundown for $t:ty { self.$field:tt: $ref:ty }) => {
+        // Tokens that are parameters here and in the next item do not end the list, and so begin no
+        // implementation of something else.
+        const _: () = {
+            #[allow(dead_code, reason = "only parsed")]
+            fn parameters$(<$($generics)*>)?() {}
+        };
+
         // SAFETY: The function returns a reference to a field of the object, at the same offset
         // each time.
         unsafe impl$(<$($generics)*>)? $crate::rundown::HasRundown for $t {
@@ -500,7 +507,7 @@ macro_rules! impl_has_rundown {
             #[inline(always)]
             unsafe fn rundown(&self) -> &Self::Ref {
                 // The field is one of `Self`, and not of a type that `Self` dereferences to.
-                let _ = ::core::mem::offset_of!(Self, $field);
+                let _ = $crate::__core::mem::offset_of!(Self, $field);
                 // A reference to a field of a packed struct is an error, unlike a raw pointer. The
                 // coercion to a raw pointer admits no dereference of the field, which could lead
                 // elsewhere each time.

@@ -195,7 +195,7 @@ macro_rules! seq_field {
         // Nothing of the caller's is in the unsafe block. The types of what these return and take
         // are inferred from the field alone, so that there is no conversion in them; and a field of
         // a union, which need not be valid, cannot be read so.
-        let offset = ::core::mem::offset_of!($t, $($field)+);
+        let offset = $crate::__core::mem::offset_of!($t, $($field)+);
         let get = |value: &$t| value.$($field)+;
         let set = |value: &mut $t, new| value.$($field)+ = new;
         // SAFETY: `offset_of!` and the functions name the same field, because `offset_of!` goes
