@@ -52,8 +52,8 @@ void quiesce_helper_rundown_queue(struct work_struct *work,
 				  void (*func)(struct work_struct *work));
 void quiesce_helper_rundown_reaper_kick(void);
 void quiesce_helper_rundown_reaper_flush(void);
-int quiesce_helper_rundown_on_module_going(bool (*has_left)(struct module *mod),
-					   void (*release)(struct module *mod));
+int quiesce_helper_rundown_on_module_going(void *(*going)(struct module *mod),
+					   void (*release)(struct module *mod, void *posting));
 void quiesce_helper_rundown_off_module_going(void);
 void quiesce_helper_rundown_leaked(void);
 void quiesce_helper_rundown_forever(void);

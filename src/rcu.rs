@@ -17,6 +17,7 @@ mod hash_map;
 mod list;
 mod object;
 mod pointer;
+pub(crate) mod posting;
 mod retired;
 mod srcu;
 mod stall;

@@ -125,38 +125,44 @@ void quiesce_helper_rundown_reaper_flush(void)
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_rundown_reaper_flush);
 
-static bool (*rundown_has_left)(struct module *mod);
-static void (*rundown_release)(struct module *mod);
+static void *(*rundown_going)(struct module *mod);
+static void (*rundown_release)(struct module *mod, void *posting);
 
 /* A module that is unloaded while destructors or callbacks of it are left. */
-struct rundown_going {
+struct rundown_gone {
 	struct work_struct work;
 	struct module *mod;
+	void *posting;
 };
 
 static void rundown_module_release(struct work_struct *work)
 {
-	struct rundown_going *going = container_of(work, struct rundown_going, work);
+	struct rundown_gone *gone = container_of(work, struct rundown_gone, work);
 
-	rundown_release(going->mod);
-	quiesce_helper_module_release(going->mod);
-	kfree(going);
+	rundown_release(gone->mod, gone->posting);
+	quiesce_helper_module_release(gone->mod);
+	kfree(gone);
 }
 
 static int rundown_module_notify(struct notifier_block *nb, unsigned long state, void *mod)
 {
-	struct rundown_going *going;
+	struct rundown_gone *gone;
+	void *posting;
 
-	if (state != MODULE_STATE_GOING || !rundown_has_left(mod))
+	if (state != MODULE_STATE_GOING)
 		return NOTIFY_DONE;
-	going = kmalloc_obj(*going);
-	if (going && quiesce_helper_module_hold(mod)) {
-		INIT_WORK(&going->work, rundown_module_release);
-		going->mod = mod;
-		queue_work(rundown_wq, &going->work);
+	posting = rundown_going(mod);
+	if (!posting)
+		return NOTIFY_DONE;
+	gone = kmalloc_obj(*gone);
+	if (gone && quiesce_helper_module_hold(mod)) {
+		INIT_WORK(&gone->work, rundown_module_release);
+		gone->mod = mod;
+		gone->posting = posting;
+		queue_work(rundown_wq, &gone->work);
 	} else {
-		kfree(going);
-		rundown_release(mod);
+		kfree(gone);
+		rundown_release(mod, posting);
 	}
 	return NOTIFY_DONE;
 }
@@ -166,10 +172,10 @@ static struct notifier_block rundown_module_nb = {
 	.priority = INT_MIN,
 };
 
-int quiesce_helper_rundown_on_module_going(bool (*has_left)(struct module *mod),
-					   void (*release)(struct module *mod))
+int quiesce_helper_rundown_on_module_going(void *(*going)(struct module *mod),
+					   void (*release)(struct module *mod, void *posting))
 {
-	rundown_has_left = has_left;
+	rundown_going = going;
 	rundown_release = release;
 	return register_module_notifier(&rundown_module_nb);
 }

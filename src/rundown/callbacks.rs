@@ -250,12 +250,13 @@ pub(super) fn will_be_dropped(module: *mut bindings::module) -> bool {
     })
 }
 
-/// Revokes the callbacks of `module`, and waits for those that are being called or dropped.
+/// Revokes the callbacks of `module`, and waits for those that are being called or dropped. Returns
+/// whether there was one.
 ///
 /// # Safety
 ///
 /// Process context.
-pub(super) unsafe fn revoke(module: *mut bindings::module) {
+pub(super) unsafe fn revoke(module: *mut bindings::module) -> bool {
     // One at a time, so that interrupts are not disabled for long.
     let mut revoked = false;
     while any(|_, callback| {
@@ -277,6 +278,7 @@ pub(super) unsafe fn revoke(module: *mut bindings::module) {
         // SAFETY: This function requires process context, and holds no lock here, so it may sleep.
         unsafe { bindings::schedule_timeout_uninterruptible(1) };
     }
+    revoked
 }
 
 /// Initialises the list.

@@ -9,10 +9,19 @@
 //!
 //! The dispatcher, a work item that an `irq_work` queues, runs no code of other modules. It queues a
 //! work item for each destructor, so that a slow one delays no other.
+//!
+//! A destructor that waits is counted in the account of its module, as objects that [`rcu`](crate::rcu)
+//! reclaims are: the module is not freed before it has returned.
 
 #[cfg(CONFIG_64BIT)]
 use super::percpu_core::PerCpuCore;
-use crate::bindings as helpers;
+use crate::{
+    bindings as helpers,
+    rcu::posting::{
+        this_module,
+        Posting, //
+    },
+};
 use core::{
     ffi::c_void,
     mem::offset_of,
@@ -40,11 +49,13 @@ use kernel::{
 /// # Invariants
 ///
 /// If `state` is `FULL` or `QUEUED`, `object` and `drop` are set and not dropped, or being dropped by
-/// the work item. While it is `QUEUED`, `work` is queued or runs.
+/// the work item, and `posting` is the [`Posting`] of `drop`. While it is `QUEUED`, `work` is queued or
+/// runs.
 struct ReaperSlot {
     state: Atomic<u32>,
     object: Atomic<*mut c_void>,
     drop: Atomic<*mut c_void>,
+    posting: Atomic<*mut c_void>,
     work: Opaque<bindings::work_struct>,
 }
 
@@ -66,6 +77,7 @@ static TABLE: [ReaperSlot; SLOTS] = [const {
         state: Atomic::new(FREE),
         object: Atomic::new(ptr::null_mut()),
         drop: Atomic::new(ptr::null_mut()),
+        posting: Atomic::new(ptr::null_mut()),
         work: Opaque::zeroed(),
     }
 }; SLOTS];
@@ -102,8 +114,10 @@ pub(super) fn drop_arc<T: Sync>(this: Arc<T>) {
         return;
     }
     let object = Arc::into_raw(Arc::from(last)).cast_mut().cast();
-    // SAFETY: The work item drops the object once; nobody else has an `Arc` of it.
-    if unsafe { defer(object, drop_raw::<T>) } {
+    // SAFETY: The work item drops the object once; nobody else has an `Arc` of it. The function is
+    // instantiated where this one is, in the module that `this_module()` returns here, or in one that
+    // it depends on.
+    if unsafe { defer(object, drop_raw::<T>, this_module()) } {
         return;
     }
     // SAFETY: No requirements. The object is leaked, because its destructor may sleep.
@@ -114,13 +128,24 @@ pub(super) fn drop_arc<T: Sync>(this: Arc<T>) {
 ///
 /// # Safety
 ///
-/// `drop` may be called with `object`, once, by another task.
-unsafe fn defer(object: *mut c_void, drop: unsafe fn(*mut c_void)) -> bool {
+/// `drop` may be called with `object`, once, by another task. `module` is what [`this_module`] returned
+/// in code that runs, and `drop` is a function of that module or of one that it depends on.
+unsafe fn defer(
+    object: *mut c_void,
+    drop: unsafe fn(*mut c_void),
+    module: *mut bindings::module,
+) -> bool {
     for slot in &TABLE {
         if slot.state.load(Relaxed) == FREE && slot.state.cmpxchg(FREE, BUSY, Acquire).is_ok() {
             slot.object.store(object, Relaxed);
             slot.drop.store(drop as *mut c_void, Relaxed);
-            // INVARIANT: The slot was free, and both are set.
+            // Counted before the caller can return, which may itself be a function that is counted.
+            //
+            // SAFETY: `module` was returned by `this_module()` in code that runs, and `drop` is in it
+            // or in a module that it depends on, as this function requires.
+            let posting = unsafe { Posting::of_function(module, drop as *const c_void) };
+            slot.posting.store(posting.into_raw(), Relaxed);
+            // INVARIANT: The slot was free, and all three are set.
             slot.state.store(FULL, Release);
             kick();
             return true;
@@ -146,17 +171,12 @@ unsafe extern "C" fn drop_object(work: *mut bindings::work_struct) {
     let drop: unsafe fn(*mut c_void) = unsafe { core::mem::transmute(slot.drop.load(Relaxed)) };
     // SAFETY: `defer` stored both, and only this work item empties the slot.
     unsafe { drop(slot.object.load(Relaxed)) };
-    // INVARIANT: Dropped in the line above. The slot is not free until then, so that the module of
-    // the destructor is not freed.
+    // SAFETY: `defer` stored the pointer of a posting, which is restored once for each object.
+    let posting = unsafe { Posting::from_raw(slot.posting.load(Relaxed)) };
+    // INVARIANT: Dropped above.
     slot.state.store(FREE, Release);
-}
-
-/// Whether an object waits whose destructor is in `module`, or is being dropped.
-pub(super) fn has_code_of(module: *mut bindings::module) -> bool {
-    TABLE.iter().any(|slot| {
-        matches!(slot.state.load(Acquire), FULL | QUEUED)
-            && is_within(slot.drop.load(Relaxed), module)
-    })
+    // Last, when the destructor has returned: its module may be freed from here on.
+    posting.done();
 }
 
 /// Whether an address is in `module`.

@@ -6,28 +6,44 @@
 //! a work item waits for it and revokes the rest; it holds the module's kobject, for which
 //! `free_module()` waits without a lock. The notifier itself does not wait, because its chain has a
 //! lock that every load and unload of a module acquires.
+//!
+//! What is called later can defer more: a destructor drops an object of [`rcu`](crate::rcu), whose
+//! destructor drops the last [`ArcGuard`](super::ArcGuard) of another object, and so on. So destructors
+//! that the reaper calls are in the same account as those of `rcu`, and the work item is in it, too,
+//! while it looks for callbacks: the module is freed when the account is empty. Callbacks are not
+//! counted, as references may be leaked. They are revoked until there is none at a moment when nothing
+//! else of the module is in flight.
 
 #[cfg(CONFIG_64BIT)]
 use super::callbacks;
 use super::reaper;
-use crate::bindings as helpers;
+use crate::{
+    bindings as helpers,
+    rcu::posting::Posting, //
+};
+use core::{
+    ffi::c_void,
+    ptr, //
+};
 use kernel::{
     bindings,
     error::to_result,
     prelude::*, //
 };
 
-/// Whether a module that is unloaded has destructors or callbacks left.
+/// Returns the posting of a module of which something may be left, for [`release`]; null if nothing is.
 ///
 /// # Safety
 ///
-/// Called for a module whose exit function has returned, and which stays during the call.
-unsafe extern "C" fn has_left(module: *mut bindings::module) -> bool {
-    #[cfg(CONFIG_64BIT)]
-    if callbacks::are_left(module) {
-        return true;
+/// Called for a module whose exit function has returned, and which stays during the call, before the
+/// notifier that removes its account.
+unsafe extern "C" fn going(module: *mut bindings::module) -> *mut c_void {
+    // SAFETY: The account is not removed before the notifier that does so is called.
+    match unsafe { Posting::of_module(module, has_callbacks(module)) } {
+        Some(posting) => posting.into_raw(),
+        // Nothing was ever counted, and there is no callback that could change that.
+        None => ptr::null_mut(),
     }
-    reaper::has_code_of(module)
 }
 
 /// Waits for the destructors of a module and revokes its callbacks.
@@ -35,31 +51,71 @@ unsafe extern "C" fn has_left(module: *mut bindings::module) -> bool {
 /// # Safety
 ///
 /// Called in process context, not by the dispatcher, for a module whose exit function has returned,
-/// and which stays during the call.
-unsafe extern "C" fn release(module: *mut bindings::module) {
-    // References that the module dropped are freed as usual.
-    while must_wait(module) {
-        // SAFETY: This function requires process context and not to be called by the dispatcher, so
-        // it may wait for that.
-        unsafe {
-            reaper::flush();
-            bindings::schedule_timeout_uninterruptible(1);
+/// and which stays during the call; once with the `posting` that [`going`] returned.
+unsafe extern "C" fn release(module: *mut bindings::module, posting: *mut c_void) {
+    // SAFETY: `going` returned the pointer of a posting, which is passed to one call of this.
+    let posting = unsafe { Posting::from_raw(posting) };
+    loop {
+        let posted = posting.posted_sum();
+        // References that the module dropped are freed as usual.
+        while must_wait(module, &posting) {
+            // SAFETY: This function requires process context and not to be called by the dispatcher,
+            // so it may wait for that.
+            unsafe {
+                reaper::flush();
+                bindings::schedule_timeout_uninterruptible(1);
+            }
+        }
+        // References that it leaked, or passed to another module, lose their callback.
+        //
+        // SAFETY: This function requires process context, as `revoke()` does.
+        let revoked = unsafe { revoke(module) };
+        // A callback that was in progress may have left something, which may have created a reference.
+        // In this order: if nothing was posted meanwhile, nothing was in flight at the end of the
+        // second check, and there was no callback after it.
+        if !revoked
+            && !must_wait(module, &posting)
+            && !has_callbacks(module)
+            && posting.posted_sum() == posted
+        {
+            break;
         }
     }
-    // References that it leaked, or passed to another module, lose their callback.
-    #[cfg(CONFIG_64BIT)]
-    // SAFETY: This function requires process context, as `callbacks::revoke()` does.
-    unsafe {
-        callbacks::revoke(module)
-    };
+    posting.done();
 }
 
-fn must_wait(module: *mut bindings::module) -> bool {
+/// Whether a callback of `module` is in the list, or is being dropped.
+fn has_callbacks(module: *mut bindings::module) -> bool {
+    #[cfg(CONFIG_64BIT)]
+    return callbacks::are_left(module);
+    #[cfg(not(CONFIG_64BIT))]
+    {
+        let _ = module;
+        false
+    }
+}
+
+/// # Safety
+///
+/// Process context.
+unsafe fn revoke(module: *mut bindings::module) -> bool {
+    #[cfg(CONFIG_64BIT)]
+    // SAFETY: This function requires process context, as `callbacks::revoke()` does.
+    return unsafe { callbacks::revoke(module) };
+    #[cfg(not(CONFIG_64BIT))]
+    {
+        let _ = module;
+        false
+    }
+}
+
+fn must_wait(module: *mut bindings::module, posting: &Posting) -> bool {
     #[cfg(CONFIG_64BIT)]
     if callbacks::will_be_dropped(module) {
         return true;
     }
-    reaper::has_code_of(module)
+    let _ = module;
+    !posting.is_alone()
 }
 
 /// The module notifier is registered as long as this exists.
@@ -80,7 +136,7 @@ impl Notifier {
         // SAFETY: Both functions are this module's, and `drop()` unregisters them before it is
         // unloaded.
         to_result(unsafe {
-            helpers::quiesce_helper_rundown_on_module_going(Some(has_left), Some(release))
+            helpers::quiesce_helper_rundown_on_module_going(Some(going), Some(release))
         })?;
         Ok(Self(()))
     }
