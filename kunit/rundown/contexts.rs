@@ -150,12 +150,31 @@ fn begins_not() -> Result {
     let percpu = PerCpuRundownRef::live()?;
     let begun = support::preempt_disabled(|| percpu.begin_rundown());
     ensure_eq!((begun, percpu.is_rundown_requested()), (false, false));
+    // Nor does a wait that only polls begin it: that locks a mutex.
+    ensure_eq!(polls(&percpu), Err(RundownError::WouldSleep));
+    ensure!(!percpu.is_rundown_requested());
     Ok(())
+}
+
+#[inline(never)]
+fn polls(percpu: &PerCpuRundownRef) -> Result<(), RundownError> {
+    support::preempt_disabled(|| percpu.wait_for_rundown_timeout(0))
+}
+
+#[inline(never)]
+fn freezes(object: &Freezable<RundownRef>) -> bool {
+    support::preempt_disabled(|| {
+        !matches!(
+            object.freeze(Wait::uninterruptible().timeout(0)),
+            Err(RundownError::WouldSleep)
+        ) || object.remove(Wait::uninterruptible().timeout(0)) != Err(RundownError::WouldSleep)
+    })
 }
 
 #[inline(never)]
 fn acquires_not() -> Result {
     let object = KBox::pin_init(Freezable::new(RundownRef::new()), GFP_KERNEL)?;
+    ensure!(!freezes(&object) && !object.is_frozen());
     let frozen = object.freeze(Wait::uninterruptible())?;
     let acquired = would_sleep(&object);
     drop(frozen);

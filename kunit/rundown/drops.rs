@@ -130,6 +130,35 @@ impl Drained for Recorded {
     fn drained(&self) {}
 }
 
+/// A value that records the task that drops it.
+struct DroppedBy(Arc<Atomic<i32>>);
+
+impl Drop for DroppedBy {
+    fn drop(&mut self) {
+        self.0.store(kernel::current!().pid(), Release);
+    }
+}
+
+/// A destructor may sleep, which a read-side critical section of RCU must not, though a task may be
+/// preempted in it.
+fn last_guard_in_a_read_side_critical_section() -> Result {
+    let by = Arc::new(Atomic::new(0), GFP_KERNEL)?;
+    let object = Arc::new(Rundown::new(DroppedBy(by.clone())), GFP_KERNEL)?;
+    let guard = HasRundown::try_acquire_arc(object)?;
+    let section = kernel::sync::rcu::read_lock();
+    drop(guard);
+    drop(section);
+    for _ in 0..60_000 {
+        if by.load(Acquire) != 0 {
+            break;
+        }
+        support::msleep(1);
+    }
+    assert_ne!(by.load(Acquire), 0);
+    assert_ne!(by.load(Acquire), kernel::current!().pid());
+    Ok(())
+}
+
 /// A destructor that takes long, perhaps one of another module, delays no other.
 fn slow_destructor_delays_no_other() -> Result {
     let (slow, quick) = (Place::new()?, Place::new()?);
@@ -437,6 +466,11 @@ mod tests {
     #[test]
     fn slow_destructor_delays_no_other() -> Result {
         super::slow_destructor_delays_no_other()
+    }
+
+    #[test]
+    fn last_guard_in_a_read_side_critical_section() -> Result {
+        super::last_guard_in_a_read_side_critical_section()
     }
 
     #[test]

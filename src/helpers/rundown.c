@@ -27,9 +27,10 @@ bool quiesce_helper_in_nmi(void)
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_in_nmi);
 
+/* With PREEMPT_RCU a read-side critical section can be preempted, but must not sleep. */
 bool quiesce_helper_preemptible(void)
 {
-	return preemptible();
+	return preemptible() && !rcu_preempt_depth();
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_preemptible);
 

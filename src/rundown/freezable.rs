@@ -185,7 +185,7 @@ impl<R: RundownProtect> Freezable<R> {
     /// Those of [`RundownProtect::wait_with`]: then the object is not frozen by this call.
     #[track_caller]
     pub fn freeze(&self, how: Wait) -> Result<Frozen<'_, R>, RundownError> {
-        how.check_context()?;
+        how.check_may_sleep()?;
         {
             let mut state = self.state.lock();
             if state.depth == usize::MAX {
@@ -214,7 +214,7 @@ impl<R: RundownProtect> Freezable<R> {
     /// wait again.
     #[track_caller]
     pub fn remove(&self, how: Wait) -> Result<(), RundownError> {
-        how.check_context()?;
+        how.check_may_sleep()?;
         {
             let mut state = self.state.lock();
             state.removed = true;

@@ -284,8 +284,9 @@ guard! {
     /// # Drop of the last [`ArcGuard`]
     ///
     /// The drop of the last `Arc` runs the destructor of the object and frees its memory. Where the
-    /// caller can be preempted this is done at once. Otherwise a worker does it in process context;
-    /// a module whose destructor waits for the worker is not unloaded before. If more than 512
+    /// caller can be preempted, and is in no RCU read-side critical section, this is done at once.
+    /// Otherwise a worker does it in process context; a module whose destructor waits for the worker is
+    /// not unloaded before. If more than 512
     /// objects wait, the next one is leaked, with a warning. [`ArcGuard::release`] returns the `Arc`
     /// instead.
     ///

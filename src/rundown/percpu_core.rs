@@ -253,7 +253,8 @@ impl PerCpuCore {
         claim: bool,
         dead: &dyn Fn(),
     ) -> Result<(), RundownError> {
-        how.check_context()?;
+        // `begin()` locks a mutex.
+        how.check_may_sleep()?;
         loop {
             let (begun, mutex) = self.begin(dead);
             let mut condition = Condition {

@@ -102,7 +102,8 @@ impl Wait {
     /// Limits the wait to `timeout` jiffies.
     ///
     /// With a timeout of zero, the wait begins the rundown and polls the state once; lockdep does not
-    /// take it for a wait.
+    /// take it for a wait. Only a [`RundownRef`](super::RundownRef) can be polled where the caller may not
+    /// sleep: the others lock a mutex to begin the rundown.
     pub const fn timeout(self, timeout: Jiffies) -> Self {
         Self {
             timeout: Some(timeout),
@@ -135,7 +136,17 @@ impl Wait {
 
     /// Fails, with a warning, if the wait would sleep in a context where that is not allowed.
     pub(super) fn check_context(&self) -> Result<(), RundownError> {
-        if self.timeout == Some(0) || may_sleep() || self.insists {
+        if self.timeout == Some(0) {
+            Ok(())
+        } else {
+            self.check_may_sleep()
+        }
+    }
+
+    /// Fails, with a warning, where the caller may not sleep, also if the wait only polls: for those
+    /// that lock a mutex first.
+    pub(super) fn check_may_sleep(&self) -> Result<(), RundownError> {
+        if may_sleep() || self.insists {
             Ok(())
         } else {
             Err(RundownError::WouldSleep)
