@@ -34,7 +34,7 @@ macro_rules! tag {
             const UP_DOWN: bool = true;
 
             fn state() -> &'static DomainState {
-                static STATE: DomainState = DomainState::new_srcu_up_down(kernel::c_str!("named"));
+                static STATE: DomainState = DomainState::new_srcu(kernel::c_str!("named"), true);
                 &STATE
             }
 

@@ -289,14 +289,14 @@ pub trait Domain: sealed::Sealed + Copy + Send + Sync + 'static {
     /// not sleep.
     ///
     /// What this gains depends on the tick. Medians of [`synchronize`](Self::synchronize) while a loop
-    /// occupies one of two CPUs, with 250 ticks a second (`cond_resched()` gains nothing in any of them):
+    /// occupies one of two CPUs, with 250 ticks a second (`cond_resched()` gains nothing in these loops):
     ///
     /// | the loop | without | with |
     /// |---|---|---|
     /// | can be preempted at most ticks | 8 ms | 8 ms |
     /// | disables preemption for 0.9 ms at a time | 114 ms | 16 ms |
     /// | has a CPU without ticks (`nohz_full`) | 312 ms | 16 ms |
-    /// | any of them, and the grace period is expedited | 0.1 to 1 ms | the same |
+    /// | each of these, and the grace period is expedited | 0.1 to 1 ms | the same |
     ///
     /// # Context
     ///

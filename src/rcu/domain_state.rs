@@ -158,16 +158,10 @@ pub(super) static GLOBAL: DomainState =
     DomainState::new(c"rcu", cfg!(not(CONFIG_PREEMPT_RCU)), false);
 
 impl DomainState {
-    /// Creates the state of a domain of SRCU-fast that is not initialised.
+    /// Creates the state of a domain of SRCU-fast, or of SRCU-fast-updown, that is not initialised.
     #[doc(hidden)]
-    pub const fn new_srcu(name: &'static CStr) -> Self {
-        Self::new(name, true, false)
-    }
-
-    /// Creates the state of a domain of SRCU-fast-updown that is not initialised.
-    #[doc(hidden)]
-    pub const fn new_srcu_up_down(name: &'static CStr) -> Self {
-        Self::new(name, true, true)
+    pub const fn new_srcu(name: &'static CStr, up_down: bool) -> Self {
+        Self::new(name, true, up_down)
     }
 
     const fn new(name: &'static CStr, sleepable: bool, up_down: bool) -> Self {

@@ -131,7 +131,7 @@ macro_rules! impl_atomic_drop {
             #[expect(drop_bounds)]
             trait MustNotImplementDrop {}
             #[expect(drop_bounds)]
-            impl<T: ::core::ops::Drop + ?::core::marker::Sized> MustNotImplementDrop for T {}
+            impl<T: $crate::__core::ops::Drop + ?$crate::__core::marker::Sized> MustNotImplementDrop for T {}
             impl MustNotImplementDrop for $name {}
 
             fn field_is_atomic_drop<T: $crate::rcu::AtomicDrop>(_: &T) {}

@@ -92,17 +92,18 @@ pub unsafe trait UpDownTag: Tag {}
 #[macro_export]
 #[doc(hidden)]
 macro_rules! define_domain {
-    ($(#[$meta:meta])* $vis:vis $name:ident) => {
-        $crate::define_domain!(@tag [$(#[$meta])*] $vis $name, false, new_srcu);
+    ($(#[doc = $doc:literal])* $vis:vis $name:ident) => {
+        $crate::define_domain!(@tag [$($doc)*] $vis $name, false);
     };
-    ($(#[$meta:meta])* $vis:vis $name:ident: up_down) => {
-        $crate::define_domain!(@tag [$(#[$meta])*] $vis $name, true, new_srcu_up_down);
+    ($(#[doc = $doc:literal])* $vis:vis $name:ident: up_down) => {
+        $crate::define_domain!(@tag [$($doc)*] $vis $name, true);
 
         // SAFETY: `UP_DOWN` is true.
         unsafe impl $crate::rcu::UpDownTag for $name {}
     };
-    (@tag [$(#[$meta:meta])*] $vis:vis $name:ident, $up_down:literal, $new:ident) => {
-        $(#[$meta])*
+    // No attribute but documentation, which could remove the enum or make something else of it.
+    (@tag [$($doc:literal)*] $vis:vis $name:ident, $up_down:literal) => {
+        $(#[doc = $doc])*
         $vis enum $name {}
 
         // SAFETY: The static is this function's own and of the flavor; an enum without parameters is
@@ -111,8 +112,9 @@ macro_rules! define_domain {
             const UP_DOWN: bool = $up_down;
 
             fn state() -> &'static $crate::rcu::DomainState {
-                static STATE: $crate::rcu::DomainState = $crate::rcu::DomainState::$new(
+                static STATE: $crate::rcu::DomainState = $crate::rcu::DomainState::new_srcu(
                     ::kernel::c_str!(::core::stringify!($name)),
+                    <$name as $crate::rcu::Tag>::UP_DOWN,
                 );
                 &STATE
             }
