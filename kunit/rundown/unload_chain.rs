@@ -176,8 +176,13 @@ impl Chain {
                     pin_init::raw_try_init(slot, PerCpuRundownRef::with_callback(callback))
                         .map(|()| &*slot)?
                 };
-                leaked.begin_rundown();
-                // The callback is in progress when this module's code has returned.
+                // The callback, which is one of RCU, is in progress when this module's code has returned:
+                // on another CPU, where it does not delay that.
+                let cpu = support::next_cpu(support::cpu() as i32);
+                support::spawn_on(cpu, c"unload_chain", move || {
+                    leaked.begin_rundown();
+                })?
+                .join();
                 while CALLED.load(Acquire) == 0 {
                     support::msleep(1);
                 }
