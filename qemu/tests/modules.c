@@ -145,7 +145,7 @@ TEST(barrier_waits_for_all_of_them)
 static int load_copy(struct image *copy, char *old, int n, const char *parameters)
 {
 	rename_module(copy, old, n);
-	strcpy(old, name_of(n));
+	snprintf(old, sizeof(HOLDER), "%s", name_of(n));
 	return load(copy, "%s", parameters);
 }
 
@@ -170,7 +170,7 @@ TEST(barrier_of_a_module_waits_in_its_domains)
 	/* From here on grace periods of the domain do not end. */
 	ASSERT_EQ(0, load_copy(&copy, old, READER, "pending=2 borrow=1"));
 	rename_module(&copy, old, STRANGER);
-	strcpy(old, name_of(STRANGER));
+	snprintf(old, sizeof(HOLDER), "%s", name_of(STRANGER));
 	pid = spawn({
 		check(load(&copy, "read=0 pending=2 barrier=2") == 0);
 	});
@@ -182,7 +182,7 @@ TEST(barrier_of_a_module_waits_in_its_domains)
 		EXPECT_EQ(0, unload(name_of(STRANGER)));
 	}
 	rename_module(&copy, old, USER);
-	strcpy(old, name_of(USER));
+	snprintf(old, sizeof(HOLDER), "%s", name_of(USER));
 	pid = spawn({
 		check(load(&copy, "read=0 pending=2 borrow=1 barrier=2") == 0);
 	});
