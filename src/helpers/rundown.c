@@ -168,9 +168,10 @@ static int rundown_module_notify(struct notifier_block *nb, unsigned long state,
 	return NOTIFY_DONE;
 }
 
+/* Before that of quiesce::rcu, which removes the module's account. */
 static struct notifier_block rundown_module_nb = {
 	.notifier_call = rundown_module_notify,
-	.priority = INT_MIN,
+	.priority = INT_MIN + 1,
 };
 
 int quiesce_helper_rundown_on_module_going(void *(*going)(struct module *mod),

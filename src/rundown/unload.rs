@@ -10,7 +10,7 @@
 //! What is called later can defer more: a destructor drops an object of [`rcu`](crate::rcu), whose
 //! destructor drops the last [`ArcGuard`](super::ArcGuard) of another object, and so on. So destructors
 //! that the reaper calls are in the same account as those of `rcu`, and the work item is in it, too,
-//! while it looks for callbacks: the module is freed when the account is empty. Callbacks are not
+//! while it revokes callbacks: the module is freed when the account is empty. Callbacks are not
 //! counted, as references may be leaked. They are revoked until there is none at a moment when nothing
 //! else of the module is in flight.
 
