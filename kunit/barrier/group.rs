@@ -395,6 +395,21 @@ mod tests {
         Ok(())
     }
 
+    /// Its process is exiting, and another one closes the last copy before it is dead.
+    #[test]
+    fn the_death_of_a_bound_process_is_to_blame() -> Result {
+        for bound in [false, true] {
+            let (mut group, seats) = full(2, false)?;
+            group.bind(&seats[0], Pid::current(), bound)?;
+            group.closing(&seats[0], End::new(Why::Signal(9)));
+            group.closing(&seats[0], end(Why::Close));
+            assert!(group.release(&seats[0]));
+            let why = group.broken().ok_or(EINVAL)?.end.why;
+            assert!(why == if bound { Why::Signal(9) } else { Why::Close });
+        }
+        Ok(())
+    }
+
     #[test]
     fn reset_opens_the_seats_of_the_dead() -> Result {
         let (mut group, seats) = full(2, false)?;

@@ -24,6 +24,7 @@ use quiesce::barrier::{
         Side, //
     },
     End,
+    Pid,
     Why, //
 };
 
@@ -218,6 +219,28 @@ mod tests {
         pair.end(Side::Zero, Some(end(Why::Signal(9))));
         assert_eq!(aborted, Ok(true));
         assert_eq!(pair.party(Side::Zero).end.why, Why::Abort(5));
+    }
+
+    /// Its process is exiting, and another one closes the last copy before it is dead.
+    #[test]
+    fn the_death_of_a_bound_process_is_to_blame() -> Result {
+        for bound in [false, true] {
+            let mut pair = Pair::new(None);
+            pair.bind(Side::Zero, Pid::current(), bound)?;
+            pair.closing(Side::Zero, End::new(Why::Signal(9)));
+            pair.closing(Side::Zero, end(Why::Close));
+            pair.end(Side::Zero, None);
+            let why = pair.party(Side::Zero).end.why;
+            assert!(why == if bound { Why::Signal(9) } else { Why::Close });
+        }
+        // What it closes while it lives is not its death.
+        let mut pair = Pair::new(None);
+        pair.bind(Side::Zero, Pid::current(), true)?;
+        pair.closing(Side::Zero, End::new(Why::Close));
+        pair.closing(Side::Zero, end(Why::Exec));
+        pair.end(Side::Zero, None);
+        assert!(pair.party(Side::Zero).end.why == Why::Exec);
+        Ok(())
     }
 
     #[test]

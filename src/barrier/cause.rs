@@ -189,6 +189,14 @@ pub struct End {
 }
 
 impl End {
+    /// Returns whether this is the death of the process `owner`.
+    pub(super) fn is_death_of(&self, owner: Option<&ARef<Pid>>) -> bool {
+        match (&self.pid, owner) {
+            (Some(pid), Some(owner)) => self.why.is_exit() && pid.as_ptr() == owner.as_ptr(),
+            _ => false,
+        }
+    }
+
     /// The calling task's doing.
     ///
     /// Process context.
@@ -212,10 +220,14 @@ impl End {
     ///
     /// These are not always the same process: the last reference may have been a message on a
     /// socket, or a table of io_uring's. Where it was neither `noted`'s nor that of a process,
-    /// nobody is named.
+    /// nobody is named. `owner` is the process that the party ends with, if there is one: it is
+    /// exiting if that is noted, whoever has the last reference.
     ///
     /// Process context.
-    pub fn released(noted: &Self) -> Self {
+    pub fn released(noted: &Self, owner: Option<&ARef<Pid>>) -> Self {
+        if noted.is_death_of(owner) {
+            return noted.clone();
+        }
         let now = Why::closing();
         match &noted.pid {
             _ if noted.why == Why::Nothing => (),

@@ -136,6 +136,13 @@ struct SideState {
     owner: Option<ARef<Pid>>,
 }
 
+impl SideState {
+    /// The process that the side ends with, if there is one.
+    fn bound_owner(&self) -> Option<&ARef<Pid>> {
+        self.owner.as_ref().filter(|_| self.bound)
+    }
+}
+
 /// The current state of one side, as STATUS and MEMBER return it.
 #[derive(Clone)]
 pub struct PartyInfo {
@@ -428,10 +435,12 @@ impl Pair {
         Ok(true)
     }
 
-    /// Notes who closed a copy of the descriptor, in case it was the last.
+    /// Notes who closed a copy of the descriptor, in case it was the last. A process that the side
+    /// ends with and that is exiting stays noted, whoever closes a copy before it is dead.
     pub fn closing(&mut self, side: Side, end: End) {
         let me = self.me(side);
-        if !me.aborted && !me.ended {
+        let exiting = me.end.is_death_of(me.bound_owner());
+        if !me.aborted && !me.ended && !exiting {
             me.end = end;
         }
     }
@@ -444,7 +453,7 @@ impl Pair {
             return false;
         }
         if !me.aborted {
-            me.end = end.unwrap_or_else(|| End::released(&me.end));
+            me.end = end.unwrap_or_else(|| End::released(&me.end, me.bound_owner()));
         }
         true
     }

@@ -76,10 +76,13 @@ impl Group {
         Ok(())
     }
 
-    /// Notes who closed a copy of the party's descriptor, in case it was the last.
+    /// Notes who closed a copy of the party's descriptor, in case it was the last. A process that the
+    /// party ends with and that is exiting stays noted, whoever closes a copy before it is dead.
     pub fn closing(&mut self, seat: &Seat, end: End) {
         if let Ok(state) = self.live_mut(seat) {
-            state.end = end;
+            if !state.end.is_death_of(state.bound_owner()) {
+                state.end = end;
+            }
         }
     }
 
@@ -110,7 +113,7 @@ impl Group {
             return false;
         };
         state.ended = true;
-        state.end = end.unwrap_or_else(|| End::released(&state.end));
+        state.end = end.unwrap_or_else(|| End::released(&state.end, state.bound_owner()));
         let end = state.end.clone();
 
         let number = seat.party();
@@ -139,10 +142,13 @@ impl Group {
     /// The last copy of the group's descriptor is closed, so nobody can join any more: the open
     /// seats end. Returns how, if there were any.
     pub fn close(&mut self) -> Option<End> {
-        let pid = End::released(&End {
-            why: Why::Close,
-            pid: self.closer.take(),
-        })
+        let pid = End::released(
+            &End {
+                why: Why::Close,
+                pid: self.closer.take(),
+            },
+            None,
+        )
         .pid;
         if self.broken.is_some() || self.open.is_empty() {
             return None;

@@ -97,6 +97,11 @@ pub(super) struct SeatState {
 }
 
 impl SeatState {
+    /// The process that the party ends with, if there is one.
+    pub(super) fn bound_owner(&self) -> Option<&ARef<Pid>> {
+        self.owner.as_ref().filter(|_| self.bound)
+    }
+
     /// A party that has not joined yet.
     fn new() -> impl Init<Self> {
         init!(Self {
