@@ -6,11 +6,6 @@
 //! It also drops and leaks references with callbacks whose rundown has begun, and an object whose
 //! destructor takes long.
 
-use core::{
-    cell::UnsafeCell,
-    ffi::c_void,
-    mem::MaybeUninit, //
-};
 use kernel::{
     prelude::*,
     sync::Arc, //
@@ -69,14 +64,6 @@ impl Drop for Slow {
     }
 }
 
-/// Room for a reference that is never dropped.
-struct Slot(UnsafeCell<MaybeUninit<PerCpuRundownRef<Quiet>>>);
-
-// SAFETY: Only the exit function accesses the slot, and it runs once.
-unsafe impl Sync for Slot {}
-
-static STATICS: [Slot; 50] = [const { Slot(UnsafeCell::new(MaybeUninit::uninit())) }; 50];
-
 struct Creator;
 
 impl kernel::Module for Creator {
@@ -107,7 +94,7 @@ impl kernel::Module for Creator {
 
 impl Drop for Creator {
     fn drop(&mut self) {
-        for slot in &STATICS {
+        for _ in 0..50 {
             // Dropped with its rundown in progress, and with a leaked guard.
             if let Ok(dropped) = KBox::pin_init(PerCpuRundownRef::with_callback(Quiet), GFP_KERNEL)
             {
@@ -116,15 +103,11 @@ impl Drop for Creator {
                 core::mem::forget(guard);
             }
             // Not dropped: the counters are collected when this module's text has been freed.
-            //
-            // SAFETY: This is the only use of the slot, which is not moved.
-            let leaked = unsafe {
-                let slot = (*slot.0.get()).as_mut_ptr();
-                pin_init::raw_try_init(slot, PerCpuRundownRef::with_callback(Quiet))
-                    .map(|()| &*slot)
-            };
+            let leaked = KBox::pin_init(PerCpuRundownRef::with_callback(Quiet), GFP_KERNEL);
             if let Ok(leaked) = leaked {
                 leaked.begin_rundown();
+                support::leak(&*leaked);
+                core::mem::forget(leaked);
             }
         }
         // The last owner is dropped where the destructor cannot run: a work item runs it.
