@@ -404,7 +404,8 @@ EXPORT_SYMBOL_GPL(quiesce_helper_percpu_ref_put_many);
 /*
  * Returns the number of references besides the initial one, for reports: others
  * may change it meanwhile. The count has a bias while the CPUs' counters are in
- * use or under collection.
+ * use or under collection. When the collection has taken that away, and until
+ * it puts its own reference, the result is one too many.
  */
 unsigned long quiesce_helper_percpu_ref_holders(struct percpu_ref *ref)
 {
