@@ -100,6 +100,7 @@ fn sync<M: Holds>(pair: &mut Guard<'_, M>, side: Side, goal: Goal, deadline: Dea
         deadline,
         |pair| pair.pair().step(side, &wait),
         |pair, asleep| pair.pair().asleep(side, asleep),
+        |_| (),
     )?
 }
 
@@ -332,6 +333,7 @@ mod tests {
                     pair.step(Side::One, &wait)
                 },
                 |pair, asleep| pair.asleep(Side::One, asleep),
+                |_| (),
             );
         })?;
         let seen = wait_for_sleeper(&queue);

@@ -564,6 +564,112 @@ TEST_F(pair, bound_again_after_the_exit)
 		EXPECT_EQ(0, join(busy[i]));
 }
 
+static void ignored(int sig)
+{
+}
+
+/*
+ * The exit of a bound process comes before the signal that it sends, also on one
+ * CPU, where no work item has handled it.
+ */
+TEST(exit_before_its_signal)
+{
+	struct sigaction sa = { .sa_handler = ignored };
+
+	sigaction(SIGCHLD, &sa, NULL);
+	hold_cpu(0, 1);
+	for (int round = 0; round < 50; round++) {
+		struct gate gate;
+		pid_t pid;
+		int fd[2];
+
+		ASSERT_EQ(0, make_pair(0, fd));
+		ASSERT_EQ(0, gate_make(&gate));
+		pid = spawn({
+			check(bind_to_me(fd[1], QUIESCE_BIND_PROCESS) == 0);
+			gate_open(&gate);
+			check(wait_asleep(getppid()));
+			_exit(3);
+		});
+		gate_pass(&gate);
+		EXPECT_EQ(-EOWNERDEAD, wait_for(fd[0], QUIESCE_WAIT_NEXT, QUIESCE_FOREVER, NULL))
+			TH_LOG("round %d", round);
+		EXPECT_EQ(3, join(pid));
+		close(fd[0]);
+		close(fd[1]);
+		close(gate.fd[0]);
+		close(gate.fd[1]);
+	}
+}
+
+/*
+ * An exit before the deadline ends the phase, also where no work item could handle
+ * it until then: the wait neither times out nor breaks the group.
+ */
+TEST(exit_before_the_deadline)
+{
+	int cpus = sysconf(_SC_NPROCESSORS_ONLN), group, party[2], ret;
+	uint64_t deadline = 0;
+	struct {
+		_Atomic uint64_t exited;
+		_Atomic int busy;
+		_Atomic bool stop;
+	} *shared = share(sizeof(*shared));
+	pid_t me = getpid(), pid, busy[cpus];
+
+	for (int i = 0; i < cpus; i++) {
+		busy[i] = spawn({
+			hold_cpu(i, 1);
+			atomic_fetch_add(&shared->busy, 1);
+			while (!atomic_load(&shared->stop))
+				sched_yield();
+		});
+	}
+	while (atomic_load(&shared->busy) != cpus)
+		nap();
+	hold_cpu(0, 1);
+	/* Until one has exited before a deadline. */
+	for (int ms = 200; ms < 60000; ms *= 2) {
+		struct quiesce_wait w;
+		struct gate bound;
+
+		ASSERT_EQ(0, gate_make(&bound));
+		ASSERT_LE(0, group = make_group(0, 2, QUIESCE_GROUP_SHRINK));
+		for (int i = 0; i < 2; i++)
+			ASSERT_LE(0, party[i] = join_group(group, 0, NULL));
+		atomic_store(&shared->exited, UINT64_MAX);
+		pid = spawn({
+			hold_cpu(cpus - 1, 2);
+			check(join(spawn({
+				check(bind_to_me(party[1], QUIESCE_BIND_PROCESS) == 0);
+				gate_open(&bound);
+				for (int i = 0; i < 50 && !asleep_in(me, SYS_WAIT); i++)
+					nap();
+			})) == 0);
+			atomic_store(&shared->exited, clock_ns(CLOCK_MONOTONIC));
+		});
+		gate_pass(&bound);
+		deadline = in_ms(ms);
+		w = wait_args(QUIESCE_WAIT_PHASE, deadline);
+		w.flags = QUIESCE_WAIT_BREAK;
+		w.count = 1;
+		ret = ctl(party[0], QUIESCE_IOC_ARRIVE_WAIT, &w);
+		EXPECT_EQ(0, join(pid));
+		for (int i = 0; i < 2; i++) {
+			close(bound.fd[i]);
+			close(party[i]);
+		}
+		close(group);
+		if (atomic_load(&shared->exited) < deadline)
+			break;
+	}
+	atomic_store(&shared->stop, true);
+	EXPECT_GT(deadline, atomic_load(&shared->exited));
+	EXPECT_EQ(0, ret);
+	for (int i = 0; i < cpus; i++)
+		EXPECT_EQ(0, join(busy[i]));
+}
+
 static void *bind_in_thread(void *fd)
 {
 	return (void *)(intptr_t)bind_to_me(*(int *)fd, QUIESCE_BIND_PROCESS);

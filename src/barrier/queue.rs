@@ -322,8 +322,8 @@ impl<T: Machine> Guard<'_, T> {
     ///
     /// `ready` is called with the lock held, at the start and after every wake-up, and once more
     /// when a signal or the deadline ends the wait: what it returns then comes first. `asleep`
-    /// is called before and after each sleep, with `true` and `false`. The lock is held on
-    /// return.
+    /// is called before and after each sleep, with `true` and `false`, and `refresh` after
+    /// it, to bring the state up to date before `ready` judges it. The lock is held on return.
     ///
     /// With [`Deadline::Now`] and [`Deadline::Nonblocking`] `ready` is called once, and the lock is
     /// not released.
@@ -340,6 +340,7 @@ impl<T: Machine> Guard<'_, T> {
         deadline: Deadline,
         mut ready: impl FnMut(&mut T) -> Option<R>,
         mut asleep: impl FnMut(&mut T, bool),
+        refresh: impl Fn(&mut Self),
     ) -> Result<R> {
         loop {
             if let Some(ret) = ready(self) {
@@ -359,6 +360,7 @@ impl<T: Machine> Guard<'_, T> {
             asleep(self, false);
             // A task that changed the state during the sleep has woken the others for it.
             self.take_note();
+            refresh(self);
             if let Err(e) = slept {
                 return ready(self).ok_or(e);
             }

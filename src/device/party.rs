@@ -278,6 +278,12 @@ impl<K: BarrierKind> Barrier<K> {
     /// Takes the lock, and ends the parties whose processes have exited.
     pub(super) fn lock(&self) -> Guard<'_, K> {
         let mut barrier = self.queue.lock();
+        self.settle(&mut barrier);
+        barrier
+    }
+
+    /// Ends the parties whose processes have exited.
+    fn settle(&self, barrier: &mut Guard<'_, K>) {
         while !self.exits.is_empty() {
             self.exits.take(|seat, end| {
                 if let Some(end) = barrier.end(&seat, end) {
@@ -287,7 +293,6 @@ impl<K: BarrierKind> Barrier<K> {
             barrier.all_ended();
             barrier.relax();
         }
-        barrier
     }
 
     /// Calls `f` with the lock held, as with [`Barrier::lock`], but without what a change costs.
@@ -439,6 +444,9 @@ impl<K: BarrierKind> Party<K> {
                         over
                     },
                     |barrier, asleep| barrier.asleep(&self.seat, asleep),
+                    // An exit comes before the signal or the deadline that ended the sleep after
+                    // it.
+                    |barrier| self.barrier.settle(barrier),
                 );
                 // `try_wait` has written this already if the wait did not sleep.
                 if waited == Err(ETIMEDOUT) && deadline != Deadline::Now {

@@ -85,6 +85,7 @@ impl Barrier<Pair> {
                 pair.step(side, &wait)
             },
             |pair, asleep| pair.asleep(side, asleep),
+            |_| (),
         )
         .and_then(|result| result)
     }
@@ -168,6 +169,7 @@ fn pair_timeout() {
         Deadline::Monotonic(1),
         |pair| pair.step(Side::One, &wait),
         |pair, asleep| pair.asleep(Side::One, asleep),
+        |_| (),
     );
     if let Err(e) = result {
         assert_eq!(e, ETIMEDOUT);
@@ -207,6 +209,7 @@ impl Barrier<Group> {
                     Some(outcome)
                 },
                 |group, asleep| group.asleep(seat, asleep),
+                |_| (),
             )
             .and_then(|result| result)
     }
