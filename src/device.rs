@@ -15,10 +15,7 @@ mod pair;
 mod party;
 pub(crate) mod quota;
 
-use self::{
-    args::Command,
-    quota::Charge, //
-};
+use self::args::Command;
 use crate::bindings::uapi;
 use core::pin::Pin;
 use kernel::{
@@ -28,10 +25,13 @@ use kernel::{
     prelude::*,
     sync::{
         atomic::{
+            Acquire,
             Atomic,
+            Full,
             Relaxed, //
         },
-        Arc, //
+        Arc,
+        ArcBorrow, //
     },
     types::{
         ForeignOwnable,
@@ -45,13 +45,6 @@ struct Control {
     objects: Atomic<u32>,
 }
 
-/// The private data of an open file. Its barriers keep the [`Control`] alive, not the file's
-/// charge.
-struct ControlFile {
-    control: Arc<Control>,
-    _charge: Charge,
-}
-
 /// Accounts one barrier against the limit of a [`Control`], `QUIESCE_MAX_OBJECTS`.
 struct BarrierQuota(Arc<Control>);
 
@@ -59,11 +52,11 @@ impl BarrierQuota {
     /// # Errors
     ///
     /// `EDQUOT` if there are too many.
-    fn new(control: &Arc<Control>) -> Result<Self> {
+    fn new(control: ArcBorrow<'_, Control>) -> Result<Self> {
         let mut n = control.objects.load(Relaxed);
         while n < uapi::QUIESCE_MAX_OBJECTS {
             match control.objects.cmpxchg(n, n.wrapping_add(1), Relaxed) {
-                Ok(_) => return Ok(Self(control.clone())),
+                Ok(_) => return Ok(Self(control.into())),
                 Err(now) => n = now,
             }
         }
@@ -91,36 +84,55 @@ impl Control {
         &Self::TABLE
     }
 
+    /// Opens a file, and allocates nothing: `misc_open()` holds a mutex of all such devices, and a
+    /// task at its cgroup's limit may take long to allocate.
+    ///
     /// # Safety
     ///
     /// Called by the VFS, once, as the first operation on a file of these operations.
     unsafe extern "C" fn open(_: *mut bindings::inode, file: *mut bindings::file) -> c_int {
-        let private = Charge::file().and_then(|charge| {
-            let control = Control {
-                objects: Atomic::new(0),
+        // SAFETY: The file is being opened, so that nobody else uses it.
+        unsafe { (*file).private_data = core::ptr::null_mut() };
+        0
+    }
+
+    /// Returns the `Control` of a file, which the first call makes.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    ///
+    /// # Safety
+    ///
+    /// `file` is an open file of these operations, until the result is dropped.
+    unsafe fn of_file<'a>(file: *mut bindings::file) -> Result<ArcBorrow<'a, Self>> {
+        // SAFETY: The field of an open file is valid, and all accesses between `open` and `release`
+        // are here, by this atomic.
+        let private = unsafe { Atomic::from_ptr(&raw mut (*file).private_data) };
+        let mut control = private.load(Acquire);
+        if control.is_null() {
+            let objects = Atomic::new(0);
+            let new = Arc::new(Self { objects }, GFP_KERNEL_ACCOUNT)?.into_foreign();
+            control = match private.cmpxchg(control, new, Full) {
+                Ok(_) => new,
+                Err(other) => {
+                    // SAFETY: It comes from `into_foreign` above, and nobody else has it.
+                    drop(unsafe { Arc::<Self>::from_foreign(new) });
+                    other
+                }
             };
-            let private = ControlFile {
-                control: Arc::new(control, GFP_KERNEL_ACCOUNT)?,
-                _charge: charge,
-            };
-            Ok(KBox::new(private, GFP_KERNEL_ACCOUNT)?)
-        });
-        match private {
-            Ok(private) => {
-                // SAFETY: The file is being opened, so that nobody else uses it.
-                unsafe { (*file).private_data = private.into_foreign() };
-                0
-            }
-            Err(e) => e.to_errno(),
         }
+        // SAFETY: What is not null comes from `into_foreign`, and stays until `release`, which
+        // comes after this function's file is no longer open.
+        Ok(unsafe { Arc::<Self>::borrow(control) })
     }
 
     /// # Safety
     ///
     /// Called by the VFS, once, as the last operation on a file of these operations.
     unsafe extern "C" fn release(_: *mut bindings::inode, file: *mut bindings::file) -> c_int {
-        // SAFETY: `open` put it there, and nobody borrows it any more.
-        drop(unsafe { KBox::<ControlFile>::from_foreign((*file).private_data) });
+        // SAFETY: The field is null, or `of_file` put it there and nobody borrows it any more.
+        drop(unsafe { Arc::<Self>::try_from_foreign((*file).private_data) });
         0
     }
 
@@ -128,12 +140,12 @@ impl Control {
     ///
     /// Called by the VFS on a file of these operations.
     unsafe extern "C" fn ioctl(file: *mut bindings::file, cmd: c_uint, arg: c_ulong) -> c_long {
-        // SAFETY: `open` put it there, and the VFS holds the file during the call.
-        let control = unsafe { &KBox::<ControlFile>::borrow((*file).private_data).control };
+        // SAFETY: The VFS holds the file during the call.
+        let control = || unsafe { Self::of_file(file) };
         let ret = Command::new(cmd, arg, 0).and_then(|command| match command.nr() {
             uapi::QUIESCE_NR_FEATURES => features(&command),
-            uapi::QUIESCE_NR_PAIR => pair::create(control, &command),
-            uapi::QUIESCE_NR_GROUP => group::create(control, &command),
+            uapi::QUIESCE_NR_PAIR => pair::create(control()?, &command),
+            uapi::QUIESCE_NR_GROUP => group::create(control()?, &command),
             _ => Err(ENOTTY),
         });
         ret.map_or_else(|e| e.to_errno() as c_long, |()| 0)

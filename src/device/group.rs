@@ -52,7 +52,8 @@ use kernel::{
     static_lock_class,
     sync::{
         aref::ARef,
-        Arc, //
+        Arc,
+        ArcBorrow, //
     }, //
 };
 
@@ -61,7 +62,7 @@ const GROUP_POLLERS: usize = 1;
 
 /// Handles GROUP: creates a group, and a descriptor of it.
 #[inline(never)]
-pub(super) fn create(control: &Arc<Control>, command: &Command) -> Result {
+pub(super) fn create(control: ArcBorrow<'_, Control>, command: &Command) -> Result {
     let mut args: uapi::quiesce_group = command.read()?;
     args::check_flags(
         args.flags,

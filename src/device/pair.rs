@@ -45,7 +45,7 @@ use kernel::{
     static_lock_class,
     sync::{
         aref::ARef,
-        Arc, //
+        ArcBorrow, //
     }, //
 };
 
@@ -61,7 +61,7 @@ const _: () = {
 
 /// Handles PAIR: creates a pair, and the descriptors of its two parties.
 #[inline(never)]
-pub(super) fn create(control: &Arc<Control>, command: &Command) -> Result {
+pub(super) fn create(control: ArcBorrow<'_, Control>, command: &Command) -> Result {
     let mut args: uapi::quiesce_pair = command.read()?;
     args::check_flags(args.flags, uapi::QUIESCE_FD_INHERIT)?;
     if args.reserved != 0 {

@@ -2,7 +2,7 @@
 
 //! Limits on what one user and one process can have.
 //!
-//! Counts are kept per user for files of the device and parties of groups, and per process for
+//! Counts are kept per user for files of barriers and parties of groups, and per process for
 //! bindings. A [`Charge`] is one unit of a count, owned by what was charged for, and is given back
 //! when that is freed. The counts are in one tree, with nodes only for those that are not zero.
 
@@ -27,7 +27,7 @@ use kernel::{
 /// The key of a count: whose use is counted, and of what.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
-    /// Files of the device and parties of groups, by the user who made them.
+    /// Files of barriers and parties of groups, by the user who made them.
     Files(u32),
     /// Parties that end with a process, by the address of its `struct pid`.
     Bindings(usize),
@@ -59,7 +59,7 @@ pub(super) unsafe fn init() {
 pub(crate) struct Charge(Key);
 
 impl Charge {
-    /// Charges a file of the device, or a party of a group, to the calling task's user.
+    /// Charges a file of a barrier, or a party of a group, to the calling task's user.
     ///
     /// # Errors
     ///

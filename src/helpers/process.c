@@ -101,7 +101,7 @@ EXPORT_SYMBOL_GPL(quiesce_helper_exit_workqueue);
 static unsigned int user_files = 16384;
 module_param(user_files, uint, 0644);
 MODULE_PARM_DESC(user_files,
-		 "How many files of /dev/quiesce (the device, groups, parties) an unprivileged user can have");
+		 "How many groups and parties of /dev/quiesce an unprivileged user can have");
 
 unsigned int quiesce_helper_user_files(void)
 {

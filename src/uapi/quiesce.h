@@ -125,10 +125,10 @@
  *                 where there is no handler, the kernel restarts the call
  *   EDQUOT        QUIESCE_MAX_OBJECTS barriers of this open file exist;
  *                 QUIESCE_MAX_BOUND parties are bound to this process; or the
- *                 user has as many files of this device as the module's
- *                 parameter user_files allows (open() fails with it, too). A
- *                 party counts until its descriptor is closed and another
- *                 party has its seat or the group is gone
+ *                 user has as many files of barriers as the module's
+ *                 parameter user_files allows. A party counts until its
+ *                 descriptor is closed and another party has its seat or the
+ *                 group is gone
  *   ENOSPC        group: no open seat, and max_parties seats
  *   EBUSY         JOIN: all have arrived, and the leader has not called COMPLETE
  *   EMFILE ENFILE no descriptor, or no file, is left
