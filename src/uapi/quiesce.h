@@ -109,8 +109,9 @@
  *                 group: broken by the end of a party or of the open seats
  *   ESHUTDOWN     pair: this side called ABORT
  *   ECANCELED     group: the ticket's phase ended by RESET
- *   ESTALE        group: the ticket is older than the last phase that RESET
- *                 ended, and none of this party's last QUIESCE_OUTCOMES
+ *   ESTALE        group: the ticket is none of this party's last
+ *                 QUIESCE_OUTCOMES, and it is older than the last phase that
+ *                 RESET ended, or the call is ARRIVE_WAIT
  *   EALREADY      group: this party has arrived in this phase
  *   ENOTCONN      this party has left, or its process is dead (a copy of the
  *                 descriptor was kept elsewhere). Its tickets can be waited
@@ -270,8 +271,8 @@ struct quiesce_group {
  * @reserved: [in] 0
  * @phase:    [out] the phase in which it has to arrive first
  *
- * Errors: ENOSPC; EBUSY; ECONNABORTED, EOWNERDEAD when the group is broken; EMFILE,
- * ENFILE, ENOMEM.
+ * Errors: ENOSPC; EBUSY; ECONNABORTED, EOWNERDEAD when the group is broken; EDQUOT,
+ * EMFILE, ENFILE, ENOMEM.
  */
 struct quiesce_join {
 	__u32 flags;
@@ -291,7 +292,7 @@ struct quiesce_join {
  *
  * Replaces what an earlier BIND or JOIN set.
  *
- * Errors: ENOTCONN.
+ * Errors: ENOTCONN, EDQUOT, ENOMEM.
  */
 struct quiesce_bind {
 	__u32 flags;
@@ -384,8 +385,8 @@ struct quiesce_arrive {
  * WAIT of a group takes the ticket of any arrival, and writes 0 once it is over;
  * of a pair, it takes 0.
  *
- * ARRIVE_WAIT of a pair whose view is aborted does not arrive and fails with the
- * error of the wait.
+ * ARRIVE_WAIT of a pair whose view is aborted does not arrive and returns what the
+ * wait returns.
  *
  * Errors, pair: ENOTCONN, ESHUTDOWN, ECONNABORTED, EOWNERDEAD, ETIMEDOUT, EAGAIN,
  * EINTR, ARRIVE_WAIT also EOVERFLOW, EINVAL for the ticket.
