@@ -183,6 +183,7 @@ void quiesce_kunit_leak(void *memory)
 struct test_thread {
 	quiesce_kunit_fn fn;
 	void *data;
+	struct task_struct *task;
 	struct completion done;
 };
 
@@ -215,8 +216,16 @@ void *quiesce_kunit_thread_start(quiesce_kunit_fn fn, void *data, int cpu,
 	}
 	if (cpu != QUIESCE_KUNIT_ANY_CPU)
 		kthread_bind(task, cpu);
+	thread->task = get_task_struct(task);
 	wake_up_process(task);
 	return thread;
+}
+
+bool quiesce_kunit_thread_sleeps(void *arg)
+{
+	struct test_thread *thread = arg;
+
+	return completion_done(&thread->done) || !task_is_running(thread->task);
 }
 
 void quiesce_kunit_thread_join(void *arg)
@@ -226,6 +235,7 @@ void quiesce_kunit_thread_join(void *arg)
 	/* A timeout, so that a long test is not taken for a hung task. */
 	while (!wait_for_completion_timeout(&thread->done, 10 * HZ))
 		;
+	put_task_struct(thread->task);
 	kfree(thread);
 }
 

@@ -71,6 +71,8 @@ void quiesce_kunit_leak(void *memory);
  */
 void *quiesce_kunit_thread_start(quiesce_kunit_fn fn, void *data, int cpu,
 				 const char *name);
+/* Whether the thread sleeps, or has ended. One that is preempted does not sleep. */
+bool quiesce_kunit_thread_sleeps(void *thread);
 void quiesce_kunit_thread_join(void *thread);
 
 /* fn() once in another context of this CPU; returns after it has run. */

@@ -168,6 +168,25 @@ unsafe impl Send for Thread {}
 impl Thread {
     /// Waits for the end of the thread, uninterruptibly.
     pub(crate) fn join(self) {}
+
+    /// Whether the thread sleeps, or has ended.
+    fn sleeps(&self) -> bool {
+        // SAFETY: By the type invariants the thread is there.
+        unsafe { bindings::quiesce_kunit_thread_sleeps(self.ptr) }
+    }
+}
+
+/// Waits until each of the threads, which have begun what they do, has slept.
+///
+/// Sleeping for a lock counts as well, which on PREEMPT_RT is each contended one. Some time on top
+/// is for that.
+pub(crate) fn await_asleep(threads: &[Thread]) {
+    for thread in threads {
+        while !thread.sleeps() {
+            msleep(1);
+        }
+    }
+    msleep(20);
 }
 
 impl Drop for Thread {
