@@ -134,7 +134,7 @@ run_profile() {
 	# KASAN's shadow takes an eighth of the memory.
 	MEM=$(profile_memory "$profile")
 	# Some minutes on a machine that has nothing else to do.
-	TIMEOUT=${TIMEOUT:-2400} step "Testing in profile $profile ($(cat "$KERNEL/release"))" \
+	TIMEOUT=${TIMEOUT:-3600} step "Testing in profile $profile ($(cat "$KERNEL/release"))" \
 		boot "$BUILD/$profile/initramfs" "quiesce_do=test $(profile_append "$profile")" \
 		-serial "file:$BUILD/$profile/console.log" -serial "file:$BUILD/$profile/results.log" ||
 		say "quiesce: QEMU ended with status $?"

@@ -266,26 +266,32 @@ mod tests {
     #[test]
     fn a_flood_waits_for_the_readers() -> Result {
         let sleepy = Srcu::<Sleepy>::init()?;
-        let dropped = counter()?;
-        let (ret, state, after) = with_reader(
-            sleepy,
-            || support::msleep(1),
-            |state| {
-                for _ in 0..=rcu::FLOOD {
-                    defer::<_, Srcu<Sleepy>>(boxed(Counted(dropped.clone()))?);
-                }
-                let stopper = stop_later(state, 100)?;
-                let ret = sleepy.throttle();
-                let now = (state.load(Acquire), dropped.load(Relaxed));
-                stopper.join();
-                Ok::<_, Error>((ret, now.0, now.1))
-            },
-        )??;
-        assert!(ret.is_ok());
-        // The reader's section has ended.
-        assert_eq!(state, 3);
-        assert_eq!(after, rcu::FLOOD + 1);
-        Ok(())
+        for ms in [100, 1_000, 10_000] {
+            let dropped = counter()?;
+            let (ret, state, after) = with_reader(
+                sleepy,
+                || support::msleep(1),
+                |state| {
+                    for _ in 0..=rcu::FLOOD {
+                        defer::<_, Srcu<Sleepy>>(boxed(Counted(dropped.clone()))?);
+                    }
+                    let stopper = stop_later(state, ms)?;
+                    let ret = sleepy.throttle();
+                    let now = (state.load(Acquire), dropped.load(Relaxed));
+                    stopper.join();
+                    Ok::<_, Error>((ret, now.0, now.1))
+                },
+            )??;
+            assert!(ret.is_ok());
+            // The reader's section has ended.
+            assert_eq!(state, 3);
+            if after == rcu::FLOOD + 1 {
+                return Ok(());
+            }
+            // The section ended before this task called throttle().
+            sleepy.barrier()?;
+        }
+        Err(EBUSY)
     }
 
     #[test]

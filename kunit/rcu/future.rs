@@ -293,6 +293,8 @@ mod tests {
             rcu::set_stall_report_ms(was);
             // The grace period may be reported once more before it ends.
             sleepy.synchronize()?;
+            // And one that is being printed is not waited for.
+            support::msleep(20);
             ready
         })??;
         assert!(!ready);

@@ -442,6 +442,12 @@ impl Part for Cells {
                 self.plain.publish(item);
             }
         } else {
+            if self.lost == Lost::Object {
+                // However idle the writers were.
+                if let Ok(item) = Self::item(&self.books) {
+                    self.keep(item);
+                }
+            }
             tally.must(rcu::global().barrier().is_ok(), Violation::Refused);
             tally.must(self.srcu.barrier().is_ok(), Violation::Refused);
         }

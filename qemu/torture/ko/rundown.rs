@@ -452,7 +452,7 @@ impl<P: Protocol> Part for Torture<P> {
     fn finish(&self, tally: &Tally) {
         tally.must(self.users.load(Acquire) == 0, Violation::HeldAfterWait);
         tally.must(
-            self.protocol.wait(msecs_to_jiffies(1000)) == Waited::Over,
+            self.protocol.wait(msecs_to_jiffies(self.patience.max(10_000))) == Waited::Over,
             Violation::NotWoken,
         );
     }
@@ -461,14 +461,14 @@ impl<P: Protocol> Part for Torture<P> {
 /// Runs the part or one of its mutants.
 pub(crate) fn run(how: &How<'_>) -> Result {
     match how.mutant.to_bytes() {
-        b"none" => frame::run(how, Torture::new(RundownRef::new(), 5000)),
+        b"none" => frame::run(how, Torture::new(RundownRef::new(), 30_000)),
         b"percpu" => {
             let percpu = Boxed(KBox::pin_init(PerCpuRundownRef::new(), GFP_KERNEL)?);
-            frame::run(how, Torture::new(percpu, 5000))
+            frame::run(how, Torture::new(percpu, 30_000))
         }
         b"data" => rundown_data::run(how),
-        b"control" => frame::run(how, Torture::new(Counter::new(Broken::Nothing), 5000)),
-        b"released-early" => frame::run(how, Torture::new(ReleasedEarly(RundownRef::new()), 5000)),
+        b"control" => frame::run(how, Torture::new(Counter::new(Broken::Nothing), 30_000)),
+        b"released-early" => frame::run(how, Torture::new(ReleasedEarly(RundownRef::new()), 30_000)),
         b"not-waited" => frame::run(how, Torture::new(Counter::new(Broken::Wait), 500)),
         b"wake-lost" => frame::run(how, Torture::new(Counter::new(Broken::Wake), 200)),
         b"checked-then-counted" => {

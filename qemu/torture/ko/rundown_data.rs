@@ -74,7 +74,7 @@ impl Part for Data {
     }
 
     fn write(&self, me: &Worker<'_>) {
-        let patience = msecs_to_jiffies(5000);
+        let patience = msecs_to_jiffies(30_000);
         let mut mine = match self.rundown.wait_for_rundown_timeout(patience) {
             Ok(mine) => mine,
             Err(RundownError::TimedOut) => return me.tally.violated(Violation::NotWoken),

@@ -197,7 +197,7 @@ fn run_names_who_exited_early() {
 fn run_time_limit() {
     let begin = Instant::now();
     let line = "if [ $QUIESCE_PARTY = 1 ]; then exec sleep 1000; fi; quiesce sync";
-    sh(&format!("quiesce run -t 200ms -n 3 -- sh -c '{line}'"))
+    sh(&format!("quiesce run -t 5s -n 3 -- sh -c '{line}'"))
         .status(3)
         .err("late: 1\n")
         .err("a time limit was reached");
@@ -216,7 +216,7 @@ fn run_time_limit() {
         .err("signal 9");
     assert!(begin.elapsed() < Duration::from_secs(100));
     // The limit is about phases, not about the time between them.
-    sh("quiesce run -t 5 -n 2 -- sh -c 'quiesce sync; sleep 0.1; quiesce sync'")
+    sh("quiesce run -t 60 -n 2 -- sh -c 'quiesce sync; sleep 0.1; quiesce sync'")
         .status(0)
         .quiet();
 }
@@ -1016,10 +1016,10 @@ fn top_observes() {
     a.place().unwrap();
     let ran = sh("quiesce top -n 2 -d 200ms").status(0).quiet();
     assert_eq!(ran.count("BARRIER"), 2);
-    assert_eq!(ran.count(">0."), 2, "{}", ran.out);
+    assert_eq!(ran.count(">"), 2, "{}", ran.out);
     let (_group, parties) = late_group();
     assert!(!ran.out.contains('\x1b'));
-    sh("quiesce top -n 1 --json").out("\"late_seconds\":0.0");
+    sh("quiesce top -n 1 --json").out("\"late_seconds\":");
     parties[0].abort(0).unwrap();
     sh("quiesce top -n 1").out("broken: ");
 }
@@ -1130,8 +1130,15 @@ fn trace_of_hostile_names() {
 /// A command that does not end with the time reacts to signals to the tool.
 fn trace_of_a_stubborn_command() {
     let line = "trap \"\" TERM; : >./on; while :; do sleep 1; done";
-    let tracer = start(&format!("quiesce trace -d 20ms -- sh -c '{line}'"));
+    let tracer = start(&format!("quiesce trace -d 2s -- sh -c '{line}'"));
     until("the command runs", || exists("./on"));
+    until("the time is over", || {
+        let instances = fs::read_dir("/sys/kernel/tracing/instances").unwrap();
+        instances.flatten().any(|instance| {
+            fs::read_to_string(instance.path().join("events/quiesce/enable"))
+                .is_ok_and(|enabled| enabled == "0\n")
+        })
+    });
     kill(&tracer, libc::SIGINT);
     end(tracer).status(128 + libc::SIGINT);
 }
