@@ -61,10 +61,12 @@ unsafe impl<O: HasRundown> GuardPointer for &O {
     fn drop_anywhere(_this: Self, _: Internal) {}
 }
 
-impl<O: HasRundown> sealed::Sealed for Arc<O> {}
+impl<O: HasRundown + Send + 'static> sealed::Sealed for Arc<O> {}
 
+// The bounds are those of `reaper::drop_arc()`: a worker may drop the object, at any later time.
+//
 // SAFETY: An `Arc` keeps its object alive and does not move it.
-unsafe impl<O: HasRundown> GuardPointer for Arc<O> {
+unsafe impl<O: HasRundown + Send + 'static> GuardPointer for Arc<O> {
     #[inline]
     fn drop_anywhere(this: Self, _: Internal) {
         reaper::drop_arc(this);
@@ -285,10 +287,10 @@ guard! {
     ///
     /// The drop of the last `Arc` runs the destructor of the object and frees its memory. Where the
     /// caller can be preempted, and is in no RCU read-side critical section, this is done at once.
-    /// Otherwise a worker does it in process context; a module whose destructor waits for the worker is
-    /// not unloaded before. If more than 512
-    /// objects wait, the next one is leaked, with a warning. [`ArcGuard::release`] returns the `Arc`
-    /// instead.
+    /// Otherwise a worker does it in process context, after the drop has returned. So the object is
+    /// [`Send`] and borrows nothing (`'static`). A module whose destructor waits for the worker is not
+    /// unloaded before. If more than 512 objects wait, the next one is leaked, with a warning.
+    /// [`ArcGuard::release`] returns the `Arc` instead.
     ///
     /// # Leaks
     ///
@@ -412,7 +414,7 @@ impl<P: GuardPointer, M: GuardMobility> Guard<P, M> {
     }
 }
 
-impl<O: HasRundown, M: GuardMobility> Guard<Arc<O>, M> {
+impl<O: HasRundown + Send + 'static, M: GuardMobility> Guard<Arc<O>, M> {
     /// Releases the object and returns its `Arc`.
     ///
     /// For contexts in which the caller does not want the last `Arc` to be dropped.
@@ -429,7 +431,7 @@ impl<O: HasRundown, M: GuardMobility> Guard<Arc<O>, M> {
     }
 }
 
-impl<O: HasRundown> ArcGuard<O> {
+impl<O: HasRundown + Send + 'static> ArcGuard<O> {
     /// Restores a guard from a pointer of [`into_raw`](Self::into_raw).
     ///
     /// # Safety

@@ -93,14 +93,14 @@ pub(super) fn may_drop_here() -> bool {
 }
 
 /// Drops an `Arc` in any context. The last one is dropped by a work item where the caller cannot be
-/// preempted.
-pub(super) fn drop_arc<T: Sync>(this: Arc<T>) {
+/// preempted, which may be after the caller has returned: hence the bounds.
+pub(super) fn drop_arc<T: Send + Sync + 'static>(this: Arc<T>) {
     /// Drops a raw `Arc`.
     ///
     /// # Safety
     ///
     /// `object` comes from `Arc::into_raw`, and is dropped once.
-    unsafe fn drop_raw<T>(object: *mut c_void) {
+    unsafe fn drop_raw<T: Send + Sync + 'static>(object: *mut c_void) {
         // SAFETY: `defer()` passes a pointer from `Arc::into_raw()` together with this function of
         // the same type, and the reaper calls it once.
         drop(unsafe { Arc::from_raw(object.cast::<T>().cast_const()) });
@@ -114,9 +114,9 @@ pub(super) fn drop_arc<T: Sync>(this: Arc<T>) {
         return;
     }
     let object = Arc::into_raw(Arc::from(last)).cast_mut().cast();
-    // SAFETY: The work item drops the object once; nobody else has an `Arc` of it. The function is
-    // instantiated where this one is, in the module that `this_module()` returns here, or in one that
-    // it depends on.
+    // SAFETY: The work item drops the object once; nobody else has an `Arc` of it. Its task may do so as
+    // `T` is `Send`, and at any later time as `T` is `'static`. The function is instantiated where this
+    // one is, in the module that `this_module()` returns here, or in one that it depends on.
     if unsafe { defer(object, drop_raw::<T>, this_module()) } {
         return;
     }
@@ -128,7 +128,7 @@ pub(super) fn drop_arc<T: Sync>(this: Arc<T>) {
 ///
 /// # Safety
 ///
-/// `drop` may be called with `object`, once, by another task. `module` is what [`this_module`] returned
+/// `drop` may be called with `object`, once, by another task, after the caller has returned. `module` is what [`this_module`] returned
 /// in code that runs, and `drop` is a function of that module or of one that it depends on.
 unsafe fn defer(
     object: *mut c_void,

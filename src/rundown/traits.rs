@@ -445,23 +445,25 @@ pub unsafe trait HasRundown: Sync {
     /// Acquires the object with a guard that owns an `Arc` of it.
     ///
     /// Context and errors as [`try_acquire`](Self::try_acquire). If it fails, `this` is dropped as
-    /// a last [`ArcGuard`] is, see [`Guard`](super::Guard).
+    /// a last [`ArcGuard`] is, see [`Guard`](super::Guard). A worker may drop it later, so that the
+    /// object is [`Send`] and borrows nothing.
     #[inline]
     #[cfg_attr(quiesce_track, track_caller)]
     fn try_acquire_arc(this: Arc<Self>) -> Result<ArcGuard<Self>, RundownError>
     where
-        Self: Sized,
+        Self: Sized + Send + 'static,
     {
         Guard::acquire(this)
     }
 
     /// Acquires the object `n` times with a guard that owns an `Arc` of it.
     ///
-    /// Context and errors as [`try_acquire_many`](Self::try_acquire_many).
+    /// Context and errors as [`try_acquire_many`](Self::try_acquire_many), drop and bounds as
+    /// [`try_acquire_arc`](Self::try_acquire_arc).
     #[cfg_attr(quiesce_track, track_caller)]
     fn try_acquire_arc_many(this: Arc<Self>, n: usize) -> Result<ArcGuards<Self>, RundownError>
     where
-        Self: Sized,
+        Self: Sized + Send + 'static,
     {
         Guards::acquire(this, n)
     }
