@@ -143,6 +143,75 @@ fn many_over_the_edge<R: Form>() -> Result {
     Ok(())
 }
 
+/// Leaks as many acquisitions as this CPU's share allows, and returns how many.
+fn leak_the_share<R: Form>(r: &R) -> Result<usize> {
+    let (mut leaked, mut n) = (0, 1 << (usize::BITS - 4));
+    while n != 0 {
+        match r.try_acquire_many(n) {
+            Ok(guards) => {
+                core::mem::forget(guards.unbind());
+                leaked += n;
+            }
+            Err(err) => {
+                ensure_eq!(err, RundownError::Overflow);
+                n /= 2;
+            }
+        }
+    }
+    Ok(leaked)
+}
+
+/// A rundown that is cancelled gives no new share: what was leaked before stays counted, so that a
+/// holder is never alone with it.
+fn cancelled_rundowns_add_no_room<R: Form>() -> Result {
+    let r = R::live()?;
+    let guard = r.try_acquire()?;
+    let mut leaked = 0;
+    let mut refused = false;
+    // Each round fills the share of at least one CPU, and all shares together are the limit of what a
+    // resurrection may leave.
+    for _ in 0..kernel::cpu::nr_cpu_ids() + 2 {
+        let now = leak_the_share(&*r)?;
+        refused = now == 0;
+        leaked += now;
+        ensure_eq!(r.holders(), leaked + 1);
+        ensure!(leaked <= usize::MAX >> 2);
+        ensure!(r.begin_rundown());
+        ensure!(r.holders() > leaked);
+        r.resurrect()?;
+        ensure_eq!(r.holders(), leaked + 1);
+    }
+    ensure!(refused);
+    ensure_eq!(r.try_acquire_many(1).err(), Some(RundownError::Overflow));
+    // One at a time there is room still, and the holder keeps the object.
+    drop(r.try_acquire()?);
+    ensure_eq!(
+        r.wait_for_rundown_timeout(msecs_to_jiffies(50)),
+        Err(RundownError::TimedOut)
+    );
+    drop(guard);
+    ensure!(super::comes_to_hold(&*r, leaked));
+    Ok(())
+}
+
+/// The number of holders is right while the CPUs' counters are being collected, also if many are
+/// released then.
+fn many_released_during_the_collection<R: Form>() -> Result {
+    const MANY: usize = usize::MAX >> 14;
+    for _ in 0..20 {
+        let r = R::live()?;
+        let mut many = r.try_acquire_many(MANY)?.unbind();
+        r.begin_rundown();
+        drop(many.split(MANY / 2)?);
+        ensure!(r.holders() <= MANY - MANY / 2 + 1);
+        drop(many);
+        ensure!(r.holders() <= 1);
+        r.wait_for_rundown();
+        ensure_eq!(r.holders(), 0);
+    }
+    Ok(())
+}
+
 /// Powers of two of acquisitions, given back in another order.
 fn powers_of_two() -> Result {
     let r = at(0);
@@ -199,6 +268,26 @@ mod tests {
     #[test]
     fn many_over_the_edge_percpu() -> Result {
         super::many_over_the_edge::<PerCpuRundownRef>()
+    }
+
+    #[test]
+    fn cancelled_rundowns_add_no_room_word() -> Result {
+        super::cancelled_rundowns_add_no_room::<RundownRef>()
+    }
+
+    #[test]
+    fn cancelled_rundowns_add_no_room_percpu() -> Result {
+        super::cancelled_rundowns_add_no_room::<PerCpuRundownRef>()
+    }
+
+    #[test]
+    fn many_released_during_the_collection_word() -> Result {
+        super::many_released_during_the_collection::<RundownRef>()
+    }
+
+    #[test]
+    fn many_released_during_the_collection_percpu() -> Result {
+        super::many_released_during_the_collection::<PerCpuRundownRef>()
     }
 
     #[test]

@@ -352,27 +352,36 @@ bool quiesce_helper_percpu_ref_tryget_live(struct percpu_ref *ref)
 EXPORT_SYMBOL_GPL(quiesce_helper_percpu_ref_tryget_live);
 
 /*
- * The sum of the CPUs' counters must not wrap around, because an object with
- * holders would then seem to be run down. So each counter stays below its share
- * of half the range. Live references are never in atomic mode.
+ * The number of references must not wrap around, because an object with holders
+ * would then seem to be run down. It is the sum of the CPUs' counters and of a
+ * base: what the count had when percpu_ref_resurrect() has set the counters to
+ * zero. Each of the two gets a quarter of the positive range here, so that three
+ * quarters of the whole range are left to those that are acquired one by one.
+ *
+ * Live references are never in atomic mode.
  */
 int quiesce_helper_percpu_ref_tryget_live_many(struct percpu_ref *ref, unsigned long nr)
 {
-	const unsigned long most = LONG_MAX / 2 / nr_cpu_ids;
+	const unsigned long most = LONG_MAX / 4 / nr_cpu_ids;
 	unsigned long __percpu *counts;
+	unsigned long old;
 	int ret = -ENODEV;
+	long base;
 
 	rcu_read_lock();
 	if (__ref_is_percpu(ref, &counts)) {
-		if (nr > most || (long)this_cpu_read(*counts) > (long)(most - nr)) {
+		smp_acquire__after_ctrl_dep();
+		base = atomic_long_read(&ref->data->count) - (unsigned long)LONG_MIN;
+		old = this_cpu_read(*counts);
+		/* Neither an interrupt nor a migration comes between check and addition. */
+		do {
 			ret = -EOVERFLOW;
-		} else {
-			this_cpu_add(*counts, nr);
+			if (base > LONG_MAX / 4 || nr > most || (long)old > (long)(most - nr))
+				break;
 			ret = 0;
-		}
+		} while (!this_cpu_try_cmpxchg(*counts, &old, old + nr));
 	}
 	rcu_read_unlock();
-	smp_acquire__after_ctrl_dep();
 	return ret;
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_percpu_ref_tryget_live_many);
@@ -403,9 +412,10 @@ EXPORT_SYMBOL_GPL(quiesce_helper_percpu_ref_put_many);
 
 /*
  * Returns the number of references besides the initial one, for reports: others
- * may change it meanwhile. The count has a bias while the CPUs' counters are in
- * use or under collection. When the collection has taken that away, and until
- * it puts its own reference, the result is one too many.
+ * may change it meanwhile. The count has a bias, half of the range, while the
+ * CPUs' counters are in use or under collection. Releases during the collection
+ * may have taken some of the bias. When the collection has taken the bias away,
+ * and until it puts its own reference, the result is one too many.
  */
 unsigned long quiesce_helper_percpu_ref_holders(struct percpu_ref *ref)
 {
@@ -414,8 +424,8 @@ unsigned long quiesce_helper_percpu_ref_holders(struct percpu_ref *ref)
 	long sum = atomic_long_read(&ref->data->count);
 	int cpu;
 
-	if (sum < 0) {
-		sum -= LONG_MIN;
+	if (sum < 0 || sum > LONG_MAX / 4 * 3) {
+		sum -= (unsigned long)LONG_MIN;
 		counts = (unsigned long __percpu *)(flags & ~__PERCPU_REF_ATOMIC_DEAD);
 		for_each_possible_cpu(cpu)
 			sum += READ_ONCE(*per_cpu_ptr(counts, cpu));
