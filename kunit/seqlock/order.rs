@@ -11,6 +11,7 @@ use kernel::{
     prelude::*, //
 };
 use quiesce::{
+    new_seqlock,
     seqlock::{
         bh_disable,
         preempt_disable,
@@ -513,6 +514,30 @@ mod tests {
         };
         // Another CPU may wake a task in between.
         assert!((0..100).any(|_| once()));
+    }
+
+    /// A lock's section does not change the count of interrupt sections where that has no bits left.
+    #[test]
+    fn interrupts_stay_disabled_with_as_many_sections_as_can_be_counted() -> Result {
+        let before = counts();
+        let lock = KBox::pin_init(new_seqlock!(RawSeqLock<u8, Irq>, 0), GFP_KERNEL)?;
+        let mut tokens = KVec::with_capacity(255, GFP_KERNEL)?;
+        for _ in 0..255 {
+            tokens
+                .push_within_capacity(local_interrupt_disable())
+                .map_err(|_| ENOSPC)?;
+        }
+        let inside = counts();
+        let guard = lock.write_irq();
+        let within = support::irqs_disabled();
+        drop(guard);
+        let (afterwards, disabled) = (counts(), support::irqs_disabled());
+        drop(tokens);
+        assert!(within && disabled);
+        assert_eq!(afterwards, inside);
+        assert_eq!(counts(), before);
+        assert!(!support::irqs_disabled());
+        Ok(())
     }
 
     /// Bottom halves stay disabled for as long as their token exists, whatever ends before.

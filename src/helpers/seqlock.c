@@ -2,6 +2,7 @@
 /* C functions that sequence locks call. */
 #include <linux/bottom_half.h>
 #include <linux/bug.h>
+#include <linux/errno.h>
 #include <linux/export.h>
 #include <linux/interrupt.h>
 #include <linux/interrupt_rc.h>
@@ -100,8 +101,23 @@ void quiesce_helper_irq_restore(unsigned long flags)
 EXPORT_SYMBOL_GPL(quiesce_helper_irq_restore);
 
 /*
- * Counts a section that disables interrupts, unless they are disabled already and
- * no section is counted: then a hardware interrupt or a C section disabled them.
+ * Counts a section that disables interrupts, unless half as many are counted as
+ * there are bits for: one more would be the carry into the next field some day.
+ */
+bool quiesce_helper_interrupt_count(void)
+{
+	const unsigned int half = (HARDIRQ_DISABLE_MASK + HARDIRQ_DISABLE_OFFSET) / 2;
+
+	if (unlikely((preempt_count() & HARDIRQ_DISABLE_MASK) >= half))
+		return false;
+	local_interrupt_disable();
+	return true;
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_interrupt_count);
+
+/*
+ * The same, unless interrupts are disabled already and no section is counted:
+ * then a hardware interrupt or a C section disabled them.
  * To count there would save flags that say "disabled", and on some architectures
  * local_irq_restore() disables interrupts if the C section has ended before.
  */
@@ -109,8 +125,7 @@ bool quiesce_helper_interrupt_disable(void)
 {
 	if (irqs_disabled() && !(preempt_count() & HARDIRQ_DISABLE_MASK))
 		return false;
-	local_interrupt_disable();
-	return true;
+	return quiesce_helper_interrupt_count();
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_interrupt_disable);
 
@@ -138,7 +153,7 @@ EXPORT_SYMBOL_GPL(quiesce_helper_raw_spin_unlock_irq);
 
 void quiesce_helper_bh_warn(void)
 {
-	WARN_ONCE(1, "quiesce: seqlock: bottom halves cannot be disabled where a task is not preemptible\n");
+	WARN_ONCE(1, "quiesce: seqlock: bottom halves cannot be disabled where a task is not preemptible, or has disabled them too often\n");
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_bh_warn);
 
@@ -148,6 +163,15 @@ void quiesce_helper_seqlock_warn_deadlock(void)
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_seqlock_warn_deadlock);
 
+/*
+ * Whether half as many sections have begun as SOFTIRQ_MASK has bits for. The rest
+ * is left for C's own: one too many and the count is that of no section.
+ */
+static bool bh_is_deep(void)
+{
+	return softirq_count() >= (SOFTIRQ_MASK + SOFTIRQ_OFFSET) / 2;
+}
+
 #ifdef CONFIG_PREEMPT_RT
 
 /*
@@ -156,12 +180,14 @@ EXPORT_SYMBOL_GPL(quiesce_helper_seqlock_warn_deadlock);
  * both if the task is preemptible. So that the two agree, the first one fails
  * where the task is not preemptible.
  */
-bool quiesce_helper_bh_disable(void)
+int quiesce_helper_bh_disable(void)
 {
 	if (in_hardirq() || (!softirq_count() && !preemptible()))
-		return false;
+		return -EPERM;
+	if (unlikely(bh_is_deep()))
+		return -EOVERFLOW;
 	local_bh_disable();
-	return true;
+	return 0;
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_bh_disable);
 
@@ -207,10 +233,12 @@ static void bh_enable_irqs_disabled(void)
 		irq_work_queue(this_cpu_ptr(&softirq_kick));
 }
 
-bool quiesce_helper_bh_disable(void)
+int quiesce_helper_bh_disable(void)
 {
+	if (unlikely(bh_is_deep()))
+		return -EOVERFLOW;
 	local_bh_disable();
-	return true;
+	return 0;
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_bh_disable);
 

@@ -19,6 +19,9 @@
 //! are disabled is not in arm64's flags alone, if interrupts have priorities; C reads it, in the same
 //! call that acquires the lock.
 //!
+//! C counts in eight bits, without a check. A section that finds half as many is not counted: it
+//! relies on the others, and does not change the count.
+//!
 //! # Bottom halves
 //!
 //! `local_bh_enable()` runs pending softirqs, for which it enables interrupts. A bottom-half section
@@ -31,7 +34,11 @@
 //! where the task is not preemptible, and the last one does what C leaves undone there. So the
 //! counts of both are balanced in each order.
 
-use kernel::bindings;
+use kernel::{
+    bindings,
+    error::to_result,
+    prelude::*, //
+};
 
 use crate::bindings as helpers;
 
@@ -55,14 +62,14 @@ pub struct BhState(bool);
 #[derive(Clone, Copy)]
 pub struct IrqState(usize);
 
-/// Disables bottom halves; [`None`] on PREEMPT_RT where the task is not preemptible and bottom
-/// halves are enabled.
+/// Disables bottom halves. [`EPERM`] on PREEMPT_RT where the task is not preemptible and bottom
+/// halves are enabled, and [`EOVERFLOW`] where half as many sections have begun as C can count.
 #[inline(always)]
-pub(super) fn disable_bh() -> Option<BhState> {
+pub(super) fn disable_bh() -> Result<BhState> {
     // SAFETY: The helper disables bottom halves by count where that is possible, and fails
     // elsewhere without a change.
-    let disabled = unsafe { helpers::quiesce_helper_bh_disable() };
-    (cfg!(not(CONFIG_PREEMPT_RT)) || disabled).then_some(BhState(true))
+    to_result(unsafe { helpers::quiesce_helper_bh_disable() })?;
+    Ok(BhState(true))
 }
 
 /// Ends a bottom-half section.
@@ -117,7 +124,7 @@ pub unsafe trait Lock: Sealed {
     #[inline(always)]
     unsafe fn lock_bh(this: *mut Self, subclass: u32) -> BhState {
         let state = if Self::DISABLES_BH {
-            disable_bh().unwrap_or_else(|| {
+            disable_bh().unwrap_or_else(|_| {
                 // SAFETY: The helper only prints a warning, the first time, in any context.
                 unsafe { helpers::quiesce_helper_bh_warn() };
                 BhState(false)
@@ -134,7 +141,7 @@ pub unsafe trait Lock: Sealed {
     #[inline(always)]
     unsafe fn try_lock_bh(this: *mut Self) -> Option<BhState> {
         let state = if Self::DISABLES_BH {
-            disable_bh()?
+            disable_bh().ok()?
         } else {
             BhState(false)
         };
@@ -211,15 +218,21 @@ mod x86 {
         })
     }
 
+    /// The state of a section that finds as many others that it is not counted; no flag of x86.
+    const UNCOUNTED: usize = 1 << 63;
+
     /// Begins a section that is counted. Returns its argument, so that the caller of the fast path
-    /// keeps no register for it across this call.
+    /// keeps no register for it across this call, or [`UNCOUNTED`].
     #[cold]
     #[inline(never)]
     fn begin_counted(flags: usize) -> usize {
         // SAFETY: Interrupts are disabled and may be disabled again by count; `unlock_not_last()`
         // ends the section.
-        unsafe { bindings::local_interrupt_disable() };
-        flags
+        if unsafe { helpers::quiesce_helper_interrupt_count() } {
+            flags
+        } else {
+            UNCOUNTED
+        }
     }
 
     /// # Safety
@@ -285,6 +298,9 @@ mod x86 {
                 bindings::_local_interrupt_save_state(state.0 as kernel::ffi::c_ulong);
                 bindings::_raw_spin_unlock(lock)
             }
+        } else if state.0 == UNCOUNTED {
+            // SAFETY: The caller holds the lock. The other sections keep interrupts disabled.
+            unsafe { bindings::_raw_spin_unlock(lock) }
         } else {
             // SAFETY: The caller holds the lock, and the section is counted.
             unsafe { bindings::_raw_spin_unlock_irq_enable(lock) }
@@ -515,8 +531,7 @@ macro_rules! impl_lock {
                 // SAFETY: The lock is initialised, and a `raw_spinlock_t` at its beginning.
                 unsafe {
                     if cfg!(CONFIG_DEBUG_LOCK_ALLOC) {
-                        helpers::quiesce_helper_bh_disable();
-                        $lock(this, subclass);
+                        helpers::quiesce_helper_raw_spin_lock_bh(this.cast(), subclass);
                     } else {
                         bindings::_raw_spin_lock_bh(this.cast());
                     }

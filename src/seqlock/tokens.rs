@@ -32,7 +32,9 @@ use crate::arch::preempt;
 
 /// A proof that preemption is disabled; enables it on drop.
 ///
-/// A leaked token leaves preemption disabled: the task can never sleep again.
+/// A leaked token leaves preemption disabled: the task can never sleep again. C counts sections in
+/// eight bits, those of spin locks too, without a check: the 256th at a time clears the count. So no
+/// access to memory by this crate relies on the count.
 ///
 /// # Invariants
 ///
@@ -91,6 +93,7 @@ pub struct BhDisabled(BhState, NotThreadSafe);
 ///
 /// [`EPERM`] on PREEMPT_RT where bottom halves are enabled and the task is not preemptible, as it
 /// disabled preemption or interrupts, and in hardware interrupts: they cannot be disabled there.
+/// [`EOVERFLOW`] if 64 sections have begun and not ended, which is half of what C can count.
 ///
 /// # Examples
 ///
@@ -108,7 +111,7 @@ pub struct BhDisabled(BhState, NotThreadSafe);
 #[inline]
 pub fn bh_disable() -> Result<BhDisabled> {
     // INVARIANT: `disable_bh()` disabled bottom halves, until `enable_bh()`.
-    Ok(BhDisabled(disable_bh().ok_or(EPERM)?, NotThreadSafe))
+    Ok(BhDisabled(disable_bh()?, NotThreadSafe))
 }
 
 impl Drop for BhDisabled {
