@@ -16,7 +16,9 @@ pub struct Mine;
 
 // SAFETY: There is no fact: the compiler has to reject this.
 #[cfg(not(fixed))]
-unsafe impl KernelSection for Mine {}
+unsafe impl KernelSection for Mine {
+    const IS_READ_LOCK: bool = true;
+}
 
 /// Ends the section within it.
 pub fn read(cell: &RcuCell<KBox<Object<u32>>>) -> u32 {

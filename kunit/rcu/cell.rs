@@ -10,6 +10,7 @@ use kernel::{
     prelude::*,
     sync::{
         Arc,
+        Completion,
         Mutex, //
     },
 };
@@ -116,21 +117,69 @@ mod tests {
         Ok(())
     }
 
+    /// Whether a grace period that begins now ends within 20 ms.
+    fn ends() -> bool {
+        let cookie = rcu::global().start_expedited();
+        for _ in 0..20 {
+            if cookie.is_over() {
+                return true;
+            }
+            support::udelay(1000);
+        }
+        false
+    }
+
+    /// Interrupts are enabled by a wait, though the token exists: no grace period ends either.
+    ///
+    /// Kernels that check for it report the wait.
+    #[cfg(not(any(CONFIG_DEBUG_ATOMIC_SLEEP, CONFIG_PROVE_LOCKING)))]
+    #[test]
+    fn a_wait_within_a_token_ends_no_section() -> Result {
+        let cell = RcuCell::<_, Global>::new(number(3)?);
+        let done = KBox::pin_init(Completion::new(), GFP_KERNEL)?;
+        done.complete_all();
+        let token = local_interrupt_disable();
+        let (seen, enabled, over) = rcu::global().run_in(&token, |t| {
+            let number = cell.read(t);
+            done.wait_for_completion();
+            (*number, !support::irqs_disabled(), ends())
+        });
+        drop(token);
+        assert_eq!(seen, 3);
+        assert!(enabled);
+        assert!(!over);
+        Ok(())
+    }
+
+    /// Bottom halves are not disabled so often that C's count of it is zero again.
+    #[test]
+    fn read_with_many_tokens() -> Result {
+        let cell = RcuCell::<_, Global>::new(number(3)?);
+        let mut tokens = KVec::with_capacity(128, GFP_KERNEL)?;
+        let first = bh_disable()?;
+        let mut refused = None;
+        for _ in 1..128 {
+            match bh_disable() {
+                Ok(token) => tokens.push_within_capacity(token).map_err(|_| ENOSPC)?,
+                Err(error) => refused = refused.or(Some(error)),
+            }
+        }
+        let (seen, over) = rcu::global().run_in(&first, |t| (*cell.read(t), ends()));
+        let disabled = support::in_softirq_disabled();
+        let kept = tokens.len();
+        drop(first);
+        drop(tokens);
+        let enabled = !support::in_softirq_disabled();
+        let again = bh_disable().is_ok();
+        assert_eq!((seen, over), (3, false));
+        assert!(disabled && enabled && again);
+        assert_eq!((kept, refused), (63, Some(EOVERFLOW)));
+        Ok(())
+    }
+
     /// What else is a section of the kernel's RCU: no grace period ends in it.
     #[test]
     fn read_with_tokens() -> Result {
-        /// Whether a grace period that begins now ends within 20 ms.
-        fn ends() -> bool {
-            let cookie = rcu::global().start_expedited();
-            for _ in 0..20 {
-                if cookie.is_over() {
-                    return true;
-                }
-                support::udelay(1000);
-            }
-            false
-        }
-
         let cell = RcuCell::<_, Global>::new(number(3)?);
         let token = preempt_disable();
         let preempt = rcu::global().run_in(&token, |t| (*cell.read(t), ends()));

@@ -351,41 +351,51 @@ mod section {
     pub trait Sealed {}
 }
 
-/// A proof that its owner is in a read-side critical section of the kernel's RCU. Sealed.
+/// A value whose owner is in a section that the kernel's RCU waits for. Sealed.
 ///
-/// The kernel crate's guard is one. So is a token of [`seqlock`](crate::seqlock) that preemption or
-/// bottom halves are disabled, and the kernel crate's that interrupts are: RCU waits for the end of
-/// those sections, too.
+/// The kernel crate's guard of `rcu_read_lock()` is one. So is a token of
+/// [`seqlock`](crate::seqlock) that preemption or bottom halves are disabled, and the kernel crate's
+/// that interrupts are. RCU waits for the end of those sections too, but code in them can end them: a
+/// wait enables interrupts, and the scheduler preemption. So with a token
+/// [`run_in`](Global::run_in) enters a section of its own.
 ///
 /// # Safety
 ///
-/// While there is a value, the task or interrupt that made it is in such a section, and no other one
-/// has a reference to the value.
-pub unsafe trait KernelSection: section::Sealed {}
+/// If `IS_READ_LOCK`, the task or interrupt that made a value is in a section of `rcu_read_lock()` as
+/// long as there is the value, and no other one has a reference to it.
+pub unsafe trait KernelSection: section::Sealed {
+    /// True for a guard of `rcu_read_lock()`, which only `rcu_read_unlock()` ends.
+    #[doc(hidden)]
+    const IS_READ_LOCK: bool;
+}
 
 macro_rules! kernel_section {
-    ($($(#[$why:meta])* $type:ty;)*) => {
+    ($($type:ty: $is_read_lock:literal;)*) => {
         $(
             impl section::Sealed for $type {}
 
-            // SAFETY: By the type's invariants the section lasts as long as the value. The type is
-            // neither `Send` nor `Sync`. Where preemption, bottom halves or interrupts are disabled,
-            // RCU does not report a quiescent state; on PREEMPT_RT disabled bottom halves are within
-            // `rcu_read_lock()`.
-            unsafe impl KernelSection for $type {}
+            // SAFETY: `IS_READ_LOCK` is true for the kernel crate's guard alone, which calls
+            // `rcu_read_unlock()` on drop, and is neither `Send` nor `Sync`.
+            unsafe impl KernelSection for $type {
+                const IS_READ_LOCK: bool = $is_read_lock;
+            }
         )*
     };
 }
 
 kernel_section! {
-    kernel::sync::rcu::Guard;
-    kernel::interrupt::LocalInterruptDisabled;
-    crate::seqlock::PreemptDisabled;
-    crate::seqlock::BhDisabled;
+    kernel::sync::rcu::Guard: true;
+    kernel::interrupt::LocalInterruptDisabled: false;
+    crate::seqlock::PreemptDisabled: false;
+    crate::seqlock::BhDisabled: false;
 }
 
 impl Global {
     /// Calls `f` with a token of a section that the caller is in already.
+    ///
+    /// With a guard of `rcu_read_lock()` this costs nothing. With a token that preemption, bottom
+    /// halves or interrupts are disabled it costs what [`run`](Domain::run) costs, and like that keeps
+    /// memory safe if `f` sleeps by mistake.
     ///
     /// # Examples
     ///
@@ -399,19 +409,19 @@ impl Global {
     /// # }
     /// ```
     #[inline(always)]
-    pub fn run_in<R>(
+    pub fn run_in<S: KernelSection, R>(
         self,
-        _section: &impl KernelSection,
+        _section: &S,
         f: impl for<'r> FnOnce(ReadToken<'r, Self>) -> R,
     ) -> R {
         #[cfg(CONFIG_PREEMPT_RCU)]
-        {
-            // SAFETY: The value is borrowed until this function returns, so that the caller, which
-            // alone has a reference to it, is in a section. `f` cannot keep the token.
-            f(unsafe { ReadToken::new() })
+        if S::IS_READ_LOCK {
+            // SAFETY: The guard is borrowed until this function returns, so that the caller, which
+            // alone has a reference to it, is in a section of `rcu_read_lock()`. `f` cannot keep the
+            // token.
+            return f(unsafe { ReadToken::new() });
         }
-        // The caller's section is not one of the domain.
-        #[cfg(not(CONFIG_PREEMPT_RCU))]
+        // A context switch ends the caller's section, or it is not one of the domain.
         self.run(f)
     }
 }
