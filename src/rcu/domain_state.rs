@@ -198,7 +198,20 @@ impl DomainState {
         self.sleepable && (cfg!(CONFIG_PREEMPT_RCU) || !core::ptr::eq(self, &GLOBAL))
     }
 
+    /// Returns whether the domain is ready.
+    ///
+    /// False means that no reader can find what the caller has unpublished before, by whatever store.
+    #[inline]
     pub(super) fn is_ready(&self) -> bool {
+        self.ready.load(Acquire) != 0 || self.is_ready_after_all()
+    }
+
+    #[cold]
+    fn is_ready_after_all(&self) -> bool {
+        // ORDERING: Pairs with the barrier in `prepare`. Keeps the store by which the caller has
+        // unpublished a pointer before the load: either that finds the domain ready, or the domain's
+        // readers find the pointer unpublished.
+        kernel::sync::barrier::smp_mb(Full);
         self.ready.load(Acquire) != 0
     }
 
@@ -266,8 +279,9 @@ impl DomainState {
         // INVARIANT: All are initialised.
         self.ready.store(1, Release);
         // A writer that unpublishes a pointer and then sees the domain not ready assumes that no
-        // reader can hold it. The full barrier guarantees that a reader admitted by the store above
-        // observes that the pointer was unpublished.
+        // reader can hold it.
+        // ORDERING: Pairs with the barrier in `is_ready_after_all`. A reader admitted by the store
+        // above finds unpublished what was unpublished before a load that did not see the store.
         kernel::sync::barrier::smp_mb(Full);
         Ok(())
     }
