@@ -7,7 +7,7 @@
  *
  * Who waits may name a place, which can stay shut. The gate also keeps a function of
  * one module for others to call: who removes it returns when no call is under way.
- * And it keeps an address that one module lends to others.
+ * And it keeps addresses that one module lends to others.
  *
  * With flood=N the gate itself defers N objects, as C does it, behind a reader that
  * waits until the gate is opened: what quiesce_rcu_holder does, without quiesce.
@@ -58,17 +58,17 @@ void quiesce_gate_call(void)
 }
 EXPORT_SYMBOL_GPL(quiesce_gate_call);
 
-static const void *lent;
+static const void *lent[3];
 
-void quiesce_gate_lend(const void *address)
+void quiesce_gate_lend(unsigned int which, const void *address)
 {
-	WRITE_ONCE(lent, address);
+	WRITE_ONCE(lent[which], address);
 }
 EXPORT_SYMBOL_GPL(quiesce_gate_lend);
 
-const void *quiesce_gate_lent(void)
+const void *quiesce_gate_lent(unsigned int which)
 {
-	return READ_ONCE(lent);
+	return READ_ONCE(lent[which]);
 }
 EXPORT_SYMBOL_GPL(quiesce_gate_lent);
 

@@ -11,6 +11,10 @@
 //! With `lend=1` other modules can use its domain: with `borrow=1` that is the domain that is read and
 //! deferred in. Nothing but the test keeps the lender loaded meanwhile.
 //!
+//! With `share=1` it retires a reference to an object of the kernel's RCU and to one of that domain, and
+//! lends both objects; with `share=2` it retires one to each that was lent, and is not initialised if
+//! references to them are left when `barrier()` has returned.
+//!
 //! With `call=1` a thread of it drops a cell whose destructor calls the function that the gate keeps, and
 //! then waits for the gate.
 
@@ -32,10 +36,12 @@ use quiesce::rcu::{
     AtomicDrop,
     Domain,
     DomainState,
+    Global,
     InProcess,
     InSoftirq,
     Object,
     RcuCell,
+    Shared,
     Srcu,
     Tag, //
 };
@@ -81,6 +87,10 @@ module! {
             default: 0,
             description: "Whether the domain of another one is used",
         },
+        share: u32 {
+            default: 0,
+            description: "1 retires and lends references to objects, 2 retires lent ones",
+        },
         call: u32 {
             default: 0,
             description: "Whether a destructor calls the function that the gate keeps",
@@ -96,8 +106,8 @@ rcu::define_domain! {
 extern "C" {
     fn quiesce_gate_wait(place: u32);
     fn quiesce_gate_call();
-    fn quiesce_gate_lend(address: *const c_void);
-    fn quiesce_gate_lent() -> *const c_void;
+    fn quiesce_gate_lend(which: u32, address: *const c_void);
+    fn quiesce_gate_lent(which: u32) -> *const c_void;
 }
 
 /// The domain of the module that lends it.
@@ -110,7 +120,7 @@ unsafe impl Tag for Lent {
 
     fn state() -> &'static DomainState {
         // SAFETY: The test loads this module only while another one lends its domain.
-        unsafe { &*quiesce_gate_lent().cast() }
+        unsafe { &*quiesce_gate_lent(0).cast() }
     }
 
     fn class() -> Pin<&'static LockClassKey> {
@@ -126,8 +136,12 @@ fn wait_at_gate(place: u32) {
 
 struct AtGate;
 
+/// Whether a destructor waits for the gate.
+static AT_GATE: Atomic<i32> = Atomic::new(0);
+
 impl Drop for AtGate {
     fn drop(&mut self) {
+        AT_GATE.store(1, Release);
         wait_at_gate(module_parameters::place.value());
     }
 }
@@ -204,6 +218,55 @@ fn hold<T: Tag>() -> Result<Option<support::Thread>> {
     Ok(reader)
 }
 
+/// An object that two modules retire references to. It has a destructor, so that a worker drops them.
+type Both<D> = Arc<Shared<KBox<u64>, D>>;
+
+fn retire<D: Domain>(reference: Both<D>) {
+    RcuCell::<Option<Both<D>>, D>::new(Some(reference)).publish(None);
+}
+
+/// Retires a reference to a new object, and lends the object.
+fn lend_object<D: Domain>(which: u32) -> Result {
+    let both: Both<D> = Arc::new(Shared::new(KBox::new(1, GFP_KERNEL)?), GFP_KERNEL)?;
+    retire(both.clone());
+    // SAFETY: The function stores the address, and `which` is less than 3.
+    unsafe { quiesce_gate_lend(which, Arc::into_raw(both).cast()) };
+    Ok(())
+}
+
+/// Takes the object that another module has lent, and retires a reference to it.
+fn borrow_object<D: Domain>(which: u32) -> Both<D> {
+    // SAFETY: The test loads this module once while another one has lent an object of the type, which
+    // gave the reference away.
+    let both = unsafe { Arc::from_raw(quiesce_gate_lent(which).cast()) };
+    retire::<D>(Arc::clone(&both));
+    both
+}
+
+/// The objects that another module has lent.
+type Objects = (Both<Global>, Both<Srcu<Lent>>);
+
+/// Shares objects, as the module's parameter says, and returns those that another one has lent.
+fn share() -> Result<Option<Objects>> {
+    match module_parameters::share.value() {
+        0 => Ok(None),
+        1 => {
+            Srcu::<Lent>::init()?;
+            // From here on, a worker of this module drops nothing.
+            while module_parameters::slow.value() != 0 && AT_GATE.load(Acquire) == 0 {
+                support::msleep(1);
+            }
+            lend_object::<Global>(1)?;
+            lend_object::<Srcu<Lent>>(2)?;
+            Ok(None)
+        }
+        _ => {
+            Srcu::<Lent>::init()?;
+            Ok(Some((borrow_object(1), borrow_object(2))))
+        }
+    }
+}
+
 struct Holder {
     _reader: Option<support::Thread>,
     _caller: Option<support::Thread>,
@@ -221,15 +284,22 @@ impl kernel::Module for Holder {
         };
         if module_parameters::lend.value() != 0 {
             // SAFETY: The function stores the address.
-            unsafe { quiesce_gate_lend(core::ptr::from_ref(Held::state()).cast()) };
+            unsafe { quiesce_gate_lend(0, core::ptr::from_ref(Held::state()).cast()) };
         }
         if module_parameters::slow.value() != 0 {
             defer_slow()?;
         }
+        let shared = share()?;
         match module_parameters::barrier.value() {
             0 => (),
             1 => rcu::global().barrier()?,
             _ => rcu::barrier()?,
+        }
+        if let Some((global, srcu)) = shared {
+            let alone = Arc::into_unique_or_drop(global).is_some();
+            if Arc::into_unique_or_drop(srcu).is_none() || !alone {
+                return Err(EBUSY);
+            }
         }
         let caller = match module_parameters::call.value() {
             0 => None,

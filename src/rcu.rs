@@ -117,7 +117,8 @@ pub fn stall_reports() -> u32 {
 /// been reclaimed.
 ///
 /// A module need not call this before it is unloaded: see [above](self#unloading). Otherwise it is
-/// [`Domain::barrier`] without what other modules have deferred.
+/// [`Domain::barrier`] without what other modules have deferred, unless this one has retired
+/// references to an object that others retire too, see [`Shared`].
 ///
 /// # Errors
 ///

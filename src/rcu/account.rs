@@ -202,13 +202,15 @@ pub(super) struct Account {
     counts: Counts,
     /// Null until the module is unloaded: a pointer, for these are loaded inline.
     going: Atomic<*mut c_void>,
+    /// Null until a function of another module reclaims, or may reclaim, what this one has deferred.
+    served: Atomic<*mut c_void>,
     changed: Opaque<bindings::completion>,
 }
 
 // SAFETY: The counts are per CPU, a completion may be used from everywhere, and what `module` points
 // to is only read.
 unsafe impl Send for Account {}
-// SAFETY: The counts are per CPU, `going` is atomic, a completion may be used concurrently, and the
+// SAFETY: The counts are per CPU, `going` and `served` are atomic, a completion may be used concurrently, and the
 // other fields are only read.
 unsafe impl Sync for Account {}
 
@@ -232,6 +234,7 @@ impl Account {
             slot: 0,
             counts,
             going: Atomic::new(null_mut()),
+            served: Atomic::new(null_mut()),
             changed: Opaque::uninit(),
         })
     }
@@ -275,9 +278,22 @@ impl Account {
         if self.has_function(func) {
             return self;
         }
+        self.be_served();
         // SAFETY: A module that this one depends on stays while code of this one runs, and so does its
         // account.
         search(|account| account.has_function(func)).map_or(self, |found| unsafe { &*found })
+    }
+
+    /// Records that a function of another module reclaims, or may reclaim, what this one has deferred.
+    pub(super) fn be_served(&self) {
+        if load_pointer(&self.served).is_null() {
+            self.served.store(self.module.cast(), Relaxed);
+        }
+    }
+
+    /// Returns whether functions of other modules reclaim what this one has deferred.
+    pub(super) fn is_served(&self) -> bool {
+        !load_pointer(&self.served).is_null()
     }
 
     /// Returns whether a function is in the module.

@@ -108,13 +108,13 @@ pub(super) unsafe fn barrier(module: *mut bindings::module, caller: &Location<'_
         at = Some(domain);
     }
     // SAFETY: `may_barrier` has succeeded above, in the same context.
-    unsafe { GLOBAL.barrier_of(module, caller) };
+    unsafe { GLOBAL.barrier_of(client.account(), caller) };
     at = None;
     while let Some(domain) = next_used(at, client.account()) {
         // Another task of the module may use a domain for the first time meanwhile.
         domain.may_barrier(caller)?;
         // SAFETY: `may_barrier()` returned success in this context, so the wait is allowed.
-        unsafe { domain.barrier_of(module, caller) };
+        unsafe { domain.barrier_of(client.account(), caller) };
         at = Some(domain);
     }
     Ok(())

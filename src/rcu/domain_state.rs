@@ -458,11 +458,13 @@ impl DomainState {
     /// # Safety
     ///
     /// [`may_barrier`](Self::may_barrier) has succeeded, in the same context.
-    pub(super) unsafe fn barrier_of(&self, module: *mut bindings::module, caller: &Location<'_>) {
+    pub(super) unsafe fn barrier_of(&self, account: &Account, caller: &Location<'_>) {
+        // What functions of other modules reclaim is with the workers of those.
+        let module = (!account.is_served()).then(|| account.module());
         self.wait_for(DEFERRED).watched(caller, || {
             // SAFETY: `may_barrier` found process context, outside of the domain's sections and of
             // destructors, as this function requires.
-            unsafe { self.flush(Some(module)) }
+            unsafe { self.flush(module) }
         });
     }
 
@@ -487,6 +489,22 @@ impl DomainState {
                 Ok(_) => return,
                 Err(now) => bits = now,
             }
+        }
+    }
+
+    /// Records a module whose code has retired a reference to a shared object that a callback will
+    /// drop which was posted before, perhaps by another module.
+    ///
+    /// # Safety
+    ///
+    /// `module` is what `this_module` returned in code that runs.
+    #[inline(never)]
+    pub(super) unsafe fn counted_from(&self, module: *mut bindings::module) {
+        // SAFETY: `module` is what `this_module` returned in code that runs, as this function requires.
+        let caller = unsafe { account::of_caller(module) };
+        caller.be_served();
+        if self.sleepable {
+            self.used_by(caller);
         }
     }
 

@@ -342,6 +342,13 @@ impl<T, C: DropContext> Deref for Object<T, C> {
 /// can be in several cells, and be retired from all of them at once: one callback drops as many
 /// references as a grace period has covered, which is why the domain is part of the type.
 ///
+/// # Modules
+///
+/// The callback is a function of the module that retires the first reference, and drops those that
+/// others retire before it has ended. [`barrier()`](super::barrier) of one of the others waits for it;
+/// it waits for destructors of other modules from then on. While others retire a reference at least
+/// once in a grace period, the callback is posted again, and rmmod of the first module waits.
+///
 /// # Overflow
 ///
 /// An object of which 2^31 references have been retired and not yet dropped is leaked: the count

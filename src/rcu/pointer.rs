@@ -551,7 +551,9 @@ unsafe impl<T: 'static, D: Domain, C: DropContext> RcuPointer<D> for Arc<Shared<
             // references keep the object alive until the callback, and no read-side critical
             // section that begins from now on can find them, as `RcuPointer::defer` requires.
             Outcome::Post => unsafe { post_retired::<T, C, D>(raw.cast()) },
-            Outcome::Counted | Outcome::Leaked => (),
+            // SAFETY: This function is code of the module that retires the reference, and runs.
+            Outcome::Counted => unsafe { D::state().counted_from(this_module()) },
+            Outcome::Leaked => (),
         }
     }
 
