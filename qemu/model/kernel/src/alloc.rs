@@ -374,6 +374,9 @@ impl<T> Arc<T> {
         // SAFETY: `self` holds a reference, so the object is not freed during the borrow.
         unsafe { self.0.cast().as_ref() }
     }
+    pub fn as_arc_borrow(&self) -> ArcBorrow<'_, T> {
+        ArcBorrow(NonNull::from(&**self), PhantomData)
+    }
     pub fn ptr_eq(a: &Self, b: &Self) -> bool {
         a.0 == b.0
     }

@@ -69,7 +69,7 @@ pub(crate) mod device {
     pub(crate) struct Control;
     pub(crate) struct BarrierQuota;
     impl BarrierQuota {
-        fn new(_: &kernel::sync::Arc<Control>) -> kernel::error::Result<Self> {
+        fn new(_: kernel::sync::ArcBorrow<'_, Control>) -> kernel::error::Result<Self> {
             Ok(Self)
         }
     }
@@ -78,8 +78,8 @@ pub(crate) mod device {
     fn control(command: &args::Command) -> kernel::error::Result {
         let control = kernel::sync::Arc::new(Control, kernel::alloc::GFP_KERNEL)?;
         match command.nr() {
-            crate::bindings::uapi::QUIESCE_NR_PAIR => pair::create(&control, command),
-            _ => group::create(&control, command),
+            crate::bindings::uapi::QUIESCE_NR_PAIR => pair::create(control.as_arc_borrow(), command),
+            _ => group::create(control.as_arc_borrow(), command),
         }
     }
 }
