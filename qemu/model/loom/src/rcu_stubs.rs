@@ -56,6 +56,11 @@ pub(crate) mod account {
         pub(crate) fn is_going(&self) -> bool {
             false
         }
+        /// There is one module.
+        pub(crate) fn is_served(&self) -> bool {
+            false
+        }
+        pub(crate) fn be_served(&self) {}
         pub(crate) fn done(&self) {}
     }
     pub(crate) unsafe fn of_function<'a>(
