@@ -10,7 +10,8 @@ import unittest
 
 from quiesce import _device as device
 
-UAPI = pathlib.Path(__file__).resolve().parents[3] / "src/uapi"
+TOP = pathlib.Path(__file__).resolve().parents[3]
+UAPI = TOP / "src/uapi"
 HEADER = (UAPI / "quiesce.h").read_text(encoding="utf-8")
 
 COMMANDS = re.findall(r"^#define QUIESCE_NR_(\w+)", HEADER, re.M)
@@ -83,6 +84,22 @@ class Layout(unittest.TestCase):
 
     def test_every_cause_is_there(self):
         self.assertEqual({"CAUSE_" + name for name in re.findall(r"^#define QUIESCE_CAUSE_(\w+)", HEADER, re.M)}, set(OTHER_NAMES))
+
+
+class Versions(unittest.TestCase):
+    """What is released together has one version."""
+
+    def test_they_are_one(self):
+        files = {
+            "src/packaging/debian/changelog": r"^quiesce \((.*?)\)",
+            "src/libquiesce/Makefile": r"^VERSION := (.*)$",
+            "src/libquiesce/NEWS": r"^(\d\S*) \(",
+            "src/python/quiesce/__init__.py": r'^__version__ = "(.*)"$',
+            "src/user/Cargo.toml": r'^version = "(.*)"$',
+        }
+        found = {path: re.search(pattern, (TOP / path).read_text(encoding="utf-8"), re.M)[1]
+                 for path, pattern in files.items()}
+        self.assertEqual(len(set(found.values())), 1, found)
 
 
 if __name__ == "__main__":
