@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """The structs and numbers of quiesce._device are those of quiesce.h, which the C compiler reads."""
 
+import errno
+import os
 import pathlib
 import re
 import struct
@@ -84,6 +86,37 @@ class Layout(unittest.TestCase):
 
     def test_every_cause_is_there(self):
         self.assertEqual({"CAUSE_" + name for name in re.findall(r"^#define QUIESCE_CAUSE_(\w+)", HEADER, re.M)}, set(OTHER_NAMES))
+
+
+class Fiemap(device.Command):
+    """FS_IOC_FIEMAP, which every kernel has: it writes its struct and fails."""
+
+    def __init__(self):
+        super().__init__(11, "start:Q length:Q flags:I mapped:I count:I reserved:I")
+        self.request = 3 << 30 | self.layout.size << 16 | ord("f") << 8 | 11
+
+    def fail(self, error, members):
+        raise Failed(error, members)
+
+
+class Failed(Exception):
+    """A call that has failed: its error, and the members that it has written."""
+
+
+class Failing(unittest.TestCase):
+    """A call that fails returns members, as a ticket and a cause."""
+
+    def test_members_are_returned(self):
+        unknown = 1 << 30
+        fd = os.open(__file__, os.O_RDONLY)
+        self.addCleanup(os.close, fd)
+        with self.assertRaises(Failed) as caught:
+            Fiemap().call(fd, length=1, mapped=77, flags=unknown | 1 << 1)
+        error, members = caught.exception.args
+        if error.errno == errno.EOPNOTSUPP:
+            self.skipTest("the file system has no FIEMAP")
+        self.assertEqual(error.errno, errno.EBADR)
+        self.assertEqual((members["mapped"], members["flags"] & unknown), (0, unknown))
 
 
 class Versions(unittest.TestCase):

@@ -149,6 +149,11 @@ class DeviceMissingError(FileNotFoundError):
 
 _CAUSE = "cause:I party:I pid:i status:i code:Q"
 
+# The least size of a buffer that ioctl() writes back when the call fails. From Python 3.14 on, that
+# is a buffer which is too large for ioctl()'s own copy; before 3.14 it is any, and a large one would
+# keep the interpreter lock during the call.
+_BUFFER = 1025 if sys.version_info >= (3, 14) else 0
+
 
 class Command:
     """A command: its number, its direction, and the members of its struct with their formats."""
@@ -165,15 +170,20 @@ class Command:
         A call that a signal interrupts is repeated once the signal's handler has returned. The
         struct then has the ticket of the arrival, so that no call arrives twice.
         """
-        buffer = bytearray(self.layout.pack(*(values.get(name, 0) for name in self.names)))
+        buffer = bytearray(max(self.layout.size, _BUFFER))
+        self.layout.pack_into(buffer, 0, *(values.get(name, 0) for name in self.names))
         while True:
             try:
                 fcntl.ioctl(fd, self.request, buffer, True)
-                return dict(zip(self.names, self.layout.unpack(buffer)))
+                return self.members(buffer)
             except InterruptedError:
                 continue
             except OSError as error:
-                self.fail(error, dict(zip(self.names, self.layout.unpack(buffer))))
+                self.fail(error, self.members(buffer))
+
+    def members(self, buffer: bytearray) -> dict[str, int]:
+        """The members of the struct in a buffer."""
+        return dict(zip(self.names, self.layout.unpack_from(buffer)))
 
     def fail(self, error: OSError, members: dict[str, int]) -> NoReturn:
         """Raises what the error means."""
