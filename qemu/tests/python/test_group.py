@@ -2,8 +2,10 @@
 """quiesce.Group and quiesce.Party."""
 
 import asyncio
+import copy
 import errno
 import os
+import pickle
 import select
 import signal
 import socket
@@ -329,6 +331,45 @@ class Words(unittest.TestCase):
                 (cause(Reason.UNCLAIMED), "nobody can join any more"),
                 (cause(99, 2, 12), "process 12 ended for reason 99")):
             self.assertEqual(str(made), text)
+
+
+def fail_with(error):
+    raise error
+
+
+class Errors(unittest.TestCase):
+    """The module's exceptions pass to other processes."""
+
+    ERRORS = (
+        quiesce.BrokenBarrierError(),
+        quiesce.BrokenBarrierError(errno.ECANCELED, None, "the phase was ended by a reset"),
+        quiesce.BrokenBarrierError(errno.EOWNERDEAD, quiesce.Cause(Reason.SIGNAL, 2, 12, 9)),
+        quiesce.WaitTimeout(7),
+        quiesce.DeviceMissingError())
+
+    def same(self, error, other):
+        self.assertIs(type(other), type(error))
+        for attribute in "args", "errno", "filename", "cause", "ticket", "__notes__":
+            self.assertEqual(getattr(other, attribute, None), getattr(error, attribute, None), attribute)
+        self.assertEqual(str(other), str(error))
+
+    def test_every_error_is_here(self):
+        errors = {value for value in vars(quiesce).values() if isinstance(value, type) and issubclass(value, Exception)}
+        self.assertEqual(errors, {type(error) for error in self.ERRORS})
+
+    def test_copied_and_pickled(self):
+        for error in self.ERRORS:
+            error.add_note("a note")
+            self.same(error, copy.copy(error))
+            for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+                self.same(error, pickle.loads(pickle.dumps(error, protocol)))
+
+    def test_raised_in_a_pool(self):
+        with FORK.Pool(1) as pool:
+            for error in self.ERRORS:
+                with self.assertRaises(type(error)) as caught:
+                    pool.apply_async(fail_with, (error,)).get(100)
+                self.assertEqual(str(caught.exception), str(error))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import struct
 import sys
 import threading
 import time
-from typing import NoReturn
+from typing import Any, NoReturn
 
 DEVICE = "/dev/quiesce"
 MAGIC = 0xB9
@@ -128,13 +128,22 @@ class BrokenBarrierError(threading.BrokenBarrierError):
         self.errno = number
         self.cause = cause
 
+    def __reduce__(self) -> Any:
+        return type(self), (self.errno, self.cause, self.args[0]), self.__dict__
+
 
 class WaitTimeout(TimeoutError):
-    """The deadline of a wait has passed; ``ticket`` is that of the arrival, which stands."""
+    """The deadline of a wait has passed; ``ticket`` is that of the arrival, which stands.
+
+    Also raised, at once, by a wait that would sleep on a descriptor with O_NONBLOCK.
+    """
 
     def __init__(self, ticket: int = 0) -> None:
         super().__init__(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
         self.ticket = ticket
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.ticket,), self.__dict__
 
 
 class DeviceMissingError(FileNotFoundError):
@@ -145,6 +154,9 @@ class DeviceMissingError(FileNotFoundError):
             errno.ENOENT,
             "the module is not loaded: 'modprobe quiesce' loads it, the Debian package quiesce-dkms installs it "
             "(multiprocessing.Barrier needs no device, but does not report which process ended)", DEVICE)
+
+    def __reduce__(self) -> Any:
+        return type(self), (), self.__dict__
 
 
 _CAUSE = "cause:I party:I pid:i status:i code:Q"
