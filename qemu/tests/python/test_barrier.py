@@ -215,6 +215,15 @@ class Alone(unittest.TestCase):
         self.assertGreaterEqual(time.monotonic() - begin, 0.2)
         self.assertEqual((caught.exception.cause.reason, caught.exception.cause.pid), (Reason.TIMEOUT, os.getpid()))
 
+    def test_deadline_that_is_far_away(self):
+        """A poll takes no more than 24 days."""
+        for seconds in 1e7, 1e12, 1e300:
+            barrier = quiesce.Barrier(2)
+            parties = common.Threads()
+            parties.start(wait_second, barrier)
+            self.assertEqual(barrier.wait(seconds), 0)
+            parties.join()
+
     def test_action_that_raises_breaks_it(self):
         barrier = quiesce.Barrier(2, lambda: 1 / 0)
         parties = common.Threads()

@@ -142,6 +142,14 @@ class Pairs:
             self.one.wait_next(0.2)
         self.assertGreaterEqual(time.monotonic() - begin, 0.2)
 
+    def test_deadline_that_is_far_away(self):
+        """A poll takes no more than 24 days."""
+        old = signal.signal(signal.SIGALRM, lambda *_: self.two.place())
+        self.addCleanup(signal.signal, signal.SIGALRM, old)
+        for seconds in 1e7, 1e12, 1e300:
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            self.one.place_and_sync(seconds)
+
     def test_clocks(self):
         for clock in time.CLOCK_BOOTTIME, time.CLOCK_REALTIME:
             begin = time.clock_gettime(clock)

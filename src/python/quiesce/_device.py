@@ -9,7 +9,6 @@ import dataclasses
 import enum
 import errno
 import fcntl
-import math
 import os
 import signal
 import struct
@@ -325,7 +324,7 @@ def clock_flag(clock: int) -> int:
 
 def deadline_after(timeout: float | None, clock: int = time.CLOCK_MONOTONIC) -> int:
     """The deadline that is so many seconds from now, in ns of the clock."""
-    if timeout is None or timeout == math.inf:
+    if timeout is None or timeout >= FOREVER / 1e9:
         return FOREVER
     if timeout <= 0:
         return NOW
@@ -333,10 +332,14 @@ def deadline_after(timeout: float | None, clock: int = time.CLOCK_MONOTONIC) -> 
 
 
 def seconds_left(deadline: int, clock: int = time.CLOCK_MONOTONIC) -> float | None:
-    """The seconds until the deadline, at least 0, or None if there is none."""
+    """The seconds that a poll for the deadline may take, or None if there is no deadline.
+
+    0 if it has passed, and a day at the most: no poll takes more than 24 of them. Whoever waits
+    calls this again after each poll.
+    """
     if deadline == FOREVER:
         return None
-    return max(deadline - time.clock_gettime_ns(clock), 0) / 1e9
+    return min(max(deadline - time.clock_gettime_ns(clock), 0) / 1e9, 86400)
 
 
 async def readable(fd: int, deadline: int) -> None:
