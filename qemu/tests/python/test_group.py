@@ -307,6 +307,22 @@ class Groups(unittest.TestCase):
         group.close()
         self.assertEqual(common.descriptors(), before)
 
+    def test_nonblocking(self):
+        """A wait that would sleep fails, with the ticket of the arrival, and that of asyncio sleeps."""
+        _, (a, b) = self.make()
+        os.set_blocking(a.fileno(), False)
+        with self.assertRaises(quiesce.WaitTimeout) as caught:
+            a.arrive_and_wait()
+        ticket = caught.exception.ticket
+
+        async def main():
+            waiting = asyncio.create_task(a.wait_async(ticket))
+            await asyncio.sleep(0)
+            b.arrive()
+            self.assertEqual((await waiting).index, 0)
+
+        asyncio.run(main())
+
     def test_numbers_out_of_range(self):
         self.fails(errno.EINVAL, quiesce.Group, 0)
         self.fails(errno.EINVAL, quiesce.Group, 2000)

@@ -269,6 +269,20 @@ class Device(Pairs, unittest.TestCase):
         for thread in threads:
             thread.join()
 
+    def test_nonblocking(self):
+        """A wait that would sleep fails, and that of asyncio sleeps."""
+        os.set_blocking(self.one.fileno(), False)
+        self.assertRaises(quiesce.WaitTimeout, self.one.place_and_sync)
+        self.assertRaises(quiesce.WaitTimeout, self.one.wait_next, 100)
+
+        async def main():
+            waiting = asyncio.create_task(self.one.sync_async())
+            await asyncio.sleep(0)
+            self.two.place()
+            await waiting
+
+        asyncio.run(main())
+
     def test_event_loop_reads_it(self):
         import select  # pylint: disable=import-outside-toplevel
 

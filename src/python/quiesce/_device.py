@@ -205,7 +205,7 @@ class Command:
                 raise BrokenBarrierError(errno.ESHUTDOWN, None, "this side has aborted") from None
             case errno.ECANCELED:
                 raise BrokenBarrierError(errno.ECANCELED, None, "the phase was ended by a reset") from None
-            case errno.ETIMEDOUT:
+            case errno.ETIMEDOUT | errno.EAGAIN:
                 raise WaitTimeout(members.get("ticket", 0)) from None
         raise error
 
