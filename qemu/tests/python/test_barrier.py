@@ -774,6 +774,27 @@ class Unrelated(unittest.TestCase):
                        check=True)
         self.assertFalse(os.path.exists(self.path))
 
+    def test_child_that_leaves_the_block(self):
+        """The service is its parent's, and goes on."""
+        barrier = quiesce.Barrier(1)
+        with barrier.serve(self.path) as server:
+            process = FORK.Process(target=server.close)
+            process.start()
+            process.join()
+            self.assertEqual(process.exitcode, 0)
+            quiesce.Barrier.connect(self.path).close()
+        self.assertFalse(os.path.exists(self.path))
+
+    def test_barrier_that_is_closed_first(self):
+        """Nobody waits for it in vain."""
+        barrier = quiesce.Barrier(1)
+        with barrier.serve(self.path) as server:
+            barrier.close()
+            for _ in range(2):
+                with self.assertRaises((EOFError, OSError)):
+                    quiesce.Barrier.connect(self.path)
+            server._thread.join()
+
     def test_file_of_another_server_is_left(self):
         barrier = quiesce.Barrier(1)
         with barrier.serve(self.path):

@@ -522,6 +522,7 @@ class Server:
         except OSError:
             self._socket.close()
             raise
+        self._pid = os.getpid()
         self._closing = threading.Event()
         # A program that ends without close() leaves no file either.
         self._remove = util.Finalize(self, _remove, (self._path, self._file), exitpriority=0)
@@ -541,10 +542,22 @@ class Server:
                 continue
             with connection, contextlib.suppress(OSError):
                 connection.settimeout(10)
-                barrier.send(connection)
+                try:
+                    barrier.send(connection)
+                except ValueError:
+                    # The barrier is closed. Whoever has connected, or will, gets an error.
+                    self._socket.close()
+                    return
 
     def close(self) -> None:
-        """Ends the service and removes the socket's file, unless it was replaced."""
+        """Ends the service and removes the socket's file, unless it was replaced.
+
+        In a child of the process that serves, closes the child's copy of the socket, and the
+        service goes on.
+        """
+        if os.getpid() != self._pid:
+            self._socket.close()
+            return
         self._closing.set()
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
