@@ -433,6 +433,84 @@ class Alone(unittest.TestCase):
         del barrier
         self.assertEqual(common.descriptors(), before)
 
+    @staticmethod
+    def copy_of(barrier):
+        """The same barrier with descriptors of its own, as another process has it."""
+        one, two = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with one, two:
+            barrier.send(one)
+            return quiesce.Barrier.receive(two)
+
+    def test_close_while_a_thread_waits(self):
+        """The thread has its result, and closes the descriptors."""
+        quiesce.Barrier(1).close()
+        before = common.descriptors()
+        barrier = quiesce.Barrier(2)
+        other = self.copy_of(barrier)
+        threads = common.Threads()
+        threads.start(self.result, barrier)
+        until(lambda: other.n_waiting == 1)
+        barrier.close()
+        for call in barrier.wait, barrier.abort, barrier.reset, barrier.join:
+            self.assertRaises(ValueError, call)
+        self.assertEqual(other.n_waiting, 1)
+        other.wait()
+        self.assertEqual(threads.join(), ["released"])
+        other.close()
+        del barrier, other, threads
+        self.assertEqual(common.descriptors(), before)
+
+    def test_exception_while_a_thread_waits(self):
+        """The block's exception breaks the barrier for the thread, too."""
+        barrier = quiesce.Barrier(2)
+        threads = common.Threads()
+        threads.start(self.result, barrier)
+        until(lambda: barrier.n_waiting == 1)
+        with self.assertRaises(ZeroDivisionError):
+            with barrier:
+                raise ZeroDivisionError
+        self.assertEqual(threads.join(), [errno.ECONNABORTED])
+
+    def test_exception_after_close(self):
+        for error in SystemExit(3), ZeroDivisionError():
+            with self.assertRaises(type(error)):
+                with quiesce.Barrier(2) as barrier:
+                    barrier.close()
+                    raise error
+
+    def test_handler_of_a_signal_during_a_join(self):
+        """It may join, leave and close; nothing of that deadlocks or breaks the barrier."""
+        old = signal.getsignal(signal.SIGUSR1)
+        self.addCleanup(signal.signal, signal.SIGUSR1, old)
+        for name, before in itertools.product(("join", "leave", "close"), (True, False)):
+            barrier = quiesce.Barrier(2)
+            other = self.copy_of(barrier)
+            join = barrier._members.join
+            ran = []
+
+            def handler(*_):
+                if not ran:
+                    ran.append(name)
+                    getattr(barrier, name)()
+
+            def interrupted_join(**options):
+                if before:
+                    signal.raise_signal(signal.SIGUSR1)
+                member = join(**options)
+                signal.raise_signal(signal.SIGUSR1)
+                return member
+
+            signal.signal(signal.SIGUSR1, handler)
+            with mock.patch.object(barrier._members, "join", interrupted_join):
+                barrier.join()
+            self.assertEqual(ran, [name])
+            self.assertFalse(other.broken)
+            self.assertEqual(other._members.status().parties, int(name != "close"))
+            barrier.close()
+            self.assertEqual(other._members.status().parties, 0)
+            self.assertFalse(other.broken)
+            other.close()
+
     def test_failed_constructor_returns_all_descriptors(self):
         before = common.descriptors()
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

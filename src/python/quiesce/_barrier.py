@@ -75,9 +75,9 @@ class Barrier:
 
     Limits: each process that has the barrier holds ``parties + 2`` descriptors, one more when it has
     waited, one for each thread that waits, and one for each ancestor that had waited when it
-    forked. A thread that ends without its process is not noticed. An exception that ends a wait (KeyboardInterrupt, a cancelled task) breaks the barrier,
-    since an arrival cannot be taken back. A process that is killed before its first ``wait()`` or
-    ``join()`` is not a member yet.
+    forked. A thread that ends without its process is not noticed. An exception that ends a wait
+    (KeyboardInterrupt, a cancelled task) breaks the barrier, since an arrival cannot be taken back.
+    A process that is killed before its first ``wait()`` or ``join()`` is not a member yet.
 
     Raises DeviceMissingError where there is no /dev/quiesce.
     """
@@ -105,7 +105,9 @@ class Barrier:
     def _start_in_process(self) -> None:
         """Sets what each process has of its own."""
         self._member: Party | None = None
-        self._joining = threading.Lock()
+        # A signal's handler may leave or close the barrier in the middle of a join.
+        self._joining = threading.RLock()
+        self._users: set[object] = set()
         self._idle: list[select.epoll] = []
         self._leading: set[_Turn] = set()
         self._thread = threading.local()
@@ -119,21 +121,22 @@ class Barrier:
         default those of the constructor, have passed, which breaks it.
         """
         deadline = self._deadline(timeout)
-        self._enter()
-        with self._giving_up() as turn:
-            if not self._take_seat(turn):
-                with self._events() as events:
-                    while not self._take_seat(turn):
-                        if self._all_have_arrived(deadline):
+        with self._used():
+            self._enter()
+            with self._giving_up() as turn:
+                if not self._take_seat(turn):
+                    with self._events() as events:
+                        while not self._take_seat(turn):
+                            if self._all_have_arrived(deadline):
+                                events.poll(device.seconds_left(deadline))
+                assert turn.arrival
+                if turn.leads:
+                    self._lead(turn)
+                elif not turn.arrival.done:
+                    with self._events() as events:
+                        while not self._over(turn, deadline):
                             events.poll(device.seconds_left(deadline))
-            assert turn.arrival
-            if turn.leads:
-                self._lead(turn)
-            elif not turn.arrival.done:
-                with self._events() as events:
-                    while not self._over(turn, deadline):
-                        events.poll(device.seconds_left(deadline))
-            return turn.arrival.index
+                return turn.arrival.index
 
     async def wait_async(self, timeout: float | None = None) -> int:
         """``wait()`` for asyncio. A task that is cancelled breaks the barrier.
@@ -142,23 +145,24 @@ class Barrier:
         cancelled.
         """
         deadline = self._deadline(timeout)
-        self._enter()
-        with self._giving_up() as turn:
-            if not self._take_seat(turn):
-                with self._events() as events:
-                    while not self._take_seat(turn):
-                        if self._all_have_arrived(deadline):
+        with self._used():
+            self._enter()
+            with self._giving_up() as turn:
+                if not self._take_seat(turn):
+                    with self._events() as events:
+                        while not self._take_seat(turn):
+                            if self._all_have_arrived(deadline):
+                                await device.readable(events.fileno(), deadline)
+                                events.poll(0)
+                assert turn.arrival
+                if turn.leads:
+                    await self._lead_async(turn)
+                elif not turn.arrival.done:
+                    with self._events() as events:
+                        while not self._over(turn, deadline):
                             await device.readable(events.fileno(), deadline)
                             events.poll(0)
-            assert turn.arrival
-            if turn.leads:
-                await self._lead_async(turn)
-            elif not turn.arrival.done:
-                with self._events() as events:
-                    while not self._over(turn, deadline):
-                        await device.readable(events.fileno(), deadline)
-                        events.poll(0)
-            return turn.arrival.index
+                return turn.arrival.index
 
     def reset(self) -> None:
         """Starts anew; those that wait get BrokenBarrierError.
@@ -166,13 +170,15 @@ class Barrier:
         The processes whose end broke the barrier are not members any more. An action that is being
         executed is not waited for: its caller gets BrokenBarrierError, too.
         """
-        # In this order nobody who still finds a dead member can break the phase that begins.
-        self._members.reset()
-        self._seats.reset()
+        with self._used():
+            # In this order nobody who still finds a dead member can break the phase that begins.
+            self._members.reset()
+            self._seats.reset()
 
     def abort(self, code: int = 0) -> None:
         """Breaks the barrier; the BrokenBarrierError of the others has ``code`` in its cause."""
-        self._seats.abort(code)
+        with self._used():
+            self._seats.abort(code)
 
     @property
     def parties(self) -> int:
@@ -182,7 +188,8 @@ class Barrier:
     @property
     def n_waiting(self) -> int:
         """The number of threads and processes that wait."""
-        return 0 if self.broken else self._status()["arrived"]
+        with self._used():
+            return 0 if self.broken else self._status()["arrived"]
 
     @property
     def broken(self) -> bool:
@@ -200,17 +207,28 @@ class Barrier:
     @property
     def cause(self) -> device.Cause | None:
         """Why the barrier is broken, or None."""
-        return self._broken() or device.cause_of(self._status())
+        with self._used():
+            return self._broken() or device.cause_of(self._status())
 
     def join(self) -> None:
         """Makes this process a member now, and not with its first ``wait()``.
 
         Raises BrokenBarrierError if a member has died, OSError (ENOSPC) if there are 1024 members.
         """
+        with self._used():
+            self._join()
+
+    def _join(self) -> None:
         with self._joining:
             if self._member is None:
                 _at_exit()
-                self._member = self._members.join(bind=True)
+                member = self._members.join(bind=True)
+                if self._member is None:
+                    self._member = member
+                else:
+                    # A signal's handler has joined meanwhile.
+                    member.leave()
+                    member.close()
 
     def leave(self) -> None:
         """Ends the membership of this process; ``wait()`` makes it a member again."""
@@ -222,29 +240,56 @@ class Barrier:
                 member.close()
 
     def close(self) -> None:
-        """Leaves, and closes this process' descriptors."""
-        if self._closed:
-            return
+        """Leaves, and closes this process' descriptors.
+
+        A ``wait()`` of another thread goes on and has its result. The last to return then leaves
+        and closes.
+        """
         self._closed = True
-        _live.discard(self)
-        self.leave()
-        for party in [self._seats, self._members, *self._taken, *self._inherited]:
-            party.close()
-        for events in self._idle:
-            events.close()
+        if not self._users:
+            self._release()
+
+    @contextlib.contextmanager
+    def _used(self) -> Iterator[None]:
+        """Keeps the descriptors open.
+
+        Raises ValueError if the barrier is closed.
+        """
+        user = object()
+        try:
+            # In this order either close() finds the user, or this finds it closed.
+            self._users.add(user)
+            if self._closed:
+                raise ValueError("the barrier is closed")
+            yield
+        finally:
+            self._users.discard(user)
+            if self._closed and not self._users:
+                self._release()
+
+    def _release(self) -> None:
+        """Leaves, and closes this process' descriptors, now."""
+        with self._joining:
+            _live.discard(self)
+            self.leave()
+            for party in [self._seats, self._members, *self._taken, *self._inherited]:
+                party.close()
+            while self._idle:
+                self._idle.pop().close()
 
     def __enter__(self) -> Barrier:
         return self
 
     def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         """Closes the barrier; after an exception, other than an exit with status 0, aborts it first."""
-        if error is not None and not (isinstance(error, SystemExit) and error.code in (None, 0)):
+        if error is not None and not self._closed and not (isinstance(error, SystemExit) and error.code in (None, 0)):
             self.abort()
         self.close()
 
     def __del__(self) -> None:
-        if not getattr(self, "_closed", True):
-            self.close()
+        # Nobody uses it any more; an exception of a signal's handler may have left a user behind.
+        if hasattr(self, "_thread"):
+            self._release()
 
     # Arriving and waiting.
 
@@ -253,10 +298,8 @@ class Barrier:
 
     def _enter(self) -> None:
         """Makes the process a member. Raises BrokenBarrierError if a member has died."""
-        if self._closed:
-            raise ValueError("the barrier is closed")
         if self._member is None:
-            self.join()
+            self._join()
         cause = self._broken()
         if cause:
             raise device.BrokenBarrierError(errno.EOWNERDEAD, cause)
@@ -302,7 +345,7 @@ class Barrier:
         if cause:
             raise device.BrokenBarrierError(errno.EOWNERDEAD, cause)
         if device.seconds_left(deadline) == 0:
-            self.abort(errno.ETIMEDOUT)
+            self._seats.abort(errno.ETIMEDOUT)
             raise device.BrokenBarrierError(
                 errno.ETIMEDOUT, device.Cause(device.Reason.TIMEOUT, pid=os.getpid()))
         return self._status()["arrived"] == self.parties
@@ -376,11 +419,11 @@ class Barrier:
         if turn.arrival is None:
             # An exception of a signal's handler: whether the call arrived is not known.
             if turn.seat and not isinstance(error, device.BrokenBarrierError):
-                self.abort()
+                self._seats.abort()
         elif turn.leads:
             # The action's exception, whatever it is. A phase that was reset is another one's.
             if self._status()["phase"] == turn.arrival.ticket:
-                self.abort()
+                self._seats.abort()
         elif turn.seat and not isinstance(error, device.BrokenBarrierError):
             turn.seat.wait(turn.arrival.ticket, 0, break_on_timeout=True)
 
@@ -418,7 +461,9 @@ class Barrier:
     # Passing it on.
 
     def __reduce__(self) -> Any:
-        return _unpickle, ([reduction.DupFd(fd) for fd in self._descriptors()], self.parties, self._action, self._timeout)
+        with self._used():
+            copies = [reduction.DupFd(fd) for fd in self._descriptors()]
+        return _unpickle, (copies, self.parties, self._action, self._timeout)
 
     def _descriptors(self) -> list[int]:
         return [self._seats.fileno(), self._members.fileno(), *(seat.fileno() for seat in self._taken)]
@@ -433,12 +478,13 @@ class Barrier:
 
     def send(self, connection: socket.socket) -> None:
         """Sends the barrier to whoever receives from a UNIX socket."""
-        fds = self._descriptors()
-        timeout = math.nan if self._timeout is None else self._timeout
-        data = _HEADER.pack(_MAGIC, _VERSION, int(self._action is not None), self.parties, len(fds), timeout)
-        for first in range(0, len(fds), _FDS_A_MESSAGE):
-            socket.send_fds(connection, [data], fds[first:first + _FDS_A_MESSAGE])
-            data = b"+"
+        with self._used():
+            fds = self._descriptors()
+            timeout = math.nan if self._timeout is None else self._timeout
+            data = _HEADER.pack(_MAGIC, _VERSION, int(self._action is not None), self.parties, len(fds), timeout)
+            for first in range(0, len(fds), _FDS_A_MESSAGE):
+                socket.send_fds(connection, [data], fds[first:first + _FDS_A_MESSAGE])
+                data = b"+"
 
     @classmethod
     def receive(cls, connection: socket.socket, action: Callable[[], object] | None = None) -> Barrier:
@@ -598,7 +644,7 @@ def _leave_all() -> None:
         # A thread that is not waited for executes an action: nobody else would release the others.
         if barrier._leading:
             with contextlib.suppress(OSError, ValueError):
-                barrier.abort()
+                barrier._seats.abort()
         barrier.leave()
 
 
@@ -614,6 +660,9 @@ def _after_fork() -> None:
         for events in barrier._idle:
             events.close()
         barrier._start_in_process()
+        if barrier._closed:
+            # Those for which the parent keeps it open are not in the child.
+            barrier._release()
 
 
 os.register_at_fork(after_in_child=_after_fork)

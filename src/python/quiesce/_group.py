@@ -87,7 +87,8 @@ class Group(_Shared):
     """A group of ``parties`` open seats, which joins may raise to ``max_parties``.
 
     With ``shrink`` the end of a party that has not arrived removes its seat; without, it breaks the
-    group. With ``completion`` the last party to arrive ends the phase, by ``Party.complete()``. When the last copy of the group's descriptor is closed, the open seats end like parties.
+    group. With ``completion`` the last party to arrive ends the phase, by ``Party.complete()``.
+    When the last copy of the group's descriptor is closed, the open seats end like parties.
 
     Raises DeviceMissingError where there is no /dev/quiesce.
     """
