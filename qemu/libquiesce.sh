@@ -132,10 +132,18 @@ namespace() {
 		grep -v ' [A-Z] \(barrier\|quiesce\)_'
 }
 
+# The sample that polls a barrier reports that it cannot, where there is no device.
+sample_without_device() {
+	local out rc=0
+	[ ! -e /dev/quiesce ] || return 0
+	out=$(timeout 60 "$BUILD/user/samples/epoll_server" 2>&1) || rc=$?
+	[ "$rc" = 1 ] && grep -q '^epoll_server: .*/dev/quiesce' <<<"$out"
+}
+
 tests=()
 for s in c99 c11 c17 gnu23; do tests+=("standard c $s"); done
 for s in c++98 c++11 c++14 c++17 c++20 gnu++23; do tests+=("standard c++ $s"); done
-tests+=(headers_alone bits32 musl symbols manual_functions manual_errors namespace source_compatible old_program new_program control)
+tests+=(headers_alone bits32 sample_without_device musl symbols manual_functions manual_errors namespace source_compatible old_program new_program control)
 for t in systemd_fallback library_fallback systemd_fallback_32; do tests+=("behaviour $t"); done
 
 # behaviour PROGRAM: the suite of qemu/tests, here.

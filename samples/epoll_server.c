@@ -71,6 +71,7 @@ static void start(struct worker *workers, unsigned int number, int ep)
 	struct worker *w = &workers[number];
 	struct epoll_event ev = { .events = EPOLLIN | EPOLLPRI, .data.ptr = w };
 	Barrier null = BARRIER_NULL;
+	struct quiesce_status status;
 	int err;
 
 	w->number = number;
@@ -78,6 +79,10 @@ static void start(struct worker *workers, unsigned int number, int ep)
 	err = barrier_create(&w->barrier);
 	if (err < 0)
 		die(QUIESCE_DEVICE, err);
+	/* Without the device a barrier waits as well, but cannot be polled. */
+	err = barrier_status(&w->barrier, &status);
+	if (err < 0)
+		die("polling a barrier takes " QUIESCE_DEVICE, err);
 	fflush(NULL);
 	w->pid = fork();
 	if (w->pid < 0)
