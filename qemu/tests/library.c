@@ -207,6 +207,56 @@ TEST_F(sides, place_and_timeout)
 	EXPECT_VIEW(b, false, false);
 }
 
+/* O_NONBLOCK, which event loops set, ends the waits with a deadline alone. */
+TEST_F(sides, nonblocking)
+{
+	Barrier *b = &self->parent;
+	const long in_poll = FALLBACK ? SYS_WAIT : NR_POLL;
+	const pid_t parent = getpid();
+	pid_t pid;
+
+	ASSERT_EQ(0, fcntl(b->me, F_SETFL, O_NONBLOCK));
+	if (FALLBACK) {
+		EXPECT_TRUE(barrier_place(b));
+	} else {
+		EXPECT_EQ(-EAGAIN, barrier_wait_next_until(b, CLOCK_MONOTONIC, NULL));
+		EXPECT_EQ(-EAGAIN, barrier_wait_abortion_until(b, CLOCK_MONOTONIC, NULL));
+		EXPECT_EQ(-EAGAIN, barrier_place_and_sync_until(b, CLOCK_MONOTONIC, NULL));
+		EXPECT_EQ(-EAGAIN, barrier_sync_until(b, CLOCK_MONOTONIC, NULL));
+		EXPECT_EQ(-EAGAIN, barrier_sync_next_until(b, CLOCK_MONOTONIC, NULL));
+	}
+	EXPECT_EQ(1, b->barriers);
+	EXPECT_VIEW(b, false, false);
+
+	pid = spawn({
+		check(wait_asleep_in(parent, in_poll));
+		check(barrier_place(&self->child));
+	});
+	EXPECT_TRUE(barrier_sync(b));
+	EXPECT_EQ(0, join(pid));
+	pid = spawn({
+		check(wait_asleep_in(parent, in_poll));
+		check(barrier_place(&self->child));
+	});
+	EXPECT_TRUE(barrier_wait_next(b));
+	EXPECT_EQ(0, join(pid));
+	EXPECT_TRUE(barrier_place(b));
+	pid = spawn({
+		check(wait_asleep_in(parent, in_poll));
+		check(barrier_place_and_sync(&self->child));
+	});
+	EXPECT_TRUE(barrier_place_and_sync(b));
+	EXPECT_EQ(0, join(pid));
+
+	pid = spawn({
+		check(wait_asleep_in(parent, in_poll));
+	});
+	barrier_destroy(&self->child);
+	EXPECT_TRUE(barrier_wait_abortion(b));
+	EXPECT_EQ(0, join(pid));
+	EXPECT_VIEW(b, false, true);
+}
+
 /* A descriptor that cannot be closed does not replace the caller's errno. */
 TEST_F(sides, errno_is_kept)
 {
@@ -579,6 +629,29 @@ TEST(ticket_and_signal)
 	EXPECT_TRUE(wait_asleep(pid));
 	EXPECT_EQ(0, quiesce_group_arrive(a, NULL));
 	EXPECT_EQ(0, join(pid));
+}
+
+/* With O_NONBLOCK a call without a struct has a ticket, too. */
+TEST(ticket_and_nonblock)
+{
+	int group = quiesce_group_create(2, 0, 0), a, b;
+	struct quiesce_member member = {};
+	struct quiesce_join seat = {};
+
+	ASSERT_LE(0, group);
+	a = quiesce_group_join(group, 0, &seat);
+	b = quiesce_group_join(group, 0, NULL);
+	ASSERT_LE(0, b);
+	EXPECT_EQ(0, quiesce_group_arrive(a, NULL));
+	EXPECT_EQ(1, quiesce_group_arrive_and_wait(b, NULL, CLOCK_MONOTONIC, NULL));
+
+	ASSERT_EQ(0, fcntl(a, F_SETFL, O_NONBLOCK));
+	EXPECT_EQ(-EAGAIN, quiesce_group_arrive_and_wait(a, NULL, CLOCK_MONOTONIC, NULL));
+	EXPECT_EQ(0, quiesce_group_member(a, seat.party, &member));
+	EXPECT_EQ(2, member.count);
+	EXPECT_EQ(-EAGAIN, quiesce_group_wait(a, member.count, NULL, CLOCK_MONOTONIC, NULL));
+	EXPECT_EQ(0, quiesce_group_arrive(b, NULL));
+	EXPECT_EQ(0, quiesce_group_wait(a, member.count, NULL, CLOCK_MONOTONIC, NULL));
 }
 
 static void wait_by_boottime(void)

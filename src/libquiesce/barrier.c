@@ -6,6 +6,7 @@
  * aborts. The counts are the kernel's.
  */
 #define _GNU_SOURCE
+#include <poll.h>
 #include <unistd.h>
 #include <sys/ioctl.h>
 
@@ -218,19 +219,40 @@ static int do_wait(Barrier *b, unsigned long cmd, unsigned int kind, clockid_t c
 		return 0;
 	}
 	err = -errno;
-	if (err == -ETIMEDOUT)
+	if (err == -ETIMEDOUT || err == -EAGAIN)
 		learn(b, wait.view, wait.balance);
-	if (err == -ETIMEDOUT || err == -EINTR)
+	if (err == -ETIMEDOUT || err == -EAGAIN || err == -EINTR)
 		return err;
 	barrier__fail(b);
 	return 0;
 }
 
-/* As systemd's waits: no signal ends them. A place is not repeated. */
+/*
+ * Sleeps until there is something to read. The wait that failed with EAGAIN has
+ * read all places, so that each level is one of a change that it has not seen.
+ * Another holder of this side may read that change: hence the limit.
+ */
+static void poll_side(Barrier *b)
+{
+	struct pollfd fd = { .fd = b->me, .events = POLLIN | POLLPRI | POLLRDHUP };
+
+	if (poll(&fd, 1, 1000) < 0 && errno != EINTR)
+		barrier__fail(b);
+}
+
+/*
+ * As systemd's waits: no signal ends them, and O_NONBLOCK does not either. A place
+ * is not repeated.
+ */
 static void wait_on(Barrier *b, unsigned long cmd, unsigned int kind)
 {
-	while (do_wait(b, cmd, kind, CLOCK_MONOTONIC, NULL) == -EINTR)
+	int err;
+
+	while ((err = do_wait(b, cmd, kind, CLOCK_MONOTONIC, NULL)) != 0) {
 		cmd = QUIESCE_IOC_WAIT;
+		if (err == -EAGAIN)
+			poll_side(b);
+	}
 }
 
 bool barrier_wait_next(Barrier *b)

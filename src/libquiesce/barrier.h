@@ -139,9 +139,10 @@ void barrier_destroyp(Barrier **b);
  * The waits with a deadline return 1 where those above return true and 0 where
  * they return false, -ETIMEDOUT when @abstime of @clock (CLOCK_MONOTONIC,
  * CLOCK_REALTIME or CLOCK_BOOTTIME) has passed, -EINTR when a signal handler
- * without SA_RESTART ran, -EINVAL for another clock or a broken time. NULL waits
- * without end. After -ETIMEDOUT and -EINTR barrier_place_and_sync_until() has
- * placed: go on with barrier_sync_until().
+ * without SA_RESTART ran, -EAGAIN when @b->me has O_NONBLOCK and the wait would
+ * sleep, -EINVAL for another clock or a broken time. NULL waits without end.
+ * After -ETIMEDOUT, -EINTR and -EAGAIN barrier_place_and_sync_until() has placed:
+ * go on with barrier_sync_until(). The waits above sleep even with O_NONBLOCK.
  */
 int barrier_wait_next_until(Barrier *b, clockid_t clock, const struct timespec *abstime);
 int barrier_wait_abortion_until(Barrier *b, clockid_t clock, const struct timespec *abstime);

@@ -126,10 +126,11 @@ static inline int quiesce_group_wait_or_break(int party, uint64_t ticket,
 }
 
 /*
- * Both, in one system call. After -EINTR and -ETIMEDOUT the party has arrived;
- * go on with quiesce_group_wait() and @wait's ticket. Without @wait there would
- * be no ticket: then no signal ends the call, and @abstime has to be NULL
- * (-EINVAL).
+ * Both, in one system call. After -EINTR, -ETIMEDOUT and -EAGAIN (the descriptor
+ * has O_NONBLOCK) the party has arrived; go on with quiesce_group_wait() and
+ * @wait's ticket. Without @wait there would be no ticket: then no signal ends the
+ * call, and @abstime has to be NULL (-EINVAL). With O_NONBLOCK the call returns
+ * nevertheless; the ticket is then what quiesce_group_member() has in @count.
  */
 static inline int quiesce_group_arrive_and_wait(int party, struct quiesce_wait *wait,
 						clockid_t clock,
