@@ -140,10 +140,23 @@ sample_without_device() {
 	[ "$rc" = 1 ] && grep -q '^epoll_server: .*/dev/quiesce' <<<"$out"
 }
 
+# A program whose time_t has 64 bits does not link with a library whose time_t has 32, and
+# runs with one that was built as it is.
+time_bits() {
+	local flags='-m32 -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64'
+	# shellcheck disable=SC2086 # words
+	build time64 CC="gcc $flags" && compile m32/time64 "$WORK/time64/libquiesce.a" gcc $flags -static && run m32/time64 &&
+		compile m32/time64_shared "-L$WORK/time64 -lquiesce" gcc $flags && run m32/time64_shared time64 || return 1
+	# shellcheck disable=SC2086 # words
+	! compile m32/mixed "$WORK/m32/libquiesce.a" gcc $flags -static 2>"$WORK/mixed" || return 1
+	grep -q 'undefined reference to .barrier_sync_until_time64' "$WORK/mixed" &&
+		! compile m32/mixed "$WORK/time64/libquiesce.a" gcc -m32 -static
+}
+
 tests=()
 for s in c99 c11 c17 gnu23; do tests+=("standard c $s"); done
 for s in c++98 c++11 c++14 c++17 c++20 gnu++23; do tests+=("standard c++ $s"); done
-tests+=(headers_alone bits32 sample_without_device musl symbols manual_functions manual_errors namespace source_compatible old_program new_program control)
+tests+=(headers_alone bits32 time_bits sample_without_device musl symbols manual_functions manual_errors namespace source_compatible old_program new_program control)
 for t in systemd_fallback library_fallback systemd_fallback_32; do tests+=("behaviour $t"); done
 
 # behaviour PROGRAM: the suite of qemu/tests, here.

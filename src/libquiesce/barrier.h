@@ -39,6 +39,18 @@
 
 #include "quiesce.h"
 
+/*
+ * A program for 32 bits whose time_t has 64 (_TIME_BITS) takes a library that was
+ * built in the same way: it does not link with another one.
+ */
+#ifndef _QUIESCE_TIME
+#if defined(_TIME_BITS) && _TIME_BITS == 64 && defined(__TIMESIZE) && __TIMESIZE == 32
+#define _QUIESCE_TIME(name) __asm__(#name "_time64")
+#else
+#define _QUIESCE_TIME(name)
+#endif
+#endif
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -144,11 +156,16 @@ void barrier_destroyp(Barrier **b);
  * After -ETIMEDOUT, -EINTR and -EAGAIN barrier_place_and_sync_until() has placed:
  * go on with barrier_sync_until(). The waits above sleep even with O_NONBLOCK.
  */
-int barrier_wait_next_until(Barrier *b, clockid_t clock, const struct timespec *abstime);
-int barrier_wait_abortion_until(Barrier *b, clockid_t clock, const struct timespec *abstime);
-int barrier_sync_next_until(Barrier *b, clockid_t clock, const struct timespec *abstime);
-int barrier_sync_until(Barrier *b, clockid_t clock, const struct timespec *abstime);
-int barrier_place_and_sync_until(Barrier *b, clockid_t clock, const struct timespec *abstime);
+int barrier_wait_next_until(Barrier *b, clockid_t clock, const struct timespec *abstime)
+	_QUIESCE_TIME(barrier_wait_next_until);
+int barrier_wait_abortion_until(Barrier *b, clockid_t clock, const struct timespec *abstime)
+	_QUIESCE_TIME(barrier_wait_abortion_until);
+int barrier_sync_next_until(Barrier *b, clockid_t clock, const struct timespec *abstime)
+	_QUIESCE_TIME(barrier_sync_next_until);
+int barrier_sync_until(Barrier *b, clockid_t clock, const struct timespec *abstime)
+	_QUIESCE_TIME(barrier_sync_until);
+int barrier_place_and_sync_until(Barrier *b, clockid_t clock, const struct timespec *abstime)
+	_QUIESCE_TIME(barrier_place_and_sync_until);
 
 /*
  * barrier_create() on a descriptor of /dev/quiesce that is open already, or,

@@ -31,6 +31,18 @@
 
 #include "quiesce.h"
 
+/*
+ * A program for 32 bits whose time_t has 64 (_TIME_BITS) takes a library that was
+ * built in the same way: it does not link with another one.
+ */
+#ifndef _QUIESCE_TIME
+#if defined(_TIME_BITS) && _TIME_BITS == 64 && defined(__TIMESIZE) && __TIMESIZE == 32
+#define _QUIESCE_TIME(name) __asm__(#name "_time64")
+#else
+#define _QUIESCE_TIME(name)
+#endif
+#endif
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -80,12 +92,15 @@ int quiesce_group_reset(int group, uint64_t *phase);
 int quiesce_group_join_sized(int group, unsigned int flags, struct quiesce_join *join,
 			     size_t size);
 int quiesce_group_wait_sized(int party, uint64_t ticket, struct quiesce_wait *wait, size_t size,
-			     clockid_t clock, const struct timespec *abstime);
+			     clockid_t clock, const struct timespec *abstime)
+	_QUIESCE_TIME(quiesce_group_wait_sized);
 int quiesce_group_wait_or_break_sized(int party, uint64_t ticket, struct quiesce_wait *wait,
 				      size_t size, clockid_t clock,
-				      const struct timespec *abstime);
+				      const struct timespec *abstime)
+	_QUIESCE_TIME(quiesce_group_wait_or_break_sized);
 int quiesce_group_arrive_and_wait_sized(int party, struct quiesce_wait *wait, size_t size,
-					clockid_t clock, const struct timespec *abstime);
+					clockid_t clock, const struct timespec *abstime)
+	_QUIESCE_TIME(quiesce_group_arrive_and_wait_sized);
 int quiesce_group_status_sized(int fd, struct quiesce_status *status, size_t size,
 			       uint64_t *late, unsigned int words);
 int quiesce_group_member_sized(int fd, unsigned int party, struct quiesce_member *member,
@@ -161,11 +176,14 @@ static inline int quiesce_group_member(int fd, unsigned int party,
 
 int quiesce_group_join(int group, unsigned int flags, struct quiesce_join *join);
 int quiesce_group_wait(int party, uint64_t ticket, struct quiesce_wait *wait, clockid_t clock,
-		       const struct timespec *abstime);
+		       const struct timespec *abstime)
+	_QUIESCE_TIME(quiesce_group_wait);
 int quiesce_group_wait_or_break(int party, uint64_t ticket, struct quiesce_wait *wait,
-				clockid_t clock, const struct timespec *abstime);
+				clockid_t clock, const struct timespec *abstime)
+	_QUIESCE_TIME(quiesce_group_wait_or_break);
 int quiesce_group_arrive_and_wait(int party, struct quiesce_wait *wait, clockid_t clock,
-				  const struct timespec *abstime);
+				  const struct timespec *abstime)
+	_QUIESCE_TIME(quiesce_group_arrive_and_wait);
 int quiesce_group_status(int fd, struct quiesce_status *status, uint64_t *late,
 			 unsigned int words);
 int quiesce_group_member(int fd, unsigned int party, struct quiesce_member *member);
