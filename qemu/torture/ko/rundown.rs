@@ -452,7 +452,9 @@ impl<P: Protocol> Part for Torture<P> {
     fn finish(&self, tally: &Tally) {
         tally.must(self.users.load(Acquire) == 0, Violation::HeldAfterWait);
         tally.must(
-            self.protocol.wait(msecs_to_jiffies(self.patience.max(10_000))) == Waited::Over,
+            self.protocol
+                .wait(msecs_to_jiffies(self.patience.max(10_000)))
+                == Waited::Over,
             Violation::NotWoken,
         );
     }
@@ -468,7 +470,9 @@ pub(crate) fn run(how: &How<'_>) -> Result {
         }
         b"data" => rundown_data::run(how),
         b"control" => frame::run(how, Torture::new(Counter::new(Broken::Nothing), 30_000)),
-        b"released-early" => frame::run(how, Torture::new(ReleasedEarly(RundownRef::new()), 30_000)),
+        b"released-early" => {
+            frame::run(how, Torture::new(ReleasedEarly(RundownRef::new()), 30_000))
+        }
         b"not-waited" => frame::run(how, Torture::new(Counter::new(Broken::Wait), 500)),
         b"wake-lost" => frame::run(how, Torture::new(Counter::new(Broken::Wake), 200)),
         b"checked-then-counted" => {
