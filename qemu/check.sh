@@ -10,14 +10,6 @@ ROOT=$("$QEMU_DIR/buildroot.sh")
 SOURCE=/usr/src/linux
 failed=0
 
-# tracked GLOB...: the files of the tree, new ones too, without ignored ones.
-tracked() {
-	local f
-	git -c safe.directory="$TOP" ls-files -co --exclude-standard -- "$@" | sort -u | while read -r f; do
-		[ ! -f "$f" ] || printf '%s\n' "$f"
-	done
-}
-
 check() { step "$@" || failed=$((failed + 1)); }
 
 format() {
@@ -74,7 +66,7 @@ checkpatch() {
 shell() {
 	{
 		tracked 'qemu/*.sh' 'qemu/**/*.sh' 'qemu/guest/init' '.ci/run' 'src/user/completion/quiesce' \
-			'src/packaging/rust-tree' 'src/packaging/dkms/*'
+			'src/packaging/rust-tree' 'src/packaging/kernel-postrm' 'src/packaging/dkms/*' 'src/packaging/debian/*.postinst' 'src/packaging/debian/*.postrm'
 	} | sort -u | in_root "$ROOT" xargs shellcheck -x -P "$QEMU_DIR" -e SC1091,SC2317
 }
 

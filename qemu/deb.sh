@@ -24,16 +24,13 @@ if [ "${1:-}" = --root ]; then
 	exit
 fi
 
-# build_debs DIR: from what git tracks, so that nothing else gets into a package.
+# build_debs DIR: from the files of the checkout, so that nothing else gets into a package.
 build_debs() {
 	local dir=$1 version
 	version=$(sed -n '1s/.*(\(.*\)).*/\1/p' "$TOP/src/packaging/debian/changelog")
 	rm -rf "$dir"
 	mkdir -p "$dir/quiesce-$version"
-	# shellcheck disable=SC2016 # for the inner shell
-	git -c safe.directory="$TOP" -C "$TOP" ls-files -z --cached --others --exclude-standard -- Kbuild LICENSE src |
-		(cd "$TOP" && xargs -0 -I{} sh -c '[ ! -e "$1" ] || printf "%s\n" "$1"' - {}) |
-		tar -C "$TOP" -c -T - | tar -C "$dir/quiesce-$version" -x
+	(tracked Kbuild LICENSE src) | tar -C "$TOP" -c -T - | tar -C "$dir/quiesce-$version" -x
 	cp -r "$TOP/src/packaging/debian" "$dir/quiesce-$version/"
 	# Without packages of debug symbols, so that *.deb is what a user installs.
 	(cd "$dir/quiesce-$version" && in_root "$DEBROOT" env DEB_BUILD_OPTIONS=noautodbgsym dpkg-buildpackage --build=binary --unsigned-changes --unsigned-source)

@@ -212,6 +212,29 @@ need_host() {
 	fi
 	[ ${#missing[@]} = 0 ] && return 0
 	command -v apt-get >/dev/null ||
+# tracked [PATTERN...]: the files of the checkout, new ones too, without what a build
+# leaves. Without git, or in an unpacked archive, by the names that .gitignore has.
+tracked() {
+	local file pattern expression=()
+	cd "$TOP"
+	if [ -e .git ] && command -v git >/dev/null; then
+		git -c safe.directory="$TOP" ls-files -co --exclude-standard -- "$@"
+	else
+		for pattern; do
+			# As for git, a folder's name is all that is in it.
+			expression+=(-o -path "./$pattern" -o -path "./$pattern/*")
+		done
+		[ $# != 0 ] || expression=(-o -true)
+		find . \( -name .git -o -path ./.build -o -name __pycache__ \) -prune -o -type f \
+			! \( -name '*.o' -o -name '*.o.d' -o -name '*.ko' -o -name '*.mod' -o -name '*.mod.c' -o -name '*.a' -o -name '*.so' \
+			-o -name '*.rmeta' -o -name '.*.cmd' -o -name '.*.d' -o -name modules.order -o -name Module.symvers \
+			-o -name '*_generated.*' -o -name rust-project.json -o -name '.checkpatch-camelcase*' -o -path ./src/user/Cargo.lock -o -path ./qemu/rust/Cargo.lock \) \
+			\( "${expression[@]:1}" \) -print | sed 's|^\./||'
+	fi | sort -u | while read -r file; do
+		[ ! -f "$file" ] || printf '%s\n' "$file"
+	done
+}
+
 		die "missing on this machine: ${missing[*]} (and there is no apt-get to install them with)"
 	if [ "$(id -u)" != 0 ]; then
 		die "missing on this machine: run  sudo apt-get install ${missing[*]}"

@@ -60,7 +60,7 @@ def main() -> int:
     names = [a for a in arguments if a != "--list"]
     if not names:
         names = subprocess.check_output(
-            ["git", "-c", f"safe.directory={TOP}", "ls-files", "-co", "--exclude-standard"], cwd=TOP, text=True).split("\n")
+            ["bash", "-c", ". qemu/lib.sh; tracked"], cwd=TOP, text=True).split("\n")
     allowed = {}
     allow = TOP / "qemu/prose.allow"
     if allow.exists():
