@@ -20,7 +20,7 @@ test: ## Run everything in all profiles; PROFILE= and SUITE= (a prefix) choose
 run: ## Boot, load quiesce.ko, run CMD= with FILES=; exits with its status
 	@PROFILE="$(PROFILE)" FILES="$(FILES)" qemu/run.sh run
 # As it was typed: make expands no $ in it, and no shell sees its quotes.
-run: override export CMD := $(value CMD)
+run external: override export CMD := $(value CMD)
 
 shell: ## A shell in a VM with quiesce.ko loaded
 	@PROFILE="$(PROFILE)" qemu/run.sh shell
@@ -53,7 +53,7 @@ model: ## The crate's own source under loom, and its barriers against models; TI
 	@TIME="$(TIME)" qemu/model/run.sh
 
 external: ## Build the module tree DIR= against the crate; RUN=1 loads it in a VM
-	@DIR="$(DIR)" RUN="$(RUN)" CMD='$(CMD)' FILES="$(FILES)" PROFILE="$(PROFILE)" qemu/external.sh build
+	@DIR="$(DIR)" RUN="$(RUN)" FILES="$(FILES)" PROFILE="$(PROFILE)" qemu/external.sh build
 
 new: ## Write a small module into DIR=
 	@DIR="$(DIR)" qemu/external.sh new
@@ -67,8 +67,9 @@ deb: ## Build the Debian packages into .build/deb
 test-install: deb ## Install the packages in a Debian system with systemd and boot it
 	@qemu/install.sh >.build/install.tap
 
+# Root, who may run this, leaves nothing in .build.
 install: ## Install libquiesce, its manual pages and the udev rule: PREFIX=, DESTDIR=
-	$(MAKE) -C src/libquiesce install
+	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && $(MAKE) -C src/libquiesce O="$$dir" install
 
 rust-analyzer: ## Write rust-project.json for the editor
 	@PROFILE="$(PROFILE)" qemu/rust-analyzer.sh
@@ -86,6 +87,8 @@ help: ## This list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 15
 
 check-kdir:
+	@test -z "$(MO)" -o ! -e modules.order || \
+		{ echo "A build in this folder is in the way of one in MO=$(MO): run \`make clean\` first" >&2; exit 2; }
 	@test -e $(KDIR)/include/config/auto.conf || \
 		{ echo "KDIR=$(KDIR) is no kernel build directory (it has no include/config/auto.conf)" >&2; exit 2; }
 	@grep -q '^CONFIG_RUST=y' $(KDIR)/include/config/auto.conf || \
