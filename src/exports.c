@@ -9,4 +9,5 @@
 
 #define EXPORT_SYMBOL_RUST_GPL(sym) extern int sym; EXPORT_SYMBOL_GPL(sym)
 
-#include "exports_generated.h"
+/* Of the build that this is: a list beside this file may be an older one's. */
+#include <exports_generated.h>
