@@ -19,7 +19,8 @@ EX_TESTS=1 EX_ENV=2 EX_CRASH=3
 TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck disable=SC2034
 QEMU_DIR=$TOP/qemu
-CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/quiesce
+# Absolute: it is also a place in the build roots.
+CACHE=$(realpath -ms -- "${XDG_CACHE_HOME:-$HOME/.cache}/quiesce")
 BUILD=$TOP/.build
 JOBS=${JOBS:-$(nproc)}
 
@@ -177,11 +178,23 @@ ns() {
 	fi
 }
 
+# covers ROOT DIR: whether the build root has files of its own at DIR's path. What is in
+# the homes and in /tmp is not needed.
+covers() {
+	case $2 in
+	/root | /root/* | /home | /home/* | /tmp | /tmp/*) return 1 ;;
+	esac
+	[ -n "$(find "$1$2/" -not -type d -print -quit 2>/dev/null)" ]
+}
+
 # in_root ROOT COMMAND...: runs a command inside a build root, in the caller's
 # folder. The checkout and the cache are there at the paths they have outside.
 in_root() {
-	local root=$1
+	local root=$1 dir
 	shift
+	for dir in "$CACHE" "$TOP" "$PWD"; do
+		! covers "$root" "$dir" || die "a build root has files of its own in $dir: start this in another folder, the checkout for instance"
+	done
 	# shellcheck disable=SC2016 # expanded by the inner shell
 	ns bash -c '
 		set -e
@@ -199,19 +212,6 @@ in_root() {
 	' in_root "$root" "$CACHE" "$TOP" "$PWD" "$@"
 }
 
-# need_host: what the host itself has to have. Installs it when it may, names the
-# one line to run when it may not.
-need_host() {
-	local missing=() tool
-	for tool in mmdebstrap:mmdebstrap unshare:util-linux flock:util-linux python3:python3-minimal; do
-		command -v "${tool%%:*}" >/dev/null || missing+=("${tool##*:}")
-	done
-	[ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing+=(debian-archive-keyring)
-	if [ "$(id -u)" != 0 ]; then
-		command -v newuidmap >/dev/null || missing+=(uidmap)
-	fi
-	[ ${#missing[@]} = 0 ] && return 0
-	command -v apt-get >/dev/null ||
 # tracked [PATTERN...]: the files of the checkout, new ones too, without what a build
 # leaves. Without git, or in an unpacked archive, by the names that .gitignore has.
 tracked() {
@@ -235,6 +235,19 @@ tracked() {
 	done
 }
 
+# need_host: what the host itself has to have. Installs it when it may, names the
+# one line to run when it may not.
+need_host() {
+	local missing=() tool
+	for tool in mmdebstrap:mmdebstrap unshare:util-linux flock:util-linux python3:python3-minimal; do
+		command -v "${tool%%:*}" >/dev/null || missing+=("${tool##*:}")
+	done
+	[ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing+=(debian-archive-keyring)
+	if [ "$(id -u)" != 0 ]; then
+		command -v newuidmap >/dev/null || missing+=(uidmap)
+	fi
+	[ ${#missing[@]} = 0 ] && return 0
+	command -v apt-get >/dev/null ||
 		die "missing on this machine: ${missing[*]} (and there is no apt-get to install them with)"
 	if [ "$(id -u)" != 0 ]; then
 		die "missing on this machine: run  sudo apt-get install ${missing[*]}"

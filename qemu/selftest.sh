@@ -116,13 +116,88 @@ a_part_that_there_is_not() {
 }
 
 make_passes_a_command_as_it_is() {
-	local command="echo 'one' \"two\" \$(uname) \$HOME \$\$ \\n # end"
+	local command="echo 'one' \"two\" \$(uname) \$HOME \$\$ \\n # end" target
 	mkdir "$WORK/qemu"
-	# shellcheck disable=SC2016 # for the script
-	printf '#!/bin/sh\nprintf "%%s" "$CMD" >%s/got\n' "$WORK" >"$WORK/qemu/run.sh"
-	chmod 755 "$WORK/qemu/run.sh"
-	make -s -C "$WORK" -f "$TOP/Makefile" run CMD="$command" >"$WORK/out" 2>&1 &&
-		[ "$(cat "$WORK/got")" = "$command" ]
+	for target in run external; do
+		# shellcheck disable=SC2016 # for the script
+		printf '#!/bin/sh\nprintf "%%s" "$CMD" >%s/got\n' "$WORK" >"$WORK/qemu/$target.sh"
+		chmod 755 "$WORK/qemu/$target.sh"
+		rm -f "$WORK/got"
+		make -s -C "$WORK" -f "$TOP/Makefile" "$target" CMD="$command" DIR=x >"$WORK/out" 2>&1 &&
+			[ "$(cat "$WORK/got")" = "$command" ] || return
+	done
+}
+
+make_install_leaves_nothing() {
+	local root dir=$BUILD/selftest-install
+	root=$("$QEMU_DIR/buildroot.sh")
+	rm -rf "$dir"
+	mkdir -p "$dir/src"
+	cp "$TOP/Makefile" "$dir/"
+	cp -r "$TOP/src/libquiesce" "$TOP/src/uapi" "$dir/src/"
+	(cd "$dir" && find . | sort) >"$WORK/before"
+	in_root "$root" make -C "$dir" install PREFIX=/usr DESTDIR="$dir/to" >"$WORK/out" 2>&1 &&
+		[ -e "$dir/to/usr/lib/libquiesce.so.1" ] && rm -r "$dir/to" &&
+		(cd "$dir" && find . | sort) | diff "$WORK/before" - >>"$WORK/out"
+}
+
+a_list_of_exports_of_an_older_build() {
+	local root dir=$BUILD/selftest-exports
+	root=$("$QEMU_DIR/buildroot.sh")
+	rm -rf "$dir"
+	mkdir -p "$dir/src" "$dir/obj/linux"
+	cp "$TOP/src/exports.c" "$dir/src/"
+	echo 'older' >"$dir/src/exports_generated.h"
+	echo 'this one' >"$dir/obj/exports_generated.h"
+	: >"$dir/obj/linux/export.h"
+	in_root "$root" gcc -E "-I$dir/obj" "$dir/src/exports.c" >"$WORK/out" && says "this one" && fails says older
+}
+
+a_build_in_the_folder_is_in_the_way() {
+	mkdir -p "$WORK/kernel/include/config" "$WORK/kernel/rust"
+	echo CONFIG_RUST=y >"$WORK/kernel/include/config/auto.conf"
+	: >"$WORK/kernel/rust/libkernel.rmeta"
+	: >"$WORK/modules.order"
+	make -s -C "$WORK" -f "$TOP/Makefile" check-kdir KDIR="$WORK/kernel" >"$WORK/out" 2>&1 &&
+		fails make -s -C "$WORK" -f "$TOP/Makefile" check-kdir KDIR="$WORK/kernel" MO="$WORK/mo" >"$WORK/out" 2>&1 &&
+		says "make clean"
+}
+
+a_relative_cache_is_one_place() {
+	local out
+	out=$(cd "$WORK" && XDG_CACHE_HOME=relative bash -c ". '$QEMU_DIR/lib.sh'; cd /; echo \$CACHE")
+	[ "$out" = "$WORK/relative/quiesce" ]
+}
+
+a_folder_that_a_root_needs() {
+	mkdir -p "$WORK/root/usr/src/linux" "$WORK/root/usr/src/empty" "$WORK/root/root"
+	: >"$WORK/root/usr/src/linux/Makefile"
+	: >"$WORK/root/root/.profile"
+	for dir in / /usr /usr/src; do
+		script "cd $dir; in_root $WORK/root true" && return 1
+		[ $? = "$EX_ENV" ] && [ "$(grep -c . "$WORK/out")" = 1 ] && says "files of its own in $dir:" || return 1
+	done
+	script "fails() { ! \"\$@\"; }; fails covers $WORK/root /usr/src/empty; fails covers $WORK/root /usr/src/none; fails covers $WORK/root /root"
+}
+
+# tracked_in HEAD: what is tracked in a small checkout, prepared by HEAD.
+tracked_in() {
+	mkdir -p "$WORK/top/qemu" "$WORK/top/src/deep" "$WORK/top/.build"
+	cp "$QEMU_DIR/lib.sh" "$WORK/top/qemu/"
+	cp "$TOP/.gitignore" "$WORK/top/"
+	(cd "$WORK/top" && : >Kbuild && : >src/a.rs && : >src/deep/b.rs && : >src/a.o && : >src/.a.o.cmd && : >src/exports_generated.h && : >.build/c.rs)
+	bash -c "$1; . $WORK/top/qemu/lib.sh; tracked Kbuild src; echo --; tracked '*.rs'" >"$WORK/out" 2>&1
+	[ "$(paste -sd' ' "$WORK/out")" = "Kbuild src/a.rs src/deep/b.rs -- src/a.rs src/deep/b.rs" ]
+}
+
+a_checkout_without_git() {
+	tracked_in : && tracked_in "mkdir -p $WORK/top/.git; command() { return 1; }"
+}
+
+the_names_that_git_ignores() {
+	# Without git as in a checkout; this machine may have none.
+	(tracked src kunit qemu samples) >"$WORK/git"
+	(command() { return 1; }; tracked src kunit qemu samples) | diff "$WORK/git" - >"$WORK/out"
 }
 
 # ordinary SCRIPT: runs it after the harness's library as a user without privileges, in
@@ -219,7 +294,7 @@ an_export_of_what_is_kept() {
 	module "$MODINFO int kept; __attribute__((section(\"__ksymtab\"))) const void *const entry = &kept;"
 }
 
-mapfile -t cases < <(sed -n 's/^\([a-z_]*\)() {$/\1/p' "$0" | grep -v '^script$\|^misspelt$\|^ordinary$\|^small$\|^module$' | grep "^${1:-}")
+mapfile -t cases < <(sed -n 's/^\([a-z_]*\)() {$/\1/p' "$0" | grep -v '^script$\|^misspelt$\|^ordinary$\|^small$\|^module$\|^tracked_in$' | grep "^${1:-}")
 [ ${#cases[@]} != 0 ] || die "no case is called ${1:-}*"
 echo "KTAP version 1"
 echo "1..${#cases[@]}"
