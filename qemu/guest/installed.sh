@@ -53,6 +53,13 @@ external() {
 reload() {
 	modprobe -r quiesce && modprobe quiesce mode=0640 && udevadm settle && sleep 1 && mode 640
 }
+# As README.Debian says.
+group() {
+	sed -n "s/^    echo '\(KERNEL.*\)' > .*/\1/p" /root/README.Debian >/etc/udev/rules.d/61-quiesce.rules
+	cat /etc/udev/rules.d/61-quiesce.rules
+	udevadm control --reload && udevadm trigger --settle /dev/quiesce &&
+		[ "$(stat -c '%U:%G %a' /dev/quiesce)" = "root:users 660" ] && rm /etc/udev/rules.d/61-quiesce.rules && udevadm control --reload
+}
 
 check "the module is loaded" loaded
 check "the node has mode 666" mode 666
@@ -60,6 +67,7 @@ check "an unprivileged user meets" meets
 check "the command runs parties" command_runs
 check "Python names the dead" python_meets
 check "an external module loads" external
+check "the node has the group of a rule" group
 check "the node has the mode asked for" reload
 check "the module unloads" modprobe -r quiesce
 exit 0
