@@ -23,7 +23,7 @@ sed -n "s/^\(deb .*\) trixie \(.*\)/\1 trixie-backports \2/p" "$1"/etc/apt/sourc
 	head -n 1 > "$1/etc/apt/sources.list.d/backports.list"
 echo "do_symlinks = no" > "$1/etc/kernel-img.conf"
 chroot "$1" apt-get update
-chroot "$1" apt-get install -y --no-install-recommends -t trixie-backports "linux-image-'"$RELEASE=$VERSION"'" "linux-headers-'"$RELEASE=$VERSION"'" libelf-dev libdw-dev
+chroot "$1" apt-get install -y --no-install-recommends -t trixie-backports "linux-image-'"$RELEASE=$VERSION"'" "linux-headers-'"$RELEASE=$VERSION"'" linux-source libelf-dev libdw-dev
 chroot "$1" apt-get clean
 chroot "$1" passwd -d root'
 
@@ -72,6 +72,9 @@ install_all() {
 	for package in "${PACKAGES[@]}"; do chroot_tree dpkg-query -W -f '${db:Status-Status}\n' "$package" | grep -x installed; done
 }
 
+# shellcheck disable=SC2016 # for dpkg-query
+module_version() { chroot_tree dpkg-query -W -f '${source:Upstream-Version}' quiesce-dkms; }
+
 dkms_has() { chroot_tree dkms status -m quiesce -k "$1" | grep ': installed'; }
 
 # A program of the user's, and a module of theirs that uses the installed crate.
@@ -100,6 +103,14 @@ build_external() {
 	chroot_tree runuser -u user -- sh -c "cd /home/user/external && /usr/sbin/rust-tree --make $RELEASE QUIESCE=/var/lib/quiesce/$RELEASE modules"
 }
 
+# Installed again, the module comes with what others are built against.
+external_after_reinstall() {
+	chroot_tree dkms uninstall quiesce/"$(module_version)" -k "$RELEASE"
+	[ ! -e "$TREE/var/lib/quiesce/$RELEASE" ] && [ ! -L "$TREE/var/lib/quiesce/$RELEASE" ] || return 1
+	chroot_tree dkms install quiesce/"$(module_version)" -k "$RELEASE"
+	build_external
+}
+
 # A user who may not prepare what is missing learns who may.
 says_who_may_prepare() {
 	! chroot_tree runuser -u user -- env RUST_TREE_CACHE=/root/none /usr/sbin/rust-tree "$RELEASE" 2>"$DIR/who" &&
@@ -109,6 +120,7 @@ says_who_may_prepare() {
 # stage_boot: what the system does when it is booted: the checks, then off.
 stage_boot() {
 	install -m 755 "$QEMU_DIR/guest/installed.sh" "$TREE/root/installed.sh"
+	cp "$TOP/src/packaging/debian/quiesce-dkms.README.Debian" "$TREE/root/README.Debian"
 	cat >"$TREE/etc/systemd/system/installed.service" <<-UNIT
 		[Unit]
 		After=multi-user.target systemd-modules-load.service systemd-udev-settle.service
@@ -189,9 +201,48 @@ leaves_older() {
 	local older
 	older=$(cd "$TREE/lib/modules" && ls -d 6.12.*)
 	! dkms_has "$older" || return 1
-	# shellcheck disable=SC2016 # for dpkg-query
-	! chroot_tree dkms build quiesce/"$(chroot_tree dpkg-query -W -f '${source:Upstream-Version}' quiesce-dkms)" -k "$older" >"$DIR/older" 2>&1 || return 1
+	! chroot_tree dkms build quiesce/"$(module_version)" -k "$older" >"$DIR/older" 2>&1 || return 1
 	grep 'BUILD_EXCLUSIVE' "$DIR/older"
+}
+
+install_second() {
+	chroot_tree apt-get install -y --no-install-recommends -t trixie-backports "linux-image-$SECOND=$VERSION" "linux-headers-$SECOND=$VERSION"
+}
+
+# What rust-tree made for a kernel ends with the kernel.
+second_leaves_nothing() {
+	[ -e "$TREE/var/cache/rust-tree/$SECOND/.done" ] || return 1
+	chroot_tree apt-get purge -y "linux-image-$SECOND" "linux-headers-$SECOND"
+	[ ! -e "$TREE/var/cache/rust-tree/$SECOND" ] && [ ! -L "$TREE/var/lib/quiesce/$SECOND" ] && ! dkms_has "$SECOND" &&
+		[ -e "$TREE/var/cache/rust-tree/$RELEASE/.done" ]
+}
+
+# As an upgrade to a series whose source is not installed: the kernel is complete, and apt
+# says what is missing.
+skips_without_source() {
+	mv "$TREE"/usr/src/linux-source-*.tar.xz "$DIR/"
+	install_second >"$DIR/skipped" 2>&1 || { cat "$DIR/skipped"; return 1; }
+	cat "$DIR/skipped"
+	chroot_tree apt-get check
+	[ -e "$TREE/boot/initrd.img-$SECOND" ] && ! dkms_has "$SECOND" &&
+		grep "linux-source of version $VERSION is not installed" "$DIR/skipped" &&
+		grep "quiesce is not built for $SECOND" "$DIR/skipped"
+}
+
+builds_when_source_comes() {
+	rm -f "$DIR"/linux-source-*.tar.xz
+	chroot_tree apt-get install -y --no-install-recommends --reinstall "linux-source-${VERSION%%.*}.$(cut -d. -f2 <<<"$VERSION")=$VERSION"
+	dkms_has "$SECOND"
+}
+
+# Of a tree that could not be made, the log is left.
+failed_tree_leaves_log() {
+	mkdir -p "$TREE/root/failing" "$TREE/root/broken"
+	printf '#!/bin/sh\necho broken >&2\nexit 1\n' >"$TREE/root/broken/make"
+	chmod 755 "$TREE/root/broken/make"
+	! chroot_tree env PATH=/root/broken:/usr/sbin:/usr/bin:/sbin:/bin RUST_TREE_CACHE=/root/failing rust-tree "$RELEASE" 2>"$DIR/failing" || return 1
+	grep 'modules_prepare failed' "$DIR/failing"
+	[ "$(ls -A "$TREE/root/failing/$RELEASE")" = log ]
 }
 
 refuses_other_rustc() {
@@ -210,13 +261,15 @@ main() {
 	step "Copying the system" sh -c 'rm -rf "$2" && cp -a --reflink=auto "$1" "$2" && rm -f "$2/.done"' - "$SYSTEM" "$TREE"
 	step "apt update, in it" chroot_tree apt-get update || die "the archive cannot be reached"
 	echo "KTAP version 1"
-	echo "1..23"
+	echo "1..29"
 	ok "apt resolves what the packages depend on, and DKMS builds" install_all
 	ok "DKMS has installed the module" dkms_has "$RELEASE"
 	ok "rust-tree refuses another rustc" refuses_other_rustc
 	ok "a program builds against the installed library" build_user
 	ok "the manual pages are installed" manuals
 	ok "an external module builds against the installed crate, as an ordinary user" build_external
+	ok "DKMS uninstalls and installs it, and an external module builds again" external_after_reinstall
+	ok "a kernel that cannot be prepared leaves a log" failed_tree_leaves_log
 	ok "rust-tree says who may prepare a kernel" says_who_may_prepare
 	ok "the system is prepared to boot" stage_boot
 	step "Booting the system" boot_system boot ""
@@ -226,14 +279,17 @@ main() {
 	ok "quiesce(1) starts two parties, which meet" said boot "the command runs parties"
 	ok "the Python module's barrier names who was killed" said boot "Python names the dead"
 	ok "the external module loads" said boot "an external module loads"
+	ok "a rule of README.Debian gives the node a group" said boot "the node has the group of a rule"
 	ok "mode= is what udev leaves" said boot "the node has the mode asked for"
 	ok "the module unloads" said boot "the module unloads"
 	ok "no complaint from the kernel" clean_console boot
 	step "Booting the system in lockdown" boot_system lockdown "lockdown=integrity"
 	ok "lockdown refuses an unenrolled key, and says so" said lockdown "lockdown is told apart"
-	ok "a second kernel is served when its headers are installed" \
-		chroot_tree apt-get install -y --no-install-recommends -t trixie-backports "linux-headers-$SECOND=$VERSION"
+	ok "a second kernel is served when its headers are installed" install_second
 	ok "DKMS has installed the module for the second kernel" dkms_has "$SECOND"
+	ok "with a kernel its Rust metadata is removed" second_leaves_nothing
+	ok "a kernel whose source is not installed is skipped, and apt succeeds" skips_without_source
+	ok "DKMS builds the module when the source is installed" builds_when_source_comes
 	ok "a kernel below 7.3 is left alone" leaves_older
 	ok "an upgrade rebuilds" upgrade
 	ok "purging leaves nothing" removed
