@@ -14,22 +14,32 @@ mkdir -p "$WORK"
 
 builds() { "$QEMU_DIR/deb.sh"; }
 
-# The archive as a user of backports has it, in a folder of the root that is not kept.
+# The archive as a user of backports has it. Its lists are kept in the cache: apt uses
+# them, with a warning, when the archive cannot be reached.
+LISTS=$CACHE/lists
 resolves() {
 	local debs
+	mkdir -p "$LISTS/partial"
 	debs=$(cd "$BUILD/deb" && find . -name '*.deb')
 	cd "$BUILD/deb"
 	# shellcheck disable=SC2016,SC2086 # for the inner shell; words
-	in_root "$DEBROOT" sh -c '
+	flock "$LISTS.lock" bash -c '. "$0"; in_root "$@"' "$QEMU_DIR/lib.sh" "$DEBROOT" "${NETWORK[@]}" sh -c '
 		set -e
-		mkdir -p /tmp/lists/partial
+		lists=$1; shift
 		cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2>/dev/null | sed -n "s/^\(deb .*\) trixie \(.*\)/\1 trixie \2\n\1 trixie-backports \2/p" |
 			sort -u >/tmp/sources.list
-		apt="apt-get -o Dir::State::lists=/tmp/lists -o Dir::Etc::sourcelist=/tmp/sources.list -o Dir::Etc::sourceparts=- -o APT::Sandbox::User=root
+		apt="apt-get -o Dir::State::lists=$lists -o Dir::Etc::sourcelist=/tmp/sources.list -o Dir::Etc::sourceparts=- -o APT::Sandbox::User=root
 			-o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= -o APT::Install-Recommends=false"
 		$apt -q update
-		$apt -s install -t trixie-backports linux-image-cloud-amd64 linux-headers-cloud-amd64 libelf-dev libdw-dev
-		$apt -s install "$@"' - $debs
+		$apt -s install -t trixie-backports linux-image-cloud-amd64 linux-headers-cloud-amd64 linux-source libelf-dev libdw-dev
+		$apt -s install "$@"' - "$LISTS" $debs
+}
+
+NETWORK=()
+resolves_without_network() {
+	# A network with nothing in it.
+	NETWORK=(unshare --net)
+	resolves
 }
 
 # The source that DKMS gets is whole.
@@ -39,7 +49,7 @@ source_builds() {
 	in_root "$DEBROOT" sh -c 'dpkg-deb -x "$1"/quiesce-dkms_*.deb "$2"/dkms' - "$BUILD/deb" "$WORK"
 	local source
 	source=$(echo "$WORK"/dkms/usr/src/quiesce-*)
-	[ -e "$source/dkms.conf" ] && [ -x "$source/dkms/keep-metadata" ]
+	[ -e "$source/dkms.conf" ] && [ -x "$source/dkms/keep-metadata" ] && [ -x "$source/dkms/install-metadata" ]
 	local words
 	read -ra words <"$KERNEL/make"
 	in_root "$ROOT" make -C "$KERNEL/build" "${words[@]}" M="$source" obj-m=quiesce.o modules
@@ -65,8 +75,8 @@ manuals_are_in_it() {
 	done
 }
 
-cases=(builds resolves source_builds older_is_told manuals_are_in_it)
-names=("the packages build, and lintian finds nothing" "apt resolves what they depend on"
+cases=(builds resolves resolves_without_network source_builds older_is_told manuals_are_in_it)
+names=("the packages build, and lintian finds nothing" "apt resolves what they depend on" "the same without a network"
 	"the source for DKMS is whole" "a kernel below 7.3 is refused in one line" "the manual pages are in them")
 echo "KTAP version 1"
 echo "1..${#cases[@]}"
