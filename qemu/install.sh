@@ -261,7 +261,7 @@ main() {
 	step "Copying the system" sh -c 'rm -rf "$2" && cp -a --reflink=auto "$1" "$2" && rm -f "$2/.done"' - "$SYSTEM" "$TREE"
 	step "apt update, in it" chroot_tree apt-get update || die "the archive cannot be reached"
 	echo "KTAP version 1"
-	echo "1..29"
+	echo "1..30"
 	ok "apt resolves what the packages depend on, and DKMS builds" install_all
 	ok "DKMS has installed the module" dkms_has "$RELEASE"
 	ok "rust-tree refuses another rustc" refuses_other_rustc
@@ -281,6 +281,7 @@ main() {
 	ok "the external module loads" said boot "an external module loads"
 	ok "a rule of README.Debian gives the node a group" said boot "the node has the group of a rule"
 	ok "mode= is what udev leaves" said boot "the node has the mode asked for"
+	ok "systemd-modules-load succeeds on a kernel without the module" said boot "the boot does not fail without a module"
 	ok "the module unloads" said boot "the module unloads"
 	ok "no complaint from the kernel" clean_console boot
 	step "Booting the system in lockdown" boot_system lockdown "lockdown=integrity"

@@ -60,6 +60,12 @@ group() {
 	udevadm control --reload && udevadm trigger --settle /dev/quiesce &&
 		[ "$(stat -c '%U:%G %a' /dev/quiesce)" = "root:users 660" ] && rm /etc/udev/rules.d/61-quiesce.rules && udevadm control --reload
 }
+# As on a kernel that has no quiesce.
+absent() {
+	mkdir -p /run/modules-load.d
+	echo quiesce_absent >/run/modules-load.d/absent.conf
+	systemctl restart systemd-modules-load.service && rm /run/modules-load.d/absent.conf
+}
 
 check "the module is loaded" loaded
 check "the node has mode 666" mode 666
@@ -69,5 +75,6 @@ check "Python names the dead" python_meets
 check "an external module loads" external
 check "the node has the group of a rule" group
 check "the node has the mode asked for" reload
+check "the boot does not fail without a module" absent
 check "the module unloads" modprobe -r quiesce
 exit 0
