@@ -137,7 +137,7 @@ mod tests {
         use kernel::sync::Completion;
 
         let cell = RcuCell::<_, Global>::new(number(3)?);
-        let done = KBox::pin_init(Completion::new(), GFP_KERNEL)?;
+        let done = KBox::pin_init(kernel::sync::Completion::new(), GFP_KERNEL)?;
         done.complete_all();
         let token = local_interrupt_disable();
         let (seen, enabled, over) = rcu::global().run_in(&token, |t| {
