@@ -104,7 +104,7 @@ bool quiesce_helper_interrupt_disable(void);
 int quiesce_helper_bh_disable(void);
 void quiesce_helper_bh_enable(void);
 void quiesce_helper_bh_warn(void);
-void quiesce_helper_seqlock_warn_deadlock(void);
+void quiesce_helper_warn_deadlock(void);
 void quiesce_helper_spin_lock(spinlock_t *lock, unsigned int subclass);
 bool quiesce_helper_spin_trylock(spinlock_t *lock);
 void quiesce_helper_spin_unlock(spinlock_t *lock);

@@ -24,6 +24,7 @@ mod stall;
 mod unload;
 mod waiters;
 mod worker;
+mod writer_lock;
 
 use crate::bindings as helpers;
 use core::panic::Location;

@@ -2,6 +2,8 @@
 
 //! Lists and hash tables: what is inserted is found, what is removed is reclaimed after its readers.
 
+#[cfg(not(CONFIG_SMP))]
+use super::complaining;
 use super::domain::Sleepy;
 use crate::support;
 use kernel::{
@@ -269,6 +271,34 @@ fn torture<D: Domain>(
 #[kunit_tests(quiesce_rcu_list)]
 mod tests {
     use super::*;
+
+    /// Without SMP a spin lock excludes nobody; the list excludes its holder, too.
+    #[cfg(not(CONFIG_SMP))]
+    #[test]
+    fn the_holder_of_the_lock_waits_for_it() -> Result {
+        type Spun = RcuList<u32, Global, SpinLockBackend>;
+
+        let list = Arc::pin_init(Spun::new(c"kunit spun", static_lock_class!()), GFP_KERNEL)?;
+        list.lock().push_front(Entry::new(1, GFP_KERNEL)?);
+        let released = Arc::new(Atomic::new(0i32), GFP_KERNEL)?;
+        let timer = {
+            let (list, released) = (list.clone(), released.clone());
+            support::Timer::start(support::TimerContext::Hardirq, 50_000, None, move || {
+                released.store(1, Relaxed);
+                // SAFETY: The test drops the first guard and does nothing else with it.
+                unsafe { list.clear_flag_for_test() };
+            })?
+        };
+        let first = list.lock();
+        let second = complaining("quiesce: the lock is held by this context", || list.lock());
+        let waited = released.load(Relaxed) != 0;
+        drop(second);
+        drop(first);
+        drop(timer);
+        let again = list.lock().remove_if(|_| true).is_some();
+        assert!(waited && again);
+        Ok(())
+    }
 
     #[test]
     fn insert_and_remove() -> Result {

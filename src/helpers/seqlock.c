@@ -157,11 +157,11 @@ void quiesce_helper_bh_warn(void)
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_bh_warn);
 
-void quiesce_helper_seqlock_warn_deadlock(void)
+void quiesce_helper_warn_deadlock(void)
 {
-	WARN_ONCE(1, "quiesce: seqlock: the lock is held by this context or one that it interrupted\n");
+	WARN_ONCE(1, "quiesce: the lock is held by this context or one that it interrupted\n");
 }
-EXPORT_SYMBOL_GPL(quiesce_helper_seqlock_warn_deadlock);
+EXPORT_SYMBOL_GPL(quiesce_helper_warn_deadlock);
 
 /*
  * Whether half as many sections have begun as SOFTIRQ_MASK has bits for. The rest

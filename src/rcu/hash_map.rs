@@ -12,6 +12,10 @@ use super::{
         DropContext,
         InProcess, //
     },
+    writer_lock::{
+        WriterGuard,
+        WriterLock, //
+    },
     Domain,
     Global,
     ReadToken, //
@@ -31,9 +35,7 @@ use kernel::{
     sync::{
         lock::{
             mutex::MutexBackend,
-            Backend,
-            Guard,
-            Lock, //
+            Backend, //
         },
         LockClassKey, //
     },
@@ -113,7 +115,7 @@ pub struct RcuHashMap<
 > {
     table: Table<K, V, D, C>,
     #[pin]
-    lock: Lock<(), B>,
+    lock: WriterLock<B>,
 }
 
 // SAFETY: The map owns its entries, whose keys and values are `Send`.
@@ -153,7 +155,7 @@ impl<K: Hash + Eq + Send + 'static, V: Send + 'static, D: Domain, B: Backend, C:
     ) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             table: Table::new(buckets)?,
-            lock <- Lock::new((), name, key),
+            lock <- WriterLock::new(name, key),
         })
     }
 
@@ -192,7 +194,7 @@ impl<K: Hash + Eq + Send + 'static, V: Send + 'static, D: Domain, B: Backend, C:
 ///
 /// # Leaks
 ///
-/// The lock of a guard that is leaked stays held.
+/// As for [`ListGuard`](super::ListGuard).
 #[must_use = "the lock is released when this is dropped"]
 pub struct HashMapGuard<
     'a,
@@ -203,7 +205,7 @@ pub struct HashMapGuard<
     C: DropContext = InProcess,
 > {
     table: &'a Table<K, V, D, C>,
-    _lock: Guard<'a, (), B>,
+    _lock: WriterGuard<'a, B>,
 }
 
 /// The result of inserting or removing an entry: the old entry, if there was one.

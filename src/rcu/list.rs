@@ -10,6 +10,10 @@ use super::{
         Object, //
     },
     pointer::RcuPointer,
+    writer_lock::{
+        WriterGuard,
+        WriterLock, //
+    },
     AtomicDrop,
     Domain,
     Global,
@@ -40,9 +44,7 @@ use kernel::{
         },
         lock::{
             mutex::MutexBackend,
-            Backend,
-            Guard,
-            Lock, //
+            Backend, //
         },
         LockClassKey, //
     },
@@ -415,8 +417,9 @@ impl<T: Send + 'static, D: Domain, C: DropContext> Cursor<'_, T, D, C> {
 /// [`RcuCell`](super::RcuCell).
 ///
 /// `B` is the lock's backend: [`Mutex`](kernel::sync::Mutex)'s, or
-/// [`SpinLock`](kernel::sync::SpinLock)'s. The algorithm is that of C's `hlist_add_head_rcu()` and
-/// `hlist_del_rcu()`.
+/// [`SpinLock`](kernel::sync::SpinLock)'s. Without SMP, where the latter excludes nobody, a context that
+/// acquires the lock while it holds it is warned of and spins, as with SMP. The algorithm is that of
+/// C's `hlist_add_head_rcu()` and `hlist_del_rcu()`.
 ///
 /// Dropping a list drops its entries as dropping a cell does: without recursion, and in process
 /// context where the caller may not sleep.
@@ -447,7 +450,7 @@ pub struct RcuList<
 > {
     list: RawList<T, D, C>,
     #[pin]
-    lock: Lock<(), B>,
+    lock: WriterLock<B>,
 }
 
 // SAFETY: The list owns its entries, which are `Send`.
@@ -464,7 +467,7 @@ impl<T: Send + 'static, D: Domain, B: Backend, C: DropContext> RcuList<T, D, B, 
     pub fn new(name: &'static CStr, key: Pin<&'static LockClassKey>) -> impl PinInit<Self> {
         pin_init!(Self {
             list: RawList::new(),
-            lock <- Lock::new((), name, key),
+            lock <- WriterLock::new(name, key),
         })
     }
 
@@ -482,13 +485,26 @@ impl<T: Send + 'static, D: Domain, B: Backend, C: DropContext> RcuList<T, D, B, 
             _lock: self.lock.lock(),
         }
     }
+
+    /// Lets the next call of [`lock`](Self::lock) return, though there is a guard.
+    ///
+    /// # Safety
+    ///
+    /// The guard that there is is not used any more but to drop it.
+    #[cfg(all(CONFIG_KUNIT, not(CONFIG_SMP)))]
+    #[doc(hidden)]
+    pub unsafe fn clear_flag_for_test(&self) {
+        self.lock.clear_flag_for_test();
+    }
 }
 
 /// The lock of an [`RcuList`], held: the list can be changed.
 ///
 /// # Leaks
 ///
-/// The lock of a guard that is leaked stays held.
+/// The lock of a guard that is leaked stays held. If it is one with an owner, a mutex or on PREEMPT_RT
+/// a spin lock, the task must not end then: the kernel's lock keeps a pointer to it, which the next task
+/// that waits for the lock follows. The locks of the kernel crate have the same limit.
 #[must_use = "the lock is released when this is dropped"]
 pub struct ListGuard<
     'a,
@@ -498,7 +514,7 @@ pub struct ListGuard<
     C: DropContext = InProcess,
 > {
     list: &'a RawList<T, D, C>,
-    _lock: Guard<'a, (), B>,
+    _lock: WriterGuard<'a, B>,
 }
 
 impl<T: Send + 'static, D: Domain, B: Backend, C: DropContext> ListGuard<'_, T, D, B, C> {

@@ -370,7 +370,7 @@ mod uniprocessor {
         while !unsafe { try_acquire(lock) } {
             // The lock is held by this context, or by one that this context interrupted.
             // SAFETY: The helper only prints a warning, the first time, in any context.
-            unsafe { helpers::quiesce_helper_seqlock_warn_deadlock() };
+            unsafe { helpers::quiesce_helper_warn_deadlock() };
             // SAFETY: `lock` is followed by its flag, as required of the caller.
             while unsafe { flag(lock) }.load(Acquire) != 0 {
                 kernel::processor::cpu_relax();
