@@ -16,6 +16,7 @@ mod context;
 mod data;
 mod exclusive;
 mod latch;
+mod long_count;
 mod read;
 mod seqcount;
 mod sequence;

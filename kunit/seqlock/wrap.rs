@@ -4,6 +4,15 @@
 
 use kernel::{
     prelude::*,
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Relaxed,
+            Release, //
+        },
+        Arc, //
+    },
     time::{
         Instant,
         Monotonic, //
@@ -90,6 +99,51 @@ mod tests {
         let whole = least.saturating_mul(i64::from((1u32 << 31) / PART));
         assert_eq!(refused, 0);
         assert!(whole > 250_000_000);
+        Ok(())
+    }
+
+    /// A copy that a thread makes while another one stores is no mixture, though the lower half of the
+    /// counter is the same after each store.
+    #[test]
+    fn a_copy_of_a_counter_is_whole_though_it_wraps() -> Result {
+        const WORDS: usize = 1 << 13;
+        type Large = SeqCount<[u64; WORDS], u32>;
+
+        let owner = KBox::pin_init(kernel::new_mutex!(0u32), GFP_KERNEL)?;
+        let count = Arc::init(Large::init(pin_init::init_zeroed()), GFP_KERNEL)?;
+        count.bind(&owner.lock())?;
+        let reads = Arc::new(Atomic::new(1i32), GFP_KERNEL)?;
+        let torn = Arc::new(Atomic::new(0i32), GFP_KERNEL)?;
+        let reader = {
+            let (count, reads, torn) = (count.clone(), reads.clone(), torn.clone());
+            let mut copy = KVBox::<[u64; WORDS]>::new_uninit(GFP_KERNEL)?;
+            support::spawn(c"seqlock_wrap", move || {
+                while reads.load(Acquire) != 0 {
+                    let words = count.read_into(&mut copy);
+                    torn.add(i32::from(words.iter().any(|w| *w != words[0])), Relaxed);
+                }
+            })?
+        };
+        let mut value = KVBox::<[u64; WORDS]>::init(pin_init::init_zeroed(), GFP_KERNEL)?;
+        let began = Instant::<Monotonic>::now();
+        let mut refused = 0;
+        // The counter is the first member.
+        let counter = core::ptr::from_ref(&*count).cast::<u32>().cast_mut();
+        let low = if cfg!(target_endian = "big") { 1 } else { 0 };
+        while began.elapsed().as_nanos() < 300_000_000 {
+            let mut owner = owner.lock();
+            let next = value[0] + 1;
+            value.fill(next);
+            // SAFETY: This thread alone writes the counter, whose lower half is even: as if 2^31 - 1
+            // invalidations came before the store, which makes it wrap.
+            unsafe { counter.add(low).write_volatile(u32::MAX - 1) };
+            refused += u32::from(count.store_from(&mut owner, &value).is_err());
+        }
+        reads.store(0, Release);
+        reader.join();
+        assert_eq!(refused, 0);
+        assert!(value[0] > 1);
+        assert_eq!(torn.load(Relaxed), 0);
         Ok(())
     }
 

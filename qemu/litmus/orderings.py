@@ -20,6 +20,7 @@ TOP = HERE.parent.parent
 ORDER = re.compile(r"\b(Acquire|Release|Full|Read|Write)\b(?=\))")
 # Those of src/arch, called there or from elsewhere.
 CALL = re.compile(r"(arch::(?:\w+::)?|\b)(read_barrier|write_barrier|barrier|load_acquire_u32|load_acquire_even_u32|"
+                  r"load_acquire_u64|load_acquire_even_u64|"
                   r"swap_pointer)\(")
 C_BARRIER = re.compile(r"\b(smp_\w+)\(|\b((?:cmp)?xchg)\(")
 # An assembly without one of these options is a barrier for the compiler.

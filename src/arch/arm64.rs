@@ -15,7 +15,7 @@
 //!
 //! | here | LKMM | instruction | litmus |
 //! |---|---|---|---|
-//! | [`load_acquire_u32`] | `smp_load_acquire()` | `ldar` | seqlock-store-validate |
+//! | [`load_acquire_u32`], [`load_acquire_u64`] | `smp_load_acquire()` | `ldar` | seqlock-store-validate |
 //! | [`read_barrier`] | `smp_rmb()` | `dmb ishld` | seqlock-store-validate, seqlock-latch |
 //! | [`write_barrier`] | `smp_wmb()` | `dmb ishst` | seqlock-store-validate, seqlock-latch |
 //! | [`load_pointer`] | `rcu_dereference()` | `ldr`, then the address dependency | rcu-publish-read |
@@ -139,6 +139,27 @@ pub(crate) unsafe fn load_acquire_u32(ptr: *const u32) -> u32 {
     unsafe {
         asm!(
             "ldar {value:w}, [{ptr}]",
+            value = lateout(reg) value,
+            ptr = in(reg) ptr,
+            options(nostack, preserves_flags),
+        )
+    }
+    value
+}
+
+/// `smp_load_acquire()` of a `u64`.
+///
+/// # Safety
+///
+/// As for [`load_acquire_u32`], with accesses of eight bytes.
+#[inline(always)]
+pub(crate) unsafe fn load_acquire_u64(ptr: *const u64) -> u64 {
+    let value: u64;
+    // SAFETY: `ptr` is valid for reads and aligned, as required of the caller; the instruction reads
+    // eight bytes in one access.
+    unsafe {
+        asm!(
+            "ldar {value}, [{ptr}]",
             value = lateout(reg) value,
             ptr = in(reg) ptr,
             options(nostack, preserves_flags),

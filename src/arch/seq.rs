@@ -111,6 +111,100 @@ pub(crate) unsafe fn load_u32(ptr: *const u32) -> u32 {
     unsafe { ptr.read_volatile() }
 }
 
+/// As [`load_acquire_u32`], of eight bytes.
+///
+/// # Safety
+///
+/// As for [`load_acquire_u32`], with accesses of eight bytes.
+#[inline(always)]
+pub(crate) unsafe fn load_acquire_u64(ptr: *const u64) -> u64 {
+    #[cfg(CONFIG_X86_64)]
+    {
+        // SAFETY: `ptr` is valid for reads and aligned, as required of the caller. Writers use
+        // marked accesses of eight bytes, so the volatile load does not race with them.
+        let value = unsafe { ptr.read_volatile() };
+        barrier();
+        value
+    }
+    #[cfg(quiesce_asm_arm64)]
+    // SAFETY: Both functions require that `ptr` is valid for reads, aligned and written by marked
+    // accesses only.
+    unsafe {
+        super::arm64::load_acquire_u64(ptr)
+    }
+    #[cfg(not(any(CONFIG_X86_64, quiesce_asm_arm64)))]
+    // SAFETY: `ptr` is valid for reads and aligned, and concurrent writers use marked accesses, as
+    // required of the caller; the load does not write through the pointer.
+    unsafe {
+        kernel::sync::atomic::atomic_load(ptr.cast_mut(), kernel::sync::atomic::Acquire)
+    }
+}
+
+/// As [`load_acquire_even_u32`], of eight bytes.
+///
+/// # Safety
+///
+/// As for [`load_acquire_u64`].
+#[inline(always)]
+pub(crate) unsafe fn load_acquire_even_u64(ptr: *const u64) -> u64 {
+    #[cfg(quiesce_asm)]
+    {
+        let value: u64;
+        // SAFETY: `ptr` is valid for reads and aligned, as required of the caller. The assembly
+        // only reads eight bytes from it, in one access, and does not use the stack.
+        unsafe {
+            core::arch::asm!(
+                "2:",
+                "mov {value}, qword ptr [{ptr}]",
+                "test {value:l}, 1",
+                "je 3f",
+                "pause",
+                "jmp 2b",
+                "3:",
+                value = out(reg) value,
+                ptr = in(reg) ptr,
+                options(nostack),
+            )
+        }
+        value
+    }
+    #[cfg(not(quiesce_asm))]
+    loop {
+        // SAFETY: Both functions require that `ptr` is valid for reads, aligned and written by
+        // marked accesses only.
+        let value = unsafe { load_acquire_u64(ptr) };
+        if value & 1 == 0 {
+            return value;
+        }
+        kernel::processor::cpu_relax();
+    }
+}
+
+/// As [`load_u32`], of eight bytes.
+///
+/// # Safety
+///
+/// As for [`load_acquire_u64`].
+#[inline(always)]
+pub(crate) unsafe fn load_u64(ptr: *const u64) -> u64 {
+    // SAFETY: `ptr` is valid for reads and aligned, as required of the caller. Writers use marked
+    // accesses of eight bytes, so the volatile load does not race with them.
+    unsafe { ptr.read_volatile() }
+}
+
+/// As [`add_u32`], of eight bytes.
+///
+/// # Safety
+///
+/// As for [`increment_u32`], with accesses of eight bytes.
+#[inline(always)]
+pub(crate) unsafe fn add_u64(ptr: *mut u64, n: u64) {
+    // SAFETY: `ptr` is valid for reads and writes and aligned, and nobody else writes it, as
+    // required of the caller. Readers use marked accesses, so the volatile store does not race with
+    // them.
+    unsafe { ptr.write_volatile(ptr.read_volatile().wrapping_add(n)) }
+}
+
 /// `WRITE_ONCE()` of the next value of a counter that only the caller writes.
 ///
 /// # Safety

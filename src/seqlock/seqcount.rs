@@ -8,7 +8,6 @@
 //! [`SeqLock`].
 
 use core::{
-    cell::UnsafeCell,
     marker::PhantomData,
     mem::{
         size_of,
@@ -19,7 +18,6 @@ use core::{
     ptr, //
 };
 use kernel::{
-    bindings,
     prelude::*,
     processor::cpu_relax,
     str::CStr,
@@ -42,15 +40,13 @@ use super::{
         assert_by_value,
         WordCell, //
     },
+    long_count::LongCount,
     read::{
         ReadSection,
         Retry, //
     },
     sequence,
-    statics::{
-        seqcount,
-        Class, //
-    },
+    statics::Class,
     tokens::section,
     Context,
     Field,
@@ -81,9 +77,8 @@ use crate::arch::pointer::pointer_is;
 ///
 /// # Invariants
 ///
-/// `sequence` is an initialised counter. `owner` does not change once it is not null. `data` is only
-/// stored to by a caller that has a `&mut L` of that address, between `sequence::write_begin` and
-/// `sequence::write_end`.
+/// `owner` does not change once it is not null. `data` is only stored to by a caller that has a
+/// `&mut L` of that address, between `write_begin` and `write_end` of `sequence`.
 ///
 /// # Examples
 ///
@@ -122,7 +117,7 @@ use crate::arch::pointer::pointer_is;
 /// ```
 #[repr(C)]
 pub struct SeqCount<T: SeqData, L, C: Context = Preempt> {
-    sequence: UnsafeCell<MaybeUninit<bindings::seqcount_t>>,
+    sequence: LongCount,
     data: WordCell<T>,
     owner: Atomic<*mut L>,
     _context: PhantomData<fn() -> C>,
@@ -137,9 +132,9 @@ unsafe impl<T: SeqData, L, C: Context> Sync for SeqCount<T, L, C> {}
 
 impl<T: SeqData, L, C: Context> SeqCount<T, L, C> {
     const fn of_class(value: T, class: Class) -> Self {
-        // INVARIANT: The counter is initialised.
+        // INVARIANT: The owner is null.
         Self {
-            sequence: UnsafeCell::new(seqcount(class)),
+            sequence: LongCount::new(class),
             data: WordCell::new(value),
             owner: Atomic::new(ptr::null_mut()),
             _context: PhantomData,
@@ -188,11 +183,9 @@ impl<T: SeqData, L, C: Context> SeqCount<T, L, C> {
     fn init_in<E>(value: impl Init<T, E>, owner: *mut L, class: Class) -> impl Init<Self, E> {
         let init = move |slot: *mut Self| {
             // SAFETY: `init_from_closure()` passes a slot that is valid for writes of all fields.
-            // INVARIANT: The counter is initialised.
+            // INVARIANT: The owner is `owner` or null.
             unsafe {
-                (&raw mut (*slot).sequence)
-                    .cast::<MaybeUninit<bindings::seqcount_t>>()
-                    .write(seqcount(class));
+                (&raw mut (*slot).sequence).write(LongCount::new(class));
                 (&raw mut (*slot).owner).write(Atomic::new(owner));
                 value.__init(WordCell::raw_get(&raw mut (*slot).data))
             }
@@ -234,11 +227,6 @@ impl<T: SeqData, L, C: Context> SeqCount<T, L, C> {
         }
     }
 
-    #[inline(always)]
-    fn sequence(&self) -> *mut bindings::seqcount_t {
-        self.sequence.get().cast()
-    }
-
     /// Makes one store as a write section.
     ///
     /// # Safety
@@ -248,13 +236,13 @@ impl<T: SeqData, L, C: Context> SeqCount<T, L, C> {
     #[inline(always)]
     unsafe fn store_by(&self, store: impl FnOnce(&WordCell<T>)) {
         exclusively::<C, _>(|| {
-            // SAFETY: By the type invariants the counter is initialised. Nobody else writes, because
-            // they would have to have an exclusive reference to the owner, which has a size.
+            // SAFETY: Nobody else writes, because they would have to have an exclusive reference to
+            // the owner, which has a size.
             // INVARIANT: The store is between begin and end.
             unsafe {
-                sequence::write_begin(self.sequence());
+                self.sequence.write_begin();
                 store(&self.data);
-                sequence::write_end(self.sequence());
+                self.sequence.write_end();
             }
         });
     }
@@ -350,13 +338,13 @@ impl<T: SeqData, L, C: Context> SeqCount<T, L, C> {
     ) -> Result<R> {
         self.check(owner)?;
         Ok(section::<C, _>(|| {
-            // SAFETY: By the type invariants the counter is initialised. Nobody else writes, because
-            // they would have to have an exclusive reference to the owner, which has a size.
+            // SAFETY: Nobody else writes, because they would have to have an exclusive reference to
+            // the owner, which has a size.
             // INVARIANT: The writer's stores are between begin and end.
-            unsafe { sequence::write_begin(self.sequence()) };
+            unsafe { self.sequence.write_begin() };
             let ret = f(&mut SeqCountWriter { data: &self.data });
             // SAFETY: `write_begin()` above began the write of this counter, and `f` cannot end it.
-            unsafe { sequence::write_end(self.sequence()) };
+            unsafe { self.sequence.write_end() };
             ret
         }))
     }
@@ -371,8 +359,9 @@ impl<T: SeqData, L, C: Context> SeqCount<T, L, C> {
     #[inline]
     pub fn invalidate(&self, owner: &mut L) -> Result {
         self.check(owner)?;
-        // SAFETY: By the type invariants the counter is initialised, and nobody else writes.
-        unsafe { sequence::write_invalidate(self.sequence()) };
+        // SAFETY: Nobody else writes, because they would have to have an exclusive reference to the
+        // owner, which has a size.
+        unsafe { self.sequence.write_invalidate() };
         Ok(())
     }
 
@@ -389,8 +378,9 @@ impl<T: SeqData, L, C: Context> SeqCount<T, L, C> {
     pub fn write_barrier(&self, owner: &mut L) -> Result {
         self.check(owner)?;
         exclusively::<C, _>(|| {
-            // SAFETY: By the type invariants the counter is initialised, and nobody else writes.
-            unsafe { sequence::write_barrier(self.sequence()) }
+            // SAFETY: Nobody else writes, because they would have to have an exclusive reference to
+            // the owner, which has a size.
+            unsafe { self.sequence.write_barrier() }
         });
         Ok(())
     }
@@ -413,12 +403,9 @@ impl<T: SeqData, L, C: Context> SeqCount<T, L, C> {
     #[inline]
     pub fn read(&self) -> T {
         loop {
-            // SAFETY: By the type invariants the counter is initialised; its writers cannot sleep.
-            let start = unsafe { sequence::begin(self.sequence()) };
+            let start = self.sequence.begin();
             let copy = self.data.load();
-            // SAFETY: By the type invariants the counter is initialised, and it stays in place
-            // while `self` is borrowed.
-            if !unsafe { sequence::retry(self.sequence(), start) } {
+            if !self.sequence.retry(start) {
                 // SAFETY: The counter was even and is the same, so that no writer stored while the
                 // value was copied.
                 return unsafe { copy.assume_whole() };
@@ -430,12 +417,9 @@ impl<T: SeqData, L, C: Context> SeqCount<T, L, C> {
     #[inline]
     pub fn read_into<'a>(&self, to: &'a mut MaybeUninit<T>) -> &'a mut T {
         loop {
-            // SAFETY: By the type invariants the counter is initialised; its writers cannot sleep.
-            let start = unsafe { sequence::begin(self.sequence()) };
+            let start = self.sequence.begin();
             self.data.load_into(to);
-            // SAFETY: By the type invariants the counter is initialised, and it stays in place
-            // while `self` is borrowed.
-            if !unsafe { sequence::retry(self.sequence(), start) } {
+            if !self.sequence.retry(start) {
                 // SAFETY: The counter was even and is the same, so that no writer stored while the
                 // value was copied.
                 return unsafe { to.assume_init_mut() };
@@ -447,12 +431,9 @@ impl<T: SeqData, L, C: Context> SeqCount<T, L, C> {
     #[inline]
     pub fn read_field<F: SeqData>(&self, field: Field<T, F>) -> F {
         loop {
-            // SAFETY: By the type invariants the counter is initialised; its writers cannot sleep.
-            let start = unsafe { sequence::begin(self.sequence()) };
+            let start = self.sequence.begin();
             let copy = self.data.load_field(field);
-            // SAFETY: By the type invariants the counter is initialised, and it stays in place
-            // while `self` is borrowed.
-            if !unsafe { sequence::retry(self.sequence(), start) } {
+            if !self.sequence.retry(start) {
                 // SAFETY: The counter was even and is the same, so that no writer stored while the
                 // field was copied, and a part of a value is a value of its type.
                 return unsafe { copy.assume_whole() };
@@ -465,16 +446,12 @@ impl<T: SeqData, L, C: Context> SeqCount<T, L, C> {
     /// For any context.
     #[inline]
     pub fn try_read(&self) -> Option<T> {
-        // SAFETY: By the type invariants the counter is initialised, and it stays in place while
-        // `self` is borrowed.
-        let start = unsafe { sequence::peek(self.sequence()) };
+        let start = self.sequence.peek();
         if start & 1 != 0 {
             return None;
         }
         let copy = self.data.load();
-        // SAFETY: By the type invariants the counter is initialised, and it stays in place while
-        // `self` is borrowed.
-        if unsafe { sequence::retry(self.sequence(), start) } {
+        if self.sequence.retry(start) {
             return None;
         }
         // SAFETY: The counter was even and is the same, so that no writer stored while the value was
@@ -487,12 +464,10 @@ impl<T: SeqData, L, C: Context> SeqCount<T, L, C> {
     /// [`SeqLock::begin`]: super::SeqLock::begin
     #[inline]
     pub fn begin(&self) -> ReadSection<'_, T> {
-        // SAFETY: By the type invariants the counter is initialised, its writers cannot sleep, and
-        // `data` is only stored to while it is odd. `begin` returns an even value.
-        unsafe {
-            let start = sequence::begin(self.sequence());
-            ReadSection::new(&self.data, self.sequence(), start)
-        }
+        let short = self.sequence.short();
+        // SAFETY: `short` is an initialised counter, whose writers cannot sleep, and `data` is only
+        // stored to while it is odd. `begin` returns an even value.
+        unsafe { ReadSection::new(&self.data, short, sequence::begin(short)) }
     }
 
     /// Calls `f` until it returns [`Ok`] and no writer interfered with the call; see

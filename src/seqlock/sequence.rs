@@ -88,8 +88,9 @@ pub(super) unsafe fn retry(seq: *const bindings::seqcount_t, start: u32) -> bool
 /// The counter has 32 bits, so it has the same value again after 2^31 writes or invalidations. The
 /// caller can make that many, or wait for them, while it holds a copy; so such a read also ends after
 /// a fixed time. Each of them reads and writes the counter's memory at least once, without a bus lock
-/// where the caller's lock is held all the time ([`SeqCount`](super::SeqCount)), and depends on the one
-/// before: so 2^31 in the time below would take more than eight in a nanosecond.
+/// where the caller's lock is held all the time ([`SeqCount`](super::SeqCount), whose other reads use a
+/// [`LongCount`](super::long_count::LongCount)), and depends on the one before: so 2^31 in the time below
+/// would take more than eight in a nanosecond.
 #[derive(Clone, Copy)]
 pub(super) struct Start {
     sequence: u32,
