@@ -194,6 +194,32 @@ pub(crate) unsafe fn load_acquire_even_u32(ptr: *const u32) -> u32 {
     value
 }
 
+/// `smp_load_acquire()` of a `u64`, repeated until it is even.
+///
+/// # Safety
+///
+/// As for [`load_acquire_u64`].
+#[inline(always)]
+pub(crate) unsafe fn load_acquire_even_u64(ptr: *const u64) -> u64 {
+    let value: u64;
+    // SAFETY: `ptr` is valid for reads and aligned, as required of the caller; the instructions read
+    // eight bytes in one access each time.
+    unsafe {
+        asm!(
+            "2:",
+            "ldar {value}, [{ptr}]",
+            "tbz {value:w}, #0, 3f",
+            "yield",
+            "b 2b",
+            "3:",
+            value = out(reg) value,
+            ptr = in(reg) ptr,
+            options(nostack, preserves_flags),
+        )
+    }
+    value
+}
+
 /// Keeps loads before the call ahead of loads after it, as `smp_rmb()`.
 #[inline(always)]
 pub(crate) fn read_barrier() {

@@ -168,7 +168,13 @@ pub(crate) unsafe fn load_acquire_even_u64(ptr: *const u64) -> u64 {
         }
         value
     }
-    #[cfg(not(quiesce_asm))]
+    #[cfg(quiesce_asm_arm64)]
+    // SAFETY: Both functions require that `ptr` is valid for reads, aligned and written by marked
+    // accesses only.
+    unsafe {
+        super::arm64::load_acquire_even_u64(ptr)
+    }
+    #[cfg(not(any(quiesce_asm, quiesce_asm_arm64)))]
     loop {
         // SAFETY: Both functions require that `ptr` is valid for reads, aligned and written by
         // marked accesses only.
