@@ -78,11 +78,11 @@ void quiesce_helper_percpu_ref_get_many(struct percpu_ref *ref, unsigned long nr
 void quiesce_helper_percpu_ref_put(struct percpu_ref *ref);
 void quiesce_helper_percpu_ref_put_many(struct percpu_ref *ref, unsigned long nr);
 unsigned long quiesce_helper_percpu_ref_holders(struct percpu_ref *ref);
-bool quiesce_helper_dep_hold(struct lockdep_map *map);
-bool quiesce_helper_dep_hold_exclusive(struct lockdep_map *map);
-void quiesce_helper_dep_let_go(struct lockdep_map *map);
-void quiesce_helper_dep_sync(struct lockdep_map *map);
-bool quiesce_helper_dep_is_held(struct lockdep_map *map);
+unsigned int quiesce_helper_dep_hold(const struct lockdep_map *of);
+unsigned int quiesce_helper_dep_hold_exclusive(const struct lockdep_map *of);
+void quiesce_helper_dep_let_go(unsigned int held);
+void quiesce_helper_dep_sync(const struct lockdep_map *of);
+bool quiesce_helper_dep_is_held(const struct lockdep_map *of);
 
 /* seqlock */
 struct lock_class_key;

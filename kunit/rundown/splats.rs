@@ -83,6 +83,38 @@ fn own_guard<R: RundownProtect + HasRundown<Ref = R>>(r: &R) -> Result {
     Ok(())
 }
 
+/// Leaks a guard, of which only lockdep keeps something.
+#[inline(never)]
+fn leak_guard_of_local() -> usize {
+    let users = RundownRef::new();
+    if let Ok(guard) = users.try_acquire() {
+        core::mem::forget(guard);
+    }
+    users.holders()
+}
+
+/// Uses the stack that the function before has used.
+#[inline(never)]
+fn overwrite_stack() {
+    core::hint::black_box([usize::MAX / 3; 128]);
+}
+
+/// Releases a mutex after a guard was leaked under it, whose reference is gone: lockdep reads what it
+/// knows about the guard then. Afterwards the task holds the guard still, and exits.
+fn leaked_under_mutex() -> Result {
+    let mutex = Arc::pin_init(new_mutex!((), "rundown_splats_mutex"), GFP_KERNEL)?;
+    support::spawn(c"rundown_leak", move || {
+        let locked = mutex.lock();
+        if leak_guard_of_local() != 1 {
+            pr_err!("BUG: the guard is not counted\n");
+        }
+        overwrite_stack();
+        drop(locked);
+    })?
+    .join();
+    Ok(())
+}
+
 /// Waits for an object under a mutex that a holder of the object takes. `moved` holders got their
 /// guard from another task.
 fn cycle<R>(r: Arc<R>, moved: bool) -> Result
@@ -131,6 +163,7 @@ impl kernel::Module for Splats {
             8 => stall()?,
             9 => own_exclusive()?,
             10 => report_owner()?,
+            11 => leaked_under_mutex()?,
             _ => return Err(EINVAL),
         }
         Ok(Self)

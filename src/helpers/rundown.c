@@ -3,6 +3,7 @@
 #include <linux/atomic.h>
 #include <linux/debugfs.h>
 #include <linux/export.h>
+#include <linux/hash.h>
 #include <linux/irq_work.h>
 #include <linux/kernel.h>
 #include <linux/lockdep.h>
@@ -126,6 +127,133 @@ void quiesce_helper_rundown_reaper_flush(void)
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_rundown_reaper_flush);
 
+/*
+ * lockdep keeps the address of the map of a lock that a task holds. It reads the
+ * map again when the task releases a lock that it acquired before that one. A
+ * guard may be leaked, and its reference freed, by whatever task. So lockdep gets
+ * maps of this module, one for each class; the map of a reference only says which
+ * class it has.
+ *
+ * A map is not removed. It may be used for another class when the module that its
+ * key is in was unloaded: the key has a mark then.
+ */
+#ifdef CONFIG_LOCKDEP
+#define DEP_BITS	9
+#define DEP_UNLOADED	1UL
+
+static struct lockdep_map dep_maps[1 << DEP_BITS];
+
+static bool dep_is_unused(const void *key)
+{
+	return !key || ((unsigned long)key & DEP_UNLOADED);
+}
+
+/* Returns the map for the class of a reference; NULL if there are too many classes. */
+static struct lockdep_map *dep_find(const struct lockdep_map *of)
+{
+	/* The name is in this module: a reference may outlive its creator. */
+	const char *name = READ_ONCE(of->name) ?: "quiesce_rundown";
+	struct lock_class_key *key = of->key, *seen = NULL, *now;
+	struct lockdep_map *unused, *map;
+	unsigned int i;
+
+again:
+	unused = NULL;
+	for (i = 0; i < ARRAY_SIZE(dep_maps); i++) {
+		map = &dep_maps[(hash_ptr(key, DEP_BITS) + i) % ARRAY_SIZE(dep_maps)];
+		now = READ_ONCE(map->key);
+		if (now == key) {
+			if (READ_ONCE(map->name) != name)
+				WRITE_ONCE(map->name, name);
+			return map;
+		}
+		if (!unused && dep_is_unused(now)) {
+			unused = map;
+			seen = now;
+		}
+		if (!now)
+			break;
+	}
+	if (!unused)
+		return NULL;
+	/* If this fails, another context uses the map, perhaps for this class. */
+	cmpxchg(&unused->key, seen, key);
+	goto again;
+}
+
+/* lockdep removes the classes of @mod when it is freed. */
+static void dep_forget(const struct module *mod)
+{
+	unsigned long key;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(dep_maps); i++) {
+		key = (unsigned long)READ_ONCE(dep_maps[i].key);
+		if (key && quiesce_helper_within_module((void *)key, mod))
+			WRITE_ONCE(dep_maps[i].key, (void *)(key | DEP_UNLOADED));
+	}
+}
+
+/*
+ * Half of the locks that lockdep tracks for a task. Guards beyond that are not
+ * tracked, so that a task with many guards does not exhaust lockdep.
+ */
+static struct lockdep_map *dep_find_to_hold(const struct lockdep_map *of)
+{
+	return lockdep_depth(current) < MAX_LOCK_DEPTH / 2 ? dep_find(of) : NULL;
+}
+
+/* Returns a number for quiesce_helper_dep_let_go(); zero if it is not tracked. */
+unsigned int quiesce_helper_dep_hold(const struct lockdep_map *of)
+{
+	struct lockdep_map *map = dep_find_to_hold(of);
+
+	if (!map)
+		return 0;
+	rwsem_acquire_read(map, 0, 1, _RET_IP_);
+	return map - dep_maps + 1;
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_dep_hold);
+
+unsigned int quiesce_helper_dep_hold_exclusive(const struct lockdep_map *of)
+{
+	struct lockdep_map *map = dep_find_to_hold(of);
+
+	if (!map)
+		return 0;
+	rwsem_acquire(map, 0, 1, _RET_IP_);
+	return map - dep_maps + 1;
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_dep_hold_exclusive);
+
+void quiesce_helper_dep_let_go(unsigned int held)
+{
+	rwsem_release(&dep_maps[held - 1], _RET_IP_);
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_dep_let_go);
+
+void quiesce_helper_dep_sync(const struct lockdep_map *of)
+{
+	struct lockdep_map *map = dep_find(of);
+
+	if (map)
+		lock_sync(map, 0, 0, 1, NULL, _RET_IP_);
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_dep_sync);
+
+bool quiesce_helper_dep_is_held(const struct lockdep_map *of)
+{
+	struct lockdep_map *map = dep_find(of);
+
+	return map && lock_is_held(map);
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_dep_is_held);
+#else
+static void dep_forget(const struct module *mod)
+{
+}
+#endif
+
 static void *(*rundown_going)(struct module *mod);
 static void (*rundown_release)(struct module *mod, void *posting);
 
@@ -152,6 +280,7 @@ static int rundown_module_notify(struct notifier_block *nb, unsigned long state,
 
 	if (state != MODULE_STATE_GOING)
 		return NOTIFY_DONE;
+	dep_forget(mod);
 	posting = rundown_going(mod);
 	if (!posting)
 		return NOTIFY_DONE;
@@ -438,59 +567,3 @@ unsigned long quiesce_helper_percpu_ref_holders(struct percpu_ref *ref)
 	return sum > 0 ? sum : 0;
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_percpu_ref_holders);
-
-#ifdef CONFIG_LOCKDEP
-/*
- * Half of the locks that lockdep tracks for a task. Guards beyond that are not
- * tracked, so that a task with many guards does not exhaust lockdep.
- */
-/*
- * The name is in this module, because a reference may outlive the module that
- * created it. (The key is an address in that module: lockdep finds that it is
- * not static any more, reports that, and turns itself off.)
- */
-static void dep_name(struct lockdep_map *map)
-{
-	if (!READ_ONCE(map->name))
-		WRITE_ONCE(map->name, "quiesce_rundown");
-}
-
-bool quiesce_helper_dep_hold(struct lockdep_map *map)
-{
-	dep_name(map);
-	if (lockdep_depth(current) >= MAX_LOCK_DEPTH / 2)
-		return false;
-	rwsem_acquire_read(map, 0, 1, _RET_IP_);
-	return true;
-}
-EXPORT_SYMBOL_GPL(quiesce_helper_dep_hold);
-
-bool quiesce_helper_dep_hold_exclusive(struct lockdep_map *map)
-{
-	dep_name(map);
-	if (lockdep_depth(current) >= MAX_LOCK_DEPTH / 2)
-		return false;
-	rwsem_acquire(map, 0, 1, _RET_IP_);
-	return true;
-}
-EXPORT_SYMBOL_GPL(quiesce_helper_dep_hold_exclusive);
-
-void quiesce_helper_dep_let_go(struct lockdep_map *map)
-{
-	rwsem_release(map, _RET_IP_);
-}
-EXPORT_SYMBOL_GPL(quiesce_helper_dep_let_go);
-
-void quiesce_helper_dep_sync(struct lockdep_map *map)
-{
-	dep_name(map);
-	lock_sync(map, 0, 0, 1, NULL, _RET_IP_);
-}
-EXPORT_SYMBOL_GPL(quiesce_helper_dep_sync);
-
-bool quiesce_helper_dep_is_held(struct lockdep_map *map)
-{
-	return lock_is_held(map);
-}
-EXPORT_SYMBOL_GPL(quiesce_helper_dep_is_held);
-#endif

@@ -406,7 +406,7 @@ impl<'a, T: Send + Sync, R: RundownProtect> Claim<'a, T, R> {
 
     /// Ends lockdep's view of the claim, and its entry in the table.
     fn untrack(&self) {
-        self.held.release(self.object.rundown.dep(Internal::new()));
+        self.held.release();
         self.site.leave();
     }
 

@@ -164,7 +164,7 @@ macro_rules! guard {
             /// Ends lockdep's and the table's view of this guard.
             #[inline(always)]
             fn untrack(&self) {
-                self.held.release(rundown(&**self.at).dep(Internal::new()));
+                self.held.release();
                 self.site.leave();
             }
 

@@ -10,6 +10,10 @@
 //! Each place in the source that creates a reference is a class. Its key is the address of the
 //! [`Location`], which is static as lockdep demands: so `const` constructors need no key.
 //!
+//! lockdep keeps the address of the map of a held lock until the task releases it. A task may leak its
+//! guard, and the reference may be freed. So lockdep gets no map of a reference, but one of this module
+//! for each class.
+//!
 //! Without `CONFIG_LOCKDEP` the types are empty.
 
 #[cfg(CONFIG_LOCKDEP)]
@@ -25,7 +29,7 @@ mod imp {
         types::Opaque, //
     };
 
-    /// The lockdep map of a reference.
+    /// The lockdep class of a reference: the key and the name of a map.
     ///
     /// # Invariants
     ///
@@ -33,10 +37,10 @@ mod imp {
     #[repr(transparent)]
     pub struct Dep(Opaque<bindings::lockdep_map>);
 
-    // SAFETY: The map is only accessed by lockdep, which serialises its accesses to a map.
+    // SAFETY: The map is not changed.
     unsafe impl Send for Dep {}
 
-    // SAFETY: The map is only accessed by lockdep, which serialises its accesses to a map.
+    // SAFETY: The map is not changed.
     unsafe impl Sync for Dep {}
 
     impl Dep {
@@ -76,19 +80,19 @@ mod imp {
             unsafe { helpers::quiesce_helper_dep_sync(self.0.get()) }
         }
 
-        /// Returns whether lockdep knows that this task holds a guard.
+        /// Returns whether lockdep knows that this task holds a guard of this class.
         pub(crate) fn is_held(&self) -> bool {
             // SAFETY: By the type invariants of `Dep` the map has a static key.
             unsafe { helpers::quiesce_helper_dep_is_held(self.0.get()) }
         }
     }
 
-    /// Whether lockdep counts a guard as held by its task.
+    /// Whether lockdep counts a guard as held by its task: the number of the map, or zero.
     #[derive(Clone, Copy)]
-    pub(crate) struct DepHold(bool);
+    pub(crate) struct DepHold(u32);
 
     impl DepHold {
-        pub(crate) const NO: Self = Self(false);
+        pub(crate) const NO: Self = Self(0);
 
         #[inline]
         pub(crate) fn hold(dep: &Dep) -> Self {
@@ -102,13 +106,12 @@ mod imp {
             Self(unsafe { helpers::quiesce_helper_dep_hold_exclusive(dep.0.get()) })
         }
 
-        /// Ends the hold, which is of `dep`.
+        /// Ends the hold.
         #[inline]
-        pub(crate) fn release(self, dep: &Dep) {
-            if self.0 {
-                // SAFETY: `self` is a hold that `hold()` or `hold_exclusive()` recorded with the
-                // map of `dep`, and it is not used again.
-                unsafe { helpers::quiesce_helper_dep_let_go(dep.0.get()) }
+        pub(crate) fn release(self) {
+            if self.0 != 0 {
+                // SAFETY: `hold()` or `hold_exclusive()` got the number from the helper.
+                unsafe { helpers::quiesce_helper_dep_let_go(self.0) }
             }
         }
     }
@@ -168,7 +171,7 @@ mod imp {
         }
 
         #[inline(always)]
-        pub(crate) fn release(self, _dep: &Dep) {}
+        pub(crate) fn release(self) {}
     }
 }
 

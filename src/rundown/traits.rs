@@ -263,7 +263,8 @@ pub trait RundownProtect: raw::RawRundown {
         self.dep(Internal::new()).may_wait();
     }
 
-    /// Returns whether lockdep knows that this task holds a guard of this reference.
+    /// Returns whether lockdep knows that this task holds a guard of this reference, or of another one
+    /// of its class: one that was created at the same place of the source.
     ///
     /// Always `false` without `CONFIG_LOCKDEP`: only for assertions that are enabled with it.
     fn is_held_by_current(&self) -> bool {
