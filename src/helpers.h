@@ -77,6 +77,7 @@ bool quiesce_helper_percpu_ref_tryget(struct percpu_ref *ref);
 void quiesce_helper_percpu_ref_get_many(struct percpu_ref *ref, unsigned long nr);
 void quiesce_helper_percpu_ref_put(struct percpu_ref *ref);
 void quiesce_helper_percpu_ref_put_many(struct percpu_ref *ref, unsigned long nr);
+bool quiesce_helper_percpu_ref_is_saturated(struct percpu_ref *ref);
 unsigned long quiesce_helper_percpu_ref_holders(struct percpu_ref *ref);
 unsigned int quiesce_helper_dep_hold(const struct lockdep_map *of);
 unsigned int quiesce_helper_dep_hold_exclusive(const struct lockdep_map *of);

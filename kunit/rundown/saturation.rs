@@ -37,7 +37,7 @@ fn at(holders: usize) -> RundownRef {
 }
 
 /// A saturated object is as good as leaked: it never ends, and says so at once.
-fn is_saturated(r: &RundownRef) -> Result {
+fn is_saturated<R: Form>(r: &R) -> Result {
     ensure_eq!(r.holders(), usize::MAX);
     ensure_eq!(
         r.wait_with(Wait::uninterruptible()),
@@ -95,7 +95,7 @@ fn a_sleeping_waiter_is_woken() -> Result {
     drop(second);
     drop(guard);
     ensure_eq!(outcome.load(Relaxed), 1);
-    is_saturated(&r)
+    is_saturated(&*r)
 }
 
 /// The fast acquisition does not look; the next release does.
@@ -108,6 +108,24 @@ fn acquire_over_the_edge() -> Result {
     drop(over);
     drop(last);
     is_saturated(&r)
+}
+
+/// No count that the fast acquisitions may have reached is taken for that of no holder.
+fn begun_over_the_edge() -> Result {
+    let max = usize::MAX >> 1;
+    // The second one would be the word of an object that is owned exclusively.
+    for holders in [EDGE + 1, max - (max >> 3), max] {
+        let r = at(holders);
+        complaining("WARNING: .*rundown_too_many", || r.begin_rundown());
+        is_saturated(&r)?;
+        let r = at(holders);
+        let ret = complaining("WARNING: .*rundown_too_many", || {
+            r.wait_with(Wait::uninterruptible())
+        });
+        ensure_eq!(ret, Err(RundownError::Saturated));
+        is_saturated(&r)?;
+    }
+    Ok(())
 }
 
 /// Many at once are refused long before, and nothing is lost.
@@ -212,6 +230,38 @@ fn many_released_during_the_collection<R: Form>() -> Result {
     Ok(())
 }
 
+/// Holders on two CPUs whose sum, with what a resurrection has left, wraps around to that of none.
+fn sum_over_the_range() -> Result {
+    const MOST: usize = usize::MAX >> 1;
+    let r = PerCpuRundownRef::live()?;
+    let guard = r.try_acquire()?;
+    let first = support::next_cpu(0);
+    let second = support::next_cpu(first);
+    if first == second {
+        r.add_holders_for_test(MOST - MOST / 8);
+    } else {
+        r.add_holders_for_test(3);
+        ensure!(r.begin_rundown());
+        r.resurrect()?;
+        for cpu in [first, second] {
+            let theirs = r.clone();
+            support::spawn_on(cpu, c"rundown_many", move || {
+                theirs.add_holders_for_test(MOST - 1);
+            })?
+            .join();
+        }
+        ensure_eq!(r.holders(), 0);
+    }
+    let ret = complaining(TOO_MANY, || {
+        r.wait_with(Wait::uninterruptible().timeout(msecs_to_jiffies(60_000)))
+    });
+    ensure_eq!(ret, Err(RundownError::Saturated));
+    is_saturated(&*r)?;
+    ensure_eq!(r.resurrect(), Err(RundownError::NotInProgress));
+    drop(guard);
+    is_saturated(&*r)
+}
+
 /// Powers of two of acquisitions, given back in another order.
 fn powers_of_two() -> Result {
     let r = at(0);
@@ -261,6 +311,11 @@ mod tests {
     }
 
     #[test]
+    fn begun_over_the_edge() -> Result {
+        super::begun_over_the_edge()
+    }
+
+    #[test]
     fn many_over_the_edge_word() -> Result {
         super::many_over_the_edge::<RundownRef>()
     }
@@ -288,6 +343,11 @@ mod tests {
     #[test]
     fn many_released_during_the_collection_percpu() -> Result {
         super::many_released_during_the_collection::<PerCpuRundownRef>()
+    }
+
+    #[test]
+    fn sum_over_the_range() -> Result {
+        super::sum_over_the_range()
     }
 
     #[test]

@@ -484,8 +484,8 @@ EXPORT_SYMBOL_GPL(quiesce_helper_percpu_ref_tryget_live);
  * The number of references must not wrap around, because an object with holders
  * would then seem to be run down. It is the sum of the CPUs' counters and of a
  * base: what the count had when percpu_ref_resurrect() has set the counters to
- * zero. Each of the two gets a quarter of the positive range here, so that three
- * quarters of the whole range are left to those that are acquired one by one.
+ * zero. Each of the two gets a quarter of the positive range here. The rest is for
+ * those that are acquired one by one, which the next collection checks.
  *
  * Live references are never in atomic mode.
  */
@@ -538,6 +538,27 @@ void quiesce_helper_percpu_ref_put_many(struct percpu_ref *ref, unsigned long nr
 	percpu_ref_put_many(ref, nr);
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_percpu_ref_put_many);
+
+/*
+ * Returns whether there are more references than are allowed to be counted: the
+ * count is not right then. Called at the end of a collection, after which nobody
+ * changes the CPUs' counters. Their sum without the low bits does not wrap around.
+ */
+bool quiesce_helper_percpu_ref_is_saturated(struct percpu_ref *ref)
+{
+	const long most = LONG_MAX / 4 * 3;
+	unsigned long flags = READ_ONCE(ref->percpu_count_ptr);
+	long count = atomic_long_read(&ref->data->count);
+	unsigned long __percpu *counts;
+	long high = 0;
+	int cpu;
+
+	counts = (unsigned long __percpu *)(flags & ~__PERCPU_REF_ATOMIC_DEAD);
+	for_each_possible_cpu(cpu)
+		high += (long)*per_cpu_ptr(counts, cpu) >> 16;
+	return count < 0 || count > most || high > most >> 16;
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_percpu_ref_is_saturated);
 
 /*
  * Returns the number of references besides the initial one, for reports: others

@@ -581,7 +581,7 @@ impl<P: GuardPointer, M: GuardMobility> Clone for Guard<P, M> {
     fn clone(&self) -> Self {
         // SAFETY: By the type invariants this guard owns an acquisition of this object, which it
         // keeps during the call.
-        unsafe { rundown(&**self.at).acquire_more(1, Internal::new()) };
+        unsafe { rundown(&**self.at).acquire_more(Internal::new()) };
         // SAFETY: `acquire_more()` in the line above added one acquisition, which the new guard
         // owns alone.
         unsafe { Self::from_acquired(P::clone(&self.at)) }

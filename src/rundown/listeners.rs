@@ -4,7 +4,9 @@
 //!
 //! A listener is a node on the stack of its task, in a table hashed by the key of the reference. It is
 //! there while a closure of the task runs, so that neither a leak nor the order of drops leaves a
-//! dangling node. It is called without a lock, and its task waits for that before it goes on.
+//! dangling node. It is called without a lock, and its task waits for that before it returns. A task that
+//! dies in the closure by an oops, as a Rust panic is one, leaves its node behind, as it does in the
+//! kernel's own wait queues.
 
 use crate::bindings as helpers;
 use core::{

@@ -58,6 +58,13 @@ pub(super) const RUN_DOWN: u32 = 3;
 /// Run down, and owned exclusively by the caller of a wait.
 pub(super) const CLAIMED: u32 = 4;
 
+/// The CPUs' counters are being collected: a rundown has begun.
+const COLLECTING: u32 = 0;
+/// The last collection has found as many acquisitions as there are.
+const COLLECTED: u32 = 1;
+/// A collection has found more acquisitions than the count can hold: no rundown ends.
+const SATURATED: u32 = 2;
+
 /// The state that a per-CPU reference shares with the kernel's pending callbacks.
 ///
 /// It is allocated by itself, as an RCU callback of `percpu_ref` uses it after a rundown has begun,
@@ -69,7 +76,9 @@ pub(super) const CLAIMED: u32 = 4;
 /// - `count` was initialised by `percpu_ref_init()`, with `released` as its release callback.
 /// - `phase` is one of the constants above and describes `count`. It is changed with `mutex` held,
 ///   except from `BEGUN` to `RUN_DOWN` by the callback, and between `RUN_DOWN` and `CLAIMED`.
-/// - While an acquisition exists, `count` holds a reference for it.
+/// - While an acquisition exists, `count` holds a reference for it, unless `collection` is `SATURATED`,
+///   which it stays. Otherwise it is `COLLECTING` from each begin to the end of the collection, and the
+///   phase does not become `RUN_DOWN` meanwhile.
 /// - `refs` is one for the owner, plus one from each begin to the end of `released`, or to the
 ///   resurrection.
 #[pin_data(PinnedDrop)]
@@ -78,6 +87,7 @@ pub(super) struct PerCpuCore {
     #[pin]
     pub(super) count: Opaque<bindings::percpu_ref>,
     phase: Atomic<u32>,
+    collection: Atomic<u32>,
     refs: Atomic<u32>,
     /// A resurrection has ended, and the RCU callback of the begin may still run.
     resurrected: Atomic<bool>,
@@ -116,6 +126,7 @@ impl PerCpuCore {
                 })
             }),
             phase: Atomic::new(phase),
+            collection: Atomic::new(COLLECTED),
             refs: Atomic::new(1),
             resurrected: Atomic::new(false),
             orphan: Atomic::new(false),
@@ -169,8 +180,12 @@ impl PerCpuCore {
         // INVARIANT: The reference is for the rundown that begins; the callback was not called.
         self.refs.fetch_add(1, Relaxed);
         self.phase.store(BEGUN, Relaxed);
+        if !self.is_saturated() {
+            // INVARIANT: No collection is in progress: the resurrection waited for the last one.
+            self.collection.store(COLLECTING, Relaxed);
+        }
         // SAFETY: `count` is live, and the mutex is held, so that it is killed once.
-        unsafe { bindings::percpu_ref_kill_and_confirm(self.count.get(), None) };
+        unsafe { bindings::percpu_ref_kill_and_confirm(self.count.get(), Some(collected)) };
         (true, mutex)
     }
 
@@ -184,7 +199,7 @@ impl PerCpuCore {
         wait::settle(self.key(), Ok(()), || {
             match self.phase.cmpxchg(from, LIVE, Full) {
                 Ok(_) => Ok(()),
-                Err(_) => Err(RundownError::NotDrained),
+                Err(_) => Err(self.not_drained()),
             }
         })?;
         // The collection of the counters held a reference, which it put last.
@@ -197,7 +212,7 @@ impl PerCpuCore {
 
     pub(super) fn resurrect(&self, live: &dyn Fn(usize)) -> Result<(), RundownError> {
         let _mutex = self.mutex.lock();
-        if self.phase.load(Relaxed) != BEGUN {
+        if self.phase.load(Relaxed) != BEGUN || self.is_saturated() {
             return Err(RundownError::NotInProgress);
         }
         // The reference keeps the callback from being called.
@@ -228,7 +243,7 @@ impl PerCpuCore {
         // INVARIANT: The phase was `RUN_DOWN`, so that nobody else has claimed it.
         match self.phase.cmpxchg(RUN_DOWN, CLAIMED, Full) {
             Ok(_) => Ok(()),
-            Err(_) => Err(RundownError::NotDrained),
+            Err(_) => Err(self.not_drained()),
         }
     }
 
@@ -241,6 +256,19 @@ impl PerCpuCore {
 
     pub(super) fn is_begun(&self) -> bool {
         self.phase.load(Relaxed) != LIVE
+    }
+
+    fn is_saturated(&self) -> bool {
+        self.collection.load(Relaxed) == SATURATED
+    }
+
+    /// Returns the error of a call that needs an object that is run down.
+    fn not_drained(&self) -> RundownError {
+        if self.is_saturated() {
+            RundownError::Saturated
+        } else {
+            RundownError::NotDrained
+        }
     }
 
     pub(super) fn is_run_down(&self) -> bool {
@@ -271,6 +299,9 @@ impl PerCpuCore {
     }
 
     pub(super) fn holders(&self) -> usize {
+        if self.is_saturated() {
+            return usize::MAX;
+        }
         // SAFETY: By the type invariants `count` is initialised, and it is freed only when the core
         // is.
         unsafe { helpers::quiesce_helper_percpu_ref_holders(self.count.get()) }
@@ -327,7 +358,7 @@ impl PerCpuCore {
         let core = unsafe { this.as_ref() };
         // In the phase `BEGUN`, what is left are leaked guards: a guard in use owns or borrows the
         // reference, so that there would be an owner. Nobody will put their references, and
-        // `released` will not be called.
+        // `released` will not be called. So it is if the core is saturated.
         if core.phase.load(Acquire) == BEGUN || core.refs.fetch_sub(1, Full) == 1 {
             // SAFETY: Either this was the last reference, or in the phase `BEGUN` only leaked
             // guards are left, which nobody uses; so nobody else uses the core.
@@ -387,17 +418,55 @@ fn class() -> (&'static CStr, Pin<&'static LockClassKey>) {
     (c"quiesce_percpu_rundown", static_lock_class!())
 }
 
+/// Returns the core of a `percpu_ref`.
+///
+/// # Safety
+///
+/// `count` is the one of a [`PerCpuCore`].
+unsafe fn core_of(count: *mut bindings::percpu_ref) -> *mut PerCpuCore {
+    let count: *mut Opaque<bindings::percpu_ref> = Opaque::cast_from(count).cast_mut();
+    // SAFETY: This function requires that `count` is in a core. `Opaque` has the layout of what it
+    // holds.
+    unsafe { kernel::container_of!(count, PerCpuCore, count) }
+}
+
+/// The end of a collection of the CPUs' counters, whose own reference is not put yet.
+///
+/// # Safety
+///
+/// `count` is the one of a [`PerCpuCore`], of which the rundown that has begun has a reference.
+unsafe extern "C" fn collected(count: *mut bindings::percpu_ref) {
+    // SAFETY: `count` is in a core, which the reference of the rundown keeps alive.
+    let this = unsafe { &*core_of(count) };
+    // SAFETY: `percpu_ref` calls this function when the CPUs' counters are collected.
+    if unsafe { helpers::quiesce_helper_percpu_ref_is_saturated(count) } {
+        // INVARIANT: Saturated, before the reference of the collection is put.
+        this.collection.store(SATURATED, Relaxed);
+        // SAFETY: The helper only prints a warning, which it may do in any context.
+        unsafe { helpers::quiesce_helper_rundown_too_many_holders() };
+        // Waits fail, as they would never end.
+        wait::wake(this.key());
+    } else if !this.is_saturated() {
+        // INVARIANT: The count has a reference for each acquisition. The collection's is put next,
+        // which is fully ordered, so that who puts the last one sees this.
+        this.collection.store(COLLECTED, Relaxed);
+    }
+}
+
 /// The release callback: the last reference of a killed `percpu_ref` was put.
 ///
 /// # Safety
 ///
 /// `count` is the one of a [`PerCpuCore`], of which the rundown that ends has a reference.
 unsafe extern "C" fn released(count: *mut bindings::percpu_ref) {
-    let count: *mut Opaque<bindings::percpu_ref> = Opaque::cast_from(count).cast_mut();
-    // SAFETY: `count` is in a core. `Opaque` has the layout of what it holds.
-    let core = unsafe { kernel::container_of!(count, PerCpuCore, count) };
+    // SAFETY: `count` is in a core.
+    let core = unsafe { core_of(count) };
     // SAFETY: The reference of the rundown keeps the core alive until it is given up below.
     let this = unsafe { &*core };
+    if this.collection.load(Relaxed) != COLLECTED {
+        // The count has wrapped around: there are holders.
+        return;
+    }
     // A callback is revoked, and waited for by a grace period, when its module is unloaded.
     let section = rcu::read_lock();
     // INVARIANT: The phase was `BEGUN`, as the count was killed.
@@ -439,6 +508,9 @@ impl wait::Subject for Condition<'_> {
     }
 
     fn poll(&mut self) -> Option<Result<(), RundownError>> {
+        if self.core.is_saturated() {
+            return Some(Err(RundownError::Saturated));
+        }
         let over = if self.claim {
             self.core.claim().is_ok()
         } else {

@@ -240,6 +240,13 @@ impl<C: Drained> PerCpuRundownRef<C> {
         unsafe { core::ptr::drop_in_place(&raw mut (*core.cast::<WithCallback<C>>()).callback) };
     }
 
+    /// Adds holders on this CPU, for tests of the limits.
+    #[cfg(CONFIG_KUNIT)]
+    #[doc(hidden)]
+    pub fn add_holders_for_test(&self, holders: usize) {
+        self.core().acquire_more(holders);
+    }
+
     fn core(&self) -> &PerCpuCore {
         // SAFETY: By the type invariants `core` points to a core that is freed only by the
         // destructor of `self`.
@@ -271,8 +278,8 @@ impl<C: Drained> Drop for PerCpuRundownRef<C> {
 }
 
 // SAFETY: The core's count has a reference for each acquisition, so that the release callback, which
-// alone makes the phase `RUN_DOWN`, is not called before they are released; `claim` needs that
-// phase. Releases come before the callback: by the grace period, or as the count's atomic operations
+// alone makes the phase `RUN_DOWN`, is not called before they are released, or it has saturated, and the
+// callback does not do that any more; `claim` needs that phase. Releases come before the callback: by the grace period, or as the count's atomic operations
 // are fully ordered. An object that is not live gives out no references.
 unsafe impl<C: Drained> RawRundown for PerCpuRundownRef<C> {
     #[inline(always)]
@@ -290,8 +297,8 @@ unsafe impl<C: Drained> RawRundown for PerCpuRundownRef<C> {
         self.core().acquire_many(n)
     }
 
-    unsafe fn acquire_more(&self, n: usize, _: Internal) {
-        self.core().acquire_more(n);
+    unsafe fn acquire_more(&self, _: Internal) {
+        self.core().acquire_more(1);
     }
 
     #[inline(always)]

@@ -174,8 +174,8 @@ unsafe impl<C: Drained> RawRundown for RundownRef<C> {
         self.word.acquire_many(n)
     }
 
-    unsafe fn acquire_more(&self, n: usize, _: Internal) {
-        self.word.acquire_more(n);
+    unsafe fn acquire_more(&self, _: Internal) {
+        self.word.acquire_more();
     }
 
     #[inline(always)]

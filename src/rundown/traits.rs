@@ -62,12 +62,12 @@ pub(super) mod raw {
         /// Acquires `n` times or not at all; `n` is not zero.
         fn acquire_many(&self, n: usize, token: Internal) -> Result<(), RundownError>;
 
-        /// Acquires `n` times more, though the rundown may have begun.
+        /// Acquires once more, though the rundown may have begun.
         ///
         /// # Safety
         ///
         /// The caller has an acquisition.
-        unsafe fn acquire_more(&self, n: usize, token: Internal);
+        unsafe fn acquire_more(&self, token: Internal);
 
         /// Releases once.
         ///

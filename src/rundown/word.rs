@@ -19,7 +19,7 @@
 //!
 //! Saturation is that of `refcount_t`: half of the range stands for it, and each operation that finds a
 //! value in there moves it to the middle, so that 2^61 operations at the same time would be needed to
-//! leave it. The acquisition of one does not check, and the next release does; see the limits in the
+//! leave it. The acquisition of one does not check; the next release or begin does. See the limits in the
 //! documentation of the [module](crate::rundown#limits).
 
 use super::{
@@ -134,12 +134,11 @@ impl Word {
         }
     }
 
-    /// Adds `n` holders; the caller is one, so that no ordering is needed.
-    pub(crate) fn acquire_more(&self, n: usize) {
-        // INVARIANT: It counts `n` more, or is saturated.
-        let more = (n as isize).wrapping_mul(ONE);
-        let old = self.0.fetch_add(more, Relaxed);
-        if old < 0 || old.wrapping_add(more) < 0 {
+    /// Adds a holder; the caller is one, so that no ordering is needed.
+    pub(crate) fn acquire_more(&self) {
+        // INVARIANT: It counts one more, or is saturated.
+        let old = self.0.fetch_add(ONE, Relaxed);
+        if old < 0 || old.wrapping_add(ONE) < 0 {
             self.saturate();
         }
     }
@@ -176,9 +175,16 @@ impl Word {
     pub(crate) fn begin(&self) -> Option<After> {
         let mut old = self.0.load(Relaxed);
         while old & LIVE != 0 {
-            // INVARIANT: The same count, not live.
-            match self.0.cmpxchg(old, old & !LIVE, Full) {
+            // Acquisitions of one do not check: the count may be out of range, and have any value.
+            let new = if old < 0 { SATURATED } else { old & !LIVE };
+            // INVARIANT: The same count, or saturated, and not live.
+            match self.0.cmpxchg(old, new, Full) {
                 Ok(begun) => {
+                    if begun < 0 {
+                        // Nobody waits for a live object, so that nobody is woken; the bucket may be
+                        // locked.
+                        Self::warn(begun);
+                    }
                     trace::begin(self.key());
                     return Some(if begun == LIVE {
                         After::Drained
@@ -279,6 +285,15 @@ impl Word {
                 Err(now) => old = now,
             }
         }
+        if Self::warn(old) {
+            // Waits fail, as they would never end.
+            wait::wake(self.key());
+        }
+    }
+
+    /// Warns of a word that had the value `old`; returns `false` if it was known as saturated.
+    #[cold]
+    fn warn(old: isize) -> bool {
         if (SATURATED + DRIFT + 1..0).contains(&old) {
             // SAFETY: The helper only prints a warning, the first time, which it may do in any
             // context.
@@ -288,11 +303,9 @@ impl Word {
             // context.
             unsafe { bindings::quiesce_helper_rundown_too_many_holders() };
         } else {
-            // It was known as saturated.
-            return;
+            return false;
         }
-        // Waits fail, as they would never end.
-        wait::wake(self.key());
+        true
     }
 
     #[cfg(CONFIG_KUNIT)]

@@ -14,6 +14,7 @@ pub struct percpu_ref {
     /// `__PERCPU_REF_ATOMIC_DEAD`, or none of its bits. Read by others as an atomic.
     pub percpu_count_ptr: usize,
     pub release: Option<unsafe extern "C" fn(*mut percpu_ref)>,
+    confirm: Option<unsafe extern "C" fn(*mut percpu_ref)>,
     head: callback_head,
 }
 
@@ -66,6 +67,7 @@ pub unsafe fn quiesce_helper_percpu_ref_init(
         r.write(percpu_ref {
             percpu_count_ptr: if live { 0 } else { DEAD },
             release: func,
+            confirm: None,
             head: callback_head {
                 next: core::ptr::null_mut(),
                 func: None,
@@ -162,6 +164,10 @@ unsafe fn put_atomic(r: *mut percpu_ref, n: usize) {
         unsafe { release(r) };
     }
 }
+/// The models have few holders.
+pub unsafe fn quiesce_helper_percpu_ref_is_saturated(_: *mut percpu_ref) -> bool {
+    false
+}
 pub unsafe fn quiesce_helper_percpu_ref_holders(r: *mut percpu_ref) -> usize {
     let count = count(r);
     let count = count.0.borrow();
@@ -170,8 +176,10 @@ pub unsafe fn quiesce_helper_percpu_ref_holders(r: *mut percpu_ref) -> usize {
 
 pub unsafe fn percpu_ref_kill_and_confirm(
     r: *mut percpu_ref,
-    _: Option<unsafe extern "C" fn(*mut percpu_ref)>,
+    confirm: Option<unsafe extern "C" fn(*mut percpu_ref)>,
 ) {
+    // SAFETY: The reference is live, so that no collection uses the field.
+    unsafe { (*r).confirm = confirm };
     pointer(r).store(DEAD, crate::atomic::Relaxed);
     // The callback's reference takes the place of the initial one.
     count(r).0.borrow_mut().pending = true;
@@ -192,8 +200,13 @@ unsafe extern "C" fn collect(head: *mut callback_head) {
         count.atomic += count.percpu;
         count.percpu = 0;
         count.collected = true;
-        count.pending = false;
     }
+    // SAFETY: The field was set before the callback was posted, which owns a reference to `r`.
+    if let Some(confirm) = unsafe { (*r).confirm } {
+        // SAFETY: The counters are collected, as the function demands.
+        unsafe { confirm(r) };
+    }
+    count(r).0.borrow_mut().pending = false;
     rcu::wake();
     // SAFETY: The RCU callback owns a reference to `r`, which is put here once.
     unsafe { quiesce_helper_percpu_ref_put(r) };
