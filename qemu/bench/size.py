@@ -30,7 +30,7 @@ import sys
 # Path -> what has to be on it, one after the other.
 LOCKED = r"^lock|^xchg|^(cas|ldadd|swp)a?l?\b|^lda?xr"
 PERCPU = r"%gs:"
-SEQUENCE = r"^(inc|add)[lq] (?!.*%gs)|^add [wx]\d+, [wx]\d+, #0x1$"
+SEQUENCE = r"^(inc|add)[lq] (?!.*%(gs|rsp))|^add [wx]\d+, [wx]\d+, #0x1$"
 PATHS = {
     "seqlock_read": [],
     "seqlock_write": [],
