@@ -134,8 +134,6 @@ mod tests {
     #[cfg(not(any(CONFIG_DEBUG_ATOMIC_SLEEP, CONFIG_PROVE_LOCKING)))]
     #[test]
     fn a_wait_within_a_token_ends_no_section() -> Result {
-        use kernel::sync::Completion;
-
         let cell = RcuCell::<_, Global>::new(number(3)?);
         let done = KBox::pin_init(kernel::sync::Completion::new(), GFP_KERNEL)?;
         done.complete_all();
