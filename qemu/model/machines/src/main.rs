@@ -78,7 +78,9 @@ pub(crate) mod device {
     fn control(command: &args::Command) -> kernel::error::Result {
         let control = kernel::sync::Arc::new(Control, kernel::alloc::GFP_KERNEL)?;
         match command.nr() {
-            crate::bindings::uapi::QUIESCE_NR_PAIR => pair::create(control.as_arc_borrow(), command),
+            crate::bindings::uapi::QUIESCE_NR_PAIR => {
+                pair::create(control.as_arc_borrow(), command)
+            }
             _ => group::create(control.as_arc_borrow(), command),
         }
     }
