@@ -181,6 +181,8 @@ ns() {
 # covers ROOT DIR: whether the build root has files of its own at DIR's path. What is in
 # the homes and in /tmp is not needed.
 covers() {
+	# A folder at its own place hides nothing.
+	[ ! "$1$2" -ef "$2" ] || return 1
 	case $2 in
 	/root | /root/* | /home | /home/* | /tmp | /tmp/*) return 1 ;;
 	esac

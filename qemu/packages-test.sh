@@ -32,7 +32,7 @@ resolves() {
 			-o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= -o APT::Install-Recommends=false"
 		$apt -q update
 		$apt -s install -t trixie-backports linux-image-cloud-amd64 linux-headers-cloud-amd64 linux-source libelf-dev libdw-dev
-		$apt -s install "$@"' - "$LISTS" $debs
+		$apt -s install linux-source/trixie-backports "$@"' - "$LISTS" $debs
 }
 
 NETWORK=()

@@ -166,7 +166,7 @@ a_build_in_the_folder_is_in_the_way() {
 a_relative_cache_is_one_place() {
 	local out
 	out=$(cd "$WORK" && XDG_CACHE_HOME=relative bash -c ". '$QEMU_DIR/lib.sh'; cd /; echo \$CACHE")
-	[ "$out" = "$WORK/relative/quiesce" ]
+	[ "$out" = "$(cd "$WORK" && pwd -P)/relative/quiesce" ]
 }
 
 a_folder_that_a_root_needs() {

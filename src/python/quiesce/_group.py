@@ -150,7 +150,8 @@ class Party(_Shared):
         CLOCK_MONOTONIC, CLOCK_REALTIME, or CLOCK_BOOTTIME, which counts while the machine is
         suspended.
 
-        Raises WaitTimeout, which breaks the group only with ``break_on_timeout``;
+        Raises WaitTimeout, which breaks the group only with ``break_on_timeout``, and not if the
+        descriptor has O_NONBLOCK;
         BrokenBarrierError if the phase was broken or reset; OSError (ESTALE) for an older ticket.
         """
         return _outcome(device.WAIT.call(
