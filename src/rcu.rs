@@ -119,7 +119,8 @@ pub fn stall_reports() -> u32 {
 ///
 /// A module need not call this before it is unloaded: see [above](self#unloading). Otherwise it is
 /// [`Domain::barrier`] without what other modules have deferred, unless this one has retired
-/// references to an object that others retire too, see [`Shared`].
+/// references to an object that others retire too, see [`Shared`], or the compiler has used the
+/// instance of a destructor in a module that this one depends on.
 ///
 /// # Errors
 ///

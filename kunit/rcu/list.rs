@@ -283,7 +283,7 @@ mod tests {
         let released = Arc::new(Atomic::new(0i32), GFP_KERNEL)?;
         let timer = {
             let (list, released) = (list.clone(), released.clone());
-            support::Timer::start(support::TimerContext::Hardirq, 50_000, None, move || {
+            support::Timer::start(support::TimerContext::Hardirq, 500_000, None, move || {
                 released.store(1, Relaxed);
                 // SAFETY: The test drops the first guard and does nothing else with it.
                 unsafe { list.clear_flag_for_test() };

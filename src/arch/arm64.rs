@@ -130,7 +130,7 @@ pub(crate) fn swap_pointer(ptr: &Atomic<*mut c_void>, new: *mut c_void) -> *mut 
 /// # Safety
 ///
 /// `ptr` is valid for reads and aligned, and concurrent writers use marked accesses (in the sense
-/// of the LKMM) of four bytes.
+/// of the LKMM) of four bytes, or of the eight that contain them.
 #[inline(always)]
 pub(crate) unsafe fn load_acquire_u32(ptr: *const u32) -> u32 {
     let value: u32;

@@ -25,7 +25,8 @@ fn barrier() {
 /// # Safety
 ///
 /// `ptr` is valid for reads and aligned, and concurrent writers use marked accesses (in the sense
-/// of the LKMM) of four bytes.
+/// of the LKMM) of four bytes, or of the eight that contain them: a store of eight bytes is one
+/// access of 64-bit processors, and so is the half of it.
 #[inline(always)]
 pub(crate) unsafe fn load_acquire_u32(ptr: *const u32) -> u32 {
     #[cfg(CONFIG_X86_64)]

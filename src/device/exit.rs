@@ -112,8 +112,8 @@ impl<P: Clone> Exits<P> {
 
     /// Takes some exits off the lists and calls `f` for each.
     ///
-    /// The caller holds the barrier's lock, and calls this until [`Exits::is_empty`] before it does
-    /// anything else with the lock held.
+    /// The caller holds the barrier's lock, and calls this until [`Exits::is_empty`] before it judges
+    /// the state.
     pub(super) fn take(&self, mut f: impl FnMut(P, End)) {
         /// Number of exits that are handled at a time with interrupts disabled.
         const AT_ONCE: usize = 32;

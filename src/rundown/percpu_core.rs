@@ -440,10 +440,10 @@ unsafe extern "C" fn collected(count: *mut bindings::percpu_ref) {
     let this = unsafe { &*core_of(count) };
     // SAFETY: `percpu_ref` calls this function when the CPUs' counters are collected.
     if unsafe { helpers::quiesce_helper_percpu_ref_is_saturated(count) } {
-        // INVARIANT: Saturated, before the reference of the collection is put.
-        this.collection.store(SATURATED, Relaxed);
         // SAFETY: The helper only prints a warning, which it may do in any context.
         unsafe { helpers::quiesce_helper_rundown_too_many_holders() };
+        // INVARIANT: Saturated, before the reference of the collection is put.
+        this.collection.store(SATURATED, Relaxed);
         // Waits fail, as they would never end.
         wait::wake(this.key());
     } else if !this.is_saturated() {

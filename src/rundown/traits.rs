@@ -185,7 +185,8 @@ pub trait RundownProtect: raw::RawRundown {
     /// Returns the number of acquisitions, which may have changed by the time it is used.
     ///
     /// For a [`PerCpuRundownRef`](super::PerCpuRundownRef) it may be one more for a moment, after
-    /// a rundown has begun: `percpu_ref` holds a reference while it collects the CPUs' counters.
+    /// a rundown has begun or was cancelled: `percpu_ref` holds a reference while it collects the
+    /// CPUs' counters.
     fn holders(&self) -> usize;
 
     /// Begins the rundown and waits until it completes, as `how` says.

@@ -295,11 +295,11 @@ impl Word {
     #[cold]
     fn warn(old: isize) -> bool {
         if (SATURATED + DRIFT + 1..0).contains(&old) {
-            // SAFETY: The helper only prints a warning, the first time, which it may do in any
+            // SAFETY: The helper only prints a warning, which it may do in any
             // context.
             unsafe { bindings::quiesce_helper_rundown_too_many_releases() };
         } else if !(SATURATED - DRIFT..0).contains(&old) {
-            // SAFETY: The helper only prints a warning, the first time, which it may do in any
+            // SAFETY: The helper only prints a warning, which it may do in any
             // context.
             unsafe { bindings::quiesce_helper_rundown_too_many_holders() };
         } else {

@@ -273,7 +273,8 @@ mod x86 {
     #[inline(always)]
     pub(super) unsafe fn unlock_irq(lock: *mut bindings::raw_spinlock_t, state: IrqState) {
         // SAFETY: The caller holds the lock, with interrupts disabled. If no section is counted,
-        // then this one is not, so it found interrupts enabled, and no other section is left.
+        // then this one is not: it found interrupts enabled, and no other section is left, or it
+        // found too many to be counted, which have to end after it.
         unsafe {
             if arch::interrupt_sections_are_counted() {
                 return unlock_not_last(lock, state);
