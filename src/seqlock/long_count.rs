@@ -122,10 +122,12 @@ impl LongCount {
     pub(super) unsafe fn write_end(&self) {
         // ORDERING: Keeps the stores before the increment; pairs with the acquire in `peek`.
         arch::write_barrier();
-        // SAFETY: The caller began the write, as this function requires, so nobody else writes.
+        // SAFETY: `count` is valid and aligned. `write_begin()`, which this function requires to have been
+        // called, excludes other writers until this call.
         unsafe { arch::add_u64(self.count.get(), 1) };
         if sequence::CHECKED {
-            // SAFETY: The caller began the write by `write_begin()`, which began that of C's counter.
+            // SAFETY: By the type invariants `checked` is initialised; `write_begin()` called
+            // `sequence::write_begin()` with it, and nobody else writes it until this call.
             unsafe { sequence::write_end(self.short()) };
         }
     }

@@ -300,7 +300,8 @@ mod x86 {
                 bindings::_raw_spin_unlock(lock)
             }
         } else if state.0 == UNCOUNTED {
-            // SAFETY: The caller holds the lock. The other sections keep interrupts disabled.
+            // SAFETY: `lock` is held, as `unlock_irq()` requires. Interrupts stay as they are:
+            // `begin_counted()` changed no count for a section with `UNCOUNTED`.
             unsafe { bindings::_raw_spin_unlock(lock) }
         } else {
             // SAFETY: The caller holds the lock, and the section is counted.
