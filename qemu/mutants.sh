@@ -12,7 +12,8 @@
 # fails. After a crash or a hang, another guest goes on with the next one. First,
 # without a mutant, the same suites have to pass; and after a suite that took too long,
 # it has to pass without the mutant in the same time, or the machine was slow and the
-# mutant is run again.
+# mutant is run again. So is one that ended a guest in which others had run before, and
+# one after which QEMU ended without a word of the kernel's: it counts the second time.
 #
 # "build" builds alone; "run" runs, of what was built, the mutants that have no verdict
 # since, so that a run can be had in parts; "report" prints the score of these.
@@ -77,11 +78,24 @@ stage_mutants() {
 	done
 }
 
+# A guest ends before boot() ends it, in seconds.
+GUEST_MAX=2400
+PANIC='Kernel panic|Oops|BUG:|general protection|double fault'
+
+# again ID: its run in this guest does not count.
+again() {
+	say "[$(stamp)]   $1 is run again in a new guest"
+	echo "mutants: forget $1" >>"$OUT/console.$profile"
+}
+
 # guest STAGE PLAN RESULTS: boots until the guest has done PLAN, or stops. Prints how
 # many lines of it were done, of which the last may be one that ended the guest.
 guest() {
-	local stage=$1 plan=$2 results=$3 until=$4 line done=0 current='' ended=crash pid rc
+	local stage=$1 plan=$2 results=$3 until=$4 line done=0 judged=0 current='' ended=crash pid rc anew=''
+	local begun=$SECONDS
 	cp "$plan" "$stage/plan"
+	rm -f "$stage/sample"
+	[ "$SAMPLE" = 0 ] || : >"$stage/sample"
 	initramfs "$OUT/initramfs" "$stage"
 	: >"$OUT/console"
 	rm -f "$OUT/lines"
@@ -109,14 +123,20 @@ guest() {
 			cp "$TOOK" "$stage/took"
 			;;
 		"# begins "*) current=${line#\# begins } ;;
+		"# again "*)
+			anew=${line#\# again } current=''
+			done=$((done + 1))
+			;;
 		# What a mutant broke may keep it from shutting down.
 		"# exit "*) break ;;
 		"# mutant "*)
 			printf '%s\n' "$line" >>"$results"
 			say "[$(stamp)]   ${line#\# mutant }"
 			done=$((done + 1)) current=''
+			[[ $line = "# mutant none "* ]] || judged=$((judged + 1))
 			# There is no time for another one.
 			[ "$until" = 0 ] || [ "$(date +%s)" -lt "$until" ] || break
+			[ $((SECONDS - begun)) -lt $GUEST_MAX ] || break
 			;;
 		esac
 	done <"$OUT/lines"
@@ -124,12 +144,29 @@ guest() {
 	wait "$pid" 2>/dev/null || true
 	cat "$OUT/console" >>"$OUT/console.$profile"
 	if [ -n "$current" ]; then
-		line="# mutant ${current%% *} caught ${current#* } $ended"
-		printf '%s\n' "$line" >>"$results"
-		say "[$(stamp)]   ${line#\# mutant }"
 		done=$((done + 1))
+		if ends_alone "${current%% *}" "$judged" "$ended"; then
+			line="# mutant ${current%% *} caught ${current#* } $ended"
+			printf '%s\n' "$line" >>"$results"
+			say "[$(stamp)]   ${line#\# mutant }"
+		else
+			anew=${current%% *}
+		fi
 	fi
+	[ -z "$anew" ] || again "$anew"
 	echo "$done"
+}
+
+# ends_alone ID JUDGED crash|hang: whether it is this mutant that ended a guest in which
+# JUDGED other ones had run before.
+ends_alone() {
+	[ "$1" != none ] && [ "$SAMPLE" = 0 ] || return 0
+	[ "$2" = 0 ] || return 1
+	[ "$3" != crash ] || ! grep -qE "$PANIC" "$OUT/console" || return 0
+	[ "$3" != hang ] || return 0
+	! grep -qx "$1" "$OUT/silent" || return 0
+	echo "$1" >>"$OUT/silent"
+	return 1
 }
 
 # build PROFILE: all mutants, if the part has any for the profile.
@@ -170,6 +207,7 @@ run() {
 	[ "$LONGEST" = 0 ] || until=$(($(date +%s) + LONGEST))
 	: >>"$TOOK"
 	: >"$OUT/console.$profile"
+	: >"$OUT/silent"
 	while rest "$profile" "$results" >"$plan" && [ -s "$plan" ]; do
 		[ "$until" = 0 ] || [ "$(date +%s)" -lt "$until" ] || break
 		without "$plan" >"$plan.all"
@@ -193,7 +231,8 @@ run() {
 				say "quiesce: the suites fail without a mutant (see $OUT/console)"
 				exit "$EX_CRASH"
 			fi
-			say "quiesce: the machine was too slow for $suite; $3 is run again"
+			say "quiesce: the machine was too slow for $suite"
+			again "$3"
 			sed -i "/^# mutant $3 /d" "$results"
 		fi
 		sed -i '/^# mutant none/d' "$results"
@@ -216,6 +255,7 @@ if [ "$VERB" != run ] && [ "$VERB" != report ]; then
 	rm -rf "$OUT/tables"
 	cp -r "$QEMU_DIR/mutants" "$OUT/tables"
 	: >"$RESULTS"
+	git -C "$TOP" describe --always --dirty >"$OUT/commit" 2>/dev/null || echo "a checkout without git" >"$OUT/commit"
 	for p in ${PROFILE:-stock lockdep}; do build "$p"; done
 fi
 [ "$VERB" != build ] || exit 0
@@ -227,4 +267,7 @@ if [ "$VERB" != report ]; then
 	table host >>"$RESULTS"
 fi
 grep -q '^# mutant' "$RESULTS" || die "PART=$PART: there is no such table nor mutant"
-table report "$RESULTS" ${1:+--ktap}
+rc=0
+table report "$RESULTS" ${1:+--ktap} || rc=$?
+[ -n "${1:-}" ] || echo "The sources: $(cat "$OUT/commit")"
+exit $rc

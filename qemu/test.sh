@@ -220,7 +220,9 @@ run_host() {
 	export first=${profiles%% *}
 	while read -r name command; do
 		r=0
-		step "Running $name" bash -c "cd \"\$0\" && { $command; } >\"\$1\"" "$TOP" "$BUILD/$name.tap" || true
+		step "Running $name" bash -c "cd \"\$0\" && { $command; } >\"\$1\"" "$TOP" "$BUILD/$name.tap" || r=$?
+		printf '\n# status %s\n' "$r" >>"$BUILD/$name.tap"
+		r=0
 		host "$name" "$BUILD/$name.tap" || r=$?
 		[ "$r" -le "$rc" ] || rc=$r
 	done < <(suites "$kind")
@@ -304,7 +306,7 @@ for p in ${PROFILE:-$DEFAULT_PROFILES}; do need_profile "$p"; done
 any_suite || die "SUITE=$SUITE: no suite of ${PROFILE:-$DEFAULT_PROFILES} is called so (qemu/suites lists them)"
 ROOT=$("$QEMU_DIR/buildroot.sh")
 # Remove the results of earlier runs.
-rm -f "$BUILD"/*/results.log "$BUILD"/*.tap.framed
+rm -f "$BUILD"/*/results.log "$BUILD"/*.tap "$BUILD"/*.tap.framed
 : >"$TABLE"
 ran=()
 for profile in ${PROFILE:-$DEFAULT_PROFILES}; do

@@ -17,7 +17,7 @@ import sys
 HERE = pathlib.Path(__file__).resolve().parent
 TOP = HERE.parent.parent
 
-ORDER = re.compile(r"\b(Acquire|Release|Full|Read|Write)\b(?=\))")
+ORDER = re.compile(r"\b(Acquire|Release|Full|Read|Write)\b(?=,?\s*\))")
 # Those of src/arch, called there or from elsewhere.
 CALL = re.compile(r"(arch::(?:\w+::)?|\b)(read_barrier|write_barrier|barrier|load_acquire_u32|load_acquire_even_u32|"
                   r"load_acquire_u64|load_acquire_even_u64|"

@@ -43,11 +43,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 # mutants.sh uses a copy of the tables, of those that were built.
 TOP = pathlib.Path(os.environ.get("QUIESCE_TOP", HERE.parent.parent))
 
-# Files whose mutants are made one at a time, and the command that has to fail then.
-ALONE = {
-    "harness": ["python3", "qemu/judge/cases.py"],
-    "orderings": ["python3", "qemu/litmus/orderings.py"],
-}
+# Files whose mutants are made one at a time. Each names the program that has to fail then.
+ALONE = ("harness", "orderings")
 COMMENTS = r"[ \t]*\n(?:[ \t]*(?:(?://|/?\*)[^\n]*)?\n)*[ \t]*"
 
 RUST = """
@@ -321,6 +318,16 @@ def plan(part, sample, profile):
         print(mutant.id, mutant.number, *suites)
 
 
+def failed(run):
+    """Whether a test of a host's command failed. That it could not be run proves nothing."""
+    if run.returncode == 0:
+        return False
+    if run.returncode != 1 or not re.search(r"^ *not ok ", run.stdout, re.M):
+        sys.exit(f"{' '.join(map(str, run.args))} ended with status {run.returncode}, and without a test that failed:\n"
+                 + run.stdout)
+    return True
+
+
 def host(part, sample):
     """Runs the mutants that need no guest, one at a time in one copy of the tree. Prints the same
     lines as a guest does."""
@@ -333,15 +340,16 @@ def host(part, sample):
         tree = pathlib.Path(folder)
 
         def command(mutant):
-            return (ALONE.get(mutant.part) or
-                    [TOP / "qemu/mutants/types.sh", tree, *mutant.suites])
+            if mutant.part == "types":
+                return [TOP / "qemu/mutants/types.sh", tree, *mutant.suites]
+            return ["python3", *mutant.suites]
 
         for name in ("qemu", "src"):
             shutil.copytree(TOP / name, tree / name, ignore=shutil.ignore_patterns(".build", "__pycache__"))
 
         def fails(command):
-            return subprocess.run(command, cwd=tree, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                                  check=False, timeout=300).returncode != 0
+            return failed(subprocess.run(command, cwd=tree, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                         text=True, check=False, timeout=300))
 
         for words in {tuple(map(str, command(mutant))) for mutant in mutants}:
             if fails(words):
@@ -369,6 +377,8 @@ def console(path):
                 at = segments.setdefault(begin.group(1), [begin.group(2), []])
             elif "mutants: end" in line:
                 at = None
+            elif "mutants: forget " in line:
+                segments.pop(line.split()[-1], None)
             elif at:
                 at[1].append(line)
     for which, (suite, lines) in segments.items():
@@ -431,8 +441,9 @@ def report(paths, part, sample, ktap):
         if name != "all":
             total.update(one)
         of = one["caught"] + one["survived"] + one["missing"]
+        # Rounded down: 100 % is all of them.
         print(f"{name:12} {one['caught']:7} {one['survived']:9} {one['equivalent']:11} {one['missing']:8} "
-              f"{100 * one['caught'] / of if of else 100:5.0f}%")
+              f"{100 * one['caught'] // of if of else 100:5}%")
     return status
 
 
