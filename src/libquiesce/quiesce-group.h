@@ -8,18 +8,20 @@
  *	int me = quiesce_group_join(group, 0, NULL);
  *	close(group);
  *	for (;;) {
+ *		struct quiesce_wait w;
  *		... work ...
- *		ret = quiesce_group_arrive_and_wait(me, NULL, CLOCK_MONOTONIC, NULL);
+ *		ret = quiesce_group_arrive_and_wait(me, &w, CLOCK_MONOTONIC, NULL);
  *		if (ret < 0)
- *			...		// -EOWNERDEAD: the wait's cause says who
+ *			...		// -EOWNERDEAD: w.cause says who
  *		if (ret == 1)
- *			...		// one party of each phase: the leader
+ *			...		// at most one party of a phase: the leader
  *	}
  *
  * The group and its parties are descriptors: they can be polled, inherited, and
  * sent over a socket; close(2) ends them. All calls return a negative errno
- * value when they fail; <quiesce.h> says which and when. quiesce_group(3) has
- * the whole story.
+ * value when they fail; <quiesce.h> says which and when. Several threads may call
+ * them on one descriptor, and signal handlers that restore errno may.
+ * quiesce_group(3) has the details.
  */
 #ifndef _QUIESCE_GROUP_H
 #define _QUIESCE_GROUP_H
@@ -65,7 +67,10 @@ int quiesce_group_create_at(int device, unsigned int parties, unsigned int max_p
 /* Arrive, without waiting, and get a ticket for the end of this phase. */
 int quiesce_group_arrive(int party, uint64_t *ticket);
 
-/* Arrive in this phase and have no part in those that follow. */
+/*
+ * Arrive in this phase and have no part in those that follow. The ticket is what
+ * quiesce_group_member() has in @count.
+ */
 int quiesce_group_arrive_and_drop(int party);
 
 /* Give the seat up, arrived or not. */
@@ -81,7 +86,10 @@ int quiesce_group_complete(int party, uint64_t ticket);
 /* Break the group, from a party or the group's descriptor. */
 int quiesce_group_abort(int fd, uint64_t code);
 
-/* Start anew after a break, or in the middle of a phase. */
+/*
+ * Start anew after a break, or in the middle of a phase. Seats of ended parties are
+ * open again or, with QUIESCE_GROUP_SHRINK, are removed.
+ */
 int quiesce_group_reset(int group, uint64_t *phase);
 
 /*
@@ -131,7 +139,10 @@ static inline int quiesce_group_wait(int party, uint64_t ticket, struct quiesce_
 	return quiesce_group_wait_sized(party, ticket, wait, sizeof(*wait), clock, abstime);
 }
 
-/* The same, and a timeout breaks the group: -ETIMEDOUT here, -ECONNABORTED there. */
+/*
+ * The same, and a timeout breaks the group: -ETIMEDOUT here, -ECONNABORTED there.
+ * With O_NONBLOCK it fails with -EAGAIN, also after the deadline, and breaks nothing.
+ */
 static inline int quiesce_group_wait_or_break(int party, uint64_t ticket,
 					      struct quiesce_wait *wait, clockid_t clock,
 					      const struct timespec *abstime)
@@ -143,7 +154,8 @@ static inline int quiesce_group_wait_or_break(int party, uint64_t ticket,
 /*
  * Both, in one system call. After -EINTR, -ETIMEDOUT and -EAGAIN (the descriptor
  * has O_NONBLOCK) the party has arrived; go on with quiesce_group_wait() and
- * @wait's ticket. Without @wait there would be no ticket: then no signal ends the
+ * @wait's ticket, as a second call fails with -EALREADY or arrives in the next
+ * phase. Without @wait there would be no ticket: then no signal ends the
  * call, and @abstime has to be NULL (-EINVAL). With O_NONBLOCK the call returns
  * nevertheless; the ticket is then what quiesce_group_member() has in @count.
  */
@@ -157,7 +169,7 @@ static inline int quiesce_group_arrive_and_wait(int party, struct quiesce_wait *
 /*
  * How things stand. @late has room for @words words of the bitmap of late
  * parties; it may be NULL, with 0 words. status->late_words says how many words
- * the whole bitmap has.
+ * the whole bitmap has; words beyond those are not written.
  */
 static inline int quiesce_group_status(int fd, struct quiesce_status *status, uint64_t *late,
 				       unsigned int words)

@@ -48,7 +48,8 @@
  *
  *   A broken group stays broken, with the cause of the first break, until
  *   RESET. RESET starts a new phase, in which the remaining parties have to
- *   arrive; seats of ended parties are open again.
+ *   arrive; seats of ended parties are open again or, with
+ *   QUIESCE_GROUP_SHRINK, are removed.
  *
  *   How a phase ended is kept for each party that arrived in it, for its last
  *   QUIESCE_OUTCOMES arrivals: RESET, LEAVE and the party's end do not change it.
@@ -88,8 +89,10 @@
  *   EINTR.
  *
  *   A call that fails has changed nothing, with EFAULT too: results are written
- *   before the state changes. One exception: when memory is unmapped by another
- *   thread while ARRIVE_WAIT sleeps, EFAULT leaves the arrival as it is.
+ *   before the state changes. Except a wait: an arrival that it made stands,
+ *   arrivals that it read stay read, the view has advanced, and a timeout with
+ *   QUIESCE_WAIT_BREAK has broken the group. With EFAULT that is so only if
+ *   another thread unmapped the memory while the wait slept.
  *
  * Errors of all commands
  *
@@ -126,10 +129,10 @@
  *                 where there is no handler, the kernel restarts the call
  *   EDQUOT        QUIESCE_MAX_OBJECTS barriers of this open file exist;
  *                 QUIESCE_MAX_BOUND parties are bound to this process; or the
- *                 user has as many files of barriers as the module's
- *                 parameter user_files allows. A party counts until its
- *                 descriptor is closed and another party has its seat or the
- *                 group is gone
+ *                 user has as many groups and parties as the module's
+ *                 parameter user_files allows. A party of a group counts until
+ *                 its descriptor is closed and another party has its seat or
+ *                 the group is gone
  *   ENOSPC        group: no open seat, and max_parties seats
  *   EBUSY         JOIN: all have arrived, and the leader has not called COMPLETE
  *   EMFILE ENFILE no descriptor, or no file, is left
@@ -267,7 +270,8 @@ struct quiesce_group {
  *
  * @flags:    [in] QUIESCE_FD_INHERIT, QUIESCE_BIND_PROCESS
  * @fd:       [out] the party's descriptor
- * @party:    [out] its number, the lowest free one, below max_parties
+ * @party:    [out] its number: that of the lowest open seat or, if none is open,
+ *            the lowest number without a seat, below max_parties
  * @reserved: [in] 0
  * @phase:    [out] the phase in which it has to arrive first
  *
@@ -335,9 +339,9 @@ struct quiesce_arrive {
 /* The phase is over. */
 #define QUIESCE_RESULT_DONE	(1U << 0)
 /*
- * This party leads: true for one party of each phase, the last to arrive; if the
- * phase ends because a seat is removed, the last to arrive of the parties that
- * remain. Without QUIESCE_RESULT_DONE it has to call COMPLETE.
+ * This party leads: true for at most one party of each phase, the last to arrive;
+ * if the phase ends because a seat is removed, the last to arrive of the parties
+ * that remain. Without QUIESCE_RESULT_DONE it has to call COMPLETE.
  */
 #define QUIESCE_RESULT_LEADER	(1U << 1)
 
@@ -361,7 +365,8 @@ struct quiesce_arrive {
  *            see below
  * @balance:  [out] pair: arrivals of this side, less arrivals read
  * @view:     [out] pair: QUIESCE_I_ABORTED | QUIESCE_THEY_ABORTED
- * @result:   [out] group: QUIESCE_RESULT_*
+ * @result:   [out] group: QUIESCE_RESULT_*; QUIESCE_RESULT_LEADER only of this
+ *            party's last QUIESCE_OUTCOMES arrivals
  * @index:    [out] group, on success: how many arrived in the ticket's phase
  *            before; of this party's last QUIESCE_OUTCOMES arrivals, else 0
  * @reserved: [in] 0
@@ -369,15 +374,16 @@ struct quiesce_arrive {
  *            QUIESCE_WAIT_ABORTION: why and who; else zero
  *
  * Writes [out] on success and with ECONNABORTED, EOWNERDEAD, ESHUTDOWN,
- * ECANCELED, ETIMEDOUT, EAGAIN and EINTR; a call that sleeps, before it does.
+ * ECANCELED, ETIMEDOUT, EAGAIN and EINTR; a call that sleeps, before it does, so
+ * that with EINTR they are those of before the sleep.
  *
  * The ticket. ARRIVE_WAIT with 0 arrives. If it is interrupted or times out
  * (EINTR, ETIMEDOUT, EAGAIN), the arrival stands and its ticket is written here;
  * the same call with it continues the wait, as the kernel does itself after
  * SA_RESTART, and does not arrive again. Once the wait is over, with success or
- * not, 0 is written, so that the same struct serves for the next round. A ticket
- * that was not written so, or was used, is EINVAL: no two calls return for one
- * arrival. (A pair counts such waits and does not distinguish them: a ticket of
+ * an error that writes [out], 0 is written, so that the same struct serves for the
+ * next round. A ticket that was not written so, or was used, is EINVAL: no two
+ * calls return for one arrival. (A pair counts such waits and does not distinguish them: a ticket of
  * an arrival is EINVAL once as many calls have continued waits as were to be
  * continued.) A leader that has to call COMPLETE gets its ticket for that call, and
  * has to write 0 itself before the next ARRIVE_WAIT.
@@ -424,7 +430,10 @@ struct quiesce_wait {
 #define QUIESCE_WAIT_PHASE	5
 
 #define QUIESCE_WAIT_REALTIME	(1U << 0)
-/* group: a timeout of this wait breaks the group. */
+/*
+ * group: a timeout of this wait breaks the group. With O_NONBLOCK it fails with
+ * EAGAIN, also after the deadline, and breaks nothing.
+ */
 #define QUIESCE_WAIT_BREAK	(1U << 1)
 /* CLOCK_BOOTTIME, which counts while the machine is suspended. */
 #define QUIESCE_WAIT_BOOTTIME	(1U << 2)
@@ -461,7 +470,7 @@ struct quiesce_abort {
  * @open:       [out] group: how many are open
  * @waiting:    [out] tasks in a wait on this barrier
  * @late_words: [in/out] how many __u64 @late has room for; written back as how
- *              many the whole bitmap needs
+ *              many the whole bitmap needs. Words beyond those are not written
  * @late:       [in] 0, or a pointer to a bitmap: bit n is set if party n is
  *              late. Group: it has not arrived in this phase, or had not when
  *              the group broke; open seats are late. Pair: it has arrived less often
@@ -532,7 +541,7 @@ struct quiesce_member {
 #define QUIESCE_STATE_ABORTED	(1U << 3)	/* pair: called ABORT */
 #define QUIESCE_STATE_ENDED	(1U << 4)	/* closed, exec, exit or signal */
 #define QUIESCE_STATE_BOUND	(1U << 5)	/* QUIESCE_BIND_PROCESS */
-#define QUIESCE_STATE_BROKEN	(1U << 6)	/* group: broken */
+#define QUIESCE_STATE_BROKEN	(1U << 6)	/* group: broken; from STATUS only */
 #define QUIESCE_STATE_LEADS	(1U << 7)	/* group: has to call COMPLETE */
 
 /*

@@ -66,7 +66,9 @@ impl Deadline {
     }
 
     /// Breaks the group when the deadline passes: its other parties fail with
-    /// [`Why::TimedOut`](crate::Why::TimedOut). Waits of a pair fail with `EINVAL`.
+    /// [`Why::TimedOut`](crate::Why::TimedOut). Waits of a pair fail with `EINVAL`. On a descriptor
+    /// with `O_NONBLOCK` a wait fails with [`Error::WouldBlock`](crate::Error::WouldBlock), also after
+    /// the deadline, and breaks nothing.
     #[must_use]
     pub const fn or_break(self) -> Self {
         Self {

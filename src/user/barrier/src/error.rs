@@ -9,14 +9,15 @@ use std::{fmt, io};
 /// The result of a call.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An error of a call. The call has changed nothing, unless the variant says otherwise.
+/// An error of a call. The call has changed nothing, except a wait: its arrival stands, and so does
+/// what it read of the other side of a pair.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// The barrier cannot be met: the group is broken, or the other side of the pair aborted or
-    /// ended.
+    /// The group is broken, or the other side of the pair aborted or ended.
     Broken(Cause),
-    /// The deadline has passed. An arrival that the call made stands.
+    /// The deadline has passed. An arrival that the call made stands; a deadline with
+    /// [`or_break`](crate::Deadline::or_break) has broken the group.
     TimedOut,
     /// The descriptor has `O_NONBLOCK` and the call would sleep. An arrival that it made stands.
     WouldBlock,

@@ -117,7 +117,7 @@ impl Group {
     }
 
     /// Starts a new phase, in which the remaining parties have to arrive, and returns its number.
-    /// Seats of ended parties are open again.
+    /// Seats of ended parties are open again or, with [`GroupOptions::shrink`], are removed.
     ///
     /// # Errors
     ///
@@ -153,9 +153,11 @@ impl From<u64> for Ticket {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Phase {
-    /// Whether this party leads: true for one party of each phase.
+    /// Whether this party leads: true for at most one party of each phase, and only for the last
+    /// four arrivals of a party.
     pub leader: bool,
-    /// Number of parties that arrived before this one.
+    /// Number of parties that arrived before this one; 0 for an arrival that is older than the last
+    /// four.
     pub index: u32,
     /// The ticket for [`Party::complete`], if the others wait for this party to call it: it leads
     /// a group with [`GroupOptions::completion`], and the phase is not over.
