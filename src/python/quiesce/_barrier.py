@@ -79,7 +79,8 @@ class Barrier:
     (KeyboardInterrupt, a cancelled task) breaks the barrier, since an arrival cannot be taken back.
     A process that is killed before its first ``wait()`` or ``join()`` is not a member yet.
 
-    Raises DeviceMissingError where there is no /dev/quiesce.
+    Raises DeviceMissingError where there is no /dev/quiesce, OSError (EINVAL) for more than 1024
+    parties.
     """
 
     def __init__(self, parties: int, action: Callable[[], object] | None = None, timeout: float | None = None) -> None:

@@ -118,8 +118,8 @@ class Cause:
 class BrokenBarrierError(threading.BrokenBarrierError):
     """The barrier is broken, or the other side of a pair has aborted or ended.
 
-    ``cause`` is why and who, or None where that is not known: after a reset, and for a pair without
-    the device. ``errno`` is the device's error number.
+    ``cause`` is why and who, or None where that is not known: after a reset, after this side of a
+    pair has aborted, and for a pair without the device. ``errno`` is the device's error number.
     """
 
     def __init__(self, number: int = errno.ECONNABORTED, cause: Cause | None = None, text: str = "") -> None:

@@ -152,7 +152,9 @@ class Party(_Shared):
 
         Raises WaitTimeout, which breaks the group only with ``break_on_timeout``, and not if the
         descriptor has O_NONBLOCK;
-        BrokenBarrierError if the phase was broken or reset; OSError (ESTALE) for an older ticket.
+        BrokenBarrierError if the phase was broken or reset; OSError (ESTALE) for a ticket that is
+        none of the last four and older than the last phase that a reset ended. Other older tickets
+        succeed, with index 0 and without the leader.
         """
         return _outcome(device.WAIT.call(
             self.fileno(), kind=device.WAIT_PHASE, ticket=ticket, deadline=device.deadline_after(timeout, clock),
