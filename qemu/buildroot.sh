@@ -181,18 +181,18 @@ if [ "${BASH_SOURCE[0]}" = "$0" ]; then
 	case $which in
 	main)
 		ROOT=$MAIN_ROOT
-		what="Making the build root (Debian trixie; 3 GB, about 2 minutes)"
+		what="Making the build root (Debian trixie; 4 GB, about 2 minutes)"
 		maker=make_root
 		;;
 	arm64)
 		[ -e "$MAIN_ROOT/.done" ] || "$0" >/dev/null
 		ROOT=$CACHE/arm64-$(key "$MAIN_ROOT" "$ARM64_SETUP")
-		what="Making the build root for arm64 (3 GB, about 2 minutes)"
+		what="Making the build root for arm64 (4.5 GB, about 2 minutes)"
 		maker=make_arm64_root
 		;;
 	next)
 		ROOT=$CACHE/next-$(key "$NEXT_PACKAGES" "$NEXT_HOOK" "$NEXT_KERNELS")
-		what="Making the build root for Debian's next kernel (Debian sid; 3 GB, about 3 minutes)"
+		what="Making the build root for Debian's next kernel (Debian sid; 4 GB, about 3 minutes)"
 		maker=make_next_root
 		;;
 	*) die "no build root '$which'" ;;

@@ -7,6 +7,6 @@ cd "$(mktemp -d)" || exit
 
 quiesce run -n 4 -- sh -c 'echo $QUIESCE_PARTY prepares; quiesce sync && echo all are ready'         # reports who failed, and why
 quiesce serve s -n 2 & quiesce join -t 9s s -- quiesce sync & quiesce join -t 9s s -- quiesce sync   # no relatives
-quiesce trace -o timeline.svg -- quiesce run -n 4 -- sh -c 'sleep 0.$QUIESCE_PARTY; quiesce sync'    # who waited for whom
+quiesce trace -o timeline.svg -- quiesce run -n 4 -- sh -c 'sleep 0.$QUIESCE_PARTY; quiesce sync'    # as root: who waited for whom
 wait
 grep -q "</svg>" timeline.svg
