@@ -108,7 +108,7 @@ impl<T: SeqData, K: Kind> Body<T, K> {
 /// Made by [`SeqLock::new`] for any place, by [`SeqLock::init`] in place, and with a name for lockdep
 /// by [`new_seqlock!`](crate::new_seqlock) and [`seqlock_static!`](crate::seqlock_static).
 ///
-/// It is laid out as C's `struct { seqlock_t lock; T data __aligned(8); }`.
+/// With SMP, one of [`Spin`] is laid out as C's `struct { seqlock_t lock; T data __aligned(8); }`.
 ///
 /// # Examples
 ///

@@ -70,9 +70,10 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
     /// [`Spin`](super::Spin) lock sleeps until the write ends. The number of copies has no bound: see
     /// [`SeqLock::read_or_lock`].
     ///
-    /// For process context; for softirqs if `C` is [`Bh`](super::Bh) or stronger, for hardware
-    /// interrupts if `C` is [`Irq`](super::Irq). Not for NMIs, and not within a write guard of the
-    /// same lock, where it spins indefinitely.
+    /// For process context; for softirqs if `C` is [`Bh`](super::Bh) or stronger; for hardware
+    /// interrupts if `C` is [`Irq`](super::Irq), as a [`RawSeqLock`](super::RawSeqLock) can have it, or,
+    /// without PREEMPT_RT, [`ThreadedIrq`](super::ThreadedIrq). Not for NMIs, and not within a write
+    /// guard of the same lock, where it spins indefinitely.
     #[inline]
     pub fn read(&self) -> T {
         if K::Lock::SLEEPS && !sequence::CHECKED {

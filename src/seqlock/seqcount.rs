@@ -62,7 +62,7 @@ use crate::arch::pointer::pointer_is;
 /// [`LockedBy`](kernel::sync::LockedBy) does.
 ///
 /// A store takes no longer than to copy the value: meanwhile preemption is disabled, and interrupts
-/// too if `C` is [`Bh`](super::Bh) or [`Irq`](super::Irq), so that a reader of that context never
+/// too if `C` is [`Bh`](super::Bh) or stronger, so that a reader of that context never
 /// interrupts a writer on its CPU. That holds for any lock, also for one that sleeps, and on
 /// PREEMPT_RT.
 ///
@@ -300,7 +300,7 @@ impl<T: SeqData, L, C: Context> SeqCount<T, L, C> {
     /// Calls `f` within one write section, for several stores that readers see all or none of.
     ///
     /// `f` runs with preemption disabled, and with interrupts disabled if `C` is
-    /// [`Bh`](super::Bh) or [`Irq`](super::Irq). It must not sleep, nor read this counter except by
+    /// [`Bh`](super::Bh) or stronger. It must not sleep, nor read this counter except by
     /// [`SeqCount::try_read`], which fails. Within a lock that sleeps this is C's
     /// `write_seqcount_begin()` and `write_seqcount_end()`.
     ///
