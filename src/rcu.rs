@@ -30,6 +30,7 @@ use crate::bindings as helpers;
 use core::panic::Location;
 use kernel::prelude::*;
 
+#[doc(inline)]
 pub use crate::{
     define_domain,
     impl_atomic_drop, //
