@@ -2,8 +2,8 @@
 
 //! Waits that do not block a thread, with tokio's [`AsyncFd`].
 //!
-//! All are cancel-safe: a future that is dropped before it is ready has read nothing, and an
-//! arrival that it made stands.
+//! All are cancel-safe: of a future that is dropped before it is ready, an arrival that it made
+//! stands, and arrivals that it read of the other side of a pair stay read.
 
 use crate::{Deadline, Error, Pair, Party, Phase, Result, Ticket};
 use std::os::fd::AsRawFd;
