@@ -89,9 +89,9 @@
  *   EINTR.
  *
  *   A call that fails has changed nothing, with EFAULT too: results are written
- *   before the state changes. Except a wait: an arrival that it made stands,
- *   arrivals that it read stay read, the view has advanced, and a timeout with
- *   QUIESCE_WAIT_BREAK has broken the group. With EFAULT that is so only if
+ *   before the state changes. A wait is the exception: an arrival that it made
+ *   stands, arrivals that it read stay read, the view has advanced, and a timeout
+ *   with QUIESCE_WAIT_BREAK has broken the group. With EFAULT that is so only if
  *   another thread unmapped the memory while the wait slept.
  *
  * Errors of all commands
@@ -383,10 +383,11 @@ struct quiesce_arrive {
  * SA_RESTART, and does not arrive again. Once the wait is over, with success or
  * an error that writes [out], 0 is written, so that the same struct serves for the
  * next round. A ticket that was not written so, or was used, is EINVAL: no two
- * calls return for one arrival. (A pair counts such waits and does not distinguish them: a ticket of
- * an arrival is EINVAL once as many calls have continued waits as were to be
- * continued.) A leader that has to call COMPLETE gets its ticket for that call, and
- * has to write 0 itself before the next ARRIVE_WAIT.
+ * calls return for one arrival. (A pair counts such waits and does not
+ * distinguish them: a ticket of an arrival is EINVAL once as many calls have
+ * continued waits as were to be continued.) A leader that has to call COMPLETE
+ * gets its ticket for that call, and has to write 0 itself before the next
+ * ARRIVE_WAIT.
  *
  * WAIT of a group takes the ticket of any arrival, and writes 0 once it is over;
  * of a pair, it takes 0.
