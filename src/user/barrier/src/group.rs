@@ -226,7 +226,8 @@ impl Party {
     /// Arrives and waits for the end of the phase, in one system call.
     ///
     /// After [`Error::TimedOut`], [`Error::Interrupted`] and [`Error::WouldBlock`] the arrival
-    /// stands: [`wait`](Self::wait) with [`last_arrival`](Self::last_arrival) continues.
+    /// stands: [`wait`](Self::wait) with [`last_arrival`](Self::last_arrival) continues, where the
+    /// same call would fail with [`Error::AlreadyArrived`] or arrive in the next phase.
     ///
     /// # Errors
     ///

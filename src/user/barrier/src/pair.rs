@@ -46,7 +46,7 @@ impl Pair {
     /// # Errors
     ///
     /// [`Error::Broken`] and [`Error::Aborted`] if the view has the end of a side;
-    /// [`Error::Left`].
+    /// [`Error::Left`]; [`Error::Os`] with `EOVERFLOW` after `i64::MAX` arrivals.
     pub fn place(&self) -> Result<()> {
         let mut args = quiesce_arrive {
             count: 1,
@@ -87,11 +87,11 @@ impl Pair {
     /// Arrives and waits as [`sync`](Self::sync) does, in one system call.
     ///
     /// After [`Error::TimedOut`], [`Error::Interrupted`] and [`Error::WouldBlock`] the arrival
-    /// stands; [`sync`](Self::sync) continues the wait.
+    /// stands; [`sync`](Self::sync) continues the wait, where the same call would arrive again.
     ///
     /// # Errors
     ///
-    /// As [`wait_next`](Self::wait_next).
+    /// As [`place`](Self::place) and [`wait_next`](Self::wait_next).
     pub fn place_and_sync(&self, deadline: impl Into<Deadline>) -> Result<()> {
         let deadline = deadline.into();
         let mut args = quiesce_wait {

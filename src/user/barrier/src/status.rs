@@ -46,7 +46,7 @@ impl State {
         has_ended = QUIESCE_STATE_ENDED;
         /// Ends with its process.
         is_bound = QUIESCE_STATE_BOUND;
-        /// Group: the group is broken.
+        /// Group: the group is broken; in the state of a [`Status`] only.
         is_broken = QUIESCE_STATE_BROKEN;
         /// Group: has to call [`Party::complete`](crate::Party::complete).
         has_to_complete = QUIESCE_STATE_LEADS;
