@@ -18,7 +18,10 @@ use kernel::{
 use quiesce::{
     new_seqcount, seq_field,
     seqlock::{
+        Bh,
+        Context,
         Irq,
+        Preempt,
         SeqCount, //
     },
 };
@@ -119,40 +122,80 @@ impl Subject for UnderMutex {
 }
 
 /// What a writer and a reader that interrupts it share.
-struct Interrupted {
-    count: SeqCount<[u64; 64], u64, Irq>,
+struct Interrupted<C: Context> {
+    count: SeqCount<[u64; 64], u64, C>,
     /// The CPU that the writer stores on, or -1.
     cpu: Atomic<i32>,
     /// How often the reader ran on that CPU, and how often in the middle of a store.
     calls: Atomic<u32>,
     within: Atomic<u32>,
+    /// How often preemption was enabled in the middle of a store, and otherwise.
+    preemptible: Atomic<u32>,
+    preemptible_outside: Atomic<u32>,
 }
 
-impl Interrupted {
+impl<C: Context> Interrupted<C> {
+    fn new() -> Result<Arc<Self>> {
+        let it = Self {
+            count: SeqCount::new([0; 64]),
+            cpu: Atomic::new(-1),
+            calls: Atomic::new(0),
+            within: Atomic::new(0),
+            preemptible: Atomic::new(0),
+            preemptible_outside: Atomic::new(0),
+        };
+        Ok(Arc::new(it, GFP_KERNEL)?)
+    }
+
     /// In an interrupt.
     fn call(&self) {
         if self.cpu.load(Relaxed) == support::cpu() as i32 {
             self.calls.fetch_add(1u32, Relaxed);
-            if self.count.try_read().is_none() {
+            let within = self.count.try_read().is_none();
+            if within {
                 self.within.fetch_add(1u32, Relaxed);
             }
+            if !state().preempt {
+                let preemptible = if within {
+                    &self.preemptible
+                } else {
+                    &self.preemptible_outside
+                };
+                preemptible.fetch_add(1u32, Relaxed);
+            }
         }
+    }
+
+    /// Stores a hundred times on this CPU.
+    fn store_some(&self, owner: &mut u64) {
+        self.cpu.store(support::cpu() as i32, Relaxed);
+        let mut value = [0; 64];
+        for i in 0..100 {
+            value[0] = i;
+            let _ = self.count.store_from(owner, &value);
+        }
+        self.cpu.store(-1, Relaxed);
     }
 
     /// Stores until the reader ran so often.
     fn store(&self, calls: u32) {
         let mut owner = 0u64;
         let _ = self.count.bind(&owner);
-        let mut value = [0; 64];
         while self.calls.load(Relaxed) < calls {
-            support::preempt_disabled(|| {
-                self.cpu.store(support::cpu() as i32, Relaxed);
-                for i in 0..100 {
-                    value[0] = i;
-                    let _ = self.count.store_from(&mut owner, &value);
-                }
-                self.cpu.store(-1, Relaxed);
-            });
+            support::preempt_disabled(|| self.store_some(&mut owner));
+            support::cond_resched();
+        }
+    }
+
+    /// Stores, bound to a CPU, until the reader ran that often in the middle of a store, and
+    /// otherwise, or very often.
+    fn store_preemptibly(&self, times: u32) {
+        let mut owner = 0u64;
+        let _ = self.count.bind(&owner);
+        while self.calls.load(Relaxed) < 100_000
+            && (self.within.load(Relaxed) < times || self.preemptible_outside.load(Relaxed) < times)
+        {
+            self.store_some(&mut owner);
             support::cond_resched();
         }
     }
@@ -332,20 +375,10 @@ mod tests {
         Ok(())
     }
 
-    /// A reader in an interrupt would wait without end for a store that it interrupted.
-    #[test]
-    fn a_store_is_not_interrupted() -> Result {
+    fn is_not_interrupted<C: Context>() -> Result<bool> {
         const INTERRUPTS: u32 = 300;
 
-        let shared = Arc::new(
-            Interrupted {
-                count: SeqCount::new([0; 64]),
-                cpu: Atomic::new(-1),
-                calls: Atomic::new(0),
-                within: Atomic::new(0),
-            },
-            GFP_KERNEL,
-        )?;
+        let shared = Interrupted::<C>::new()?;
         let cpu = support::next_cpu(0);
         let reader = shared.clone();
         let timer = Timer::start(TimerContext::Hardirq, 20, Some(cpu), move || reader.call())?;
@@ -353,8 +386,37 @@ mod tests {
         let thread = support::spawn_on(cpu, c"seqcount_store", move || writer.store(INTERRUPTS))?;
         thread.join();
         drop(timer);
-        assert!(shared.calls.load(Relaxed) >= INTERRUPTS);
-        assert_eq!(shared.within.load(Relaxed), 0);
+        Ok(shared.calls.load(Relaxed) >= INTERRUPTS && shared.within.load(Relaxed) == 0)
+    }
+
+    /// A reader in an interrupt would wait without end for a store that it interrupted.
+    #[test]
+    fn a_store_is_not_interrupted() -> Result {
+        assert!(is_not_interrupted::<Irq>()?);
+        assert!(is_not_interrupted::<Bh>()?);
+        Ok(())
+    }
+
+    /// A reader that preempted a store would wait until the writer runs again.
+    #[test]
+    fn a_store_is_not_preempted() -> Result {
+        const TIMES: u32 = 20;
+
+        let shared = Interrupted::<Preempt>::new()?;
+        let cpu = support::next_cpu(0);
+        let reader = shared.clone();
+        let timer = Timer::start(TimerContext::Hardirq, 20, Some(cpu), move || reader.call())?;
+        let writer = shared.clone();
+        let store = move || writer.store_preemptibly(TIMES);
+        let thread = support::spawn_on(cpu, c"seqcount_store", store)?;
+        thread.join();
+        drop(timer);
+        assert!(shared.within.load(Relaxed) >= TIMES);
+        // Elsewhere nothing counts the sections, and the kernel does not preempt itself.
+        if cfg!(CONFIG_PREEMPT_COUNT) {
+            assert!(shared.preemptible_outside.load(Relaxed) >= TIMES);
+            assert_eq!(shared.preemptible.load(Relaxed), 0);
+        }
         Ok(())
     }
 
