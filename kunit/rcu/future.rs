@@ -344,6 +344,28 @@ mod tests {
     }
 
     #[test]
+    fn polled_after_it_was_ready_it_stays_pending() -> Result {
+        let new = |n: u32| Ok::<_, Error>(KBox::new(Object::new(n), GFP_KERNEL)?);
+        let cell = RcuCell::<KBox<Object<u32>>>::new(new(1)?);
+        let woken = woken()?;
+        let waker = waker(woken.clone());
+        let mut cx = Context::from_waker(&waker);
+        let mut future = pin!(cell.replace(new(2)?).synchronize_async());
+        rcu::global().synchronize()?;
+        let Poll::Ready(Ok(object)) = future.as_mut().poll(&mut cx) else {
+            return Err(EBUSY);
+        };
+        let mut again = 0;
+        for _ in 0..3 {
+            again += u32::from(future.as_mut().poll(&mut cx).is_pending());
+        }
+        rcu::global().barrier()?;
+        assert_eq!(**object, 1);
+        assert_eq!((again, woken.0.load(Relaxed)), (3, 0));
+        Ok(())
+    }
+
+    #[test]
     fn polled_in_every_context() -> Result {
         let woken = woken()?;
         let waker = waker(woken.clone());
