@@ -217,7 +217,12 @@ TEST_F(sides, nonblocking)
 
 	ASSERT_EQ(0, fcntl(b->me, F_SETFL, O_NONBLOCK));
 	if (FALLBACK) {
-		EXPECT_TRUE(barrier_place(b));
+		/* It has no effect on these either. */
+		struct timespec ts = soon(CLOCK_MONOTONIC);
+
+		EXPECT_EQ(-ETIMEDOUT, barrier_wait_next_until(b, CLOCK_MONOTONIC, &ts));
+		ts = soon(CLOCK_MONOTONIC);
+		EXPECT_EQ(-ETIMEDOUT, barrier_place_and_sync_until(b, CLOCK_MONOTONIC, &ts));
 	} else {
 		EXPECT_EQ(-EAGAIN, barrier_wait_next_until(b, CLOCK_MONOTONIC, NULL));
 		EXPECT_EQ(-EAGAIN, barrier_wait_abortion_until(b, CLOCK_MONOTONIC, NULL));
@@ -530,6 +535,31 @@ TEST(cause_texts)
 }
 
 #if !FALLBACK
+/* Each call returns what the kernel does for a descriptor that is none. */
+TEST(group_calls_that_fail)
+{
+	struct timespec ts = { 0, 0 };
+	struct quiesce_member m;
+	struct quiesce_status s;
+	struct quiesce_join j;
+	struct quiesce_wait w;
+	uint64_t ticket, late, phase;
+
+	EXPECT_EQ(-EBADF, quiesce_group_create_at(-1, 2, 2, 0));
+	EXPECT_EQ(-EBADF, quiesce_group_join(-1, 0, &j));
+	EXPECT_EQ(-EBADF, quiesce_group_arrive(-1, &ticket));
+	EXPECT_EQ(-EBADF, quiesce_group_wait(-1, 1, &w, CLOCK_MONOTONIC, &ts));
+	EXPECT_EQ(-EBADF, quiesce_group_wait_or_break(-1, 1, &w, CLOCK_MONOTONIC, &ts));
+	EXPECT_EQ(-EBADF, quiesce_group_arrive_and_wait(-1, &w, CLOCK_MONOTONIC, &ts));
+	EXPECT_EQ(-EBADF, quiesce_group_complete(-1, 1));
+	EXPECT_EQ(-EBADF, quiesce_group_arrive_and_drop(-1));
+	EXPECT_EQ(-EBADF, quiesce_group_leave(-1));
+	EXPECT_EQ(-EBADF, quiesce_group_abort(-1, 1));
+	EXPECT_EQ(-EBADF, quiesce_group_reset(-1, &phase));
+	EXPECT_EQ(-EBADF, quiesce_group_status(-1, &s, &late, 1));
+	EXPECT_EQ(-EBADF, quiesce_group_member(-1, 0, &m));
+}
+
 TEST(group_calls)
 {
 	struct timespec ts = { 0, 0 };

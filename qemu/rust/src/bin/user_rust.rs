@@ -11,7 +11,7 @@ use quiesce_tests::{this_program, until};
 use std::{
     fs::File,
     os::{
-        fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd},
+        fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd},
         unix::process::CommandExt,
     },
     process::{Command, Stdio},
@@ -382,6 +382,43 @@ fn group_phases() {
         [PHASES as u8; N as usize]
     );
     assert_eq!(group.status().unwrap().phase, u64::from(PHASES) + 1);
+}
+
+/// The events of a descriptor now.
+fn events(fd: &impl AsFd) -> i16 {
+    let mut poll = libc::pollfd {
+        fd: fd.as_fd().as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: It is one structure, and is there during the call.
+    assert!(unsafe { libc::poll(&mut poll, 1, 0) } >= 0);
+    poll.revents
+}
+
+fn every_type_is_polled() {
+    let (a, b) = Pair::new().unwrap();
+    assert_eq!((events(&a), events(&b)), (0, 0));
+    b.place().unwrap();
+    assert_eq!((events(&a), events(&b)), (libc::POLLIN, 0));
+
+    let group = Group::new(2).unwrap();
+    let (first, second) = (group.join().unwrap(), group.join().unwrap());
+    group.status().unwrap();
+    assert_eq!((events(&group), events(&first)), (0, 0));
+    let ticket = first.arrive().unwrap();
+    assert_eq!((events(&group), events(&first)), (0, 0));
+    second.arrive_and_wait(long()).unwrap();
+    assert_eq!(
+        (events(&group), events(&first)),
+        (libc::POLLIN, libc::POLLIN)
+    );
+    first.wait(ticket, long()).unwrap();
+    group.status().unwrap();
+    assert_eq!((events(&group), events(&first)), (0, 0));
+    first.leave().unwrap();
+    second.leave().unwrap();
+    assert_ne!(events(&group) & libc::POLLHUP, 0);
 }
 
 fn tickets() {
@@ -1013,6 +1050,7 @@ fn main() {
             other_descriptors
             inherited_by_name
             group_phases
+            every_type_is_polled
             tickets
             outcomes_that_are_not_kept
             leaving
