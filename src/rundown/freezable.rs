@@ -210,8 +210,8 @@ impl<R: RundownProtect> Freezable<R> {
     ///
     /// # Errors
     ///
-    /// Those of [`RundownProtect::wait_with`]: the object is removed in any case, and the caller may
-    /// wait again.
+    /// Those of [`RundownProtect::wait_with`]. The object is removed with all of them but
+    /// [`RundownError::WouldSleep`], and the caller may wait again.
     #[track_caller]
     pub fn remove(&self, how: Wait) -> Result<(), RundownError> {
         how.check_may_sleep()?;
