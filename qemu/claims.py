@@ -4,7 +4,8 @@
 
 Each row has to name at least one thing in its second column, and every name in backquotes has to be
 a suite of qemu/suites, a test function, a litmus file, a compile-fail case or a mutant (of
-qemu/torture, or of qemu/mutants by its short name).
+qemu/torture, or of qemu/mutants by its short name). A mutant of the sources that is named has to
+be one that a test notices, and the row has to name a suite, or a test of a suite, that is run with it.
 `*` stands for any characters, as in a shell. Prints KTAP, one test for each row.
 """
 
@@ -14,9 +15,19 @@ import re
 import sys
 
 TOP = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(TOP / "qemu/mutants"))
+import mutants  # noqa: E402 (its folder was not in the path)
+
 ROW = re.compile(r"^\|(?!---| claim )(.*)$", re.M)
 NAME = re.compile(r"`([^`]+)`")
+C_TEST = re.compile(r"^TEST(?:_F\(\w+, |\()(\w+)\)", re.M)
+PYTHON_TEST = re.compile(r"^    (?:async )?def (test_\w+)\(", re.M)
 TEST = re.compile(r"#\[test\]\s*(?:(?:#\[.*\]|//.*)\s+)*(?:pub )?fn (\w+)")
+
+# The tests of a program of qemu/rust, which its main function lists.
+LISTED = re.compile(r"^ {12}(\w+)$", re.M)
+# What runs the mutants that are made one at a time.
+ALONE = {"harness": "quiesce_judge", "orderings": "quiesce_orderings", "types": "quiesce_compile_fail"}
 
 # Tests that qemu/suites does not list, with what runs them.
 ELSEWHERE = {
@@ -46,6 +57,47 @@ def texts(folder, pattern):
     return [path.read_text(encoding="utf-8") for path in sorted((TOP / folder).rglob(pattern))]
 
 
+def suites_of_tests():
+    """Name of a test -> the suites that it is in."""
+    suites = {}
+
+    def add(tests, suite):
+        for test in tests:
+            suites.setdefault(test, set()).add(suite)
+
+    for text in texts("kunit", "*.rs"):
+        for suite in re.findall(r"#\[kunit_tests\((\w+)\)\]", text):
+            add(TEST.findall(text), suite)
+    for line in (TOP / "qemu/suites").read_text(encoding="utf-8").splitlines():
+        words = line.split()
+        if words and words[0] == "user":
+            program = re.sub(r"(?:_fallback)?(?:_32)?$", "", words[3])
+            source = TOP / f"qemu/tests/{program}.c"
+            if source.exists():
+                add(C_TEST.findall(source.read_text(encoding="utf-8")), words[2])
+            source = TOP / f"qemu/rust/src/bin/{program}.rs"
+            if source.exists():
+                add(LISTED.findall(source.read_text(encoding="utf-8")), words[2])
+    for text in texts("qemu/tests/python", "test_*.py"):
+        add(PYTHON_TEST.findall(text), "quiesce_user_python")
+    return suites
+
+
+def unsuitable(names):
+    """What is wrong with the mutants of the sources among the names."""
+    known = {mutant.id: mutant for mutant in mutants.tables()}
+    tests = suites_of_tests()
+    run = set(names).union(*(tests.get(name, ()) for name in names))
+    out = []
+    for mutant in (known[name] for name in names if name in known):
+        if mutant.excuse:
+            out.append(f"`{mutant.id}` shows nothing: {mutant.kind}")
+        suites = set(mutant.suites) | ({ALONE[mutant.part]} if mutant.part in ALONE else set())
+        if not any(fnmatch.filter(suites, name) for name in run):
+            out.append(f"`{mutant.id}` is run with {', '.join(sorted(suites))} only")
+    return out
+
+
 def existing():
     """All names that a row may use."""
     names = set(ELSEWHERE) | set(OTHER)
@@ -55,9 +107,11 @@ def existing():
     for text in texts("kunit", "*.rs"):
         names.update(TEST.findall(text))
     for text in texts("qemu/tests", "*.c"):
-        names.update(re.findall(r"^TEST(?:_F\(\w+, |\()(\w+)\)", text, re.M))
+        names.update(C_TEST.findall(text))
     for text in texts("qemu/tests/python", "test_*.py"):
-        names.update(re.findall(r"^    (?:async )?def (test_\w+)\(", text, re.M))
+        names.update(PYTHON_TEST.findall(text))
+    for text in texts("qemu/rust/src/bin", "*.rs"):
+        names.update(set(LISTED.findall(text)) & set(re.findall(r"^fn (\w+)\(\)", text, re.M)))
     for path in (TOP / "qemu/litmus").glob("*.litmus"):
         names.update((path.name, path.stem))
     names.update(path.stem for path in (TOP / "kunit/compile-fail").glob("*.rs"))
@@ -85,6 +139,7 @@ def main():
             reasons.append(f"{len(cells)} columns instead of 3")
         elif not set(NAME.findall(cells[1])) - set(OTHER):
             reasons.append("no test is named that shows it")
+        reasons += unsuitable(NAME.findall(" | ".join(cells)))
         failed += bool(reasons)
         for reason in reasons:
             print("#", reason)
