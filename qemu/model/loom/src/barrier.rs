@@ -246,7 +246,7 @@ fn group_wait() {
     let ticket = group.arrive(&seats[0]);
     let leads = group.wait(&seats[0], ticket).unwrap();
     assert_eq!(group.data.get(), 1);
-    assert_ne!(thread.join().unwrap(), leads);
+    assert_ne!(thread.join().unwrap(), leads, "one of them has to lead");
 }
 
 /// Pollers of a party and of the group's descriptor return when a phase has ended, and a wait beside them.

@@ -4,8 +4,9 @@
 
 use loom::{cell::UnsafeCell, model::Builder};
 use std::{
+    panic::PanicHookInfo,
     sync::{
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
         Arc,
     },
     time::Duration,
@@ -46,7 +47,23 @@ fn models() -> impl Iterator<Item = &'static Model> {
     .flatten()
 }
 
-/// `quiesce-loom --list`, or `quiesce-loom MODEL`; SECONDS bounds the time instead of the preemptions.
+/// What a panic says, in one line, and where it is.
+fn text(panic: &PanicHookInfo<'_>) -> String {
+    let payload = panic.payload();
+    let what = match payload.downcast_ref::<&str>() {
+        Some(what) => what,
+        None => payload.downcast_ref::<String>().map_or("", |what| what),
+    };
+    let place = panic.location().map_or(String::new(), |at| {
+        let file = at.file().rsplit('/').next();
+        format!(" ({}:{})", file.unwrap_or_default(), at.line())
+    });
+    let what: Vec<_> = what.split_whitespace().collect();
+    what.join(" ") + &place
+}
+
+/// `quiesce-loom --list`, or `quiesce-loom MODEL`. SECONDS bounds the time instead of the preemptions;
+/// BRANCHES bounds an execution, which fails if it reaches that.
 pub(crate) fn main() {
     let name = std::env::args().nth(1).expect("a model");
     if name == "--list" {
@@ -56,26 +73,37 @@ pub(crate) fn main() {
     let Model(_, bound, run) = models()
         .find(|model| model.0 == name)
         .expect("there is a model of this name");
-    let seconds = std::env::var("SECONDS").ok().map(|s| s.parse().unwrap());
-    let mut builder = Builder::new();
-    builder.max_branches = 100_000;
-    builder.preemption_bound = if seconds.is_some() {
-        None
-    } else {
-        Some(*bound)
+    let variable = |name| {
+        let value = std::env::var(name).ok()?;
+        Some(value.parse::<usize>().expect("a number"))
     };
+    let seconds = variable("SECONDS").map(|s| s as u64);
+    let mut builder = Builder::new();
+    // None is loom's own variables'.
+    builder.max_branches = variable("BRANCHES").unwrap_or(100_000);
+    builder.max_permutations = None;
     builder.max_duration = seconds.map(Duration::from_secs);
+    builder.preemption_bound = match seconds {
+        None => Some(*bound),
+        Some(_) => None,
+    };
+    builder.checkpoint_file = None;
     let (executions, run) = (Arc::new(AtomicUsize::new(0)), *run);
     let count = executions.clone();
     let begin = std::time::Instant::now();
     let found = executions.clone();
     // The first panic is what was found. What follows it, as threads are unwound, is not.
+    let cut_off = AtomicBool::new(false);
     std::panic::set_hook(Box::new(move |panic| {
-        println!(
-            "# found in execution {}: {panic}",
-            found.load(Ordering::Relaxed)
-        );
-        std::process::exit(1);
+        let (what, n) = (text(panic), found.load(Ordering::Relaxed));
+        if what.starts_with("Model exceeded maximum number of branches") {
+            // loom itself ends by this panic, and cannot be left from here.
+            println!("# cut off in execution {n}: {what}");
+            cut_off.store(true, Ordering::Relaxed);
+        } else if !cut_off.load(Ordering::Relaxed) {
+            println!("# found in execution {n}: {what}");
+            std::process::exit(1);
+        }
     }));
     builder.check(move || {
         kernel::registry::reset();
@@ -85,8 +113,12 @@ pub(crate) fn main() {
     });
     let late = seconds.is_some_and(|s| begin.elapsed().as_secs() >= s);
     println!(
-        "# {} executions, {:.1} s{}",
+        "# {} executions, {}, {:.1} s{}",
         executions.load(Ordering::Relaxed),
+        builder.preemption_bound.map_or_else(
+            || "any number of preemptions".into(),
+            |bound| format!("at most {bound} preemptions in each")
+        ),
         begin.elapsed().as_secs_f32(),
         if late { ", out of time" } else { "" }
     );

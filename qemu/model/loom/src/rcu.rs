@@ -189,7 +189,8 @@ fn compare_exchange() {
     };
     increment(&cell, 0x20);
     other.join().unwrap();
-    assert_eq!(global().run(|t| cell.read(t).number), 0x31);
+    let number = global().run(|t| cell.read(t).number);
+    assert_eq!(number, 0x31, "an update was lost");
     // In place: what is moved has another address, by which its atomics are known.
     drop(cell);
     end(softirq);

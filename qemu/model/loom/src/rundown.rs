@@ -72,6 +72,14 @@ impl Object {
     fn wait(&self, how: Wait, claim: bool) -> Result<(), RundownError> {
         word::wait(&self.word, how, claim, &|| ())
     }
+    /// Waits for the end of the rundown, which comes.
+    fn must_end(&self, claim: bool) {
+        assert_eq!(
+            self.wait(Wait::uninterruptible(), claim),
+            Ok(()),
+            "a wait failed"
+        );
+    }
 }
 
 /// What is done under a guard comes before the return of a wait, and no wake-up is lost.
@@ -84,13 +92,14 @@ fn users(users: usize, waiters: usize) {
     }
     for _ in 1..waiters {
         let object = object.clone();
-        threads.push(thread::spawn(move || {
-            object.wait(Wait::uninterruptible(), false).unwrap()
-        }));
+        threads.push(thread::spawn(move || object.must_end(false)));
     }
-    object.wait(Wait::uninterruptible(), false).unwrap();
+    object.must_end(false);
     object.data.set(POISON);
-    assert!(object.word.acquire_one().is_err());
+    assert!(
+        object.word.acquire_one().is_err(),
+        "acquired after the rundown"
+    );
     threads
         .into_iter()
         .for_each(|thread| thread.join().unwrap());
@@ -103,7 +112,7 @@ fn claim(live: bool) {
     let threads = [(), ()].map(|()| {
         let object = object.clone();
         thread::spawn(move || {
-            object.wait(Wait::uninterruptible(), true).unwrap();
+            object.must_end(true);
             object.data.set(object.data.get() + 1);
             object.word.unclaim(live);
         })
@@ -112,7 +121,7 @@ fn claim(live: bool) {
     threads
         .into_iter()
         .for_each(|thread| thread.join().unwrap());
-    assert_eq!(object.data.get(), 2);
+    assert_eq!(object.data.get(), 2, "one of the claims was lost");
 }
 
 /// Waits that do not claim return while another has claimed the object.
@@ -121,13 +130,13 @@ fn claim_and_wait() {
     object.word.acquire_one().unwrap();
     let waits = {
         let object = object.clone();
-        thread::spawn(move || object.wait(Wait::uninterruptible(), false).unwrap())
+        thread::spawn(move || object.must_end(false))
     };
     let releases = {
         let object = object.clone();
         thread::spawn(move || object.release())
     };
-    object.wait(Wait::uninterruptible(), true).unwrap();
+    object.must_end(true);
     object.data.set(1);
     waits.join().unwrap();
     object.word.unclaim(false);
@@ -149,8 +158,8 @@ fn resurrect(waits: usize) {
     object.release();
     for wait in waits {
         if let Err(e) = wait.join().unwrap() {
-            assert_eq!(e, RundownError::Resurrected);
-            assert!(resurrected);
+            assert_eq!(e, RundownError::Resurrected, "another error");
+            assert!(resurrected, "nobody resurrected it");
         }
     }
 }
@@ -162,7 +171,7 @@ fn reinit() {
     assert!(object.word.begin().is_some());
     let waits = {
         let object = object.clone();
-        thread::spawn(move || object.wait(Wait::uninterruptible(), false).unwrap())
+        thread::spawn(move || object.must_end(false))
     };
     object.data.set(1);
     object.release();
@@ -196,7 +205,7 @@ fn timeout() {
     let waits = {
         let object = object.clone();
         thread::spawn(move || {
-            object.wait(Wait::uninterruptible(), false).unwrap();
+            object.must_end(false);
             assert_eq!(object.data.get(), 1);
         })
     };
@@ -354,7 +363,7 @@ fn percpu_wait() {
     let user = thread::spawn(move || user.try_use());
     object.wait(false).unwrap();
     object.data.set(POISON);
-    assert!(!object.acquire());
+    assert!(!object.acquire(), "acquired after the rundown");
     user.join().unwrap();
     object.free(softirq);
 }

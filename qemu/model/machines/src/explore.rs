@@ -6,7 +6,7 @@
 //! processes, and the model. So a state that two sequences lead to is continued once.
 
 use crate::world::{self, Hash};
-use std::{collections::HashSet, fmt::Debug, time::Instant};
+use std::{cell::RefCell, collections::HashSet, fmt::Debug, time::Instant};
 
 /// A model, and how its calls are made.
 pub(crate) trait Model: Clone + 'static {
@@ -28,8 +28,21 @@ pub(crate) struct World<M> {
     pub(crate) name: String,
     pub(crate) begin: fn(&World<M>) -> M,
     pub(crate) flags: u32,
-    /// How many calls have been made already.
+    /// How many calls `begin` makes, after which the sequences begin.
     pub(crate) made: usize,
+    /// By how many calls the sequences are shorter than those of other worlds.
+    pub(crate) shorter: usize,
+}
+
+/// How far a run goes.
+pub(crate) struct Limits {
+    pub(crate) length: usize,
+    /// No call is left out.
+    pub(crate) all: bool,
+    /// A run that has a time may be cut off; one that has none is whole, or fails.
+    pub(crate) seconds: Option<u64>,
+    /// How many sequences are kept to be continued.
+    pub(crate) kept: usize,
 }
 
 fn key(model: &impl Model) -> u128 {
@@ -38,24 +51,22 @@ fn key(model: &impl Model) -> u128 {
     hash.0
 }
 
-/// Returns whether all of them agree with their models.
-pub(crate) fn run<M: Model>(
-    worlds: &[World<M>],
-    length: usize,
-    all: bool,
-    seconds: Option<u64>,
-) -> bool {
+thread_local!(static PANIC: RefCell<String> = const { RefCell::new(String::new()) });
+
+/// Returns whether all of them agree with their models, and were explored as far as a run without a time
+/// has to be. `only` one of them is explored, or all.
+pub(crate) fn run<M: Model>(worlds: &[World<M>], only: Option<usize>, limits: &Limits) -> bool {
+    std::panic::set_hook(Box::new(|panic| PANIC.set(format!("panicked, {panic}"))));
     worlds
         .iter()
-        .all(|world| explore(world, length, all, seconds.map(|s| s / worlds.len() as u64)))
+        .enumerate()
+        .filter(|(n, _)| only.is_none_or(|only| only == *n))
+        .all(|(_, world)| explore(world, limits))
 }
 
-/// How many sequences are kept to be continued: a gigabyte of them.
-const PATHS: usize = 4_000_000;
-
-fn explore<M: Model>(world: &World<M>, length: usize, all: bool, seconds: Option<u64>) -> bool {
+fn explore<M: Model>(world: &World<M>, limits: &Limits) -> bool {
     let start = Instant::now();
-    let length = length.saturating_sub(world.made);
+    let length = limits.length - world.shorter;
     world::reset();
     let first = (world.begin)(world);
     let root = world::save();
@@ -63,18 +74,28 @@ fn explore<M: Model>(world: &World<M>, length: usize, all: bool, seconds: Option
 
     let mut paths: Vec<Vec<M::Call>> = vec![Vec::new()];
     let (mut calls, mut done) = (0u64, 0);
+    let summary = |done: usize, states: usize, calls: u64| {
+        let after = match world.made {
+            0 => String::new(),
+            made => format!(" after the first {made}"),
+        };
+        println!(
+            "# {}: all sequences of {done} calls{after}: {calls} calls compared, from {states} states, {:.1} s",
+            world.name,
+            start.elapsed().as_secs_f32()
+        );
+    };
     for _ in 0..length {
         let mut next = Vec::new();
         for path in &paths {
-            let late = seconds.is_some_and(|s| start.elapsed().as_secs() > s);
-            if late || next.len() > PATHS {
-                println!(
-                    "# {}: all sequences of {done} calls, {} states, {calls} calls compared, out of {}",
-                    world.name,
-                    seen.len(),
-                    if late { "time" } else { "memory" }
-                );
-                return true;
+            let late = limits
+                .seconds
+                .is_some_and(|s| start.elapsed().as_secs() > s);
+            if late || next.len() > limits.kept {
+                summary(done, seen.len(), calls);
+                let what = if late { "time" } else { "memory" };
+                println!("# cut off before length {length}: out of {what}");
+                return limits.seconds.is_some();
             }
             world::restore(&root);
             let mut model = first.clone();
@@ -82,22 +103,23 @@ fn explore<M: Model>(world: &World<M>, length: usize, all: bool, seconds: Option
                 model.step(call, false).expect("it went well before");
             }
             let saved = world::save();
-            for call in model.calls(all) {
+            for call in model.calls(limits.all) {
                 world::restore(&saved);
                 let mut after = model.clone();
                 calls += 1;
                 let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                     after.step(call, true)
                 }));
-                if let Err(why) = result.unwrap_or_else(|_| Err("panicked".into())) {
-                    println!("# found, {}: after", world.name);
+                if let Err(why) = result.unwrap_or_else(|_| Err(PANIC.take().replace('\n', " "))) {
+                    println!("# found, {}: the call {call:?}: {why}", world.name);
+                    println!("# after");
                     for call in path {
                         println!("#     {call:?}");
                     }
-                    println!("# the call {call:?}: {why}");
                     return false;
                 }
-                if seen.insert(key(&after)) {
+                // After the last call nothing is continued.
+                if done + 1 < length && seen.insert(key(&after)) {
                     let mut path = path.clone();
                     path.push(call);
                     next.push(path);
@@ -110,12 +132,7 @@ fn explore<M: Model>(world: &World<M>, length: usize, all: bool, seconds: Option
             break;
         }
     }
-    println!(
-        "# {}: all sequences of {length} calls, {} states, {calls} calls compared, {:.1} s",
-        world.name,
-        seen.len(),
-        start.elapsed().as_secs_f32()
-    );
+    summary(length, seen.len(), calls);
     true
 }
 

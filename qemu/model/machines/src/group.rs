@@ -165,6 +165,7 @@ pub(crate) fn worlds() -> Vec<World<Group>> {
         begin,
         flags,
         made: if flags & COMPLETION != 0 { 2 } else { 0 },
+        shorter: if flags & COMPLETION != 0 { 2 } else { 0 },
     };
     vec![
         world("group that breaks, three joined", JOINED),

@@ -88,17 +88,38 @@ pub(crate) mod device {
 
 pub(crate) use device::file as world;
 
-/// `quiesce-machines pair|group LENGTH [all] [SECONDS]`
+/// How many sequences are kept to be continued, unless KEPT says otherwise: a gigabyte of them.
+const KEPT: usize = 4_000_000;
+
+/// `quiesce-machines --list`, or `quiesce-machines pair|group LENGTH [WORLD] [all]`, where WORLD is a number
+/// of the list; all of them without. SECONDS allows for a run that is cut off after so long.
 fn main() {
     let mut args: Vec<String> = std::env::args().skip(1).collect();
+    if args[0] == "--list" {
+        pair::worlds()
+            .iter()
+            .for_each(|world| println!("pair {}", world.name));
+        group::worlds()
+            .iter()
+            .for_each(|world| println!("group {}", world.name));
+        return;
+    }
     let all = args.iter().any(|arg| arg == "all");
     args.retain(|arg| arg != "all");
-    let number = |n: usize| args.get(n).and_then(|arg| arg.parse::<usize>().ok());
-    let length = number(1).expect("a length");
-    let seconds = number(2).map(|n| n as u64);
+    let variable = |name| {
+        let value = std::env::var(name).ok()?;
+        Some(value.parse::<usize>().expect("a number"))
+    };
+    let limits = explore::Limits {
+        length: args[1].parse().expect("a length"),
+        all,
+        seconds: variable("SECONDS").map(|n| n as u64),
+        kept: variable("KEPT").unwrap_or(KEPT),
+    };
+    let only = args.get(2).map(|arg| arg.parse().expect("a number"));
     let ok = match args[0].as_str() {
-        "pair" => explore::run(&pair::worlds(), length, all, seconds),
-        "group" => explore::run(&group::worlds(), length, all, seconds),
+        "pair" => explore::run(&pair::worlds(), only, &limits),
+        "group" => explore::run(&group::worlds(), only, &limits),
         _ => panic!("pair or group"),
     };
     std::process::exit(i32::from(!ok));

@@ -7,7 +7,7 @@ use crate::{
         self, pid, uapi, wait_queue_entry, wait_queue_head, CURRENT, FAULTS, PIDS, PROCESSES,
     },
     device::args::Command,
-    explore::same,
+    explore::same_result,
 };
 use core::{cell::RefCell, ffi::c_void, pin::Pin};
 use kernel::{
@@ -131,9 +131,24 @@ fn hash_all(bytes: &[u8]) -> u128 {
 }
 
 fn hash_of(bytes: &[u8], tables: &Tables) -> u128 {
-    let mut hash = Hash(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
-    for word in bytes.chunks_exact(8) {
+    // Four at a time, which do not wait for each other's product.
+    let mut lanes = [0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835, 1, 2, 3].map(Hash);
+    let lines = bytes.chunks_exact(32);
+    let rest = lines.remainder();
+    for line in lines {
+        for (n, lane) in lanes.iter_mut().enumerate() {
+            lane.add(u64::from_ne_bytes(
+                line[n * 8..n * 8 + 8].try_into().unwrap(),
+            ));
+        }
+    }
+    let [mut hash, others @ ..] = lanes;
+    for word in rest.chunks_exact(8) {
         hash.add(u64::from_ne_bytes(word.try_into().unwrap()));
+    }
+    for other in others {
+        hash.add(other.0 as u64);
+        hash.add((other.0 >> 64) as u64);
     }
     for file in &tables.files {
         hash.add(file.map_or(0, |file| file.private.addr() as u64));
@@ -332,11 +347,8 @@ pub(crate) fn with_faults(
     FAULTS.set(true);
     let faulty = call();
     FAULTS.set(false);
-    same(
-        "the result of a write that fails",
-        faulty,
-        if writes { EFAULT.0 } else { ret },
-    )?;
+    same_result(faulty, if writes { EFAULT.0 } else { ret })
+        .map_err(|why| format!("{why}, where a write fails"))?;
     Ok(saved)
 }
 
@@ -345,7 +357,7 @@ pub(crate) fn is_unchanged(saved: &Saved) -> Result<(), String> {
     if is(saved) {
         return Ok(());
     }
-    Err("it failed with EFAULT, or for the same reason, and has changed something".into())
+    Err("it failed, and has changed something".into())
 }
 
 impl std::hash::Hasher for Hash {
