@@ -42,6 +42,34 @@ TORN = ": a torn value"
 LEAKED = ": something was leaked"
 FREED = ": used after it was freed"
 
+# What is assembly in a file under a model, and which model's function has the same steps by hand.
+TRANSCRIBED = [
+    ("arch/percpu_count.rs", "kernel/src/percpu_ref.rs: count_one()", """\
+            "mov {ptr}, qword ptr [{counters}]",
+            "test {ptr:l}, 3",
+            "jne {atomic}",
+            concat!($instruction, " qword ptr gs:[{ptr}]"),
+"""),
+    ("arch/percpu_count.rs", "kernel/src/percpu_ref.rs: count_one()", """\
+        bindings::__rcu_read_lock();
+        count!("inc", counters, {
+            return unsafe { refuse() };
+        });
+        bindings::__rcu_read_unlock();
+        true
+"""),
+    ("arch/percpu_count.rs", "loom/src/rundown.rs: PerCpu::release()", """\
+        bindings::__rcu_read_lock();
+        count!("dec", counters, {
+            unsafe {
+                bindings::__rcu_read_unlock();
+                return helpers::quiesce_helper_percpu_ref_put(count());
+            }
+        });
+        bindings::__rcu_read_unlock();
+"""),
+]
+
 EDITS = [
     Edit("pair", "abort-does-not-supersede", r"the call Wait \{ side: 1, .*: the result is 0, and the header says ECONNABORTED",
          "barrier/pair.rs",
@@ -164,6 +192,10 @@ EDITS = [
          "rundown/percpu_core.rs",
          *without("self.refs.fetch_add(1, Relaxed);")),
 
+    Edit("percpu-portable", "put-is-forgotten", asleep(0, 1),
+         "arch/percpu_count.rs",
+         *without("unsafe { helpers::quiesce_helper_percpu_ref_put(count()) };")),
+
     # Sequence counters.
     Edit("seqlock-store-read", "write-begins-without-barrier", TORN,
          "seqlock/sequence.rs",
@@ -179,10 +211,63 @@ EDITS = [
     Edit("seqlock-store-read", "read-begins-relaxed", TORN,
          "seqlock/sequence.rs",
          *instead("unsafe { arch::load_acquire_u32(counter(seq)) }", "unsafe { arch::load_u32(counter(seq)) }")),
+    Edit("seqlock-store-read", "write-begins-nothing", TORN,
+         "seqlock/write.rs",
+         *without("unsafe { sequence::write_begin_nested(body.sequence(), subclass) };")),
+    Edit("seqlock-store-read", "copied-during-a-write", TORN,
+         "seqlock/read.rs",
+         "let start = unsafe { sequence::peek(self.sequence()) };\n        if start & 1 != 0 {",
+         "let start = unsafe { sequence::peek(self.sequence()) };\n if start & 1 != 0 && !BROKEN {"),
+    Edit("seqlock-read", "returned-without-validation", TORN,
+         "seqlock/read.rs",
+         "let copy = self.body.data.load();\n            if !self.body.retry(start) {",
+         "let copy = self.body.data.load();\n if BROKEN || !self.body.retry(start) {"),
+    Edit("seqlock-writers", "writers-have-locks-of-their-own", ": a (torn value|store was lost)",
+         "seqlock/write.rs",
+         "Held::lock_nested(self.body.lock(), subclass)",
+         "Held::lock_nested(self.body.lock().wrapping_byte_add(if BROKEN { kernel::wait::current() } else { 0 }), subclass)"),
+    Edit("seqlock-writers", "bounded-reader-takes-no-lock", TORN,
+         "seqlock/read.rs",
+         "*self.read_exclusive_in::<C>()\n",
+         "if BROKEN { unsafe { self.body.data.load().assume_whole() } } else { *self.read_exclusive_in::<C>() }\n"),
+    Edit("seqlock-count", "long-write-begins-without-barrier", TORN,
+         "seqlock/long_count.rs",
+         "// ORDERING: Keeps the increment before the stores; pairs with the barrier in `retry`.\n        arch::write_barrier();",
+         "if !BROKEN { arch::write_barrier(); }"),
+    Edit("seqlock-count", "long-write-ends-without-barrier", TORN,
+         "seqlock/long_count.rs",
+         "// ORDERING: Keeps the stores before the increment; pairs with the acquire in `peek`.\n        arch::write_barrier();",
+         "if !BROKEN { arch::write_barrier(); }"),
+    Edit("seqlock-count", "long-validated-without-barrier", TORN,
+         "seqlock/long_count.rs",
+         *without("arch::read_barrier();")),
+    Edit("seqlock-count", "long-read-begins-relaxed", TORN,
+         "seqlock/long_count.rs",
+         *instead("unsafe { arch::load_acquire_u64(self.count.get()) }", "unsafe { arch::load_u64(self.count.get()) }")),
+    Edit("seqlock-count", "count-copied-during-a-write", TORN,
+         "seqlock/seqcount.rs",
+         "let start = self.sequence.peek();\n        if start & 1 != 0 {",
+         "let start = self.sequence.peek();\n if start & 1 != 0 && !BROKEN {"),
+    Edit("seqlock-count", "store-is-no-section", TORN,
+         "seqlock/seqcount.rs",
+         "self.sequence.write_begin();\n                store(&self.data);\n                self.sequence.write_end();",
+         "if !BROKEN { self.sequence.write_begin(); }\n store(&self.data);\n if !BROKEN { self.sequence.write_end(); }"),
+    Edit("seqlock-section", "section-begins-after-its-stores", TORN,
+         "seqlock/seqcount.rs",
+         "unsafe { self.sequence.write_begin() };\n            let ret = f(&mut SeqCountWriter { data: &self.data });",
+         "if !BROKEN { unsafe { self.sequence.write_begin() }; }\n let ret = f(&mut SeqCountWriter { data: &self.data });\n"
+         " if BROKEN { unsafe { self.sequence.write_begin() }; }"),
+    Edit("seqlock-section", "copies-are-always-valid", TORN,
+         "seqlock/read.rs",
+         "if unsafe { self.start.retry(self.sequence) } {\n            return Err(Retry);",
+         "if unsafe { self.start.retry(self.sequence) } && !BROKEN {\n return Err(Retry);"),
+    Edit("seqlock-section", "section-is-not-validated", TORN,
+         "seqlock/read.rs",
+         *instead("(!self.retry()).then_some(ret)", "Some(ret)")),
     Edit("seqlock-barrier", "barrier-does-not-order", ": a store of after without the store of before",
-         "seqlock/sequence.rs",
-         "// sees the first increment as well; one that began after sees the stores of before.\n    arch::write_barrier();",
-         "// sees the first increment as well\n if !BROKEN { arch::write_barrier(); }"),
+         "seqlock/long_count.rs",
+         "// those sees the first increment as well; one that began after sees the stores of before.\n        arch::write_barrier();",
+         "// those sees the first increment as well\n if !BROKEN { arch::write_barrier(); }"),
     Edit("seqlock-latch", "latch-flips-without-first-barrier", TORN,
          "seqlock/sequence.rs",
          "// with the acquire in `peek`.\n    arch::write_barrier();", "//\n if !BROKEN { arch::write_barrier(); }"),
@@ -249,10 +334,18 @@ EDITS = [
 ]
 
 
+def code(text):
+    """Without the lines that are comments."""
+    return "".join(line for line in text.splitlines(keepends=True) if not line.lstrip().startswith("//"))
+
+
 def write(tree):
     """Files that are as they should be are left alone, so that cargo does not build them again."""
     texts = {path: path.read_text(encoding="utf-8") for path in (TOP / "src").rglob("*")
              if path.suffix in (".rs", ".h", ".md") and path.is_file()}
+    for file, function, old in TRANSCRIBED:
+        if code(texts[TOP / "src" / file]).count(code(old)) != 1:
+            sys.exit(f"broken.py: src/{file} has other steps than {function}, which repeats these:\n{old}")
     for edit in EDITS:
         path = TOP / "src" / edit.file
         count = path.read_text(encoding="utf-8").count(edit.old)

@@ -10,6 +10,7 @@
     deprecated,
     missing_docs,
     non_camel_case_types,
+    non_upper_case_globals,
     clippy::missing_safety_doc
 )]
 
@@ -165,6 +166,9 @@ pub mod processor {
 
 pub mod interrupt {
     pub struct LocalInterruptDisabled(());
+    pub fn local_interrupt_disable() -> LocalInterruptDisabled {
+        LocalInterruptDisabled(())
+    }
 }
 
 pub mod seq_file {

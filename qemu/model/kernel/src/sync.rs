@@ -142,6 +142,28 @@ pub mod bindings {
         pub sequence: u32,
     }
     pub type seqcount_t = seqcount;
+    #[repr(C, align(4))]
+    pub struct spinlock_t(pub u8);
+    #[repr(C)]
+    pub struct seqcount_spinlock {
+        pub seqcount: seqcount_t,
+    }
+    pub type seqcount_spinlock_t = seqcount_spinlock;
+    #[repr(C)]
+    pub struct seqcount_raw_spinlock {
+        pub seqcount: seqcount_t,
+    }
+    pub type seqcount_raw_spinlock_t = seqcount_raw_spinlock;
+    #[repr(C)]
+    pub struct seqlock {
+        pub seqcount: seqcount_spinlock_t,
+        pub lock: spinlock_t,
+    }
+    pub type seqlock_t = seqlock;
+    pub const MAX_LOCKDEP_SUBCLASSES: u32 = 8;
+    pub const lockdep_wait_type_LD_WAIT_SPIN: u32 = 2;
+    pub const lockdep_wait_type_LD_WAIT_CONFIG: u32 = 3;
+    pub unsafe fn local_interrupt_enable() {}
     pub struct irq_work(u8);
     pub struct lock_class_key(u8);
     #[derive(Clone, Copy)]

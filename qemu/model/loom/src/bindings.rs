@@ -115,6 +115,56 @@ pub(crate) unsafe fn quiesce_helper_rundown_too_many_holders() {
     WARNINGS.set(WARNINGS.get() + 1);
 }
 
+// What a section disables is nothing that a thread of a model could notice.
+pub(crate) unsafe fn quiesce_helper_preempt_disable() {}
+pub(crate) unsafe fn quiesce_helper_preempt_enable() {}
+pub(crate) unsafe fn quiesce_helper_bh_disable() -> i32 {
+    0
+}
+pub(crate) unsafe fn quiesce_helper_bh_enable() {}
+pub(crate) unsafe fn quiesce_helper_bh_warn() {}
+pub(crate) unsafe fn quiesce_helper_interrupt_disable() -> bool {
+    true
+}
+pub(crate) unsafe fn quiesce_helper_irq_save() -> usize {
+    0
+}
+pub(crate) unsafe fn quiesce_helper_irq_restore(_: usize) {}
+pub(crate) unsafe fn quiesce_helper_raw_spin_lock(l: *mut raw_spinlock_t, _: u32) {
+    lock(l.addr());
+}
+pub(crate) unsafe fn quiesce_helper_raw_spin_trylock(_: *mut raw_spinlock_t) -> bool {
+    unreachable!("no model tries to acquire a lock")
+}
+pub(crate) unsafe fn quiesce_helper_raw_spin_unlock(l: *mut raw_spinlock_t) {
+    unlock(l.addr());
+}
+pub(crate) unsafe fn quiesce_helper_raw_spin_lock_irq(l: *mut raw_spinlock_t, _: u32) -> bool {
+    lock(l.addr());
+    true
+}
+pub(crate) unsafe fn quiesce_helper_raw_spin_unlock_irq(l: *mut raw_spinlock_t, _: bool) {
+    unlock(l.addr());
+}
+pub(crate) unsafe fn quiesce_helper_raw_spin_lock_bh(l: *mut raw_spinlock_t, _: u32) {
+    lock(l.addr());
+}
+pub(crate) unsafe fn quiesce_helper_raw_spin_unlock_bh(l: *mut raw_spinlock_t) {
+    unlock(l.addr());
+}
+pub(crate) unsafe fn quiesce_helper_spin_lock(l: *mut spinlock_t, _: u32) {
+    lock(l.addr());
+}
+pub(crate) unsafe fn quiesce_helper_spin_trylock(_: *mut spinlock_t) -> bool {
+    unreachable!("no model tries to acquire a lock")
+}
+pub(crate) unsafe fn quiesce_helper_spin_unlock(l: *mut spinlock_t) {
+    unlock(l.addr());
+}
+
+pub(crate) unsafe fn quiesce_helper_seqlock_begin(_: *mut seqlock_t) -> u32 {
+    unreachable!()
+}
 pub(crate) unsafe fn quiesce_helper_seqcount_begin(_: *mut seqcount_t) -> u32 {
     unreachable!()
 }

@@ -11,6 +11,8 @@
 mod barriers;
 mod bindings;
 mod models;
+#[path = "seqlock.rs"]
+mod seqlocks;
 
 /// True if the edit of this name is to be in effect; only copies of `src/` with edits ask.
 pub(crate) fn broken(name: &str) -> bool {
@@ -23,6 +25,7 @@ pub(crate) fn broken(name: &str) -> bool {
 pub(crate) mod arch {
     pub(crate) mod context;
     pub(crate) mod percpu_count;
+    pub(crate) mod preempt;
     pub(crate) mod rcu_counts;
     pub(crate) mod word;
 
@@ -106,95 +109,16 @@ pub(crate) mod rundown {
 #[path = "../../../../src"]
 pub(crate) mod tree {
     pub mod barrier;
+    pub mod seqlock;
     pub(crate) mod trace;
     pub(crate) mod tracepoint;
 }
-pub(crate) use tree::{barrier, trace, tracepoint};
+pub(crate) use tree::{barrier, seqlock, trace, tracepoint};
 
 pub(crate) mod device {
     pub(crate) mod quota {
         /// What a party is charged to; the limits are not a part of the model.
         pub(crate) struct Charge;
-    }
-}
-
-#[path = "../../../../src/seqlock"]
-pub(crate) mod seqlock {
-    pub(crate) mod data;
-    pub(crate) mod latch;
-    pub(crate) mod sequence;
-
-    pub(crate) mod backend {
-        #[repr(C)]
-        pub(crate) struct RawSeqlock {
-            pub(crate) seqcount: kernel::bindings::seqcount_t,
-            pub(crate) lock: kernel::bindings::raw_spinlock_t,
-        }
-    }
-    pub(crate) mod context {
-        use kernel::bindings;
-        pub(crate) struct Held<'a, L, C>(*mut L, core::marker::PhantomData<(&'a (), C)>);
-        impl<C> Held<'_, bindings::raw_spinlock_t, C> {
-            pub(crate) unsafe fn lock(lock: *mut bindings::raw_spinlock_t) -> Self {
-                bindings::lock(lock.addr());
-                Self(lock, core::marker::PhantomData)
-            }
-            pub(crate) unsafe fn try_lock(_: *mut bindings::raw_spinlock_t) -> Option<Self> {
-                unreachable!()
-            }
-        }
-        impl<L, C> Drop for Held<'_, L, C> {
-            fn drop(&mut self) {
-                bindings::unlock(self.0.addr());
-            }
-        }
-    }
-    pub(crate) mod statics {
-        use core::{mem::MaybeUninit, panic::Location, pin::Pin};
-        #[derive(Clone, Copy)]
-        pub(crate) struct Class;
-        impl Class {
-            pub(crate) const fn of_place(_: &'static Location<'static>) -> Self {
-                Self
-            }
-            pub(crate) const fn of_keys(
-                _: &'static core::ffi::CStr,
-                _: Pin<&'static kernel::sync::LockClassKey>,
-                _: Pin<&'static kernel::sync::LockClassKey>,
-            ) -> Self {
-                Self
-            }
-            pub(crate) const fn of_static(_: &'static core::ffi::CStr) -> Self {
-                Self
-            }
-        }
-        pub(crate) const fn unlocked<K>(_: Class) -> MaybeUninit<super::backend::RawSeqlock> {
-            MaybeUninit::zeroed()
-        }
-    }
-    pub(crate) struct PreemptDisabled;
-    pub(crate) struct BhDisabled;
-    pub(crate) struct Irq;
-    pub(crate) struct Raw;
-    pub(crate) trait Kind {
-        fn sequence(lock: *mut backend::RawSeqlock) -> *mut kernel::bindings::seqcount_t;
-        fn lock(lock: *mut backend::RawSeqlock) -> *mut kernel::bindings::raw_spinlock_t;
-    }
-    impl Kind for Raw {
-        fn sequence(lock: *mut backend::RawSeqlock) -> *mut kernel::bindings::seqcount_t {
-            // SAFETY: The function requires a pointer to a lock that is not freed during the call.
-            unsafe { &raw mut (*lock).seqcount }
-        }
-        fn lock(lock: *mut backend::RawSeqlock) -> *mut kernel::bindings::raw_spinlock_t {
-            // SAFETY: The function requires a pointer to a lock that is not freed during the call.
-            unsafe { &raw mut (*lock).lock }
-        }
-    }
-    pub(crate) use data::SeqData;
-    pub(crate) use latch::Latch;
-
-    pub(crate) mod model {
-        include!("seqlock.rs");
     }
 }
 

@@ -39,7 +39,7 @@ impl Plain {
 fn models() -> impl Iterator<Item = &'static Model> {
     [
         crate::rundown::model::MODELS,
-        crate::seqlock::model::MODELS,
+        crate::seqlocks::MODELS,
         crate::barriers::MODELS,
         crate::rcu::model::MODELS,
     ]

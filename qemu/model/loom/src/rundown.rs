@@ -10,7 +10,7 @@ use super::{
     RundownError, Wait,
 };
 use crate::{
-    arch::percpu_count::Counters,
+    arch::percpu_count::{self, Counters},
     models::{Model, Plain},
 };
 use core::ptr::NonNull;
@@ -34,7 +34,8 @@ pub(crate) const MODELS: &[Model] = &[
     Model("rundown-timeout", 3, timeout),
     Model("rundown-saturate", 3, saturate),
     Model("rundown-listeners", 3, listen),
-    Model("percpu-wait", 2, percpu_wait),
+    Model("percpu-wait", 2, || percpu_wait(true)),
+    Model("percpu-portable", 2, || percpu_wait(false)),
     Model("percpu-claim", 2, percpu_claim),
     Model("percpu-resurrect", 2, percpu_resurrect),
     Model("percpu-free", 2, percpu_free),
@@ -274,6 +275,8 @@ struct PerCpu {
     core: NonNull<PerCpuCore>,
     counters: Counters,
     data: Plain,
+    /// Acquisitions and releases are those of x86's assembly; else of C.
+    assembly: bool,
 }
 // SAFETY: The reference may be sent and shared as the crate's own `PerCpuRundownRef`.
 unsafe impl Send for PerCpu {}
@@ -282,6 +285,9 @@ unsafe impl Sync for PerCpu {}
 
 impl PerCpu {
     fn new() -> Arc<Self> {
+        Self::counted_by(true)
+    }
+    fn counted_by(assembly: bool) -> Arc<Self> {
         let core = KBox::pin_init(
             PerCpuCore::new(true, super::callbacks::Callback),
             kernel::alloc::GFP_KERNEL,
@@ -298,6 +304,7 @@ impl PerCpu {
             core,
             counters: Counters::new(at),
             data: Plain::new(0),
+            assembly,
         });
         this.copy().load(Relaxed);
         this.core().is_begun();
@@ -312,15 +319,24 @@ impl PerCpu {
         // SAFETY: The type is `repr(transparent)`, so both pointers are to the same layout.
         unsafe { &*(&raw const self.counters).cast() }
     }
-    /// The assembly of `arch/percpu_count.rs`, transcribed.
+    /// The assembly of `arch/percpu_count.rs`, transcribed: `broken.py` compares it with the file. Or what
+    /// that file has for other processors.
     fn acquire(&self) -> bool {
+        let count = self.core().count.get();
+        if !self.assembly {
+            // SAFETY: The count is initialised, and these are its counters' copy.
+            return unsafe { percpu_count::tryget_live(&self.counters, || count) };
+        }
         // SAFETY: The count is initialised.
-        unsafe { kernel::percpu_ref::count_one(self.core().count.get(), self.copy(), 1) }.is_some()
+        unsafe { kernel::percpu_ref::count_one(count, self.copy(), 1) }.is_some()
     }
     fn release(&self) {
         let count = self.core().count.get();
         // SAFETY: The count is initialised. Each model releases what `acquire()` returned `true` for, once.
         unsafe {
+            if !self.assembly {
+                return percpu_count::put(&self.counters, || count);
+            }
             if kernel::percpu_ref::count_one(count, self.copy(), -1).is_none() {
                 kernel::percpu_ref::quiesce_helper_percpu_ref_put(count);
             }
@@ -356,8 +372,8 @@ impl PerCpu {
     }
 }
 
-fn percpu_wait() {
-    let object = PerCpu::new();
+fn percpu_wait(assembly: bool) {
+    let object = PerCpu::counted_by(assembly);
     let softirq = thread::spawn(rcu::softirq);
     let user = object.clone();
     let user = thread::spawn(move || user.try_use());

@@ -1,110 +1,160 @@
 // SPDX-License-Identifier: GPL-2.0
 
-// Models of sequence counters, included into their module.
+//! Models of sequence locks, of counters beside a lock of the caller's, and of latches.
 
-use super::{data::WordCell, sequence, Latch};
-use crate::{models::Model, seqlock::SeqData};
-use kernel::bindings::seqcount_t;
+use crate::{
+    models::Model,
+    seqlock::{Latch, Preempt, RawSeqLock, SeqCount},
+};
+use kernel::sync::atomic::{Atomic, Relaxed};
 use loom::thread;
-use std::{cell::UnsafeCell, sync::Arc};
+use std::sync::Arc;
 
 pub(crate) const MODELS: &[Model] = &[
     Model("seqlock-store-read", 3, store_read),
+    Model("seqlock-read", 3, read),
+    Model("seqlock-writers", 2, writers),
+    Model("seqlock-count", 3, count),
+    Model("seqlock-section", 3, section),
     Model("seqlock-barrier", 3, barrier),
     Model("seqlock-latch", 3, latch),
 ];
 
-/// A counter and its value, as `seqcount.rs` and `read.rs` use them.
-struct Counted<T> {
-    sequence: UnsafeCell<seqcount_t>,
-    data: WordCell<T>,
-}
-// SAFETY: Accessed as a sequence lock is.
-unsafe impl<T: SeqData> Sync for Counted<T> {}
-// SAFETY: Accessed as a sequence lock is.
-unsafe impl<T: SeqData> Send for Counted<T> {}
+type Value = [usize; 2];
 
-impl<T: SeqData> Counted<T> {
-    fn new(value: T) -> Arc<Self> {
-        let this = Arc::new(Self {
-            sequence: UnsafeCell::new(seqcount_t { sequence: 0 }),
-            data: WordCell::new(value),
-        });
-        // The accesses that make loom's objects.
-        this.try_read();
-        this
-    }
-    fn sequence(&self) -> *mut seqcount_t {
-        self.sequence.get()
-    }
-    fn store(&self, value: T) {
-        // SAFETY: One thread writes.
-        unsafe {
-            sequence::write_begin(self.sequence());
-            self.data.store(value);
-            sequence::write_end(self.sequence());
-        }
-    }
-    fn try_read(&self) -> Option<T> {
-        // SAFETY: The counter is initialised.
-        unsafe {
-            let start = sequence::peek(self.sequence());
-            if start & 1 != 0 {
-                return None;
-            }
-            let copy = self.data.load();
-            if sequence::retry(self.sequence(), start) {
-                return None;
-            }
-            Some(copy.assume_whole())
-        }
-    }
+/// A lock; the accesses before its threads begin make loom's objects.
+fn lock() -> Arc<RawSeqLock<Value>> {
+    let lock = Arc::new(RawSeqLock::new([0; 2]));
+    lock.try_read();
+    drop(lock.read_exclusive());
+    lock
+}
+
+/// A counter, and what stands for the data of the lock that it is bound to. One thread has these.
+fn counter() -> (Arc<SeqCount<Value, u64, Preempt>>, Box<u64>) {
+    let (count, owner) = (Arc::new(SeqCount::new([0; 2])), Box::new(0));
+    count.bind(&*owner).unwrap();
+    count.try_read();
+    (count, owner)
+}
+
+fn whole(value: Value) -> usize {
+    let [a, b] = value;
+    assert_eq!(a, b, "a torn value");
+    a
 }
 
 /// No reader gets a mixture of two values, nor an older one than it has seen.
+fn in_order(read: impl Fn() -> Option<Value>) {
+    let mut last = 0;
+    for value in [(); 2].into_iter().filter_map(|()| read()).map(whole) {
+        assert!(value >= last, "an older value");
+        last = value;
+    }
+}
+
 fn store_read() {
-    let cell = Counted::new([0usize; 2]);
+    let lock = lock();
     let reader = {
-        let cell = cell.clone();
+        let lock = lock.clone();
+        thread::spawn(move || in_order(|| lock.try_read()))
+    };
+    lock.write().set([1; 2]);
+    lock.write().set([2; 2]);
+    reader.join().unwrap();
+    assert_eq!(lock.try_read(), Some([2; 2]), "a store was lost");
+}
+
+/// A reader that waits for writers gets a value, and not a mixture.
+fn read() {
+    let lock = lock();
+    let reader = {
+        let lock = lock.clone();
+        thread::spawn(move || in_order(|| Some(lock.read())))
+    };
+    lock.write().set([1; 2]);
+    reader.join().unwrap();
+}
+
+/// Writers exclude each other, and readers that hold the lock.
+fn writers() {
+    let lock = lock();
+    let writer = {
+        let lock = lock.clone();
         thread::spawn(move || {
-            let mut last = 0;
-            for _ in 0..2 {
-                if let Some([a, b]) = cell.try_read() {
-                    assert_eq!(a, b, "a torn value");
-                    assert!(a >= last, "an older value");
-                    last = a;
-                }
-            }
+            lock.write()
+                .update(|value| value.iter_mut().for_each(|n| *n += 1))
         })
     };
-    cell.store([1; 2]);
-    cell.store([2; 2]);
+    let reader = {
+        let lock = lock.clone();
+        thread::spawn(move || drop(whole(lock.read_or_lock::<1>())))
+    };
+    lock.write()
+        .update(|value| value.iter_mut().for_each(|n| *n += 1));
+    writer.join().unwrap();
     reader.join().unwrap();
-    assert_eq!(cell.try_read(), Some([2; 2]));
+    assert_eq!(lock.try_read(), Some([2; 2]), "a store was lost");
+}
+
+fn count() {
+    let (count, mut owner) = counter();
+    let reader = {
+        let count = count.clone();
+        thread::spawn(move || {
+            in_order(|| count.try_read());
+            whole(count.read());
+        })
+    };
+    count.store(&mut owner, [1; 2]).unwrap();
+    count.update(&mut owner, |value| *value = [2; 2]).unwrap();
+    reader.join().unwrap();
+    assert_eq!(count.try_read(), Some([2; 2]), "a store was lost");
+}
+
+/// What is stored in one section is seen as a whole, by who validates a copy and by who has that done.
+fn section() {
+    let (count, mut owner) = counter();
+    let reader = {
+        let count = count.clone();
+        thread::spawn(move || {
+            if let Ok(value) = count.begin().load().validate() {
+                whole(value);
+            }
+            let value = count.read_section(|section| Ok(section.load().into_inner()));
+            // SAFETY: All bytes of a copy are initialised, and of integers each is a value.
+            whole(unsafe { value.assume_init() });
+        })
+    };
+    count
+        .write_section(&mut owner, |value| {
+            value.set([1, 0]);
+            value.set([1; 2]);
+        })
+        .unwrap();
+    reader.join().unwrap();
 }
 
 /// A reader that began before the barrier and saw a store of after is invalid; one that began after sees all
 /// stores of before.
 fn barrier() {
-    let cell = Counted::new([0usize; 2]);
+    let (count, mut owner) = counter();
+    let data = Arc::new([Atomic::new(0u64), Atomic::new(0)]);
+    let load = |data: &[Atomic<u64>; 2]| [data[0].load(Relaxed), data[1].load(Relaxed)];
+    load(&data);
     let reader = {
-        let cell = cell.clone();
+        let (count, data) = (count.clone(), data.clone());
         thread::spawn(move || {
-            if let Some([a, b]) = cell.try_read() {
+            let section = count.begin();
+            let [a, b] = load(&data);
+            if !section.retry() {
                 assert!(a >= b, "a store of after without the store of before");
             }
         })
     };
-    let [a, b] = [0, 1].map(|n| {
-        // SAFETY: The words of the value.
-        unsafe { cell.data.get().cast::<usize>().add(n) }
-    });
-    // SAFETY: One thread writes.
-    unsafe {
-        crate::arch::seq::store_word(a, core::mem::MaybeUninit::new(1));
-        sequence::write_barrier(cell.sequence());
-        crate::arch::seq::store_word(b, core::mem::MaybeUninit::new(1));
-    }
+    data[0].store(1, Relaxed);
+    count.write_barrier(&mut owner).unwrap();
+    data[1].store(1, Relaxed);
     reader.join().unwrap();
 }
 
@@ -115,12 +165,9 @@ fn latch() {
     latch.update(|_| ());
     let reader = {
         let latch = latch.clone();
-        thread::spawn(move || {
-            let [a, b] = latch.read();
-            assert_eq!(a, b, "a torn value");
-        })
+        thread::spawn(move || drop(whole(latch.read())))
     };
     latch.store([1; 2]);
     reader.join().unwrap();
-    assert_eq!(latch.read(), [1; 2]);
+    assert_eq!(latch.read(), [1; 2], "a store was lost");
 }
