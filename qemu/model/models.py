@@ -95,7 +95,7 @@ def tests(folder):
         worlds[kind].append(name)
     models = lines([looms, "--list"])
 
-    sequences = [(kind, n, name) for kind in ("group", "pair") for n, name in enumerate(worlds[kind])]
+    sequences = [(kind, n, name) for kind in ("pair", "group") for n, name in enumerate(worlds[kind])]
     # Those with completion come last in the list, and are the longest.
     for kind, n, name in reversed(sequences):
         yield Test(f"{kind}: sequences of calls: {name}", [machines, kind, str(SEQUENCES[kind]), str(n)])

@@ -15,6 +15,8 @@ const SHRINK: u32 = QUIESCE_GROUP_SHRINK;
 const JOINED: u32 = 1 << 8;
 /// In `World::flags`: JOIN can make a fourth seat.
 const MORE: u32 = 1 << 9;
+/// In `World::flags`: the first party that joins at the beginning is not bound to its process.
+const UNBOUND: u32 = 1 << 10;
 const COMPLETION: u32 = QUIESCE_GROUP_COMPLETION;
 
 /// The process that has the group's descriptor. Party number n of those that ever joined is n + 1.
@@ -160,28 +162,63 @@ pub(crate) struct Group {
 const GROUP: usize = 0;
 
 pub(crate) fn worlds() -> Vec<World<Group>> {
-    let world = |name: &str, flags| World {
+    let world = |name: &str, flags, made, shorter| World {
         name: name.into(),
         begin,
         flags,
-        made: if flags & COMPLETION != 0 { 2 } else { 0 },
-        shorter: if flags & COMPLETION != 0 { 2 } else { 0 },
+        made,
+        shorter,
     };
     vec![
-        world("group that breaks, three joined", JOINED),
-        world("group that shrinks, three joined", JOINED | SHRINK),
-        world("group that breaks, three open seats and room for one", MORE),
+        world("group that breaks, three joined", JOINED, 0, 0),
+        world("group that shrinks, three joined", JOINED | SHRINK, 0, 0),
         world(
-            "group that breaks, three joined and two arrived, with completion",
-            JOINED | COMPLETION,
-        ),
-        world(
-            "group that shrinks, three joined and two arrived, with completion",
-            JOINED | SHRINK | COMPLETION,
+            "group that breaks, three open seats and room for one",
+            MORE,
+            0,
+            0,
         ),
         world(
             "group that shrinks, three open seats and room for one",
             SHRINK | MORE,
+            0,
+            0,
+        ),
+        world(
+            "group that breaks, three joined, one of them not bound",
+            JOINED | UNBOUND,
+            0,
+            1,
+        ),
+        world(
+            "group that shrinks, three joined, one of them not bound",
+            JOINED | SHRINK | UNBOUND,
+            0,
+            1,
+        ),
+        world(
+            "group that breaks, three joined, with completion",
+            JOINED | COMPLETION,
+            0,
+            0,
+        ),
+        world(
+            "group that shrinks, three joined, with completion",
+            JOINED | SHRINK | COMPLETION,
+            0,
+            0,
+        ),
+        world(
+            "group that breaks, three joined and two arrived, with completion",
+            JOINED | COMPLETION,
+            2,
+            0,
+        ),
+        world(
+            "group that shrinks, three joined and two arrived, with completion",
+            JOINED | SHRINK | COMPLETION,
+            2,
+            0,
         ),
     ]
 }
@@ -215,8 +252,9 @@ fn begin(world: &World<Group>) -> Group {
         closed: false,
     };
     if world.flags & JOINED != 0 {
-        for _ in 0..3 {
-            group.step(Call::Join { bound: true }, true).unwrap();
+        for party in 0..3 {
+            let bound = party != 0 || world.flags & UNBOUND == 0;
+            group.step(Call::Join { bound }, true).unwrap();
         }
         for party in 0..world.made {
             let call = Call::ArriveWait {
@@ -1226,6 +1264,9 @@ impl Model for Group {
         if !self.closed {
             if self.parties.len() < JOINS {
                 calls.push(Call::Join { bound: true });
+                if self.max > 3 {
+                    calls.push(Call::Join { bound: false });
+                }
             }
             calls.extend([
                 Call::GroupAbort,
@@ -1234,7 +1275,7 @@ impl Model for Group {
                 Call::GroupClose,
             ]);
         }
-        let mut idles = false;
+        let mut idles = [false; 2];
         for party in 0..self.parties.len() {
             let it = &self.parties[party];
             if it.closed {
@@ -1245,12 +1286,12 @@ impl Model for Group {
                 && !it.dead
                 && self.broken.is_none_or(|cause| cause.party != it.seat);
             if idle && !all {
-                if idles {
+                let before = &mut idles[usize::from(it.bound)];
+                if core::mem::replace(before, true) {
                     continue;
                 }
-                idles = true;
             }
-            if !it.dead && it.bound {
+            if !it.dead {
                 calls.push(Call::Exit { party });
             }
             calls.extend([
@@ -1265,24 +1306,22 @@ impl Model for Group {
                 Call::Close { party },
             ]);
             let last = it.arrivals.last().map_or(0, |arrival| arrival.ticket);
-            let mut tickets = BTreeSet::from([last]);
-            if party == 0 {
-                // Each party would do as well: no two differ but by their numbers.
-                tickets.extend([0, 1, self.phase]);
-                calls.push(Call::ArriveWait {
+            let tickets = BTreeSet::from([last, 0, 1, self.phase]);
+            calls.extend([
+                Call::ArriveWait {
                     party,
                     end: ERESTARTSYS.0,
-                });
-                calls.push(Call::ArriveWait {
+                },
+                Call::ArriveWait {
                     party,
                     end: EAGAIN.0,
-                });
-                calls.push(Call::Wait {
+                },
+                Call::Wait {
                     party,
                     ticket: last,
                     breaks: true,
-                });
-            }
+                },
+            ]);
             if self.completion {
                 calls.push(Call::Complete {
                     party,
