@@ -22,6 +22,8 @@
 #define RUNS		3
 /* Meetings before the clock starts: all are forked and have run. */
 #define MEET		8
+/* So many at least after that, so that what the end of the last run left behind is small. */
+#define LEAST		32
 
 #define __noreturn	__attribute__((noreturn))
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
@@ -171,7 +173,7 @@ static void run(const struct row *row)
 
 	for (side = 0; side < nr_sides; side++) {
 		scheme = row->schemes[side];
-		n[side] = row->schemes[1] ? 16 : 4;
+		n[side] = row->schemes[1] ? 16 : scheme ? LEAST : 4;
 		while (row->measure(scheme, row->parties, row->cpus, n[side]) < run_ns)
 			n[side] *= 2;
 	}
