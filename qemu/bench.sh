@@ -8,11 +8,13 @@
 # whether each curve is as flat or linear as it has to be.
 #
 # The null rows are measured in each run: their spread is what a row's time may miss
-# its aim by. BENCH_RECORD=1 writes the counts into bench/figures.json.
+# its aim by. BENCH_RECORD=1 writes the figures of a run of all rows into
+# bench/figures.json, and bench/README.md's tables.
 #
-# Exit status: 0 measured, whatever the ratios are; 1 a row has more than 3 % more
-# instructions than figures.json has; 2 environment; 3 a kernel warning, or the guest
-# ended too early.
+# Exit status: 0 measured; 1 a row has more than 3 % more instructions than figures.json
+# has, misses a target of instructions or memory without a reason in report.py, or is of
+# figures.json or the run alone, or a curve of BENCH=scale is not as it has to be; 2
+# environment; 3 a kernel warning, or the guest ended too early.
 
 . "$(dirname "$0")/lib.sh"
 . "$QEMU_DIR/profiles.sh"
@@ -22,6 +24,11 @@ eval "measured_$(declare -f accel)"
 profile=${PROFILE:-stock}
 need_profile "$profile"
 BENCH=${BENCH:-}
+# The committed figures are of one kernel, and all of one run.
+FIGURES=$QEMU_DIR/bench/figures.json
+[ "$profile" = stock ] || FIGURES=
+[ -z "${BENCH_RECORD:-}" ] || { [ -z "$BENCH" ] && [ "$profile" = stock ]; } ||
+	die "BENCH_RECORD=1 is of all rows, and of profile stock"
 ROOT=$("$QEMU_DIR/buildroot.sh")
 KERNEL=$("$QEMU_DIR/kernel.sh" "$profile")
 "$QEMU_DIR/build.sh" "$profile" || die "profile $profile does not build"
@@ -80,8 +87,13 @@ guest() {
 rm -f "$OUT"/results.*
 if [[ $BENCH = scale* ]]; then
 	guest scale1 1 "$BENCH"
-	for cpus in 2 4 8; do guest "scale$cpus" "$cpus" scale_word_cpus\ scale_percpu_cpus; done
-	in_root "$ROOT" python3 "$QEMU_DIR/bench/scale.py" "$OUT/scale.svg" "$OUT"/results.scale*
+	for cpus in 2 4 8; do
+		[ "$BENCH" = scale ] || [[ $BENCH = *_cpus* ]] || continue
+		guest "scale$cpus" "$cpus" scale_word_cpus\ scale_percpu_cpus
+	done
+	whole=
+	[ "$BENCH" != scale ] || whole=--whole
+	in_root "$ROOT" python3 -B "$QEMU_DIR/bench/scale.py" $whole "$OUT/scale.svg" "$OUT"/results.scale*
 	exit
 fi
 guest counting 1 "$BENCH"
@@ -94,5 +106,5 @@ case $BENCH in
 	;;
 esac
 grep '^# row' "$OUT"/results.* | grep -qv ':# row null_' || [[ $BENCH = null* ]] || die "BENCH=$BENCH: no row's name begins so"
-in_root "$ROOT" python3 "$QEMU_DIR/bench/report.py" --out "$OUT" --accel "${ACCEL:-tcg}" \
-	--figures "$QEMU_DIR/bench/figures.json" ${BENCH_RECORD:+--record} "$OUT"/results.*
+in_root "$ROOT" python3 -B "$QEMU_DIR/bench/report.py" --out "$OUT" --accel "${ACCEL:-tcg}" \
+	${FIGURES:+--figures "$FIGURES"} ${BENCH_RECORD:+--record} --wanted "$BENCH" "$OUT"/results.*

@@ -4,9 +4,11 @@
 # size.sh: instruction counts of the fast paths and sizes, ours and C's, read
 # from objects built for four kernels: Debian's (gcc) for x86_64 and arm64, one of our
 # own with LLVM, and that one with RUST_INLINE_HELPERS. SIZE_SHOW=function prints a path,
-# SIZE_RECORD=1 writes qemu/bench/figures.json instead of comparing with it.
+# SIZE_RECORD=1 writes qemu/bench/figures.json, and the table of its README, instead of
+# comparing with them.
 #
-# Exit status: 0, or 1 if a path has become worse or a stack frame is too large.
+# Exit status: 0, or 1 if a path has become worse, is not counted, or has no committed
+# count, or if a stack frame is too large.
 
 . "$(dirname "$0")/lib.sh"
 
@@ -69,6 +71,6 @@ measure stock-gcc "$("$QEMU_DIR/kernel.sh" stock)"
 measure stock-arm64 "$("$QEMU_DIR/kernel.sh" stock-arm64)" "$("$QEMU_DIR/buildroot.sh" arm64)"
 measure llvm "$(prepared llvm base)"
 measure llvm-inlined "$(prepared inlined base inline-helpers)"
-in_root "$ROOT" python3 "$QEMU_DIR/bench/size.py" --out "$BUILD/size/size.json" \
+in_root "$ROOT" python3 -B "$QEMU_DIR/bench/size.py" --out "$BUILD/size/size.json" \
 	--figures "$QEMU_DIR/bench/figures.json" ${SIZE_RECORD:+--record} \
 	${SIZE_SHOW:+--show "$SIZE_SHOW"} "${measured[@]}"

@@ -5,7 +5,8 @@
 Takes one folder for each kernel: bench/ has the objects of the bench module,
 quiesce.o is the crate. A path is the shortest one from a function's first
 instruction to its return that passes the instruction that does the work. A
-call counts as one instruction and is listed; what is the same in every function
+call counts as one instruction and is listed; if the work is done in a function that is called, of the
+module or of the crate's helpers, its path counts too. What is the same in every function
 of a kernel (endbr64 or bti, the ftrace call, alignment) does not count. On arm64 a
 branch that the kernel replaces by a nop on CPUs with LSE counts as that, and the
 five instructions of a frame do not count: rustc makes one in each function, gcc only
@@ -13,8 +14,9 @@ where there is a call, and an inlined path uses its caller's.
 
 A path is met if it has at most 1 % more instructions than C's, and no call more.
 figures.json has the last committed counts and calls: a path that has more than 3 %
-more, or other calls, fails, and so does a frame that is too large. (That a path is
-in a read-side critical section is seen by its calls alone.)
+more, or other calls, fails, and so does a path that cannot be counted or is not in
+figures.json, or in it alone, and a frame that is too large or was not found. (That a path
+is in a read-side critical section is seen by its calls alone.)
 """
 
 import argparse
@@ -27,9 +29,12 @@ import re
 import subprocess
 import sys
 
+import figures
+
 # Path -> what has to be on it, one after the other.
 LOCKED = r"^lock|^xchg|^(cas|ldadd|swp)a?l?\b|^lda?xr"
-PERCPU = r"%gs:"
+# Not preempt_count, which is per CPU too, but has a name.
+PERCPU = r"^(inc|add|dec|sub)q .*%gs:\(|, TPIDR_EL1"
 SEQUENCE = r"^(inc|add)[lq] (?!.*%(gs|rsp))|^add [wx]\d+, [wx]\d+, #0x1$"
 PATHS = {
     "seqlock_read": [],
@@ -49,6 +54,14 @@ PATHS = {
     "rcu_read": [],
     "srcu_read": [],
 }
+
+# Called where the task has to reschedule: no fast path.
+SLOW = r"preempt_schedule"
+
+# Paths that a kernel does not have, of ours or of C's: (kernel, path) -> the reason.
+NOT_COUNTED = {}
+# A path may be in so many functions that call each other.
+DEPTH = 3
 
 # objdump gives these a line of their own.
 PREFIXES = ("lock", "rep", "repne", "data16")
@@ -143,7 +156,9 @@ def fast_path(insns, via):
             continue
         seen.add((i, done))
         insn = insns[i]
-        text = f"{insn.op} {insn.args}"
+        if re.search(SLOW, insn.reloc):
+            continue
+        text = f"{insn.op} {insn.args} {insn.reloc}".rstrip()
         if done < len(via) and re.search(via[done], text):
             done += 1
         if not free(insn):
@@ -172,22 +187,47 @@ def fast_path(insns, via):
     return None
 
 
-def count(functions, name, via):
-    """What the table says of one function."""
+def is_call(insn):
+    """Whether it leads to another function, which may return for this one."""
+    return insn.op.startswith("call") or insn.op == "bl" or (insn.op in JUMPS and insn.reloc and not is_return(insn))
+
+
+def callee(insn):
+    """The name of the function that a call leads to."""
+    if insn.reloc:
+        return re.split(r"[-+]0x", insn.reloc.split()[-1])[0]
+    m = re.search(r"<([^>+]+)>", insn.args)
+    return m.group(1) if m else insn.args
+
+
+def work_path(functions, name, via, depth=DEPTH):
+    """The instructions of the shortest path that does the work, or None: in this function, or in it and in
+    one that it calls."""
     insns = functions.get(name)
     if not insns:
         return None
-    # The code that does the work may be out of line.
-    path = fast_path(insns, via) or fast_path(insns, [])
+    path = fast_path(insns, via)
+    if path or not depth:
+        return path
+    found = []
+    for called in sorted({callee(i) for i in insns if is_call(i)} - {name}):
+        inner = work_path(functions, called, via, depth - 1)
+        outer = inner and fast_path(insns, [rf"^(call|bl?\b|jmp).*[ <]{re.escape(called)}\b"])
+        if outer:
+            found.append(outer + inner)
+    return min(found, key=len, default=None)
+
+
+def count(functions, name, via):
+    """What the table says of one function."""
+    path = work_path(functions, name, via)
     if path is None:
         return None
-    calls = [re.split(r"[-+]0x", i.reloc.split()[-1] if i.reloc else i.args)[0]
-             for i in path if i.op.startswith("call") or i.op == "bl" or (i.op in JUMPS and i.reloc and not is_return(i))]
     return {
         "instructions": len(path),
-        "calls": calls,
+        "calls": [callee(i) for i in path if is_call(i)],
         "locked": sum(1 for i in path if re.search(LOCKED, i.op)),
-        "whole": sum(1 for i in insns if not free(i)),
+        "whole": sum(1 for i in functions[name] if not free(i)),
     }
 
 
@@ -282,11 +322,17 @@ def objects(folder):
     return sorted(glob.glob(os.path.join(bench, "peers", "*.o"))) + [os.path.join(bench, "ours", "ours.o")]
 
 
+def all_functions(folder):
+    """The functions of the bench module, and the crate's helpers, which they call."""
+    functions = {}
+    for path in sorted(glob.glob(os.path.join(folder, "src", "helpers", "*.o"))) + objects(folder):
+        functions.update(disassemble(path))
+    return functions
+
+
 def measure(folder):
     """All figures of one kernel."""
-    functions = {}
-    for path in objects(folder):
-        functions.update(disassemble(path))
+    functions = all_functions(folder)
     crate = os.path.join(folder, "src", "quiesce.o")
     return {
         "paths": {
@@ -311,22 +357,32 @@ def cell(one):
     return f"{one['instructions']}" + (f"+{len(one['calls'])}c" if one["calls"] else "")
 
 
+def verdict(kernels):
+    """Whether a path is met: on which kernels it has more instructions or calls than C's, or is not counted."""
+    found = collections.defaultdict(list)
+    for name, sides in kernels.items():
+        ours, peer = sides["ours"], sides["peer"]
+        if not ours or not peer:
+            found["not counted"].append(name)
+            continue
+        if ours["instructions"] > OF_C * peer["instructions"]:
+            found["missed"].append(name)
+        if len(ours["calls"]) > len(peer["calls"]):
+            found["a call more"].append(name)
+    return "; ".join(f"{what} on {', '.join(names)}" for what, names in found.items()) or "met"
+
+
 def table(kernels):
-    """What the terminal shows; the number of functions whose frames are too large."""
+    """What the terminal shows."""
     names = list(kernels)
     print("Instructions of the fast path, ours / C; '+2c': two of them are calls")
     print(f"{'path':26}" + "".join(f"{n:>22}" for n in names) + "  verdict")
-    deep = 0
     for path in PATHS:
-        line, verdict = f"{path:26}", ""
+        line = f"{path:26}"
         for n in names:
             ours, peer = kernels[n]["paths"][path]["ours"], kernels[n]["paths"][path]["peer"]
             line += f"{cell(ours) + ' / ' + cell(peer):>22}"
-            if ours and peer and ours["instructions"] > OF_C * peer["instructions"]:
-                verdict = "missed on " + n if not verdict else verdict + ", " + n
-            if ours and peer and len(ours["calls"]) > len(peer["calls"]):
-                verdict = (verdict + "; " if verdict else "") + "a call more on " + n
-        print(line + "  " + (verdict or "met"))
+        print(line + "  " + verdict({n: kernels[n]["paths"][path] for n in names}))
     print(f"\n{'bytes of one, ours / C':26}" + "".join(f"{n:>22}" for n in names))
     for what in kernels[names[0]]["sizes"]:
         line = f"{what:26}"
@@ -345,7 +401,6 @@ def table(kernels):
             one = kernels[n]["frames"].get(what)
             line += f"{str(one['bytes']) + ' / ' + str(one['most']) if one else '-':>14}"
             over |= bool(one) and one["bytes"] > one["most"]
-        deep += over
         print(line + ("  TOO LARGE" if over else ""))
     print(f"\n{'bytes of .text':26}" + "".join(f"{n:>22}" for n in names))
     for part in ("rundown", "seqlock", "rcu", "barrier", "device", "arch", "rest"):
@@ -353,57 +408,63 @@ def table(kernels):
     for kind in ("text", "init", "rodata", "data", "bss"):
         print(f"{'quiesce.ko ' + kind:26}" + "".join(f"{kernels[n]['module'].get(kind, 0):>22}" for n in names))
     print(f"{'longest symbol':26}" + "".join(f"{kernels[n]['longest']:>22}" for n in names))
-    return deep
 
 
-def counts(one):
-    """What is committed of one side of a path."""
-    return {"instructions": one["instructions"], "calls": one["calls"]}
+def recorded(kernels):
+    """What is committed."""
+    def side(one):
+        return one and {"instructions": one["instructions"], "calls": one["calls"]}
+    return {name: {"paths": {path: {of: side(one) for of, one in sides.items()} for path, sides in kernel["paths"].items()},
+                   "frames": sorted(what for what in kernel["frames"] if what.startswith("stack_"))}
+            for name, kernel in kernels.items()}
 
 
-def worse(kernels, last):
-    """What has become worse than the last committed figures."""
+def judge(kernels, last):
+    """What fails: a path against the committed figures, one that is not counted, one of either alone, and
+    a frame that is too large or was not found."""
     out = []
-    for name, kernel in kernels.items():
-        for path, sides in kernel["paths"].items():
-            now, then = sides["ours"], last.get(name, {}).get(path)
-            if then and not now:
-                out.append(f"{path} on {name} cannot be counted any more")
-            elif then and now["instructions"] > OF_LAST * then["instructions"]:
-                out.append(f"{path} on {name} has {now['instructions']} instructions, and had {then['instructions']}")
-            elif then and now["calls"] != then["calls"]:
-                out.append(f"{path} on {name} calls {' '.join(now['calls']) or 'nothing'}, and called "
-                           f"{' '.join(then['calls']) or 'nothing'}")
+    for name in {**last, **kernels}:
+        if name not in kernels:
+            out.append(f"{name} was not measured, and has committed figures")
+            continue
+        if name not in last:
+            out.append(f"{name} has no committed figures; SIZE_RECORD=1 writes them")
+            last = {**last, name: {"paths": {}, "frames": []}}
+        paths, known = kernels[name]["paths"], last[name]["paths"]
+        out += [f"{path} on {name} was not measured, and has committed figures" for path in known if path not in paths]
+        for path, sides in paths.items():
+            out += judge_path(f"{path} on {name}", sides, known.get(path), (name, path) in NOT_COUNTED)
+        deep = kernels[name]["frames"]
+        out += [f"{what} on {name} has {one['bytes']} bytes of stack, and may have {one['most']}"
+                for what, one in deep.items() if one["bytes"] > one["most"]]
+        out += [f"{what} on {name} was not found" for what in last[name]["frames"] if what not in deep]
     return out
 
 
-def read_figures(path):
-    """The committed figures; empty if there are none yet."""
-    try:
-        with open(path, encoding="utf-8") as f:
-            return json.load(f)
-    except FileNotFoundError:
-        return {}
+def judge_path(path, sides, last, excused):
+    """What fails of one path on one kernel."""
+    now, then = sides["ours"], (last or {}).get("ours")
+    out = [f"{path}: {of} cannot be counted" for of, one in sides.items() if not one and not excused]
+    if not now or excused:
+        return out
+    if not then:
+        return out + [f"{path} has no committed count; SIZE_RECORD=1 writes it"]
+    if now["instructions"] > OF_LAST * then["instructions"]:
+        out.append(f"{path} has {now['instructions']} instructions, and had {then['instructions']}")
+    if now["calls"] != then["calls"]:
+        out.append(f"{path} calls {' '.join(now['calls']) or 'nothing'}, and called {' '.join(then['calls']) or 'nothing'}")
+    return out
 
 
-def judge(kernels, path, record):
-    """Compares the paths with the committed figures, or commits them; returns the exit status."""
-    figures = read_figures(path)
-    last = figures.setdefault("size", {})
-    if record:
-        for name, kernel in kernels.items():
-            last[name] = {path: counts(sides["ours"]) for path, sides in kernel["paths"].items() if sides["ours"]}
-        with open(path, "w", encoding="utf-8") as f:
-            json.dump(figures, f, indent=1, sort_keys=True)
-            f.write("\n")
-        return 0
-    for name in kernels:
-        if name not in last:
-            print(f"{name}: there are no committed figures; SIZE_RECORD=1 writes them")
-    found = worse(kernels, last)
-    for line in found:
-        print("WORSE:", line)
-    return 1 if found else 0
+def markdown(last):
+    """README.md's table of the committed figures."""
+    last = dict(sorted(last.items()))
+    out = ["| path | " + " | ".join(last) + " | verdict |", "|---" * (len(last) + 2) + "|"]
+    for path in PATHS:
+        kernels = {name: kernel["paths"][path] for name, kernel in last.items()}
+        out.append(f"| `{path}` | " + " | ".join(f"{cell(sides['ours'])} / {cell(sides['peer'])}" for sides in kernels.values())
+                   + f" | {verdict(kernels)} |")
+    return "\n".join(out)
 
 
 def main():
@@ -418,18 +479,24 @@ def main():
     if args.show:
         via = PATHS.get(re.sub("^size_(ours|peer)_", "", args.show), [])
         for name, folder in folders.items():
-            for path in objects(folder):
-                insns = disassemble(path).get(args.show)
-                for i in (fast_path(insns, via) or fast_path(insns, []) or []) if insns else []:
-                    print(f"{name}: {i.addr:6x} {i.op} {i.args} {i.reloc}")
+            for i in work_path(all_functions(folder), args.show, via) or []:
+                print(f"{name}: {i.addr:6x} {i.op} {i.args} {i.reloc}")
         return 0
     kernels = {name: measure(folder) for name, folder in folders.items()}
     if args.out:
         with open(args.out, "w", encoding="utf-8") as f:
             json.dump(kernels, f, indent=1)
-    deep = table(kernels)
-    status = judge(kernels, args.figures, args.record) if args.figures else 0
-    return 1 if deep else status
+    table(kernels)
+    if not args.figures:
+        return 0
+    last = figures.read(args.figures, "size")
+    if args.record:
+        last = recorded(kernels)
+        figures.record(args.figures, "size", last, markdown(last))
+    found = judge(kernels, last)
+    for line in found:
+        print("FAILED:", line)
+    return 1 if found else 0
 
 
 if __name__ == "__main__":
