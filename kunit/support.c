@@ -12,6 +12,7 @@
 #include <linux/kmemleak.h>
 #include <linux/kmsg_dump.h>
 #include <linux/kthread.h>
+#include <linux/module.h>
 #include <linux/mutex.h>
 #include <linux/preempt.h>
 #include <linux/sched.h>
@@ -36,6 +37,11 @@ int quiesce_kunit_preempt_count(void)
 bool quiesce_kunit_preemptible(void)
 {
 	return preemptible();
+}
+
+bool quiesce_kunit_is_ours(unsigned long address)
+{
+	return within_module(address, THIS_MODULE);
 }
 
 bool quiesce_kunit_irqs_disabled(void)

@@ -20,6 +20,7 @@ void quiesce_kunit_remove_results(void);
 /* The caller's context, and what is disabled there. */
 int quiesce_kunit_preempt_count(void);
 bool quiesce_kunit_preemptible(void);
+bool quiesce_kunit_is_ours(unsigned long address);
 bool quiesce_kunit_irqs_disabled(void);
 bool quiesce_kunit_softirq_disabled(void);
 bool quiesce_kunit_in_hardirq(void);

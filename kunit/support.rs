@@ -47,6 +47,8 @@ probes! {
     preempt_count => quiesce_kunit_preempt_count() -> i32;
     /// Whether the caller can be preempted: in process context, with nothing disabled.
     preemptible => quiesce_kunit_preemptible() -> bool;
+    /// Whether the address is in the module that this is compiled into.
+    is_ours => quiesce_kunit_is_ours(address: usize) -> bool;
     /// Whether interrupts are disabled on this CPU.
     irqs_disabled => quiesce_kunit_irqs_disabled() -> bool;
     /// Whether softirqs are disabled or being served here, `softirq_count() != 0`.

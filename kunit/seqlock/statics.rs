@@ -173,6 +173,8 @@ mod tests {
     #[cfg(CONFIG_DEBUG_LOCK_ALLOC)]
     #[test]
     fn a_class_is_a_place_in_the_source() -> Result {
+        use crate::support::is_ours as ours;
+
         let (a, b) = (class(&made_here()), class(&made_here()));
         let other = class(&SeqLock::new(4u64));
         let named = KBox::init(new_seqlock!(4u64, "a name"), GFP_KERNEL)?;
@@ -180,6 +182,8 @@ mod tests {
         assert!(a.0 != 0 && a.1 == a.0 + 8);
         assert_eq!(a, b);
         assert!(a.0 != other.0 && a.1 != other.1);
+        // In the module that calls, which is not the crate's.
+        assert!(ours(a.0) && ours(other.0));
         assert_eq!(a.2, c"quiesce::seqlock");
         assert_eq!(class(&named).2, c"a name");
         assert_eq!(class(&c_named).2, c"another");
