@@ -93,7 +93,9 @@ def tests(folder):
     for line in lines([machines, "--list"]):
         kind, name = line.split(maxsplit=1)
         worlds[kind].append(name)
-    models = lines([looms, "--list"])
+    # Each model's name, and "bounded" if its preemptions are.
+    bounds = dict(line.partition(" ")[::2] for line in lines([looms, "--list"]))
+    models = list(bounds)
 
     sequences = [(kind, n, name) for kind in ("pair", "group") for n, name in enumerate(worlds[kind])]
     # Those with completion come last in the list, and are the longest.
@@ -121,8 +123,9 @@ def tests(folder):
         share = TIME * 60 * JOBS / 4 / len(sequences)
         for kind, n, name in sequences:
             yield Test(f"longer sequences of calls: {name}", [machines, kind, str(LONGER[kind]), str(n), "all"], seconds=max(share, 1))
-        share = TIME * 60 * JOBS * 3 / 4 / len(models)
-        for model in models:
+        bounded = [model for model in models if bounds[model]]
+        share = TIME * 60 * JOBS * 3 / 4 / len(bounded)
+        for model in bounded:
             yield Test(f"{model} with any number of preemptions", [looms, model], seconds=max(share, 1))
 
 

@@ -9,7 +9,7 @@ use crate::{
         queue::{Deadline, Queue},
         End, Id, Pid, Why,
     },
-    models::{Model, Plain},
+    models::{Model, Plain, ANY},
 };
 use kernel::{
     alloc::GFP_KERNEL,
@@ -22,12 +22,12 @@ use kernel::{
 use loom::thread;
 
 pub(crate) const MODELS: &[Model] = &[
-    Model("pair-wait", 3, pair_wait),
-    Model("pair-poll", 2, pair_poll),
+    Model("pair-wait", ANY, pair_wait),
+    Model("pair-poll", ANY, pair_poll),
     Model("pair-arrive-wait-poll", 2, pair_arrive_wait_poll),
-    Model("pair-hup-by-own-wait", 2, pair_hup),
-    Model("pair-timeout", 3, pair_timeout),
-    Model("group-wait", 2, group_wait),
+    Model("pair-hup-by-own-wait", ANY, pair_hup),
+    Model("pair-timeout", ANY, pair_timeout),
+    Model("group-wait", ANY, group_wait),
     Model("group-poll", 2, group_poll),
     Model("group-break", 2, group_break),
 ];

@@ -13,8 +13,11 @@ use std::{
 };
 
 /// A model: its name, how many times loom may take the processor from a thread that could run on, and what it
-/// runs. Long runs have no such bound.
+/// runs. Long runs have no such bound, nor have models that have few executions.
 pub(crate) struct Model(pub(crate) &'static str, pub(crate) usize, pub(crate) fn());
+
+/// No bound.
+pub(crate) const ANY: usize = usize::MAX;
 
 /// Data that is accessed without synchronisation of its own: loom finds two accesses that are not ordered.
 pub(crate) struct Plain(UnsafeCell<usize>);
@@ -67,7 +70,10 @@ fn text(panic: &PanicHookInfo<'_>) -> String {
 pub(crate) fn main() {
     let name = std::env::args().nth(1).expect("a model");
     if name == "--list" {
-        models().for_each(|model| println!("{}", model.0));
+        models().for_each(|Model(name, bound, _)| match *bound {
+            ANY => println!("{name}"),
+            _ => println!("{name} bounded"),
+        });
         return;
     }
     let Model(_, bound, run) = models()
@@ -83,10 +89,9 @@ pub(crate) fn main() {
     builder.max_branches = variable("BRANCHES").unwrap_or(100_000);
     builder.max_permutations = None;
     builder.max_duration = seconds.map(Duration::from_secs);
-    builder.preemption_bound = match seconds {
-        None => Some(*bound),
-        Some(_) => None,
-    };
+    builder.preemption_bound = Some(*bound).filter(|bound| seconds.is_none() && *bound != ANY);
+    // How often loom compares the time.
+    builder.checkpoint_interval = 1000;
     builder.checkpoint_file = None;
     let (executions, run) = (Arc::new(AtomicUsize::new(0)), *run);
     let count = executions.clone();
@@ -111,10 +116,11 @@ pub(crate) fn main() {
         count.fetch_add(1, Ordering::Relaxed);
         run();
     });
-    let late = seconds.is_some_and(|s| begin.elapsed().as_secs() >= s);
+    let executions = executions.load(Ordering::Relaxed);
+    let late = seconds.is_some_and(|s| begin.elapsed().as_secs() >= s)
+        && (executions + 1) % builder.checkpoint_interval == 0;
     println!(
-        "# {} executions, {}, {:.1} s{}",
-        executions.load(Ordering::Relaxed),
+        "# {executions} executions, {}, {:.1} s{}",
         builder.preemption_bound.map_or_else(
             || "any number of preemptions".into(),
             |bound| format!("at most {bound} preemptions in each")

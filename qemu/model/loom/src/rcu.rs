@@ -9,7 +9,7 @@ use super::{
     domain_state::GLOBAL,
     object::{AtomicDrop, InSoftirq, Object, Shared},
 };
-use crate::models::{Model, Plain};
+use crate::models::{Model, Plain, ANY};
 use core::{
     future::Future,
     pin::{pin, Pin},
@@ -24,11 +24,11 @@ use loom::{sync::Notify, thread};
 use std::sync::Arc;
 
 pub(crate) const MODELS: &[Model] = &[
-    Model("rcu-publish", 3, publish),
-    Model("rcu-synchronize", 3, synchronize),
-    Model("rcu-cookie", 3, cookie),
+    Model("rcu-publish", ANY, publish),
+    Model("rcu-synchronize", ANY, synchronize),
+    Model("rcu-cookie", ANY, cookie),
     Model("rcu-compare-exchange", 3, compare_exchange),
-    Model("rcu-batch", 3, batch),
+    Model("rcu-batch", ANY, batch),
     Model("rcu-shared", 2, shared),
     Model("rcu-future", 2, futures),
 ];

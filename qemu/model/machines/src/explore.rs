@@ -30,8 +30,6 @@ pub(crate) struct World<M> {
     pub(crate) flags: u32,
     /// How many calls `begin` makes, after which the sequences begin.
     pub(crate) made: usize,
-    /// By how many calls the sequences are shorter than those of other worlds.
-    pub(crate) shorter: usize,
 }
 
 /// How far a run goes.
@@ -56,6 +54,10 @@ thread_local!(static PANIC: RefCell<String> = const { RefCell::new(String::new()
 /// Returns whether all of them agree with their models, and were explored as far as a run without a time
 /// has to be. `only` one of them is explored, or all.
 pub(crate) fn run<M: Model>(worlds: &[World<M>], only: Option<usize>, limits: &Limits) -> bool {
+    assert!(
+        only.is_none_or(|n| n < worlds.len()),
+        "there is no such world"
+    );
     std::panic::set_hook(Box::new(|panic| PANIC.set(format!("panicked, {panic}"))));
     worlds
         .iter()
@@ -66,7 +68,7 @@ pub(crate) fn run<M: Model>(worlds: &[World<M>], only: Option<usize>, limits: &L
 
 fn explore<M: Model>(world: &World<M>, limits: &Limits) -> bool {
     let start = Instant::now();
-    let length = limits.length - world.shorter;
+    let length = limits.length;
     world::reset();
     let first = (world.begin)(world);
     let root = world::save();

@@ -99,7 +99,6 @@ pub(crate) fn worlds() -> [World<Pair>; 1] {
         begin,
         flags: 0,
         made: 0,
-        shorter: 0,
     }]
 }
 
