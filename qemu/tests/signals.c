@@ -353,4 +353,58 @@ TEST(library_meets_without_a_struct)
 	ASSERT_EQ(0, join(pid));
 }
 
+/*
+ * A wait prefers EINTR to ETIMEDOUT: a signal before the deadline counts, also if the
+ * task runs again only after it. So it breaks nothing.
+ */
+TEST(signal_before_the_deadline)
+{
+	struct sched_param first = { .sched_priority = 1 }, other = {};
+	cpu_set_t cpu;
+
+	CPU_ZERO(&cpu);
+	CPU_SET(0, &cpu);
+	ASSERT_EQ(0, sched_setaffinity(0, sizeof(cpu), &cpu));
+	/* Until the task slept in time. */
+	for (int ms = 200; ; ms *= 2) {
+		int group = make_group(2, 0, 0), a;
+		uint64_t deadline;
+		bool in_time;
+		pid_t pid;
+		int ret;
+
+		ASSERT_GT(30000, ms);
+		ASSERT_LE(0, a = join_group(group, 0, NULL));
+		ASSERT_LE(0, join_group(group, 0, NULL));
+		ASSERT_EQ(0, place(a));
+		shared = share(sizeof(*shared));
+		deadline = in_ms(ms);
+		pid = spawn({
+			struct quiesce_wait w = wait_args(QUIESCE_WAIT_PHASE, deadline);
+
+			handle(SIGUSR1, 0);
+			w.flags = QUIESCE_WAIT_BREAK;
+			w.ticket = 1;
+			_exit(ctl(a, QUIESCE_IOC_WAIT, &w) == -EINTR ? 7 : 1);
+		});
+		while (!asleep_in(pid, SYS_WAIT) && clock_ns(CLOCK_MONOTONIC) < deadline)
+			nap();
+		ASSERT_EQ(0, sched_setscheduler(0, SCHED_FIFO, &first));
+		kill(pid, SIGUSR1);
+		in_time = clock_ns(CLOCK_MONOTONIC) < deadline;
+		/* The child has this CPU alone, and does not get it. */
+		while (clock_ns(CLOCK_MONOTONIC) < deadline + 10 * NSEC_PER_MSEC)
+			;
+		ASSERT_EQ(0, sched_setscheduler(0, SCHED_OTHER, &other));
+		ret = join(pid);
+		if (in_time) {
+			EXPECT_EQ(7, ret);
+			EXPECT_EQ(0, poll_now(group) & (POLLPRI | POLLERR));
+			break;
+		}
+		close(a);
+		close(group);
+	}
+}
+
 TEST_HARNESS_MAIN

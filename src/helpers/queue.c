@@ -100,8 +100,9 @@ EXPORT_SYMBOL_GPL(quiesce_helper_queue_wake);
 /*
  * Releases the lock, sleeps and acquires the lock again. Returns 0 if the caller
  * should check its condition again, whatever the reason of the wake-up; -ETIMEDOUT
- * once the deadline has passed; -ERESTARTSYS, without sleeping, if a signal is
- * pending.
+ * once the deadline has passed; -ERESTARTSYS if a signal is pending, without
+ * sleeping, or at a wake-up after which the deadline has passed: the task may run
+ * long after the signal that woke it.
  */
 int quiesce_helper_queue_sleep(struct wait_queue_head *head, unsigned long *flags,
 			       s64 *deadline, int clock)
@@ -124,7 +125,9 @@ int quiesce_helper_queue_sleep(struct wait_queue_head *head, unsigned long *flag
 
 	spin_lock_irqsave(&head->lock, *flags);
 	__remove_wait_queue(head, &entry);
-	return ret ? 0 : -ETIMEDOUT;
+	if (ret)
+		return 0;
+	return signal_pending(current) ? -ERESTARTSYS : -ETIMEDOUT;
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_queue_sleep);
 
