@@ -353,6 +353,58 @@ TEST(library_meets_without_a_struct)
 	ASSERT_EQ(0, join(pid));
 }
 
+/* EINTR gives the state as of the return: the wait has read arrivals while it slept. */
+TEST(balance_after_a_signal)
+{
+	struct quiesce_status s;
+	pid_t pid;
+	int fd[2];
+
+	shared = share(sizeof(*shared));
+	ASSERT_EQ(0, make_pair(0, fd));
+	ASSERT_EQ(0, place(fd[0]));
+	ASSERT_EQ(0, place(fd[0]));
+	pid = spawn({
+		handle(SIGUSR1, 0);
+		shared->ret = wait_for(fd[0], QUIESCE_WAIT_SYNC, QUIESCE_FOREVER, &shared->w);
+	});
+	ASSERT_TRUE(wait_asleep(pid));
+	ASSERT_EQ(0, place(fd[1]));
+	do {
+		ASSERT_EQ(0, status_of(fd[0], &s));
+	} while (s.unread);
+	ASSERT_TRUE(wait_asleep(pid));
+	kill(pid, SIGUSR1);
+	ASSERT_EQ(0, join(pid));
+	EXPECT_EQ(-EINTR, shared->ret);
+	EXPECT_EQ(1, s.balance);
+	EXPECT_EQ(1, shared->w.balance);
+	EXPECT_EQ(0, shared->w.view);
+	EXPECT_EQ(0, shared->w.ticket);
+}
+
+/* The same where another holder of the party has arrived. */
+TEST(balance_after_a_signal_and_a_place)
+{
+	pid_t pid;
+	int fd[2];
+
+	shared = share(sizeof(*shared));
+	ASSERT_EQ(0, make_pair(0, fd));
+	ASSERT_EQ(0, place(fd[0]));
+	pid = spawn({
+		handle(SIGUSR1, 0);
+		shared->ret = place_wait(fd[0], QUIESCE_WAIT_SYNC, QUIESCE_FOREVER, &shared->w);
+	});
+	ASSERT_TRUE(wait_asleep(pid));
+	ASSERT_EQ(0, place(fd[0]));
+	kill(pid, SIGUSR1);
+	ASSERT_EQ(0, join(pid));
+	EXPECT_EQ(-EINTR, shared->ret);
+	EXPECT_EQ(3, shared->w.balance);
+	EXPECT_EQ(2, shared->w.ticket);
+}
+
 /*
  * A wait prefers EINTR to ETIMEDOUT: a signal before the deadline counts, also if the
  * task runs again only after it. So it breaks nothing.

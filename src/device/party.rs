@@ -448,8 +448,9 @@ impl<K: BarrierKind> Party<K> {
                     // it.
                     |barrier| self.barrier.settle(barrier),
                 );
-                // `try_wait` has written this already if the wait did not sleep.
-                if waited == Err(ETIMEDOUT) && deadline != Deadline::Now {
+                // `try_wait` has written this already if the wait did not sleep. During the sleep
+                // this call, or another one of the party, may have read arrivals.
+                if matches!(waited, Err(ETIMEDOUT | ERESTARTSYS)) && deadline != Deadline::Now {
                     args.ticket = wait.ticket;
                     barrier.fill_pending(&self.seat, &mut args);
                     command.put(&args)?;

@@ -374,8 +374,8 @@ struct quiesce_arrive {
  *            QUIESCE_WAIT_ABORTION: why and who; else zero
  *
  * Writes [out] on success and with ECONNABORTED, EOWNERDEAD, ESHUTDOWN,
- * ECANCELED, ETIMEDOUT, EAGAIN and EINTR; a call that sleeps, before it does, so
- * that with EINTR they are those of before the sleep.
+ * ECANCELED, ETIMEDOUT, EAGAIN and EINTR, as of its return; a call that sleeps
+ * writes them before it does, too.
  *
  * The ticket. ARRIVE_WAIT with 0 arrives. If it is interrupted or times out
  * (EINTR, ETIMEDOUT, EAGAIN), the arrival stands and its ticket is written here;
