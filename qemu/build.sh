@@ -82,7 +82,8 @@ build() {
 	for program in "$USER_OUT"/qemu/tests/*; do
 		program=$(basename "$program")
 		source=${program%_32}
-		[ -e "$TOP/qemu/tests/${source%_fallback}.c" ] || rm -f "$USER_OUT/qemu/tests/$program"
+		source=${source%_fallback}
+		[ -e "$TOP/qemu/tests/${source%_symbols}.c" ] || rm -f "$USER_OUT/qemu/tests/$program"
 	done
 	for dir in "${folders[@]}"; do
 		case $dir in

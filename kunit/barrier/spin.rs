@@ -4,12 +4,18 @@
 
 use crate::support;
 use kernel::{
-    bindings::CLOCK_MONOTONIC,
+    bindings::{
+        CLOCK_BOOTTIME,
+        CLOCK_MONOTONIC,
+        CLOCK_REALTIME, //
+    },
     ffi::c_int,
     prelude::*,
     time::{
+        BootTime,
         ClockSource,
-        Monotonic, //
+        Monotonic,
+        RealTime, //
     }, //
 };
 use quiesce::barrier::spin::SpinWindow;
@@ -21,10 +27,15 @@ extern "C" {
     fn quiesce_helper_spin_limit(deadline: *const i64, clock: c_int) -> u32;
 }
 
-/// Returns how long a wait with this deadline may poll here and now.
-fn limit(deadline: i64) -> u32 {
+/// Returns how long a wait with this deadline of this clock may poll here and now.
+fn limit_of(clock: u32, deadline: i64) -> u32 {
     // SAFETY: The pointer is valid for a read during the call.
-    unsafe { quiesce_helper_spin_limit(&deadline, CLOCK_MONOTONIC as c_int) }
+    unsafe { quiesce_helper_spin_limit(&deadline, clock as c_int) }
+}
+
+/// The same by `CLOCK_MONOTONIC`.
+fn limit(deadline: i64) -> u32 {
+    limit_of(CLOCK_MONOTONIC, deadline)
 }
 
 /// A model of two parties of which the later one is `late` nanoseconds late in each round: returns
@@ -66,6 +77,32 @@ mod tests {
             }
         }
         assert!(polls != 0 || support::num_online_cpus() == 1);
+        Ok(())
+    }
+
+    #[test]
+    fn a_deadline_is_one_of_its_clock() -> Result {
+        const CLOCKS: [(u32, fn() -> i64); 3] = [
+            (CLOCK_MONOTONIC, Monotonic::ktime_get),
+            (CLOCK_REALTIME, RealTime::ktime_get),
+            (CLOCK_BOOTTIME, BootTime::ktime_get),
+        ];
+        for (clock, now) in CLOCKS {
+            let mut polls = 0;
+            for _ in 0..10_000 {
+                let (far, over) = (limit_of(clock, i64::MAX), limit_of(clock, now()));
+                assert_eq!(over, 0);
+                if far != 0 {
+                    polls += 1;
+                } else {
+                    support::msleep(1);
+                }
+                if polls == 100 || support::num_online_cpus() == 1 {
+                    break;
+                }
+            }
+            assert!(polls != 0 || support::num_online_cpus() == 1);
+        }
         Ok(())
     }
 

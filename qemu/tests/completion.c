@@ -199,7 +199,10 @@ TEST_F(completion, leader_dies)
 	}
 }
 
-/* A process that has the last arrivals dies with all of them: the lead passes once. */
+/*
+ * A process that has the last arrivals dies, and its descriptors close one after the
+ * other: the lead passes to the party that is left.
+ */
 TEST(leaders_that_die_together)
 {
 	enum { BOUND = 200 };
@@ -231,6 +234,84 @@ TEST(leaders_that_die_together)
 	ASSERT_EQ(0, status_of(group, &s));
 	EXPECT_EQ(1, s.parties);
 	EXPECT_EQ(2, s.phase);
+}
+
+/*
+ * A leader ends with its process while others have its descriptor: one that sleeps
+ * replaces it. It sleeps without a deadline, at which it would find that it leads.
+ */
+TEST(leader_that_is_open_elsewhere_dies)
+{
+	int group = make_group(2, 0, QUIESCE_GROUP_COMPLETION | QUIESCE_GROUP_SHRINK), me, leader;
+	struct gate ready;
+	pid_t pid, victim;
+
+	ASSERT_LE(0, group);
+	ASSERT_LE(0, me = join_group(group, 0, NULL));
+	ASSERT_LE(0, leader = join_group(group, 0, NULL));
+	ASSERT_EQ(0, gate_make(&ready));
+	pid = spawn({
+		struct quiesce_wait w;
+
+		check(meet(me, QUIESCE_FOREVER, &w) == 0);
+		check(w.result == QUIESCE_RESULT_LEADER);
+		check(complete(me, w.ticket, NULL) == 0);
+	});
+	ASSERT_TRUE(wait_asleep(pid));
+	victim = spawn({
+		check(bind_to_me(leader, QUIESCE_BIND_PROCESS) == 0);
+		check(place(leader) == 0);
+		gate_open(&ready);
+		pause();
+	});
+	gate_pass(&ready);
+	EXPECT_TRUE(wait_asleep(pid));
+	kill(victim, SIGKILL);
+	ASSERT_EQ(KILLED, join(victim));
+	EXPECT_EQ(0, join(pid));
+}
+
+/* A party ends that had not arrived: the last to arrive leads, and sleeps since before. */
+TEST(sleeper_leads_by_the_end_of_another)
+{
+	int group = make_group(2, 0, QUIESCE_GROUP_COMPLETION | QUIESCE_GROUP_SHRINK), me, other;
+	pid_t pid;
+
+	ASSERT_LE(0, group);
+	ASSERT_LE(0, me = join_group(group, 0, NULL));
+	ASSERT_LE(0, other = join_group(group, 0, NULL));
+	pid = spawn({
+		struct quiesce_wait w;
+
+		close(other);
+		check(meet(me, QUIESCE_FOREVER, &w) == 0);
+		check(w.result == QUIESCE_RESULT_LEADER);
+		check(complete(me, w.ticket, NULL) == 0);
+	});
+	ASSERT_TRUE(wait_asleep(pid));
+	/* No process was bound and nobody has left: only that a leader was chosen is news. */
+	close(other);
+	EXPECT_EQ(0, join(pid));
+}
+
+/* The same where the open seats end. */
+TEST(sleeper_leads_by_the_end_of_open_seats)
+{
+	int group = make_group(2, 0, QUIESCE_GROUP_COMPLETION | QUIESCE_GROUP_SHRINK), me;
+	pid_t pid;
+
+	ASSERT_LE(0, group);
+	ASSERT_LE(0, me = join_group(group, 0, NULL));
+	pid = spawn({
+		struct quiesce_wait w;
+
+		close(group);
+		check(meet(me, QUIESCE_FOREVER, &w) == 0);
+		check(w.result == QUIESCE_RESULT_LEADER);
+	});
+	ASSERT_TRUE(wait_asleep(pid));
+	close(group);
+	EXPECT_EQ(0, join(pid));
 }
 
 /* The deadline of another party ends the step. */

@@ -141,6 +141,39 @@ TEST(thread_with_own_table_exits)
 	EXPECT_EQ(KILLED, join(pid));
 }
 
+/*
+ * A process that exits with a copy is not the one that the party is bound to, which
+ * closes the last copy.
+ */
+TEST(another_process_exits_before_the_owner_closes)
+{
+	struct quiesce_cause cause;
+	struct gate bound, last;
+	pid_t owner;
+	int fd[2];
+
+	ASSERT_EQ(0, make_pair(0, fd));
+	ASSERT_EQ(0, gate_make(&bound));
+	ASSERT_EQ(0, gate_make(&last));
+	owner = spawn({
+		close(fd[1]);
+		check(bind_to_me(fd[0], QUIESCE_BIND_PROCESS) == 0);
+		gate_open(&bound);
+		gate_pass(&last);
+		close(fd[0]);
+		pause();
+	});
+	gate_pass(&bound);
+	EXPECT_EQ(3, join(spawn({ _exit(3); })));
+	close(fd[0]);
+	gate_open(&last);
+	cause = end_of_peer(fd[1]);
+	EXPECT_EQ(QUIESCE_CAUSE_CLOSE, cause.cause);
+	EXPECT_EQ(owner, cause.pid);
+	kill(owner, SIGKILL);
+	EXPECT_EQ(KILLED, join(owner));
+}
+
 EXEC_MAIN
 {
 	pause();

@@ -373,6 +373,39 @@ TEST(direction)
 	}
 }
 
+/*
+ * LEAVE has no struct. What a later version may add has to be zero, and another
+ * direction is no command.
+ */
+TEST(leave_has_no_struct)
+{
+	unsigned int nr = _IOC_NR(QUIESCE_IOC_LEAVE);
+	struct quiesce_status s;
+	uint64_t more[2] = {};
+	int party;
+
+	BEGIN();
+	party = open_kind(PARTY);
+	ASSERT_LE(0, party);
+	for (unsigned int dir = 0; dir < 4; dir++) {
+		if (dir != _IOC_DIR(QUIESCE_IOC_LEAVE))
+			EXPECT_EQ(-ENOTTY, ctl(party, _IOC(dir, QUIESCE_IOC_MAGIC, nr, 0), NULL));
+	}
+	for (unsigned int i = 0; i < ARRAY_SIZE(more); i++) {
+		more[i] = 1;
+		EXPECT_EQ(-E2BIG, ctl(party, _IOC(_IOC_NONE, QUIESCE_IOC_MAGIC, nr, sizeof(more)),
+				      more));
+		more[i] = 0;
+	}
+	EXPECT_EQ(-EFAULT, ctl(party, _IOC(_IOC_NONE, QUIESCE_IOC_MAGIC, nr, sizeof(more)),
+			       (void *)-4096UL));
+	ASSERT_EQ(0, status_of(party, &s));
+	EXPECT_EQ(0, s.state);
+	EXPECT_EQ(0, ctl(party, _IOC(_IOC_NONE, QUIESCE_IOC_MAGIC, nr, sizeof(more)), more));
+	EXPECT_EQ(-ENOTCONN, place(party));
+	close_all();
+}
+
 TEST(command_unknown)
 {
 	char args[64] = {};

@@ -2,6 +2,8 @@
 /* Groups: phases, tickets, joining and leaving, breaks and their cause, reset. */
 #include "ops.h"
 
+#include <linux/userfaultfd.h>
+
 #define CODE 0xfeedbeefcafeULL
 
 /* A group of four, all of whose parties this process has. */
@@ -822,6 +824,65 @@ TEST_F(group, own_end_ends_own_wait)
 	kill(bound, SIGKILL);
 	EXPECT_EQ(KILLED, join(bound));
 	EXPECT_EQ(7, join(waiter));
+}
+
+struct stalled {
+	int group, ret;
+	struct quiesce_status status;
+};
+
+static void *ask(void *arg)
+{
+	struct stalled *s = arg;
+
+	s->ret = ctl(s->group, QUIESCE_IOC_STATUS, &s->status);
+	return NULL;
+}
+
+/* A phase that ends after STATUS has made its answer is still news to whoever polls. */
+TEST(phase_that_ends_during_status)
+{
+	struct uffdio_register range = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_zeropage zero = {};
+	struct uffd_msg fault;
+	struct stalled s = {};
+	const size_t page = sysconf(_SC_PAGESIZE);
+	pthread_t thread;
+	int uffd, party;
+	char *late;
+
+	uffd = syscall(SYS_userfaultfd, O_CLOEXEC);
+	if (uffd < 0)
+		SKIP(return, "no userfaultfd");
+	ASSERT_EQ(0, ioctl(uffd, UFFDIO_API, &api));
+	late = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_TRUE(late != MAP_FAILED);
+	range.range.start = (uintptr_t)late;
+	range.range.len = page;
+	ASSERT_EQ(0, ioctl(uffd, UFFDIO_REGISTER, &range));
+	s.group = make_group(1, 0, 0);
+	ASSERT_LE(0, s.group);
+	ASSERT_LE(0, party = join_group(s.group, 0, NULL));
+	ASSERT_EQ(0, place(party));
+	EXPECT_EQ(POLLIN, poll_now(s.group));
+	s.status.late = (uintptr_t)late;
+	s.status.late_words = 1;
+	ASSERT_EQ(0, pthread_create(&thread, NULL, ask, &s));
+	/* It writes the bitmap: the answer is made. */
+	ASSERT_EQ(sizeof(fault), read(uffd, &fault, sizeof(fault)));
+	ASSERT_EQ(UFFD_EVENT_PAGEFAULT, fault.event);
+	ASSERT_EQ(0, place(party));
+	zero.range = range.range;
+	ASSERT_EQ(0, ioctl(uffd, UFFDIO_ZEROPAGE, &zero));
+	ASSERT_EQ(0, pthread_join(thread, NULL));
+	EXPECT_EQ(0, s.ret);
+	EXPECT_EQ(2, s.status.phase);
+	EXPECT_EQ(POLLIN, poll_now(s.group));
+	ASSERT_EQ(0, status_of(s.group, &s.status));
+	EXPECT_EQ(3, s.status.phase);
+	EXPECT_EQ(0, poll_now(s.group));
+	close(uffd);
 }
 
 TEST_HARNESS_MAIN

@@ -5,6 +5,7 @@
 #include "quiesce-group.h"
 
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 /* Both sides in one process. */
 FIXTURE(sides)
@@ -261,6 +262,31 @@ TEST_F(sides, nonblocking)
 	EXPECT_EQ(0, join(pid));
 	EXPECT_VIEW(b, false, true);
 }
+
+#if !FALLBACK
+/* The limit of the poll of such a wait is for two holders of a side: a place ends it. */
+TEST_F(sides, nonblocking_is_woken)
+{
+	uint64_t took = NSEC_PER_SEC;
+	Barrier *b = &self->parent;
+	const pid_t parent = getpid();
+
+	ASSERT_EQ(0, fcntl(b->me, F_SETFL, O_NONBLOCK));
+	/* Until a wait took less than the limit. */
+	for (int round = 0; round < 10 && took >= NSEC_PER_SEC; round++) {
+		uint64_t begin = clock_ns(CLOCK_MONOTONIC);
+		pid_t pid = spawn({
+			check(wait_asleep_in(parent, NR_POLL));
+			check(barrier_place(&self->child));
+		});
+
+		EXPECT_TRUE(barrier_wait_next(b));
+		took = clock_ns(CLOCK_MONOTONIC) - begin;
+		EXPECT_EQ(0, join(pid));
+	}
+	EXPECT_GT(NSEC_PER_SEC, took);
+}
+#endif
 
 /* A descriptor that cannot be closed does not replace the caller's errno. */
 TEST_F(sides, errno_is_kept)
@@ -534,6 +560,77 @@ TEST(cause_texts)
 	EXPECT_STREQ("process", quiesce_cause_text(&cases[1].cause, small, sizeof(small)));
 }
 
+/* An abort that cannot be made ends the barrier on both sides, as any other call that fails. */
+TEST_F(sides, lost_descriptor_of_an_abort)
+{
+	close(self->parent.me);
+	self->parent.me = 1000;
+	EXPECT_FALSE(barrier_abort(&self->parent));
+	EXPECT_VIEW(&self->parent, true, true);
+	EXPECT_EQ(-EBADF, self->parent.me);
+}
+
+/* No descriptor passes to another program. */
+TEST(close_on_exec)
+{
+	Barrier b = BARRIER_NULL;
+	int fds[4];
+
+	ASSERT_EQ(0, barrier_create(&b));
+	memcpy(fds, (int []){ b.me, b.them, b.pipe[0], b.pipe[1] }, sizeof(fds));
+	for (int i = 0; i < (FALLBACK ? 4 : 2); i++)
+		EXPECT_EQ(FD_CLOEXEC, fcntl(fds[i], F_GETFD));
+	barrier_destroy(&b);
+}
+
+/* A deadline of a clock that is set is reached by that. Only in the guest: it sets the clock. */
+TEST_F(sides, clock_that_is_set)
+{
+	const uint64_t ahead = 600;
+	struct timespec now, ts;
+	pid_t pid;
+	int ret = 0;
+	bool ended = false;
+
+	if (access("/modules/quiesce.ko", F_OK))
+		SKIP(return, "not in the guest");
+	clock_gettime(CLOCK_REALTIME, &ts);
+	ts.tv_sec += ahead;
+	pid = spawn({
+		check(barrier_wait_next_until(&self->parent, CLOCK_REALTIME, &ts) == -ETIMEDOUT);
+	});
+	ASSERT_TRUE(wait_asleep(pid));
+	clock_gettime(CLOCK_REALTIME, &now);
+	now.tv_sec += ahead + 1;
+	ASSERT_EQ(0, clock_settime(CLOCK_REALTIME, &now));
+	for (uint64_t end = in_ms(20000); !ended && clock_ns(CLOCK_MONOTONIC) < end; nap())
+		ended = waitpid(pid, &ret, WNOHANG) == pid;
+	clock_gettime(CLOCK_REALTIME, &now);
+	now.tv_sec -= ahead + 1;
+	EXPECT_EQ(0, clock_settime(CLOCK_REALTIME, &now));
+	EXPECT_TRUE(ended);
+	EXPECT_EQ(0, ret);
+	if (!ended) {
+		kill(pid, SIGKILL);
+		join(pid);
+	}
+}
+
+/* Places that come after an own abort are read and are no abort. */
+TEST_F(sides, places_after_an_own_abort)
+{
+	struct timespec ts = soon(CLOCK_MONOTONIC);
+
+	EXPECT_TRUE(barrier_abort(&self->parent));
+	EXPECT_TRUE(barrier_place(&self->child));
+	EXPECT_EQ(-ETIMEDOUT, barrier_wait_abortion_until(&self->parent, CLOCK_MONOTONIC, &ts));
+	EXPECT_VIEW(&self->parent, true, false);
+	EXPECT_EQ(BARRIER_I_ABORTED, self->parent.barriers);
+	barrier_destroy(&self->child);
+	EXPECT_FALSE(barrier_wait_abortion(&self->parent));
+	EXPECT_VIEW(&self->parent, true, true);
+}
+
 #if !FALLBACK
 /* Each call returns what the kernel does for a descriptor that is none. */
 TEST(group_calls_that_fail)
@@ -558,6 +655,51 @@ TEST(group_calls_that_fail)
 	EXPECT_EQ(-EBADF, quiesce_group_reset(-1, &phase));
 	EXPECT_EQ(-EBADF, quiesce_group_status(-1, &s, &late, 1));
 	EXPECT_EQ(-EBADF, quiesce_group_member(-1, 0, &m));
+}
+
+/* Where the node may not be opened, eventfds and a pipe take its place; a group has none. */
+TEST(device_that_may_not_be_opened)
+{
+	struct stat st;
+
+	ASSERT_EQ(0, stat(QUIESCE_DEVICE, &st));
+	ASSERT_EQ(0, chmod(QUIESCE_DEVICE, 0600));
+	EXPECT_EQ(0, join(spawn({
+		Barrier b = BARRIER_NULL;
+
+		check(setgid(65534) == 0 && setuid(65534) == 0);
+		check(barrier_create(&b) == 0);
+		check(b.pipe[0] >= 0 && b.pipe[1] >= 0);
+		check(quiesce_group_create(1, 0, 0) == -EACCES);
+	})));
+	EXPECT_EQ(0, chmod(QUIESCE_DEVICE, st.st_mode & 07777));
+}
+
+/* Each side belongs to the process that has taken its role. */
+TEST(process_of_a_role)
+{
+	Barrier b = BARRIER_NULL;
+	struct quiesce_member m;
+	struct gate ready;
+	pid_t pid;
+
+	ASSERT_EQ(0, barrier_create(&b));
+	ASSERT_EQ(0, gate_make(&ready));
+	pid = spawn({
+		barrier_set_role(&b, BARRIER_CHILD);
+		gate_open(&ready);
+		pause();
+	});
+	barrier_set_role(&b, BARRIER_PARENT);
+	gate_pass(&ready);
+	ASSERT_EQ(0, member_of(b.me, 1, &m));
+	EXPECT_EQ(pid, m.pid);
+	EXPECT_EQ(0, m.state);
+	ASSERT_EQ(0, member_of(b.me, 0, &m));
+	EXPECT_EQ(getpid(), m.pid);
+	kill(pid, SIGKILL);
+	EXPECT_EQ(KILLED, join(pid));
+	barrier_destroy(&b);
 }
 
 TEST(group_calls)

@@ -517,17 +517,19 @@ static void hold_cpu(int cpu, int priority)
 }
 
 /*
- * BIND right after the exit of the process that the party was bound to: while tasks
- * of a higher priority have all CPUs, no work item has handled the exit.
+ * A process that the other side is bound to exits with code 3, and is waited for, while
+ * tasks of a higher priority have all CPUs, so that no work item has handled the exit.
+ * Returns what f returns then.
  */
-TEST_F(pair, bound_again_after_the_exit)
+static int right_after_the_exit(struct _test_data_pair *self, int (*f)(struct _test_data_pair *),
+				pid_t *pid)
 {
 	int cpus = sysconf(_SC_NPROCESSORS_ONLN), ret, status = 0;
 	struct {
 		_Atomic int busy;
 		_Atomic bool stop;
 	} *others = share(sizeof(*others));
-	pid_t pid, busy[cpus];
+	pid_t busy[cpus];
 	uint64_t end;
 
 	for (int i = 1; i < cpus; i++) {
@@ -541,7 +543,7 @@ TEST_F(pair, bound_again_after_the_exit)
 	}
 	while (atomic_load(&others->busy) != cpus - 1)
 		nap();
-	pid = spawn({
+	*pid = spawn({
 		hold_cpu(cpus - 1, 2);
 		check(bind_to_me(self->them, QUIESCE_BIND_PROCESS) == 0);
 		gate_open(&self->gate);
@@ -552,16 +554,43 @@ TEST_F(pair, bound_again_after_the_exit)
 	hold_cpu(0, 1);
 	gate_open(&self->closed);
 	end = in_ms(60000);
-	while (!waitpid(pid, &status, WNOHANG) && clock_ns(CLOCK_MONOTONIC) < end)
+	while (!waitpid(*pid, &status, WNOHANG) && clock_ns(CLOCK_MONOTONIC) < end)
 		sched_yield();
-	ret = bind_to_me(self->them, QUIESCE_BIND_PROCESS);
+	ret = f(self);
 	atomic_store(&others->stop, true);
-	EXPECT_EQ(-ENOTCONN, ret);
-	ASSERT_EQ(3, WEXITSTATUS(status));
+	check(WEXITSTATUS(status) == 3);
+	for (int i = 1; i < cpus; i++)
+		check(join(busy[i]) == 0);
+	return ret;
+}
+
+static int bind_them(struct _test_data_pair *self)
+{
+	return bind_to_me(self->them, QUIESCE_BIND_PROCESS);
+}
+
+/* BIND right after the exit of the process that the party was bound to. */
+TEST_F(pair, bound_again_after_the_exit)
+{
+	pid_t pid;
+
+	EXPECT_EQ(-ENOTCONN, right_after_the_exit(self, bind_them, &pid));
 	EXPECT_TRUE(they_ended(self->me));
 	EXPECT_END(QUIESCE_CAUSE_EXIT, 3, pid);
-	for (int i = 1; i < cpus; i++)
-		EXPECT_EQ(0, join(busy[i]));
+}
+
+static int poll_me(struct _test_data_pair *self)
+{
+	return poll_now(self->me);
+}
+
+/* poll() is no exception: it does not see the party of a dead process alive. */
+TEST_F(pair, polled_right_after_the_exit)
+{
+	pid_t pid;
+
+	EXPECT_EQ(POLLOUT | POLLRDHUP | POLLHUP, right_after_the_exit(self, poll_me, &pid));
+	EXPECT_END(QUIESCE_CAUSE_EXIT, 3, pid);
 }
 
 static void ignored(int sig)

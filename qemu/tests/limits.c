@@ -57,9 +57,41 @@ TEST(parties_bound_to_a_process)
 	EXPECT_EQ(0, join(spawn({ check(bind_to_me(fd[1], QUIESCE_BIND_PROCESS) == 0); })));
 }
 
+/* BIND that is refused leaves the party to the process that it is bound to. */
+TEST(bind_that_is_refused)
+{
+	int group = make_group(0, QUIESCE_MAX_PARTIES, 0), fd[2];
+	struct quiesce_member m;
+	struct quiesce_wait w;
+	struct gate ready;
+	pid_t owner;
+
+	allow_fds(QUIESCE_MAX_BOUND + 200);
+	ASSERT_LE(0, group);
+	ASSERT_EQ(0, make_pair(0, fd));
+	ASSERT_EQ(0, gate_make(&ready));
+	owner = spawn({
+		check(bind_to_me(fd[1], QUIESCE_BIND_PROCESS) == 0);
+		gate_open(&ready);
+		pause();
+	});
+	gate_pass(&ready);
+	for (int i = 0; i < QUIESCE_MAX_BOUND; i++)
+		ASSERT_LE(0, join_group(group, QUIESCE_BIND_PROCESS, NULL));
+	EXPECT_EQ(-EDQUOT, bind_to_me(fd[1], QUIESCE_BIND_PROCESS));
+	ASSERT_EQ(0, member_of(fd[0], 1, &m));
+	EXPECT_EQ(owner, m.pid);
+	EXPECT_EQ(QUIESCE_STATE_BOUND, m.state);
+	kill(owner, SIGKILL);
+	ASSERT_EQ(KILLED, join(owner));
+	EXPECT_EQ(-EOWNERDEAD, wait_for(fd[0], QUIESCE_WAIT_NEXT, in_ms(10000), &w));
+	EXPECT_EQ(QUIESCE_CAUSE_SIGNAL, w.cause.cause);
+	EXPECT_EQ(owner, w.cause.pid);
+}
+
 /*
- * All parties of a process end before its parent has waited for it, each with
- * its cause, and who sleeps on one of the barriers is woken.
+ * All parties of a process end with its descriptors, before its parent has waited for
+ * it, each with its cause, and who sleeps on one of the barriers is woken.
  */
 TEST(exit_ends_all_parties)
 {
@@ -106,6 +138,40 @@ TEST(exit_ends_all_parties)
 			EXPECT_EQ(SIGKILL, member.cause.status);
 		}
 		EXPECT_EQ(0, join(sleeper[g]));
+	}
+}
+
+/*
+ * Where another process has the descriptors open, it is the exit itself that ends the
+ * parties: more than are handled at a time.
+ */
+TEST(exit_ends_parties_that_are_open_elsewhere)
+{
+	enum { PARTIES = 100 };
+	int group = make_group(PARTIES, 0, 0), party[PARTIES];
+	struct quiesce_member member;
+	struct gate ready;
+	pid_t victim;
+
+	ASSERT_LE(0, group);
+	ASSERT_EQ(0, gate_make(&ready));
+	for (int i = 0; i < PARTIES; i++)
+		ASSERT_LE(0, party[i] = join_group(group, 0, NULL));
+	victim = spawn({
+		for (int i = 0; i < PARTIES; i++)
+			check(bind_to_me(party[i], QUIESCE_BIND_PROCESS) == 0);
+		gate_open(&ready);
+		pause();
+	});
+	gate_pass(&ready);
+	kill(victim, SIGKILL);
+	ASSERT_EQ(KILLED, join(victim));
+	for (int i = 0; i < PARTIES; i++) {
+		ASSERT_EQ(0, member_of(group, i, &member));
+		EXPECT_EQ(QUIESCE_STATE_BOUND | QUIESCE_STATE_ENDED, member.state);
+		EXPECT_EQ(victim, member.cause.pid);
+		EXPECT_EQ(SIGKILL, member.cause.status);
+		EXPECT_EQ(-ENOTCONN, place(party[i]));
 	}
 }
 
@@ -290,6 +356,78 @@ TEST(parties_that_have_gone)
 	set_user_files(atoi(before));
 }
 
+/* What one user has is no other user's. */
+TEST(users_do_not_share_a_limit)
+{
+	char before[16];
+	struct gate full;
+	pid_t pid;
+
+	ASSERT_LT(0, read_file(USER_FILES, before, sizeof(before)));
+	ASSERT_EQ(0, gate_make(&full));
+	set_user_files(2);
+	pid = spawn({
+		become_nobody();
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (int i = 0; i < 2; i++)
+			check(make_group(0, 1, 0) >= 0);
+		check(make_group(0, 1, 0) == -EDQUOT);
+		gate_open(&full);
+		pause();
+	});
+	gate_pass(&full);
+	EXPECT_EQ(0, join(spawn({
+		check(setgid(NOBODY) == 0);
+		check(setuid(NOBODY - 1) == 0);
+		for (int i = 0; i < 2; i++)
+			check(make_group(0, 1, 0) >= 0);
+		check(make_group(0, 1, 0) == -EDQUOT);
+	})));
+	kill(pid, SIGKILL);
+	EXPECT_EQ(KILLED, join(pid));
+	set_user_files(atoi(before));
+}
+
+/* With 0 only the privileged have any. */
+TEST(no_files_for_users)
+{
+	char before[16];
+
+	ASSERT_LT(0, read_file(USER_FILES, before, sizeof(before)));
+	set_user_files(0);
+	EXPECT_EQ(0, join(spawn({
+		int fd[2];
+
+		become_nobody();
+		check(make_group(0, 1, 0) == -EDQUOT);
+		check(make_pair(0, fd) == -EDQUOT);
+	})));
+	EXPECT_LE(0, make_group(0, 1, 0));
+	set_user_files(atoi(before));
+}
+
+/* Capabilities in a namespace of the user's own do not count. */
+TEST(limit_in_a_user_namespace)
+{
+	char before[16];
+	int ret;
+
+	ASSERT_LT(0, read_file(USER_FILES, before, sizeof(before)));
+	set_user_files(2);
+	ret = join(spawn({
+		become_nobody();
+		if (unshare(CLONE_NEWUSER))
+			_exit(4);
+		for (int i = 0; i < 2; i++)
+			check(make_group(0, 1, 0) >= 0);
+		check(make_group(0, 1, 0) == -EDQUOT);
+	}));
+	set_user_files(atoi(before));
+	if (ret == 4)
+		SKIP(return, "no user namespaces");
+	EXPECT_EQ(0, ret);
+}
+
 #define CGROUP "/tmp/limits.cgroup"
 
 /* Mounts the hierarchy and makes a group with a memory controller; false if there is none. */
@@ -376,24 +514,27 @@ TEST(price_of_a_group)
 	remove_cgroup();
 }
 
-/* Objects of kmalloc() that no cgroup is charged for. */
-static long not_charged(void)
+/* Objects of kmalloc(): those that no cgroup is charged for, or all. */
+static long count_objects(bool all)
 {
 	FILE *f = fopen("/proc/slabinfo", "re");
 	char line[256], name[64];
 	long objects, sum = 0;
-	int version;
+	int size;
 
 	while (f && fgets(line, sizeof(line), f)) {
 		if (sscanf(line, "%63s %ld", name, &objects) != 2)
 			continue;
-		if (sscanf(name, "kmalloc-%d", &version) == 1 || !strncmp(name, "kmalloc-rnd-", 12))
+		if (sscanf(name, "kmalloc-%d", &size) == 1 || !strncmp(name, "kmalloc-rnd-", 12) ||
+		    (all && !strncmp(name, "kmalloc-cg-", 11)))
 			sum += objects;
 	}
 	if (f)
 		fclose(f);
 	return sum;
 }
+
+#define not_charged() count_objects(false)
 
 /* Nothing that grows with the number of groups or parties is without a charge. */
 TEST(nothing_is_free_of_charge)
@@ -429,6 +570,110 @@ TEST(nothing_is_free_of_charge)
 	});
 	EXPECT_EQ(0, join(pid));
 	remove_cgroup();
+}
+
+/* Nor what each group has once, or what a party has that ends with its process. */
+TEST(small_groups_are_charged)
+{
+	/* Not more than may be bound to one process. */
+	enum { N = 1000 };
+	pid_t pid;
+
+	if (!not_charged())
+		SKIP(return, "no SLUB_DEBUG");
+	if (!make_cgroup())
+		SKIP(return, "no memory controller");
+	allow_fds(3 * N + 100);
+	pid = spawn({
+		int group[N];
+		int dev = open_dev();
+		long before, first, bound;
+
+		check(dev >= 0);
+		enter_cgroup();
+		for (int i = 0; i < N; i++) {
+			struct quiesce_group g = { .max_parties = 2 };
+
+			check(ctl(dev, QUIESCE_IOC_GROUP, &g) == 0);
+			group[i] = g.fd;
+		}
+		before = not_charged();
+		for (int i = 0; i < N; i++)
+			check(join_group(group[i], 0, NULL) >= 0);
+		first = not_charged() - before;
+		before = not_charged();
+		for (int i = 0; i < N; i++)
+			check(join_group(group[i], QUIESCE_BIND_PROCESS, NULL) >= 0);
+		bound = not_charged() - before;
+		if (first >= N / 2 || bound >= N / 2)
+			TH_LOG("%ld objects of first parties, %ld of bound ones", first, bound);
+		check(first < N / 2 && bound < N / 2);
+	});
+	EXPECT_EQ(0, join(pid));
+	remove_cgroup();
+}
+
+#define CACHES "/sys/kernel/slab"
+
+/* Objects of kmalloc(), without those that are free but kept: by the CPUs, and by KASAN. */
+static long count_used_objects(void)
+{
+	struct dirent *entry;
+	DIR *dir = opendir(CACHES);
+	char path[300];
+	int fd;
+
+	while (dir && (entry = readdir(dir))) {
+		if (strncmp(entry->d_name, "kmalloc-", 8))
+			continue;
+		snprintf(path, sizeof(path), CACHES "/%s/shrink", entry->d_name);
+		fd = open(path, O_WRONLY | O_CLOEXEC);
+		check(fd >= 0 && write(fd, "1", 1) == 1);
+		close(fd);
+	}
+	if (dir)
+		closedir(dir);
+	return count_objects(true);
+}
+
+/* Nothing is left of what was closed, however many users, processes and opens there were. */
+TEST(nothing_is_left)
+{
+	enum { N = 2000 };
+
+	if (!count_objects(true))
+		SKIP(return, "no SLUB_DEBUG");
+	EXPECT_EQ(0, join(spawn({
+		long before = 0;
+		long left;
+
+		/* The first rounds are for what the kernel keeps. */
+		for (int i = -200; i < N; i++) {
+			struct quiesce_group g = { .max_parties = 1 };
+			int dev;
+			int party;
+
+			if (!i)
+				before = count_used_objects();
+			/* The real uid is charged; the effective one may change it. */
+			check(setreuid(100000 + i, 0) == 0);
+			check((dev = open_dev()) >= 0);
+			check(ctl(dev, QUIESCE_IOC_GROUP, &g) == 0);
+			check((party = join_group(g.fd, QUIESCE_BIND_PROCESS, NULL)) >= 0);
+			close(party);
+			close(g.fd);
+			close(dev);
+		}
+		/* RCU has yet to free the last ones. */
+		for (uint64_t end = in_ms(20000);; nap()) {
+			left = count_used_objects() - before;
+			if (left < N / 2 || clock_ns(CLOCK_MONOTONIC) > end)
+				break;
+		}
+		if (left >= N / 2)
+			TH_LOG("%ld objects of %d rounds are left", left, N);
+		check(left < N / 2);
+	})));
 }
 
 /* At the cgroup's limit a call fails; nobody is killed. */

@@ -246,6 +246,37 @@ TEST(stale_ticket)
 	EXPECT_EQ(1, s.unread);
 }
 
+/* A call that is refused for its arguments uses up no ticket. */
+TEST(refused_with_a_ticket)
+{
+	int group = make_group(2, 0, 0), a, b, fd[2];
+	struct quiesce_wait w;
+
+	ASSERT_LE(0, a = join_group(group, 0, NULL));
+	ASSERT_LE(0, b = join_group(group, 0, NULL));
+	ASSERT_EQ(0, make_pair(0, fd));
+	for (int pair = 0; pair < 2; pair++) {
+		int me = pair ? fd[0] : a, other = pair ? fd[1] : b;
+
+		EXPECT_EQ(-ETIMEDOUT, place_wait(me, pair ? QUIESCE_WAIT_SYNC : QUIESCE_WAIT_PHASE,
+						 QUIESCE_NOW, &w));
+		EXPECT_EQ(1, w.ticket);
+		w.flags = QUIESCE_WAIT_REALTIME | QUIESCE_WAIT_BOOTTIME;
+		EXPECT_EQ(-EINVAL, ctl(me, QUIESCE_IOC_ARRIVE_WAIT, &w));
+		w.flags = 1U << 31;
+		EXPECT_EQ(-EINVAL, ctl(me, QUIESCE_IOC_ARRIVE_WAIT, &w));
+		w.flags = 0;
+		w.reserved = 1;
+		EXPECT_EQ(-EINVAL, ctl(me, QUIESCE_IOC_ARRIVE_WAIT, &w));
+		w.reserved = 0;
+		w.kind = 99;
+		EXPECT_EQ(-EINVAL, ctl(me, QUIESCE_IOC_ARRIVE_WAIT, &w));
+		w.kind = pair ? QUIESCE_WAIT_SYNC : QUIESCE_WAIT_PHASE;
+		EXPECT_EQ(0, place(other));
+		EXPECT_EQ(0, ctl(me, QUIESCE_IOC_ARRIVE_WAIT, &w));
+	}
+}
+
 /* O_NONBLOCK: nothing sleeps, whatever its deadline. */
 TEST(nonblocking)
 {

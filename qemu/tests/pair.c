@@ -635,6 +635,66 @@ TEST(arrives_and_sleeps)
 	EXPECT_EQ(0, join(sync));
 }
 
+/* A wait that times out writes what it has read while it slept, too. */
+TEST(timeout_after_too_few_places)
+{
+	struct report *r = share(sizeof(*r));
+	uint64_t deadline = 0, placed = UINT64_MAX;
+
+	/* Until the place came before a deadline. */
+	for (int ms = 200; ms < 60000 && placed >= deadline; ms *= 2) {
+		struct quiesce_status s;
+		pid_t pid;
+		int fd[2];
+
+		ASSERT_EQ(0, make_pair(0, fd));
+		ASSERT_EQ(0, place(fd[0]));
+		ASSERT_EQ(0, place(fd[0]));
+		deadline = in_ms(ms);
+		pid = spawn({
+			r->ret = wait_for(fd[0], QUIESCE_WAIT_SYNC, deadline, &r->w);
+		});
+		do {
+			ASSERT_EQ(0, status_of(fd[1], &s));
+		} while (!s.waiting && clock_ns(CLOCK_MONOTONIC) < deadline);
+		ASSERT_EQ(0, place(fd[1]));
+		placed = clock_ns(CLOCK_MONOTONIC);
+		ASSERT_EQ(0, join(pid));
+		ASSERT_EQ(0, status_of(fd[0], &s));
+		close(fd[0]);
+		close(fd[1]);
+		if (placed >= deadline)
+			continue;
+		EXPECT_EQ(-ETIMEDOUT, r->ret);
+		EXPECT_EQ(1, s.balance);
+		EXPECT_EQ(1, r->w.balance);
+		EXPECT_EQ(0, r->w.view);
+	}
+	EXPECT_GT(deadline, placed);
+}
+
+/* Late is the side that has placed less often. */
+TEST(late_side)
+{
+	struct quiesce_status s;
+	uint64_t late;
+	int fd[2];
+
+	ASSERT_EQ(0, make_pair(0, fd));
+	for (int side = 0; side < 2; side++) {
+		ASSERT_EQ(0, status_late(fd[side], &s, &late));
+		EXPECT_EQ(0, late);
+		EXPECT_EQ(1, s.late_words);
+	}
+	EXPECT_EQ(0, place(fd[1]));
+	ASSERT_EQ(0, status_late(fd[0], &s, &late));
+	EXPECT_EQ(1 << 0, late);
+	EXPECT_EQ(0, place(fd[0]));
+	EXPECT_EQ(0, place(fd[0]));
+	ASSERT_EQ(0, status_late(fd[0], &s, &late));
+	EXPECT_EQ(1 << 1, late);
+}
+
 /* A second abort changes nothing. */
 TEST(first_abort_counts)
 {

@@ -2,6 +2,9 @@
 /* Deadlines: their clocks, time namespaces, and a machine that is frozen. */
 #include "ops.h"
 
+#include <sys/mount.h>
+#include <sys/stat.h>
+
 /* Run as the party of a pair and of a group: a wait that nobody ends. */
 static int wait_both(unsigned int flags, uint64_t deadline)
 {
@@ -124,6 +127,54 @@ TEST(frozen_while_waiting)
 		SKIP(return, "cannot be frozen");
 	}
 	put("/sys/power/pm_test", "none");
+}
+
+#define TRACING "/tmp/time.tracing"
+
+/*
+ * The timer of a wait is one of its deadline's clock. That of CLOCK_BOOTTIME differs from
+ * that of CLOCK_MONOTONIC by nothing else on a machine that was never suspended.
+ */
+TEST(timer_of_each_clock)
+{
+	static const char *const names[] = {
+		"CLOCK_MONOTONIC", "CLOCK_REALTIME", "CLOCK_BOOTTIME",
+	};
+	static char text[65536];
+	char want[64], pid[16];
+
+	ASSERT_EQ(ARRAY_SIZE(clocks), ARRAY_SIZE(names));
+	mkdir(TRACING, 0700);
+	if (mount("none", TRACING, "tracefs", 0, NULL))
+		SKIP(return, "no tracefs");
+	if (access(TRACING "/events/timer/hrtimer_setup", F_OK)) {
+		umount(TRACING);
+		SKIP(return, "no tracepoint of timers");
+	}
+	snprintf(pid, sizeof(pid), "%d", getpid());
+	EXPECT_TRUE(put(TRACING "/set_event_pid", pid));
+	for (unsigned int i = 0; i < ARRAY_SIZE(clocks); i++) {
+		size_t have = 0;
+		ssize_t n;
+		int fd;
+
+		/* Empties the buffer. */
+		close(open(TRACING "/trace", O_WRONLY | O_TRUNC | O_CLOEXEC));
+		EXPECT_TRUE(put(TRACING "/events/timer/hrtimer_setup/enable", "1"));
+		EXPECT_EQ(-ETIMEDOUT, wait_both(clocks[i].flags, clock_ns(clocks[i].id) +
+						MS * NSEC_PER_MSEC));
+		EXPECT_TRUE(put(TRACING "/events/timer/hrtimer_setup/enable", "0"));
+		fd = open(TRACING "/trace", O_RDONLY | O_CLOEXEC);
+		while ((n = read(fd, text + have, sizeof(text) - 1 - have)) > 0)
+			have += n;
+		text[have] = '\0';
+		close(fd);
+		snprintf(want, sizeof(want), "clockid=%s", names[i]);
+		EXPECT_NE(NULL, strstr(text, want))
+			TH_LOG("no %s in: %s", want, text);
+	}
+	close(open(TRACING "/set_event_pid", O_WRONLY | O_TRUNC | O_CLOEXEC));
+	umount(TRACING);
 }
 
 TEST_HARNESS_MAIN
