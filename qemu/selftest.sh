@@ -115,6 +115,17 @@ a_part_that_there_is_not() {
 	misspelt torture PART=typo && misspelt torture PART=faults PROFILE=stock
 }
 
+models_that_do_not_build_have_failed() {
+	mkdir "$WORK/top"
+	cp -r "$QEMU_DIR" "$WORK/top/"
+	# What was printed before counts no more than nothing.
+	for printed in '' 'KTAP version 1\n1..2\nok 1 - one\n'; do
+		printf '#!/bin/sh\nprintf "%s"\nexit 2\n' "$printed" >"$WORK/top/qemu/model/run.sh"
+		PART=model PROFILE='' TIME=1 "$WORK/top/qemu/torture.sh" >"$WORK/out" 2>&1 && return 1
+		says ", 1 failed" || return
+	done
+}
+
 make_passes_a_command_as_it_is() {
 	local command="echo 'one' \"two\" \$(uname) \$HOME \$\$ \\n # end" target
 	mkdir "$WORK/qemu"
