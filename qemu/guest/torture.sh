@@ -138,7 +138,7 @@ if wanted device; then
 		end "fuzz$bits" ktap
 	done
 	begin bystander
-	tap "a process's exit delays no stranger" /tests/bystander
+	tap "a process's exit delays no stranger" /tests/bystander ${quiesce_irqsoff:+--irqsoff}
 	end bystander
 fi
 
