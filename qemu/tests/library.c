@@ -208,6 +208,29 @@ TEST_F(sides, place_and_timeout)
 	EXPECT_VIEW(b, false, false);
 }
 
+static void nothing(int sig)
+{
+}
+
+/* The same when a signal ends it. */
+TEST_F(sides, place_and_signal)
+{
+	struct sigaction sa = { .sa_handler = nothing };
+	const pid_t parent = getpid();
+	Barrier *b = &self->parent;
+	pid_t pid;
+
+	ASSERT_EQ(0, sigaction(SIGUSR1, &sa, NULL));
+	pid = spawn({
+		check(wait_asleep(parent));
+		kill(parent, SIGUSR1);
+	});
+	EXPECT_EQ(-EINTR, barrier_place_and_sync_until(b, CLOCK_MONOTONIC, NULL));
+	EXPECT_EQ(0, join(pid));
+	EXPECT_EQ(1, b->barriers);
+	EXPECT_VIEW(b, false, false);
+}
+
 /* O_NONBLOCK, which event loops set, ends the waits with a deadline alone. */
 TEST_F(sides, nonblocking)
 {

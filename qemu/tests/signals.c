@@ -311,6 +311,7 @@ TEST(library_waits_until_are_interrupted)
 		barrier_set_role(&b, BARRIER_CHILD);
 		handle(SIGUSR1, 0);
 		check(barrier_place_and_sync_until(&b, CLOCK_MONOTONIC, NULL) == -EINTR);
+		check(b.barriers == 1);
 		check(barrier_sync_until(&b, CLOCK_MONOTONIC, NULL) == 1);
 	});
 	barrier_set_role(&b, BARRIER_PARENT);

@@ -219,10 +219,10 @@ static int do_wait(Barrier *b, unsigned long cmd, unsigned int kind, clockid_t c
 		return 0;
 	}
 	err = -errno;
-	if (err == -ETIMEDOUT || err == -EAGAIN)
+	if (err == -ETIMEDOUT || err == -EAGAIN || err == -EINTR) {
 		learn(b, wait.view, wait.balance);
-	if (err == -ETIMEDOUT || err == -EAGAIN || err == -EINTR)
 		return err;
+	}
 	barrier__fail(b);
 	return 0;
 }

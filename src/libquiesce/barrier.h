@@ -74,7 +74,8 @@ enum {
  *	read, as of the last call; or one of BARRIER_*_ABORTED
  *
  * With /dev/quiesce @me can be polled, kept over exec and sent to another
- * process, and all state is in the kernel.
+ * process, and all state is in the kernel. Threads that share a Barrier, and
+ * signal handlers, must not use it at the same time.
  */
 struct Barrier {
 	int me;
@@ -154,7 +155,8 @@ void barrier_destroyp(Barrier **b);
  * without SA_RESTART ran, -EAGAIN when @b->me has O_NONBLOCK and the wait would
  * sleep, -EINVAL for another clock or a broken time. NULL waits without end.
  * After -ETIMEDOUT, -EINTR and -EAGAIN barrier_place_and_sync_until() has placed:
- * go on with barrier_sync_until(). The waits above sleep even with O_NONBLOCK.
+ * go on with barrier_sync_until(), as a second call places again. The waits above
+ * sleep even with O_NONBLOCK.
  */
 int barrier_wait_next_until(Barrier *b, clockid_t clock, const struct timespec *abstime)
 	_QUIESCE_TIME(barrier_wait_next_until);
@@ -202,7 +204,7 @@ int barrier_adopt(Barrier *b, int fd);
 
 /*
  * A cause in words, as "process 12 was killed by signal 9 (Killed)". Returns
- * @buf. Like snprintf() it cuts what does not fit.
+ * @buf. Like snprintf() it cuts what does not fit. Not for signal handlers.
  */
 char *quiesce_cause_text(const struct quiesce_cause *cause, char *buf, size_t size);
 
