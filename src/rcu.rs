@@ -99,7 +99,8 @@ pub use srcu::{
 
 pub(crate) use unload::Runtime;
 
-/// Sets the stall timeout and returns the previous one, in milliseconds.
+/// Sets the stall timeout of waits that begin from now on, in milliseconds; zero disables their
+/// reports. Returns the previous timeout.
 ///
 /// A wait for readers that takes longer is reported in the log, with the domain, the task and the
 /// call site, and again each time that the time has doubled. Also the module parameter

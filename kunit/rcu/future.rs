@@ -271,6 +271,33 @@ mod tests {
     }
 
     #[test]
+    fn without_a_timeout_nothing_is_reported() -> Result {
+        let sleepy = Srcu::<Sleepy>::init()?;
+        let woken = woken()?;
+        let waker = waker(woken.clone());
+        let before = rcu::stall_reports();
+        let was = rcu::set_stall_report_ms(0);
+        let ready = with_reader(
+            sleepy,
+            || support::msleep(1),
+            |_| {
+                let mut future = KBox::pin(sleepy.synchronize_async(), GFP_KERNEL)?;
+                let first = future.as_mut().poll(&mut Context::from_waker(&waker));
+                // Longer than the shortest timeout, a jiffy.
+                support::msleep(50);
+                Ok::<_, Error>(first.is_ready())
+            },
+        );
+        let now = rcu::set_stall_report_ms(was);
+        sleepy.synchronize()?;
+        let reports = rcu::stall_reports().wrapping_sub(before);
+        assert!(!ready??);
+        assert_eq!(now, 0);
+        assert_eq!(reports, 0);
+        Ok(())
+    }
+
+    #[test]
     fn long_waits_are_reported() -> Result {
         let sleepy = Srcu::<Sleepy>::init()?;
         let woken = woken()?;

@@ -195,7 +195,7 @@ EXPORT_SYMBOL_GPL(quiesce_helper_rcu_quiesce);
 static unsigned int rcu_stall_ms = 10000;
 module_param(rcu_stall_ms, uint, 0644);
 MODULE_PARM_DESC(rcu_stall_ms,
-		 "Report waits of RCU domains that take longer, in milliseconds");
+		 "Report waits of RCU domains that take longer, in milliseconds (0: disabled)");
 static atomic_t rcu_stalls;
 
 /*
@@ -306,11 +306,12 @@ static void quiesce_rcu_report(struct timer_list *timer)
 
 static void quiesce_rcu_stall_arm(struct quiesce_rcu_stall *stall)
 {
-	unsigned long period = msecs_to_jiffies(READ_ONCE(rcu_stall_ms)) ?: 1;
+	unsigned long period = msecs_to_jiffies(READ_ONCE(rcu_stall_ms));
 
 	stall->since = jiffies;
 	WRITE_ONCE(stall->period, period);
-	mod_timer(&stall->timer, jiffies + period);
+	if (period)
+		mod_timer(&stall->timer, jiffies + period);
 }
 
 void quiesce_helper_rcu_stall_begin(struct quiesce_rcu_stall *stall)
