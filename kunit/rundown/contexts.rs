@@ -111,7 +111,7 @@ fn last_release_in<R: Form>(context: Context) -> Result {
     Ok(())
 }
 
-/// A word is also run down, taken back and armed there.
+/// A word is also run down, polled, taken back and armed there.
 fn run_down_in(context: Context) -> Result {
     let r = RundownRef::new();
     let guard = r.try_acquire()?.unbind();
@@ -121,15 +121,28 @@ fn run_down_in(context: Context) -> Result {
             r.resurrect(),
             r.begin_rundown(),
             r.re_init(),
+            r.wait_for_rundown_timeout(0),
         )
     });
     drop(guard);
-    let over = run(context, || (r.rundown_completed(), r.re_init()));
+    let over = run(context, || {
+        (
+            r.wait_for_rundown_timeout(0),
+            r.rundown_completed(),
+            r.re_init(),
+        )
+    });
     ensure_eq!(
         ret,
-        Some((true, Ok(()), true, Err(RundownError::NotDrained)))
+        Some((
+            true,
+            Ok(()),
+            true,
+            Err(RundownError::NotDrained),
+            Err(RundownError::TimedOut)
+        ))
     );
-    ensure_eq!(over, Some((true, Ok(()))));
+    ensure_eq!(over, Some((Ok(()), true, Ok(()))));
     ensure!(r.try_acquire().is_ok());
     Ok(())
 }

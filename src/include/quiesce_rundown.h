@@ -15,9 +15,10 @@
  *
  * Contexts: acquiring and releasing are allowed in any context, and in an NMI where
  * cmpxchg() is (x86_64, arm64); also the last release, on PREEMPT_RT too. The only
- * exception are locks that waking a task takes. Waits, and everything else about the
- * cache-aware variant, need process context; they warn once and return -EAGAIN where
- * the caller cannot sleep. The other functions are allowed in any context but NMI.
+ * exception are locks that waking a task takes. Waits need process context, except one
+ * with a timeout of 0 of the variant in one word, and so does everything else about the
+ * cache-aware variant; they warn once and return -EAGAIN where the caller cannot sleep.
+ * The other functions are allowed in any context but NMI.
  */
 #ifndef _QUIESCE_RUNDOWN_H
 #define _QUIESCE_RUNDOWN_H

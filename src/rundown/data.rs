@@ -279,29 +279,43 @@ impl<T: Send + Sync, R: RundownProtect> Rundown<T, R> {
     /// Begins the rundown, waits until it has completed, and returns exclusive ownership of the
     /// value.
     ///
-    /// It ends only with the rundown: a guard that is leaked makes it wait indefinitely. Context:
-    /// process, may sleep; see [`wait_with`](Self::wait_with).
+    /// It ends only with the rundown or its cancellation: a guard that is leaked makes it wait
+    /// indefinitely. Context: process, may sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`RundownError::Vacant`], [`RundownError::Resurrected`], [`RundownError::Saturated`] and
+    /// [`RundownError::WouldSleep`], as [`wait_with`](Self::wait_with).
     #[track_caller]
     pub fn wait_for_rundown(&self) -> Result<Exclusive<'_, T, R>, RundownError> {
         self.wait_with(Wait::uninterruptible())
     }
 
-    /// The same as [`wait_for_rundown`](Self::wait_for_rundown), but it also ends when a signal is
-    /// pending; the rundown goes on then.
+    /// Waits as [`wait_with`](Self::wait_with), and until a signal is pending at most.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`wait_with`](Self::wait_with).
     #[track_caller]
     pub fn wait_for_rundown_interruptible(&self) -> Result<Exclusive<'_, T, R>, RundownError> {
         self.wait_with(Wait::interruptible())
     }
 
-    /// The same as [`wait_for_rundown`](Self::wait_for_rundown), but it also ends when a fatal
-    /// signal is pending; the rundown goes on then.
+    /// Waits as [`wait_with`](Self::wait_with), and until a fatal signal is pending at most.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`wait_with`](Self::wait_with).
     #[track_caller]
     pub fn wait_for_rundown_killable(&self) -> Result<Exclusive<'_, T, R>, RundownError> {
         self.wait_with(Wait::killable())
     }
 
-    /// The same as [`wait_for_rundown`](Self::wait_for_rundown), but it also ends after `timeout`
-    /// jiffies; the rundown goes on then.
+    /// Waits as [`wait_with`](Self::wait_with), for `timeout` jiffies at most.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`wait_with`](Self::wait_with).
     #[track_caller]
     pub fn wait_for_rundown_timeout(
         &self,
@@ -317,7 +331,8 @@ impl<T: Send + Sync, R: RundownProtect> Rundown<T, R> {
     /// # Errors
     ///
     /// [`RundownError::NotDrained`] if the object is not run down, or owned exclusively;
-    /// [`RundownError::Occupied`] if it has a value.
+    /// [`RundownError::Saturated`] if the count is saturated; [`RundownError::Occupied`] if it has
+    /// a value.
     #[track_caller]
     pub fn vacancy(&self) -> Result<Vacant<'_, T, R>, RundownError> {
         self.rundown.claim(Internal::new())?;
@@ -478,6 +493,9 @@ impl<'a, T: Send + Sync, R: RundownProtect> Exclusive<'a, T, R> {
 
     /// Makes the object live again: acquisitions succeed from now on, and see what was done to the
     /// value.
+    ///
+    /// Context: any but NMI; with a [`PerCpuRundownRef`](super::PerCpuRundownRef) process, may sleep,
+    /// as it locks a mutex.
     pub fn re_init(self) {
         self.0.re_init();
     }
@@ -547,6 +565,8 @@ pub struct Vacant<'a, T: Send + Sync, R: RundownProtect = RundownRef>(Claim<'a, 
 
 impl<'a, T: Send + Sync, R: RundownProtect> Vacant<'a, T, R> {
     /// Puts `value` in and makes the object live: acquisitions succeed from now on.
+    ///
+    /// Context: that of [`Exclusive::re_init`].
     pub fn fill(self, value: T)
     where
         T: Unpin,

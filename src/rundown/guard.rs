@@ -200,6 +200,8 @@ macro_rules! guard {
             /// use kernel::{new_condvar, new_spinlock};
             /// use quiesce::rundown::RundownRef;
             ///
+            /// // Only a task begins this rundown: in an interrupt the lock would have to disable
+            /// // interrupts.
             /// let device = RundownRef::new();
             /// let data = KBox::pin_init(new_spinlock!(None::<u32>), GFP_KERNEL)?;
             /// let arrived = KBox::pin_init(new_condvar!(), GFP_KERNEL)?;
@@ -575,7 +577,8 @@ impl<P: GuardPointer, M: GuardMobility> From<Guard<P, M>> for Guards<P, M> {
 
 /// Acquires the object once more, also after its rundown has begun.
 ///
-/// An overflow of the count saturates it with a warning: the object is leaked then.
+/// An overflow saturates the count with a warning, of a
+/// [`PerCpuRundownRef`](super::PerCpuRundownRef) at the next rundown: the object is leaked then.
 impl<P: GuardPointer, M: GuardMobility> Clone for Guard<P, M> {
     #[cfg_attr(quiesce_track, track_caller)]
     fn clone(&self) -> Self {

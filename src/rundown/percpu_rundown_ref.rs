@@ -68,7 +68,8 @@ use kernel::{
 /// rundown needs process context. There is none on 32-bit architectures, where the sum of the
 /// counters could wrap around.
 ///
-/// With `C`, a callback is called when a rundown has completed, see [`Drained`].
+/// With `C`, a callback is called at the end of a rundown, which completes when it has returned, see
+/// [`Drained`].
 ///
 /// # Drop
 ///

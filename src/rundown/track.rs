@@ -3,10 +3,10 @@
 //! The owners of acquisitions and claims: places and tasks, for reports.
 //!
 //! Exclusive owners are recorded on every kernel. With `--cfg quiesce_track`, which a kernel with
-//! lockdep and `make QUIESCE_TRACK=1` give to the crate, each guard is recorded as well; otherwise
-//! the types for that are empty and nothing is done. The tables have a fixed size, so that nothing is
-//! allocated and entries can be made in any context; owners that find no free entry are not
-//! recorded.
+//! lockdep and `make modules KDIR=PATH QUIESCE_TRACK=1` give to the crate, each guard is recorded as
+//! well; otherwise the types for that are empty and nothing is done. The tables have a fixed size, so
+//! that nothing is allocated and entries can be made in any context; owners that find no free entry
+//! are not recorded.
 
 use crate::bindings as helpers;
 use core::panic::Location;

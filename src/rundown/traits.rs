@@ -112,20 +112,21 @@ pub(super) mod raw {
 
 use raw::Internal;
 
-/// A callback for the end of rundowns, in the context of the last release.
+/// A callback for the end of rundowns.
 ///
 /// For users that do not want a task to wait: it frees a resource, queues a work item, completes a
 /// request.
 pub trait Drained: Send + Sync {
-    /// Called when a rundown has completed: nobody holds the object.
+    /// Called at the end of a rundown: nobody holds the object.
     ///
     /// It is called once per rundown, by the last release (which may be in an interrupt or in an
     /// NMI), or by the call that began the rundown if there was no holder. For a
     /// [`PerCpuRundownRef`](super::PerCpuRundownRef) it may also be called by an RCU callback.
     ///
     /// It must not sleep, and not begin or end rundowns of per-CPU references. It may drop any
-    /// owner of the reference, also the last one. Waiters may have returned before it does, and may
-    /// have re-initialized the reference.
+    /// owner of the reference, also the last one. Of a [`RundownRef`](super::RundownRef), waiters
+    /// may have returned before it does, and may have re-initialized the reference; the rundown of a
+    /// [`PerCpuRundownRef`](super::PerCpuRundownRef) completes when it has returned.
     fn drained(&self);
 }
 
@@ -179,7 +180,8 @@ pub trait RundownProtect: raw::RawRundown {
     /// # Errors
     ///
     /// [`RundownError::NotInProgress`] if none has begun, or it has completed: then
-    /// [`re_init`](Self::re_init) makes the object live.
+    /// [`re_init`](Self::re_init) makes the object live. [`RundownError::WouldSleep`], with a warning,
+    /// if the context is not allowed.
     fn resurrect(&self) -> Result<(), RundownError>;
 
     /// Returns the number of acquisitions, which may have changed by the time it is used.
@@ -196,7 +198,8 @@ pub trait RundownProtect: raw::RawRundown {
     /// timeout. Waits that take long are reported in the log, see
     /// [`set_stall_report_ms`](super::set_stall_report_ms).
     ///
-    /// Context: process, may sleep.
+    /// Context: process, may sleep; with a timeout of zero, any but NMI for a
+    /// [`RundownRef`](super::RundownRef).
     ///
     /// # Errors
     ///
@@ -227,22 +230,31 @@ pub trait RundownProtect: raw::RawRundown {
         }
     }
 
-    /// The same as [`wait_for_rundown`](Self::wait_for_rundown), but it also ends when a signal is
-    /// pending; the rundown goes on then.
+    /// Waits as [`wait_with`](Self::wait_with), and until a signal is pending at most.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`wait_with`](Self::wait_with).
     #[track_caller]
     fn wait_for_rundown_interruptible(&self) -> Result<(), RundownError> {
         self.wait_with(Wait::interruptible())
     }
 
-    /// The same as [`wait_for_rundown`](Self::wait_for_rundown), but it also ends when a fatal
-    /// signal is pending; the rundown goes on then.
+    /// Waits as [`wait_with`](Self::wait_with), and until a fatal signal is pending at most.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`wait_with`](Self::wait_with).
     #[track_caller]
     fn wait_for_rundown_killable(&self) -> Result<(), RundownError> {
         self.wait_with(Wait::killable())
     }
 
-    /// The same as [`wait_for_rundown`](Self::wait_for_rundown), but it also ends after `timeout`
-    /// jiffies; the rundown goes on then.
+    /// Waits as [`wait_with`](Self::wait_with), for `timeout` jiffies at most.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`wait_with`](Self::wait_with).
     #[track_caller]
     fn wait_for_rundown_timeout(&self, timeout: Jiffies) -> Result<(), RundownError> {
         self.wait_with(Wait::uninterruptible().timeout(timeout))
@@ -251,8 +263,8 @@ pub trait RundownProtect: raw::RawRundown {
     /// Lists the holders of the object in the log: their tasks, and where they acquired it.
     ///
     /// Returns how many are listed. Holders are recorded in a kernel with lockdep, or if the crate
-    /// was built with `make QUIESCE_TRACK=1`; otherwise there are none. The report of a wait that
-    /// takes long lists them as well.
+    /// was built with `make modules KDIR=PATH QUIESCE_TRACK=1`; otherwise there are none. The
+    /// report of a wait that takes long lists them as well.
     fn report_holders(&self) -> usize {
         track::report(self.key(Internal::new()))
     }
@@ -355,7 +367,8 @@ macro_rules! inherent_methods {
         ///
         /// # Errors
         ///
-        /// [`RundownError::NotDrained`] and [`RundownError::Saturated`].
+        /// [`RundownError::NotDrained`] and [`RundownError::Saturated`]; of a
+        /// [`PerCpuRundownRef`](crate::rundown::PerCpuRundownRef) also [`RundownError::WouldSleep`].
         pub fn re_init(&self) -> Result<(), RundownError> {
             RundownProtect::re_init(self)
         }
@@ -364,7 +377,8 @@ macro_rules! inherent_methods {
         ///
         /// # Errors
         ///
-        /// [`RundownError::NotInProgress`].
+        /// [`RundownError::NotInProgress`]; of a
+        /// [`PerCpuRundownRef`](crate::rundown::PerCpuRundownRef) also [`RundownError::WouldSleep`].
         pub fn resurrect(&self) -> Result<(), RundownError> {
             RundownProtect::resurrect(self)
         }
