@@ -275,12 +275,25 @@ impl Account {
     /// of one that it depends on.
     #[inline]
     pub(super) unsafe fn of_function(&self, func: *const c_void) -> &Self {
+        if !self.has_function(func) {
+            self.be_served();
+        }
+        // SAFETY: Code of the module runs while the account is borrowed, and `func` is a function of
+        // the module or of one that it depends on, which stays meanwhile, as this function requires.
+        unsafe { self.or_of_function(func) }
+    }
+
+    /// Returns this account if a function is in its module, otherwise that of the function's module.
+    ///
+    /// # Safety
+    ///
+    /// The module of this account and that of `func` are not freed while the account is borrowed.
+    #[inline]
+    pub(super) unsafe fn or_of_function(&self, func: *const c_void) -> &Self {
         if self.has_function(func) {
             return self;
         }
-        self.be_served();
-        // SAFETY: A module that this one depends on stays while code of this one runs, and so does its
-        // account.
+        // SAFETY: The module of the function stays, as this function requires, and so does its account.
         search(|account| account.has_function(func)).map_or(self, |found| unsafe { &*found })
     }
 

@@ -7,7 +7,7 @@
 
 use super::{
     account::{
-        of_function,
+        of_caller,
         Account,
         Counts,
         Reclaim, //
@@ -284,9 +284,10 @@ unsafe fn reclaim(
     head: *mut bindings::callback_head,
     func: Reclaim,
 ) {
+    // The home module has not deferred it, so that its account does not record that it is served.
     // SAFETY: The module of the function stays, with its account, until the function is counted as
-    // done below.
-    let account: &Account = unsafe { of_function(home, func as *const _) };
+    // done below, and the home module until the worker is stopped.
+    let account: &Account = unsafe { of_caller(home).or_of_function(func as *const _) };
     // SAFETY: `func` may be called with `head`, as this function requires, and a work item runs in
     // process context, where it may sleep.
     unsafe { disposal::with_queue(account, || func(head)) };
