@@ -191,7 +191,7 @@ void quiesce_helper_rcu_init_completion(struct completion *done);
 struct workqueue_struct *quiesce_helper_rcu_workqueue(bool reclaims);
 void quiesce_helper_rcu_init_work(struct work_struct *work,
 				  void (*func)(struct work_struct *work), bool waits);
-bool quiesce_helper_rcu_works(void (*func)(struct work_struct *work));
+struct work_struct *quiesce_helper_rcu_current_work(void (*func)(struct work_struct *work));
 void quiesce_helper_rcu_will_wait(struct work_struct *work);
 void quiesce_helper_rcu_cond_resched(void);
 bool quiesce_helper_llist_add(struct llist_node *node, struct llist_head *list);

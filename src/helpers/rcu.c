@@ -550,14 +550,14 @@ void quiesce_helper_rcu_init_work(struct work_struct *work,
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_rcu_init_work);
 
-/* Whether the current task runs a work item with this function. */
-bool quiesce_helper_rcu_works(void (*func)(struct work_struct *work))
+/* The work item that the current task runs, if it is one with this function. */
+struct work_struct *quiesce_helper_rcu_current_work(void (*func)(struct work_struct *work))
 {
 	struct work_struct *work = current_work();
 
-	return work && work->func == func;
+	return work && work->func == func ? work : NULL;
 }
-EXPORT_SYMBOL_GPL(quiesce_helper_rcu_works);
+EXPORT_SYMBOL_GPL(quiesce_helper_rcu_current_work);
 
 /* The lockdep annotation of flush_work(): the caller waits for the work's locks. */
 void quiesce_helper_rcu_will_wait(struct work_struct *work)

@@ -11,7 +11,9 @@
 //! Where the caller may sleep, the first cell to be dropped claims a [`Queue`] for the current
 //! task. Cells that are dropped from within add their objects to that queue and return, and the
 //! first one drops the objects one after the other: a list is freed in the call that dropped its
-//! head, with the stack of one element. Elsewhere the object is handed to process context.
+//! head, with the stack of one element. Elsewhere the object is handed to process context, as it is
+//! where all queues that the task could claim are taken. A worker has a queue that no other task
+//! claims: a barrier waits for what the objects own that were deferred.
 //!
 //! What is in a queue outlasts the call that dropped its cell, and no account counts it. So a queue
 //! takes destructors of one module only: that of the destructor which the queue was claimed for, and
@@ -28,6 +30,10 @@ use super::{
     domain_state::{
         DomainState,
         GLOBAL, //
+    },
+    worker::{
+        self,
+        Worker, //
     },
 };
 use crate::bindings as helpers;
@@ -61,7 +67,7 @@ type Head = bindings::callback_head;
 ///   may be called with the head, and is in the module of `account`, which is not freed before the
 ///   queue is given back. `account` is only compared.
 /// - While `owner` is zero, `first` is null.
-struct Queue {
+pub(super) struct Queue {
     owner: Atomic<usize>,
     account: UnsafeCell<*const Account>,
     first: UnsafeCell<*mut Head>,
@@ -76,16 +82,7 @@ const SETS: usize = 32;
 /// The number of queues in a set: so many of the tasks that hash to it can have one at a time.
 const WAYS: usize = 4;
 
-// INVARIANT: No owners, empty lists.
-static QUEUES: [[Queue; WAYS]; SETS] = [const {
-    [const {
-        Queue {
-            owner: Atomic::new(0),
-            account: UnsafeCell::new(null()),
-            first: UnsafeCell::new(null_mut()),
-        }
-    }; WAYS]
-}; SETS];
+static QUEUES: [[Queue; WAYS]; SETS] = [const { [const { Queue::new() }; WAYS] }; SETS];
 
 /// Drops an object that no reader can reach, in this call where the caller may sleep.
 ///
@@ -112,11 +109,15 @@ pub(super) unsafe fn dispose(
     let context = unsafe { helpers::quiesce_helper_rcu_context() } as u32;
     if context == helpers::QUIESCE_RCU_MAY_WAIT {
         let task = kernel::current!().as_ptr().addr();
-        let set = set_of(task);
+        let queues = || {
+            // SAFETY: The queues are used in this call only, which the destructor makes, if it is one.
+            let own = unsafe { worker::current() }.map(Worker::queue);
+            own.into_iter().chain(set_of(task))
+        };
         // SAFETY: `module` is what `this_module` returned in code that runs, and `func` is a function
         // of that module or of one that it depends on, as this function requires.
         let account = from_ref(unsafe { of_function(module, func as *const _) });
-        if let Some(queue) = set.iter().find(|q| q.owner.load(Relaxed) == task) {
+        if let Some(queue) = queues().find(|q| q.owner.load(Relaxed) == task) {
             // SAFETY: By the type invariants this task alone accesses `account`.
             if unsafe { *queue.account.get() } == account {
                 // SAFETY: `head` is in an object that was given away to this function, so nobody else
@@ -132,7 +133,7 @@ pub(super) unsafe fn dispose(
         } else if cfg!(CONFIG_PREEMPT_COUNT) && (cfg!(CONFIG_PREEMPT_RCU) || !GLOBAL.in_reader()) {
             // Without a preemption count, "may wait" is a guess, on which no destructor runs. Without
             // preemptible RCU, a section of `Global` may wait, and no destructor runs in it.
-            if let Some(queue) = claim(set, task) {
+            if let Some(queue) = claim(queues(), task) {
                 // SAFETY: `claim` returned a queue that belongs to the current task, and the
                 // context is `QUIESCE_RCU_MAY_WAIT`, in which the task may sleep. `func` may be
                 // called once with `head`, as this function requires. The task returns to code of
@@ -147,16 +148,17 @@ pub(super) unsafe fn dispose(
     unsafe { domain.push(module, head, func) };
 }
 
-/// Runs `f`, a destructor, with a queue for what it disposes of, if there would not be one otherwise.
+/// Runs `f`, a destructor, with a queue for what it disposes of, if [`dispose`] would not claim it.
 ///
 /// # Safety
 ///
-/// Process context; the caller may sleep. `account` counts `f` until this function has returned.
+/// Process context; the caller may sleep, and is the work item of the worker that `queue` is of.
+/// `account` counts `f` until this function has returned.
 #[inline]
-pub(super) unsafe fn with_queue(account: &Account, f: impl FnOnce()) {
+pub(super) unsafe fn with_queue(queue: &Queue, account: &Account, f: impl FnOnce()) {
     if !cfg!(CONFIG_PREEMPT_COUNT) {
         let task = kernel::current!().as_ptr().addr();
-        if let Some(queue) = claim(set_of(task), task) {
+        if let Some(queue) = claim(core::iter::once(queue), task) {
             // SAFETY: The queue was claimed for this task, which is in process context and may
             // sleep, as this function requires. `account` counts `f` until this function has
             // returned, so its module is not freed before.
@@ -173,13 +175,22 @@ fn set_of(task: usize) -> &'static [Queue; WAYS] {
 }
 
 /// Claims a queue for a task that has none.
-fn claim(set: &'static [Queue; WAYS], task: usize) -> Option<&'static Queue> {
+fn claim<'a>(mut queues: impl Iterator<Item = &'a Queue>, task: usize) -> Option<&'a Queue> {
     // ORDERING: Pairs with the release in `run`: this owner finds the list empty.
-    set.iter()
-        .find(|q| q.owner.load(Relaxed) == 0 && q.owner.cmpxchg(0, task, Acquire).is_ok())
+    queues.find(|q| q.owner.load(Relaxed) == 0 && q.owner.cmpxchg(0, task, Acquire).is_ok())
 }
 
 impl Queue {
+    /// Creates a queue that no task owns.
+    pub(super) const fn new() -> Self {
+        // INVARIANT: No owner, an empty list.
+        Self {
+            owner: Atomic::new(0),
+            account: UnsafeCell::new(null()),
+            first: UnsafeCell::new(null_mut()),
+        }
+    }
+
     /// Runs `f`, then drops the objects that were added meanwhile, and gives the queue back.
     ///
     /// # Safety

@@ -99,8 +99,32 @@ impl Queue {
 
 /// Returns whether the caller is a destructor that a worker runs.
 pub(super) fn is_current() -> bool {
-    // SAFETY: The helper only compares the current work item with `run`, in any context.
-    unsafe { helpers::quiesce_helper_rcu_works(Some(run)) }
+    // SAFETY: The reference is not kept.
+    unsafe { current() }.is_some()
+}
+
+/// Returns the worker that runs the caller, which is a destructor then.
+///
+/// # Safety
+///
+/// The destructor does not return during `'a`.
+pub(super) unsafe fn current<'a>() -> Option<&'a Worker> {
+    // SAFETY: The helper only compares the function of the current work item with `run`, in any
+    // context.
+    let work = unsafe { helpers::quiesce_helper_rcu_current_work(Some(run)) };
+    // SAFETY: `run` is the function of workers' work items only, and a worker stays until its work item
+    // has run, which does not return during `'a`, as this function requires.
+    (!work.is_null()).then(|| unsafe { of_work(work) })
+}
+
+/// The worker that a work item is of.
+///
+/// # Safety
+///
+/// `work` is the work item of a worker, which stays during `'a`.
+unsafe fn of_work<'a>(work: *mut bindings::work_struct) -> &'a Worker {
+    // SAFETY: `work` is the field of a worker, which stays, as this function requires.
+    unsafe { &*work.byte_sub(offset_of!(Worker, work)).cast::<Worker>() }
 }
 
 /// Objects whose grace period has elapsed, and the work item that reclaims them.
@@ -116,6 +140,8 @@ pub(super) struct Worker {
     work: Opaque<bindings::work_struct>,
     counts: Atomic<*mut Counts>,
     home: Atomic<*mut bindings::module>,
+    /// For the task that runs the work item, which thus has one in any case.
+    queue: disposal::Queue,
 }
 
 // SAFETY: The list is lock-free, and a work item may be queued from everywhere.
@@ -133,7 +159,13 @@ impl Worker {
             work: Opaque::uninit(),
             counts: Atomic::new(null_mut()),
             home: Atomic::new(null_mut()),
+            queue: disposal::Queue::new(),
         }
+    }
+
+    /// The queue of what the destructors dispose of.
+    pub(super) fn queue(&self) -> &disposal::Queue {
+        &self.queue
     }
 
     /// Initialises the worker, for objects that `counts` count, mostly of the module `home`.
@@ -250,7 +282,7 @@ impl Marker {
 unsafe extern "C" fn run(work: *mut bindings::work_struct) {
     // SAFETY: The workqueue calls this function with the work item of a worker, which stays until
     // its work item has run.
-    let worker = unsafe { &*work.byte_sub(offset_of!(Worker, work)).cast::<Worker>() };
+    let worker = unsafe { of_work(work) };
     let counts = worker.counts.load(Relaxed);
     let mut list = worker.take();
     while !list.is_null() {
@@ -262,8 +294,8 @@ unsafe extern "C" fn run(work: *mut bindings::work_struct) {
         };
         match func {
             // SAFETY: By the type invariants the head may be given to its function, and both are
-            // counted.
-            Some(func) => unsafe { reclaim(worker.home.load(Relaxed), counts, head, func) },
+            // counted. This is the work item of the worker.
+            Some(func) => unsafe { reclaim(worker, counts, head, func) },
             // SAFETY: A head without a function is that of a marker, whose `done` is initialised.
             // The waiter may return and free the marker as soon as the completion is done.
             None => unsafe { bindings::complete((*head.cast::<Marker>()).done.get()) },
@@ -277,9 +309,10 @@ unsafe extern "C" fn run(work: *mut bindings::work_struct) {
 ///
 /// # Safety
 ///
-/// `func` may be called with `head`, once, and is counted by `counts` and for its module.
+/// `func` may be called with `head`, once, and is counted by `counts` and for its module. The caller
+/// is the work item of `worker`.
 unsafe fn reclaim(
-    home: *mut bindings::module,
+    worker: &Worker,
     counts: *const Counts,
     head: *mut bindings::callback_head,
     func: Reclaim,
@@ -287,10 +320,11 @@ unsafe fn reclaim(
     // The home module has not deferred it, so that its account does not record that it is served.
     // SAFETY: The module of the function stays, with its account, until the function is counted as
     // done below, and the home module until the worker is stopped.
-    let account: &Account = unsafe { of_caller(home).or_of_function(func as *const _) };
+    let account: &Account =
+        unsafe { of_caller(worker.home.load(Relaxed)).or_of_function(func as *const _) };
     // SAFETY: `func` may be called with `head`, as this function requires, and a work item runs in
     // process context, where it may sleep.
-    unsafe { disposal::with_queue(account, || func(head)) };
+    unsafe { disposal::with_queue(&worker.queue, account, || func(head)) };
     let _section = rcu::read_lock();
     // SAFETY: The counts stay as long as something is in flight.
     unsafe { (*counts).done() };

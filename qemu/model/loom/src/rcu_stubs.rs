@@ -129,6 +129,7 @@ pub(crate) mod stall {
 
 pub(crate) mod worker {
     use super::account::{Counts, Reclaim};
+    use crate::rcu::disposal::Queue as Disposals;
     use kernel::bindings::{callback_head, module, work_struct};
 
     pub(crate) struct Queue;
@@ -141,6 +142,9 @@ pub(crate) mod worker {
     pub(crate) fn is_current() -> bool {
         false
     }
+    pub(crate) unsafe fn current() -> Option<&'static Worker> {
+        None
+    }
     pub(crate) struct Worker;
     impl Worker {
         pub(crate) const fn new() -> Self {
@@ -148,6 +152,9 @@ pub(crate) mod worker {
         }
         pub(crate) unsafe fn init(&self, _: *const Counts, _: *mut module) {}
         pub(crate) unsafe fn stop(&self) {}
+        pub(crate) fn queue(&self) -> &Disposals {
+            unreachable!("the destructors of models run in callbacks")
+        }
         pub(crate) unsafe fn push(&self, _: *mut callback_head, _: Reclaim) {
             unreachable!("no model has a domain of SRCU")
         }
