@@ -127,11 +127,16 @@ pub struct DomainState {
     srcu: Opaque<bindings::srcu_struct>,
     counts: Counts,
     early: Atomic<isize>,
-    /// The number of objects that were deferred before the domain was ready and that no barrier has
-    /// waited for.
-    early_posts: Atomic<usize>,
+    /// The number of objects that were deferred before the domain was ready.
+    early_posts: Atomic<u64>,
+    /// A number of those that a barrier has found, and has waited for. It may fall; each value is one
+    /// that `early_posts` had when a barrier began that has ended.
+    early_waited: Atomic<u64>,
     /// The number of callbacks of shared objects that were posted again.
     reposts: Atomic<usize>,
+    /// One, once a reference to a shared object was retired while a callback of the object was under
+    /// way.
+    counted: Atomic<i32>,
     /// Objects without destructor that the kernel frees.
     plain: Counts,
     /// The number of those objects that were waited for.
@@ -176,7 +181,9 @@ impl DomainState {
             counts: Counts::new(),
             early: Atomic::new(0),
             early_posts: Atomic::new(0),
+            early_waited: Atomic::new(0),
             reposts: Atomic::new(0),
+            counted: Atomic::new(0),
             plain: Counts::new(),
             throttled: Atomic::new(0),
             worker: Worker::new(),
@@ -441,8 +448,8 @@ impl DomainState {
     pub(super) fn barrier(&self, caller: &Location<'_>) -> Result {
         self.may_flush(caller)?;
         self.wait_for(DEFERRED).watched(caller, || {
-            // SAFETY: `may_flush` found process context, outside of the domain's sections and of
-            // destructors.
+            // SAFETY: `may_flush` found process context, outside of sections of the domain and of the
+            // kernel's RCU, and of destructors.
             unsafe { self.flush(None) }
         });
         Ok(())
@@ -462,8 +469,8 @@ impl DomainState {
         // What functions of other modules reclaim is with the workers of those.
         let module = (!account.is_served()).then(|| account.module());
         self.wait_for(DEFERRED).watched(caller, || {
-            // SAFETY: `may_barrier` found process context, outside of the domain's sections and of
-            // destructors, as this function requires.
+            // SAFETY: `may_barrier` found process context, outside of sections of the domain and of
+            // the kernel's RCU, and of destructors, as this function requires.
             unsafe { self.flush(module) }
         });
     }
@@ -503,6 +510,9 @@ impl DomainState {
         // SAFETY: `module` is what `this_module` returned in code that runs, as this function requires.
         let caller = unsafe { account::of_caller(module) };
         caller.be_served();
+        if self.counted.load(Relaxed) == 0 {
+            self.counted.store(1, Relaxed);
+        }
         if self.sleepable {
             self.used_by(caller);
         }
@@ -530,15 +540,24 @@ impl DomainState {
     ///
     /// # Safety
     ///
-    /// Process context, outside of the domain's read-side critical sections, and not in a destructor
-    /// that a worker runs.
+    /// Process context, outside of read-side critical sections of the domain and of the kernel's RCU,
+    /// and not in a destructor that a worker runs.
     unsafe fn flush(&self, module: Option<*mut bindings::module>) {
+        if self.counted.load(Relaxed) != 0 {
+            // Another task may own the head of a shared object and be about to post it. It is in a
+            // read-side critical section until it has: see `defer` and `drop_retired`.
+            // SAFETY: This is process context, outside of read-side critical sections of the kernel's
+            // RCU, as this function requires.
+            unsafe { bindings::synchronize_rcu() };
+        }
         // A callback of a shared object that was retired from several cells covers some of its
         // references, and is posted once more for all others that there are by then.
-        let reposts = self.reposts.load(Relaxed);
+        // ORDERING: Pairs with `count_repost`: what is counted here was posted, and is waited for.
+        let reposts = self.reposts.load(Acquire);
         // SAFETY: The context is the one that this function requires.
         unsafe { self.flush_once(module) };
-        if self.reposts.load(Relaxed) != reposts {
+        // ORDERING: Pairs with `count_repost`: what is counted here was posted, and is waited for.
+        if self.reposts.load(Acquire) != reposts {
             // SAFETY: The context is the one that this function requires.
             unsafe { self.flush_once(module) };
         }
@@ -550,9 +569,12 @@ impl DomainState {
     ///
     /// As for [`flush`](Self::flush).
     unsafe fn flush_once(&self, module: Option<*mut bindings::module>) {
-        // What was deferred before the domain was ready went to the kernel's RCU.
-        let early = self.early_posts.load(Relaxed);
-        if early != 0 || !self.has_worker() {
+        // What was deferred before the domain was ready went to the kernel's RCU. Numbers that are
+        // equal are of the same objects, for neither counter is ever reset.
+        // ORDERING: Pairs with `count_early`: what is counted here was posted, and is waited for.
+        let early = self.early_posts.load(Acquire);
+        // ORDERING: Pairs with the release below: what the other barrier waited for was reclaimed.
+        if early != self.early_waited.load(Acquire) || !self.has_worker() {
             // SAFETY: This is process context and no destructor, as this function requires. Without
             // a worker this is `GLOBAL`, which is ready.
             unsafe {
@@ -564,7 +586,8 @@ impl DomainState {
                 client::flush(module);
             }
             if module.is_none() {
-                let _ = self.early_posts.cmpxchg(early, 0, Relaxed);
+                // ORDERING: Pairs with the acquire above.
+                self.early_waited.store(early, Release);
             }
         }
         if self.has_worker() && self.is_ready() {
@@ -657,8 +680,8 @@ impl DomainState {
                     unsafe { self.synchronize_now(false) };
                     self.throttled.store(all, Relaxed);
                 }
-                // SAFETY: `may_flush` found process context, outside of the domain's sections and of
-                // destructors.
+                // SAFETY: `may_flush` found process context, outside of sections of the domain and of
+                // the kernel's RCU, and of destructors.
                 unsafe { self.flush(None) };
             });
         Ok(())
@@ -742,12 +765,19 @@ impl DomainState {
         // SAFETY: `head` and what it is in are valid and not used by others until `func` is called,
         // as `post_from` requires.
         unsafe { helpers::quiesce_helper_call_rcu_hurry(head, Some(func)) };
-        self.early_posts.add(1usize, Relaxed);
+        self.count_early();
     }
 
-    /// Counts a callback that is posted again, because it did not cover all references of an object.
+    /// Counts an object that was posted before the domain was ready.
+    fn count_early(&self) {
+        // ORDERING: Pairs with the acquire in `flush_once`, which waits for what it finds counted.
+        let _ = self.early_posts.fetch_add(1u64, Release);
+    }
+
+    /// Counts a callback that was posted again, because it did not cover all references of an object.
     pub(super) fn count_repost(&self) {
-        self.reposts.add(1usize, Relaxed);
+        // ORDERING: Pairs with the acquires in `flush`, which waits for what it finds counted.
+        let _ = self.reposts.fetch_add(1usize, Release);
     }
 
     /// Ends a callback of an SRCU domain. For [`done!`].
@@ -802,7 +832,7 @@ impl DomainState {
             // for the module and for the kernel's RCU above.
             unsafe { client::push(module, head, func) };
             if self.has_worker() {
-                self.early_posts.add(1usize, Relaxed);
+                self.count_early();
             }
         }
     }

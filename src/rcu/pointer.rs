@@ -37,6 +37,7 @@ use kernel::{
     bindings,
     prelude::*,
     sync::{
+        rcu,
         Arc,
         ArcBorrow, //
     }, //
@@ -423,15 +424,21 @@ where
     D: Domain,
 {
     let shared = head.cast::<Shared<T, D, C>>();
-    // SAFETY: The references that were retired keep the object alive. The caller owns the head, and
-    // a grace period has elapsed since it was posted, as this function requires.
-    let (n, again) = unsafe { (*shared).take() };
-    if again {
-        D::state().count_repost();
-        // SAFETY: `take` returned true, so the head is still ours. The references that are left
-        // were retired, so no reader that begins from now on can find them.
-        unsafe { post_retired::<T, C, D>(head) };
-    }
+    let n = {
+        // A barrier that has waited for a grace period finds the head posted.
+        let _section = rcu::read_lock();
+        // SAFETY: The references that were retired keep the object alive. The caller owns the head,
+        // and a grace period has elapsed since it was posted, as this function requires.
+        let (n, again) = unsafe { (*shared).take() };
+        if again {
+            // SAFETY: `take` returned true, so the head is still ours. The references that are left
+            // were retired, so no reader that begins from now on can find them.
+            unsafe { post_retired::<T, C, D>(head) };
+            // Not before: whoever finds the callback counted waits for those that were posted.
+            D::state().count_repost();
+        }
+        n
+    };
     for _ in 0..n {
         // SAFETY: One of the references that `into_raw` gave away, that were retired, and that
         // `take` has returned.
@@ -545,6 +552,8 @@ unsafe impl<T: 'static, D: Domain, C: DropContext> RcuPointer<D> for Arc<Shared<
 
     unsafe fn defer(raw: *mut c_void) {
         let shared = raw.cast::<Shared<T, D, C>>();
+        // A barrier that has waited for a grace period finds the head posted.
+        let _section = rcu::read_lock();
         // SAFETY: The reference that is retired keeps the object alive.
         match unsafe { (*shared).retire() } {
             // SAFETY: `retire` returned `Outcome::Post`, so the head is ours. The retired
