@@ -168,6 +168,182 @@ mod tests {
         Ok(())
     }
 
+    /// However long after the first reference was retired the call begins.
+    #[test]
+    fn waits_for_what_is_being_posted_again() -> Result {
+        fn all<D: Domain>(domain: D) -> Result<usize> {
+            let mut waited = 0;
+            for ms in (0..80).step_by(4) {
+                let dropped = counter()?;
+                let shared = Arc::new(
+                    Shared::<Counted, D, InProcess>::new(Counted(dropped.clone())),
+                    GFP_KERNEL,
+                )?;
+                defer::<_, D>(shared.clone());
+                defer::<_, D>(shared);
+                support::msleep(ms);
+                domain.barrier()?;
+                waited += dropped.load(Relaxed);
+                domain.barrier()?;
+            }
+            Ok(waited)
+        }
+        let global = all(rcu::global())?;
+        let sleepy = all(Srcu::<Sleepy>::init()?)?;
+        assert_eq!((global, sleepy), (20, 20));
+        Ok(())
+    }
+
+    /// Another task has retired the first reference, and may not have posted the callback yet.
+    #[test]
+    fn waits_for_what_another_task_is_posting() -> Result {
+        for _ in 0..10 {
+            let (dropped, begun) = (counter()?, Arc::new(Atomic::new(0i32), GFP_KERNEL)?);
+            let shared = Arc::new(
+                Shared::<Counted, Global, InProcess>::new(Counted(dropped.clone())),
+                GFP_KERNEL,
+            )?;
+            let (theirs, told) = (shared.clone(), begun.clone());
+            let other = support::spawn(c"rcu_other", move || {
+                defer::<_, Global>(theirs);
+                told.store(1, Release);
+            })?;
+            while begun.load(Acquire) == 0 && shared.retired_for_test() == 0 {
+                support::cpu_relax();
+                support::cond_resched();
+            }
+            defer::<_, Global>(shared);
+            let ret = rcu::global().barrier();
+            let now = dropped.load(Relaxed);
+            other.join();
+            rcu::global().barrier()?;
+            assert!(ret.is_ok());
+            assert_eq!(now, 1);
+        }
+        Ok(())
+    }
+
+    /// What is deferred before a domain is initialised goes to the kernel's RCU and its worker.
+    #[test]
+    fn waits_for_what_was_deferred_before_init() -> Result {
+        rcu::define_domain! {
+            /// Initialised after something was deferred in it.
+            Early
+        }
+        let gate = Arc::new(Atomic::new(0i32), GFP_KERNEL)?;
+        defer::<_, Srcu<Early>>(boxed(Gate(gate.clone()))?);
+        // The callback is over, and the destructor has begun, before the domain is ready.
+        while gate.load(Acquire) == 0 {
+            support::msleep(1);
+        }
+        let early = Srcu::<Early>::init()?;
+        let opener = stop_later(&gate, 300)?;
+        let ret = early.barrier();
+        let state = gate.load(Acquire);
+        opener.join();
+        early.barrier()?;
+        assert!(ret.is_ok());
+        assert_eq!(state, 2);
+        assert_eq!(early.pending(), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn what_was_deferred_before_init_is_pending() -> Result {
+        rcu::define_domain! {
+            /// Initialised while something is deferred in it.
+            Meanwhile
+        }
+        // Elsewhere no test can hold up the kernel's RCU.
+        if !Global::IS_RCU {
+            return Ok(());
+        }
+        let dropped = counter()?;
+        let (domain, pending) = with_reader(rcu::global(), support::cpu_relax, |_| {
+            defer::<_, Srcu<Meanwhile>>(boxed(Counted(dropped.clone()))?);
+            let domain = Srcu::<Meanwhile>::init()?;
+            Ok::<_, Error>((domain, domain.pending()))
+        })??;
+        domain.barrier()?;
+        assert_eq!(pending, 1);
+        assert_eq!(dropped.load(Relaxed), 1);
+        assert_eq!(domain.pending(), 0);
+        Ok(())
+    }
+
+    /// What a cell owns that is dropped in atomic context is deferred, too.
+    #[test]
+    fn waits_for_what_cells_owned() -> Result {
+        rcu::define_domain! {
+            /// Initialised after a cell was dropped.
+            CellsEarly
+        }
+        rcu::define_domain! {
+            /// Nothing but the content of a dropped cell is deferred in it.
+            Cells
+        }
+        // Before the domain is initialised, by the domain's barrier.
+        let gate = Arc::new(Atomic::new(0i32), GFP_KERNEL)?;
+        let cell = RcuCell::<_, Srcu<CellsEarly>>::new(boxed(Gate(gate.clone()))?);
+        support::preempt_disabled(|| drop(cell));
+        let early = Srcu::<CellsEarly>::init()?;
+        let opener = stop_later(&gate, 300)?;
+        early.barrier()?;
+        let of_domain = gate.load(Acquire);
+        opener.join();
+        // Afterwards, by that of the module.
+        let gate = Arc::new(Atomic::new(0i32), GFP_KERNEL)?;
+        let domain = Srcu::<Cells>::init()?;
+        let cell = RcuCell::<_, Srcu<Cells>>::new(boxed(Gate(gate.clone()))?);
+        support::preempt_disabled(|| drop(cell));
+        let opener = stop_later(&gate, 300)?;
+        rcu::barrier()?;
+        let of_module = gate.load(Acquire);
+        opener.join();
+        early.barrier()?;
+        domain.barrier()?;
+        assert_eq!((of_domain, of_module), (2, 2));
+        Ok(())
+    }
+
+    /// A call that is refused has not waited: not for another domain's destructors either.
+    #[test]
+    fn of_a_module_is_refused_before_it_waits() -> Result {
+        let sleepy = Srcu::<Sleepy>::init()?;
+        // From here on the module uses the domain.
+        defer::<_, Srcu<Sleepy>>(boxed(Counted(counter()?))?);
+        sleepy.barrier()?;
+        let gate = Arc::new(Atomic::new(0i32), GFP_KERNEL)?;
+        let returned = Arc::new(Atomic::new(0i32), GFP_KERNEL)?;
+        defer::<_, Global>(boxed(Gate(gate.clone()))?);
+        while gate.load(Acquire) == 0 {
+            let _ = rcu::global().start_expedited().wait_expedited();
+            support::msleep(1);
+        }
+        let (theirs, told) = (gate.clone(), returned.clone());
+        let opener = support::spawn(c"rcu_opener", move || {
+            for _ in 0..10_000 {
+                if told.load(Acquire) != 0 {
+                    break;
+                }
+                support::msleep(1);
+            }
+            theirs.store(2, Release);
+        });
+        if opener.is_err() {
+            gate.store(2, Release);
+        }
+        let opener = opener?;
+        let ret = crate::rcu::complaining(crate::rcu::MISUSE, || sleepy.run(|_| rcu::barrier()));
+        let state = gate.load(Acquire);
+        returned.store(1, Release);
+        opener.join();
+        rcu::global().barrier()?;
+        assert!(ret == Err(EDEADLK));
+        assert_eq!(state, 1);
+        Ok(())
+    }
+
     #[test]
     fn returns_beside_a_producer() -> Result {
         let sleepy = Srcu::<Sleepy>::init()?;

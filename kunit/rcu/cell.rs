@@ -248,8 +248,55 @@ mod tests {
         let one = cell.replace(number(2)?).synchronize()?;
         cell.publish(number(3)?);
         let polled = cell.replace(number(4)?).start().try_reclaim();
+        let future = cell.replace(number(5)?).synchronize_async();
+        let four = super::super::executor::block_on(future)??;
         assert_eq!(**one, 1);
         assert!(matches!(polled, Ok(three) if **three == 3));
+        assert_eq!(**four, 4);
+        Ok(())
+    }
+
+    /// Of each size that has a cache, and the next one: no object reaches into its neighbour.
+    #[test]
+    fn boxed_objects_of_all_sizes() -> Result {
+        fn whole<const N: usize>() -> Result<bool> {
+            let mut boxes = KVec::new();
+            for i in 0..64u8 {
+                boxes.push(Object::new([i; N]).boxed(GFP_KERNEL)?, GFP_KERNEL)?;
+            }
+            Ok(boxes
+                .iter()
+                .enumerate()
+                .all(|(i, object)| object.iter().all(|byte| usize::from(*byte) == i)))
+        }
+        // And two words for the head. Small excesses reach the neighbour's head only; those of the
+        // largest ones reach its value.
+        let whole = [
+            whole::<8>()?,
+            whole::<16>()?,
+            whole::<17>()?,
+            whole::<48>()?,
+            whole::<49>()?,
+            whole::<80>()?,
+            whole::<81>()?,
+            whole::<112>()?,
+            whole::<113>()?,
+            whole::<176>()?,
+            whole::<177>()?,
+            whole::<240>()?,
+            whole::<241>()?,
+            whole::<500>()?,
+        ];
+        assert_eq!(whole, [true; 14]);
+        Ok(())
+    }
+
+    /// Kernels that check for it report an allocation that may sleep.
+    #[test]
+    fn boxed_in_a_section() -> Result {
+        let one = rcu::global().run(|_| Object::new(1u32).boxed(GFP_ATOMIC))?;
+        let large = rcu::global().run(|_| Object::new([2u8; 500]).boxed(GFP_ATOMIC))?;
+        assert_eq!((**one, large[499]), (1, 2));
         Ok(())
     }
 

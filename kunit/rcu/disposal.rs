@@ -4,7 +4,10 @@
 
 use super::{
     complaining,
-    domain::Sleepy, //
+    domain::{
+        Other,
+        Sleepy, //
+    }, //
 };
 use crate::support;
 use kernel::{
@@ -147,6 +150,88 @@ fn shared_chain<D: Domain>(seen: &Arc<Seen>) -> Result<RcuCell<Option<SharedPoin
     Ok(RcuCell::new(first))
 }
 
+/// Drops a cell in a destructor, after a while in which a barrier can get in line behind it.
+struct Owner(#[allow(dead_code)] RcuCell<Option<KBox<Object<Slow>>>, Srcu<Sleepy>>);
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        support::msleep(300);
+    }
+}
+
+/// Counts its destructor, which takes a while.
+struct Slow(Arc<Atomic<usize>>);
+
+impl Drop for Slow {
+    fn drop(&mut self) {
+        support::msleep(100);
+        self.0.add(1usize, Relaxed);
+    }
+}
+
+/// Counts its destructor, which does not return before a flag is set.
+struct Blocker {
+    here: Arc<Atomic<usize>>,
+    open: Arc<Atomic<i32>>,
+}
+
+impl Drop for Blocker {
+    fn drop(&mut self) {
+        self.here.add(1usize, Relaxed);
+        while self.open.load(Relaxed) == 0 {
+            support::msleep(5);
+        }
+    }
+}
+
+/// Tasks that are in the destructors of [`Blocker`]s, until this is dropped.
+struct Blocked {
+    here: Arc<Atomic<usize>>,
+    open: Arc<Atomic<i32>>,
+    threads: KVec<support::Thread>,
+}
+
+impl Blocked {
+    fn new() -> Result<Self> {
+        Ok(Self {
+            here: Arc::new(Atomic::new(0), GFP_KERNEL)?,
+            open: Arc::new(Atomic::new(0), GFP_KERNEL)?,
+            threads: KVec::new(),
+        })
+    }
+
+    /// Has one more task drop a cell with a [`Blocker`].
+    fn add(&mut self) -> Result {
+        let blocker = Blocker {
+            here: self.here.clone(),
+            open: self.open.clone(),
+        };
+        let blocker = Object::new(blocker).boxed(GFP_KERNEL)?;
+        let cell = RcuCell::<_, Srcu<Other>>::new(blocker);
+        let theirs = self.here.clone();
+        self.threads.reserve(1, GFP_KERNEL)?;
+        let thread = support::spawn(c"rcu_blocker", move || {
+            drop(cell);
+            theirs.add(1usize, Relaxed);
+        })?;
+        Ok(self.threads.push(thread, GFP_KERNEL)?)
+    }
+
+    /// Waits until each task is in a destructor or has handed its object over, and one of those is
+    /// with the worker.
+    fn wait(&self) {
+        while self.here.load(Relaxed) <= self.threads.len() {
+            support::msleep(1);
+        }
+    }
+}
+
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        self.open.store(1, Relaxed);
+    }
+}
+
 fn witness(seen: &Arc<Seen>) -> Result<KBox<Object<Witness>>> {
     Ok(Object::new(Witness(seen.clone())).boxed(GFP_KERNEL)?)
 }
@@ -206,10 +291,11 @@ mod tests {
 
     #[test]
     fn dropped_in_atomic_context_they_wait_for_process_context() -> Result {
-        let (seen, alone) = (Seen::new()?, Seen::new()?);
+        let (seen, alone, uninterrupted) = (Seen::new()?, Seen::new()?, Seen::new()?);
         let (one, two, four) = (chain(&seen)?, chain(&seen)?, chain(&seen)?);
         // Another CPU may be dropping the others.
         let three = chain(&alone)?;
+        let five = chain(&uninterrupted)?;
         let during = || alone.get().0;
         let in_softirq = support::in_softirq(move || drop(one)).is_some();
         let in_hardirq = support::in_hardirq(move || drop(two)).is_some();
@@ -219,11 +305,16 @@ mod tests {
             during() - before
         });
         rcu::global().run(|_| drop(four));
+        // No counter shows this.
+        let flags = support::irq_save();
+        drop(five);
+        support::irq_restore(flags);
         rcu::global().barrier()?;
         assert!(in_softirq && in_hardirq);
         assert_eq!(not_preemptible, 0);
         assert_eq!(seen.get(), (3 * LONG, 3 * LONG, 0));
         assert_eq!(alone.get(), (LONG, LONG, 0));
+        assert_eq!(uninterrupted.get(), (LONG, LONG, 0));
         Ok(())
     }
 
@@ -330,6 +421,30 @@ mod tests {
         // Those that found no queue have handed their objects over.
         rcu::global().barrier()?;
         assert_eq!(seen.get(), (20 * TASKS, 20 * TASKS, 0));
+        Ok(())
+    }
+
+    #[test]
+    fn barrier_waits_for_chains_though_all_queues_are_taken() -> Result {
+        // A dozen for each set of queues.
+        const TASKS: usize = 400;
+        let (sleepy, other) = (Srcu::<Sleepy>::init()?, Srcu::<Other>::init()?);
+        let dropped = Arc::new(Atomic::new(0usize), GFP_KERNEL)?;
+        let mut blocked = Blocked::new()?;
+        for _ in 0..TASKS {
+            blocked.add()?;
+        }
+        blocked.wait();
+        let slow = Object::new(Slow(dropped.clone())).boxed(GFP_KERNEL)?;
+        let owner = Object::new(Owner(RcuCell::new(Some(slow)))).boxed(GFP_KERNEL)?;
+        RcuCell::<Option<KBox<Object<Owner>>>, Srcu<Sleepy>>::new(Some(owner)).publish(None);
+        let ret = sleepy.barrier();
+        let now = dropped.load(Relaxed);
+        drop(blocked);
+        sleepy.barrier()?;
+        other.barrier()?;
+        assert!(ret.is_ok());
+        assert_eq!((now, dropped.load(Relaxed)), (1, 1));
         Ok(())
     }
 

@@ -21,7 +21,10 @@ use core::{
 };
 use kernel::{
     prelude::*,
-    str::CString,
+    str::{
+        CStr,
+        CString, //
+    },
     sync::{
         atomic::{
             Acquire,
@@ -164,6 +167,7 @@ mod tests {
                     global.barrier(),
                     global.throttle(),
                     global.start().wait(),
+                    global.synchronize_blocking(),
                     sleepy.synchronize(),
                 ]
             })
@@ -190,7 +194,7 @@ mod tests {
             } else {
                 Ok(())
             };
-            assert!(*ret == if i < 5 { Err(EDEADLK) } else { other });
+            assert!(*ret == if i < 6 { Err(EDEADLK) } else { other });
         }
         for ret in &in_sleepy {
             assert!(*ret == Err(EDEADLK));
@@ -224,6 +228,27 @@ mod tests {
         Ok(())
     }
 
+    /// Interrupts that C disabled without a count are atomic context, too.
+    #[test]
+    fn waiting_with_interrupts_disabled_is_an_error() -> Result {
+        let (global, sleepy) = (rcu::global(), Srcu::<Sleepy>::init()?);
+        let ret = complaining(MISUSE, || {
+            let flags = support::irq_save();
+            let ret = [
+                global.synchronize(),
+                global.barrier(),
+                sleepy.synchronize(),
+                sleepy.throttle(),
+            ];
+            support::irq_restore(flags);
+            ret
+        });
+        for ret in &ret {
+            assert!(*ret == Err(EAGAIN));
+        }
+        Ok(())
+    }
+
     #[test]
     fn synchronize_waits_for_readers() -> Result {
         let late = with_reader(rcu::global(), support::cpu_relax, |state| {
@@ -237,6 +262,14 @@ mod tests {
         let late = with_reader(rcu::global(), support::cpu_relax, |state| {
             let stopper = stop_later(state, 20)?;
             rcu::global().synchronize_expedited()?;
+            let seen = state.load(Acquire);
+            stopper.join();
+            Ok::<_, Error>(seen)
+        })??;
+        assert_eq!(late, 3);
+        let late = with_reader(rcu::global(), support::cpu_relax, |state| {
+            let stopper = stop_later(state, 20)?;
+            rcu::global().synchronize_blocking()?;
             let seen = state.load(Acquire);
             stopper.join();
             Ok::<_, Error>(seen)
@@ -375,35 +408,47 @@ mod tests {
 
     #[test]
     fn long_waits_are_reported() -> Result {
-        let sleepy = Srcu::<Sleepy>::init()?;
+        rcu::define_domain! {
+            /// One reader is in it.
+            Stalled
+        }
+        const READER: &CStr = c"] is in a read-side critical section of Stalled";
+        let stalled = Srcu::<Stalled>::init()?;
         let before = rcu::stall_reports();
+        let named = support::logged(READER);
         let was = rcu::set_stall_report_ms(10);
-        let ret = complaining(STALL, || {
+        let (line, ret) = complaining(STALL, || {
             with_reader(
-                sleepy,
+                stalled,
                 || support::msleep(5),
                 |state| {
                     // Until it was reported again, but for ten seconds at most.
                     let state = state.clone();
                     let stopper = support::spawn(c"rcu_stopper", move || {
                         for _ in 0..10_000 {
-                            if rcu::stall_reports().wrapping_sub(before) >= 2 {
+                            // This task alone calls `logged` meanwhile.
+                            if rcu::stall_reports().wrapping_sub(before) >= 2
+                                && support::logged(READER) != named
+                            {
                                 break;
                             }
                             support::msleep(1);
                         }
                         state.store(2, Release);
                     })?;
-                    let ret = sleepy.synchronize();
+                    let (line, ret) = (line!(), stalled.synchronize());
                     stopper.join();
-                    ret
+                    Ok::<_, Error>((line, ret))
                 },
             )
-        })?;
+        })??;
         rcu::set_stall_report_ms(was);
         let reports = rcu::stall_reports().wrapping_sub(before);
+        let place = CString::try_from_fmt(fmt!("/domain.rs:{line})"))?;
         assert!(ret.is_ok());
         assert!(reports >= 2);
+        assert!(support::logged(READER) > named);
+        assert!(support::logged(&place) >= 1);
         Ok(())
     }
 

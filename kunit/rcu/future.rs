@@ -32,7 +32,8 @@ use kernel::{
         atomic::{
             Atomic,
             Full,
-            Relaxed, //
+            Relaxed,
+            Release, //
         },
         Arc, //
     },
@@ -317,14 +318,33 @@ mod tests {
                     Ok::<_, Error>(first.is_ready())
                 },
             );
-            rcu::set_stall_report_ms(was);
             // The grace period may be reported once more before it ends.
             sleepy.synchronize()?;
-            // And one that is being printed is not waited for.
-            support::msleep(20);
+            // The end of a wait that was reported waits for the reports that are being printed.
+            with_reader(
+                sleepy,
+                || support::msleep(1),
+                |state| {
+                    let (state, settled) = (state.clone(), rcu::stall_reports());
+                    let stopper = support::spawn(c"rcu_stopper", move || {
+                        while rcu::stall_reports() == settled {
+                            support::msleep(1);
+                        }
+                        state.store(2, Release);
+                    })?;
+                    sleepy.synchronize()?;
+                    stopper.join();
+                    Ok::<_, Error>(())
+                },
+            )??;
+            rcu::set_stall_report_ms(was);
             ready
         })??;
         assert!(!ready);
+        // Nothing of the domain waits any more.
+        let after = rcu::stall_reports();
+        support::msleep(500);
+        assert_eq!(rcu::stall_reports(), after);
         Ok(())
     }
 
@@ -412,6 +432,27 @@ mod tests {
         rcu::global().barrier()?;
         assert!(hardirq.is_some() && softirq.is_some());
         assert!(ready);
+        Ok(())
+    }
+
+    /// The task that is interrupted may be a reader: it is not the one that polls.
+    #[test]
+    fn polled_in_an_interrupt_of_a_reader() -> Result {
+        fn polled<D: Domain>(domain: D) -> Result<Option<Poll<Result>>> {
+            let waker = waker(woken()?);
+            let mut future = KBox::pin(domain.synchronize_async(), GFP_KERNEL)?;
+            let (at, w) = (&mut future, &waker);
+            let polled = domain.run(|_| {
+                support::in_hardirq(move || at.as_mut().poll(&mut Context::from_waker(w)))
+            });
+            drop(future);
+            domain.barrier()?;
+            Ok(polled)
+        }
+        let global = polled(rcu::global())?;
+        let sleepy = polled(Srcu::<Sleepy>::init()?)?;
+        assert!(global.is_some() && global != Some(Poll::Ready(Err(EDEADLK))));
+        assert!(sleepy.is_some() && sleepy != Some(Poll::Ready(Err(EDEADLK))));
         Ok(())
     }
 

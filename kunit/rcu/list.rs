@@ -272,6 +272,19 @@ fn torture<D: Domain>(
 mod tests {
     use super::*;
 
+    #[test]
+    fn maps_of_any_number_of_buckets() -> Result {
+        let new = |n| RcuHashMap::<u32, u32>::new(n, c"kunit map", static_lock_class!());
+        let refused = KBox::pin_init(new(usize::MAX), GFP_KERNEL).err();
+        let one = KBox::pin_init(new(0), GFP_KERNEL)?;
+        for n in 0..10 {
+            drop(one.lock().insert(Entry::new((n, n), GFP_KERNEL)?));
+        }
+        assert!(refused == Some(EINVAL));
+        assert_eq!(rcu::global().run(|t| one.iter(t).count()), 10);
+        Ok(())
+    }
+
     /// Without SMP a spin lock excludes nobody; the list excludes its holder, too.
     #[cfg(not(CONFIG_SMP))]
     #[test]

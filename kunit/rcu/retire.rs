@@ -4,7 +4,11 @@
 
 use super::{
     complaining,
-    domain::Sleepy,
+    domain::{
+        stop_later,
+        with_reader,
+        Sleepy, //
+    },
     MISUSE, //
 };
 use crate::support;
@@ -12,6 +16,7 @@ use kernel::{
     prelude::*,
     sync::{
         atomic::{
+            Acquire,
             Atomic,
             Relaxed, //
         },
@@ -28,6 +33,7 @@ use quiesce::rcu::{
     InSoftirq,
     Object,
     RcuCell,
+    Retired,
     Shared,
     Srcu, //
 };
@@ -88,7 +94,9 @@ struct Waits(Arc<Atomic<i32>>);
 impl Drop for Waits {
     fn drop(&mut self) {
         let global = rcu::global();
-        let refused = global.barrier() == Err(EDEADLK) && global.throttle() == Err(EDEADLK);
+        let refused = global.barrier() == Err(EDEADLK)
+            && global.throttle() == Err(EDEADLK)
+            && rcu::barrier() == Err(EDEADLK);
         // Waiting for readers is another thing.
         let waited = global.synchronize().is_ok();
         self.0.store(if refused && waited { 1 } else { 2 }, Relaxed);
@@ -190,15 +198,76 @@ mod tests {
         };
         let retired = RcuCell::<Option<KBox<Object<Counted, InSoftirq>>>>::new(Some(new()?));
         let owned = RcuCell::<KBox<Object<Counted, InSoftirq>>>::new(new()?);
+        type Counter = Arc<Shared<Counted, Global, InSoftirq>>;
+        let kept: Counter = Arc::new(Shared::new_atomic(Counted(tally.clone())), GFP_KERNEL)?;
+        let shared = RcuCell::<Counter>::new(kept.clone());
         let ran = complaining("deferred in an NMI", || {
             support::in_nmi(|| {
                 retired.publish(None);
                 drop(owned);
+                drop(shared);
             })
         });
         rcu::global().barrier()?;
+        let dropped = tally.get().0;
+        let raw = Arc::into_raw(kept);
+        // SAFETY: `raw` comes from `Arc::into_raw()`.
+        let leaked = Arc::into_unique_or_drop(unsafe { Arc::from_raw(raw) }).is_none();
+        if leaked {
+            // The cell's reference is dropped here, or kmemleak would rightly complain.
+            // SAFETY: `raw` comes from `Arc::into_raw()`, and the reference above was not the last one.
+            drop(unsafe { Arc::from_raw(raw) });
+        }
         assert!(ran.is_some());
-        assert_eq!(tally.get().0, 0);
+        assert_eq!(dropped, 0);
+        assert!(leaked);
+        assert_eq!(tally.get().0, 1);
+        Ok(())
+    }
+
+    /// What returns a pointer has waited for its readers.
+    #[test]
+    fn every_way_of_waiting_waits_for_readers() -> Result {
+        type Number = KBox<Object<u32>>;
+
+        fn waited<D: Domain>(
+            domain: D,
+            pause: fn(),
+            wait: fn(D, Retired<Number, D>) -> bool,
+        ) -> Result<bool> {
+            let new = |n: u32| Ok::<_, Error>(Object::new(n).boxed(GFP_KERNEL)?);
+            let cell = RcuCell::<Number, D>::new(new(1)?);
+            let next = new(2)?;
+            with_reader(domain, pause, |state| {
+                let stopper = stop_later(state, 20)?;
+                let reclaimed = wait(domain, cell.replace(next));
+                let seen = state.load(Acquire);
+                stopper.join();
+                Ok(reclaimed && seen == 3)
+            })?
+        }
+
+        fn all<D: Domain>(domain: D, pause: fn()) -> Result<[bool; 6]> {
+            let both = |domain: D, old| {
+                let none = None::<Retired<Number, D>>;
+                domain.reclaim((Some(old), none)).is_ok()
+            };
+            Ok([
+                waited(domain, pause, |domain, old| domain.reclaim(old).is_ok())?,
+                waited(domain, pause, both)?,
+                waited(domain, pause, |_, old| old.start().wait().is_ok())?,
+                waited(domain, pause, |_, old| {
+                    old.start_expedited().wait_expedited().is_ok()
+                })?,
+                waited(domain, pause, |_, old| {
+                    old.cookie().wait_expedited().is_ok()
+                })?,
+                waited(domain, pause, |_, old| old.synchronize_expedited().is_ok())?,
+            ])
+        }
+        let global = all(rcu::global(), support::cpu_relax)?;
+        let sleepy = all(Srcu::<Sleepy>::init()?, || support::msleep(1))?;
+        assert_eq!((global, sleepy), ([true; 6], [true; 6]));
         Ok(())
     }
 
@@ -333,10 +402,7 @@ mod tests {
                     support::msleep(1);
                 }
             }
-            // Who posts itself again is not waited for by one barrier.
-            for _ in 0..4 {
-                domain.barrier()?;
-            }
+            domain.barrier()?;
             let before = tally.get().0;
             drop(shared);
             Ok((before, tally.get().0))
