@@ -6,19 +6,24 @@
 //! Its init defers `pending` objects of each kind in a domain that a thread of it reads, unless
 //! `read=0`. With `slow=1` it also defers an object in the kernel's RCU whose destructor waits for the gate. With `late=1` its
 //! exit function does, so that rmmod waits for the gate. With `barrier=1` its init calls `barrier()` of
-//! the kernel's RCU, with `barrier=2` that of the module.
+//! the kernel's RCU, with `barrier=2` that of the module, and with `barrier=3` its exit function calls
+//! the latter. With `idle=1` its init does nothing at all.
 //!
 //! With `lend=1` other modules can use its domain: with `borrow=1` that is the domain that is read and
 //! deferred in. Nothing but the test keeps the lender loaded meanwhile.
 //!
 //! With `share=1` it retires a reference to an object of the kernel's RCU and to one of that domain, and
 //! lends both objects; with `share=2` it retires one to each that was lent, and is not initialised if
-//! references to them are left when `barrier()` has returned.
+//! references to them are left when `barrier()` has returned; with `share=3` it retires one more to each,
+//! and both are still lent.
 //!
 //! With `call=1` a thread of it drops a cell whose destructor calls the function that the gate keeps, and
 //! then waits for the gate.
 
-use core::ffi::c_void;
+use core::{
+    ffi::c_void,
+    mem::ManuallyDrop, //
+};
 use kernel::{
     prelude::*,
     sync::{
@@ -77,7 +82,11 @@ module! {
         },
         barrier: u32 {
             default: 0,
-            description: "Whether init waits for everything that was deferred: 1 in the kernel's RCU, 2 by the module",
+            description: "Whether everything that was deferred is waited for: 1 by init in the kernel's RCU, 2 by init for the module, 3 by exit for the module",
+        },
+        idle: u32 {
+            default: 0,
+            description: "Whether init does nothing",
         },
         lend: u32 {
             default: 0,
@@ -89,7 +98,7 @@ module! {
         },
         share: u32 {
             default: 0,
-            description: "1 retires and lends references to objects, 2 retires lent ones",
+            description: "1 retires and lends references to objects, 2 retires lent ones, 3 others to lent objects",
         },
         call: u32 {
             default: 0,
@@ -243,6 +252,14 @@ fn borrow_object<D: Domain>(which: u32) -> Both<D> {
     both
 }
 
+/// Retires one more reference to the object that another module has lent, and still lends.
+fn retire_lent<D: Domain>(which: u32) {
+    // SAFETY: The test loads this module while another one has lent an object of the type, which gave
+    // the reference away. It stays with the gate.
+    let both = ManuallyDrop::new(unsafe { Both::<D>::from_raw(quiesce_gate_lent(which).cast()) });
+    retire::<D>(Arc::clone(&both));
+}
+
 /// The objects that another module has lent.
 type Objects = (Both<Global>, Both<Srcu<Lent>>);
 
@@ -258,6 +275,12 @@ fn share() -> Result<Option<Objects>> {
             }
             lend_object::<Global>(1)?;
             lend_object::<Srcu<Lent>>(2)?;
+            Ok(None)
+        }
+        3 => {
+            Srcu::<Lent>::init()?;
+            retire_lent::<Global>(1);
+            retire_lent::<Srcu<Lent>>(2);
             Ok(None)
         }
         _ => {
@@ -277,6 +300,12 @@ unsafe impl Sync for Holder {}
 
 impl kernel::Module for Holder {
     fn init(_module: &'static ThisModule) -> Result<Self> {
+        if module_parameters::idle.value() != 0 {
+            return Ok(Self {
+                _reader: None,
+                _caller: None,
+            });
+        }
         let reader = if module_parameters::borrow.value() != 0 {
             hold::<Lent>()?
         } else {
@@ -291,7 +320,7 @@ impl kernel::Module for Holder {
         }
         let shared = share()?;
         match module_parameters::barrier.value() {
-            0 => (),
+            0 | 3 => (),
             1 => rcu::global().barrier()?,
             _ => rcu::barrier()?,
         }
@@ -316,6 +345,9 @@ impl Drop for Holder {
     fn drop(&mut self) {
         if module_parameters::late.value() != 0 {
             let _ = defer_slow();
+        }
+        if module_parameters::barrier.value() == 3 {
+            let _ = rcu::barrier();
         }
     }
 }
