@@ -11,9 +11,9 @@
 //! Where the caller may sleep, the first cell to be dropped claims a [`Queue`] for the current
 //! task. Cells that are dropped from within add their objects to that queue and return, and the
 //! first one drops the objects one after the other: a list is freed in the call that dropped its
-//! head, with the stack of one element. Elsewhere the object is handed to process context, as it is
-//! where all queues that the task could claim are taken. A worker has a queue that no other task
-//! claims: a barrier waits for what the objects own that were deferred.
+//! head, with the stack of one element. Elsewhere, and if other tasks have claimed the queues that the
+//! task may use, the object is handed to process context. A worker has a queue that no other task
+//! claims, so that a barrier waits for what the objects own that were deferred.
 //!
 //! What is in a queue outlasts the call that dropped its cell, and no account counts it. So a queue
 //! takes destructors of one module only: that of the destructor which the queue was claimed for, and
