@@ -98,25 +98,50 @@ static bool known(const struct handle *h, unsigned long cmd)
 	}
 }
 
-/* Memory that another thread takes away and gives back while `busy`. */
+/* Two pages that another thread protects, unmaps and maps again while `busy`. */
 static struct {
 	char *pages;
+	char *kept;		/* the same memory, elsewhere */
 	long len;
-	atomic_bool busy, idle;
+	atomic_bool busy, moving;	/* what is asked of the thread, and what it does */
 } hostile;
 
+/* Maps page @i of the memory where it belongs, whatever is there. */
+static void map_back(int i)
+{
+	if (mremap(hostile.kept + hostile.len * i, 0, hostile.len, MREMAP_MAYMOVE | MREMAP_FIXED,
+		   hostile.pages + hostile.len * i) == MAP_FAILED) {
+		perror("mremap");
+		exit(2);
+	}
+}
+
+/* No other thread maps memory while `busy`: it could get a place that is free for a moment. */
 static void *come_and_go(void *unused)
 {
-	static const int prot[] = { PROT_READ, PROT_NONE, PROT_READ | PROT_WRITE };
-
 	(void)unused;
 	for (unsigned int i = 0; ; i++) {
-		if (!atomic_load(&hostile.busy)) {
-			atomic_store(&hostile.idle, true);
+		char *page = hostile.pages + hostile.len * (i & 1);
+		bool busy = atomic_load(&hostile.busy);
+
+		atomic_store(&hostile.moving, busy);
+		if (!busy) {
 			usleep(50);
 			continue;
 		}
-		mprotect(hostile.pages + hostile.len * (i & 1), hostile.len, prot[i % 3]);
+		switch (i % 5) {
+		case 0:
+			mprotect(page, hostile.len, PROT_READ);
+			break;
+		case 1:
+			mprotect(page, hostile.len, PROT_NONE);
+			break;
+		case 2:
+			munmap(page, hostile.len);
+			break;
+		default:
+			map_back(i & 1);
+		}
 	}
 	return NULL;
 }
@@ -131,7 +156,9 @@ static void hostile_init(void)
 	owner = getpid();
 	hostile.len = sysconf(_SC_PAGESIZE);
 	hostile.pages = map_pages(2 * hostile.len, MAP_PRIVATE);
-	if (hostile.pages == MAP_FAILED || !thread_of(come_and_go, NULL)) {
+	hostile.kept = map_pages(2 * hostile.len, MAP_SHARED);
+	if (hostile.pages == MAP_FAILED || hostile.kept == MAP_FAILED ||
+	    !thread_of(come_and_go, NULL)) {
 		perror("hostile memory");
 		exit(2);
 	}
@@ -149,14 +176,16 @@ static bool call_hostile(const char *what, struct handle *h, unsigned long cmd, 
 	char *at, copy[256];
 
 	hostile_init();
+	map_back(0);
+	map_back(1);
 	/* In the first page, or in both. */
 	at = hostile.pages + hostile.len - (one_in(&rng, 2) ? size : below(&rng, size));
-	mprotect(hostile.pages, 2 * hostile.len, PROT_READ | PROT_WRITE);
 	memcpy(at, body, size);
 	memcpy(copy, body, size);
 	if (moving) {
-		atomic_store(&hostile.idle, false);
 		atomic_store(&hostile.busy, true);
+		while (!atomic_load(&hostile.moving))
+			usleep(10);
 	} else if (one_in(&rng, 2) && at + size > hostile.pages + hostile.len) {
 		mprotect(hostile.pages + hostile.len, hostile.len, PROT_READ);
 	} else {
@@ -167,9 +196,10 @@ static bool call_hostile(const char *what, struct handle *h, unsigned long cmd, 
 	sh_efault_args = NULL;
 	atomic_store(&hostile.busy, false);
 	note(what, h, 7 + moving, 0, *err);
-	while (moving && !atomic_load(&hostile.idle))
+	while (atomic_load(&hostile.moving))
 		usleep(10);
-	mprotect(hostile.pages, 2 * hostile.len, PROT_READ | PROT_WRITE);
+	map_back(0);
+	map_back(1);
 	if (*err == -EFAULT)
 		return false;
 	if (!moving && memcmp(at, copy, size))
@@ -268,7 +298,7 @@ bool call(const char *what, struct handle *h, unsigned long cmd, void *body, siz
 		*err = sh_ioctl(fd, cmd, at);
 		break;
 	case 7:		/* memory that cannot be written, wholly or from some byte on */
-	case 8:		/* memory whose protection changes during the call */
+	case 8:		/* memory that is protected, unmapped and mapped during the call */
 		if ((_IOC_NR(cmd) == _IOC_NR(QUIESCE_IOC_WAIT) ||
 		     _IOC_NR(cmd) == _IOC_NR(QUIESCE_IOC_ARRIVE_WAIT)) &&
 		    ((struct quiesce_wait *)body)->deadline == 1)
