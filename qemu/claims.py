@@ -120,7 +120,7 @@ def existing():
     for text in texts("qemu/torture", "*.rs"):
         names.update(re.findall(r'b"([a-z-]+)" =>', text))
     for text in texts("qemu/torture", "*.c"):
-        names.update(re.findall(r'^\t\{ "([a-z-]+)", "\w+" \},', text, re.M))
+        names.update(re.findall(r'^\t\{ "([a-z-]+)", "\w+"(?:, [^}]+)? \},', text, re.M))
     for path in (TOP / "qemu/mutants").glob("*.mutants"):
         names.update(re.findall(r"^= (\w+) ", path.read_text(encoding="utf-8"), re.M))
     return names

@@ -2,24 +2,25 @@
 /*
  * The concurrent part: several processes share descriptors, make random calls, are
  * frozen and killed at any time, pass descriptors by messages, and have children in
- * pid and time namespaces of their own. The results cannot be predicted; each must be
- * one that quiesce.h allows, structs are not written where it rules that out, a
- * deadline is kept, counters change only as they may, and no call hangs.
+ * pid, time and user namespaces of their own. The results cannot be predicted; each
+ * must be one that quiesce.h allows, structs are not written where it rules that out,
+ * no wait times out early, counters change only as they may, and no call hangs: the
+ * first process is never killed but asked to return, which it must, as its children
+ * must, and those of processes that were killed.
  */
-
-#include <stdatomic.h>
 
 #include "fuzz.h"
 
 #include <sched.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 
 #define SHARED 16
 #define OWN 8
 #define PROCS 16
 #define FILL 0xcc
-#define HANG_NS (90 * NSEC_PER_SEC)
+#define SPARE 0		/* the process that is never killed */
 
 enum kind { PAIR, PARTY, GROUP };
 
@@ -32,16 +33,17 @@ struct file {
 };
 
 struct board {
-	atomic_ulong beat[PROCS];
 	atomic_ulong calls;
 	atomic_bool stop;
+	atomic_bool spare_stop;		/* the same for SPARE alone */
+	atomic_ulong late_ns;		/* the latest return of a wait that timed out */
 	atomic_bool failed;
 	char message[256];
 };
 
 static struct board *board;
 static struct file shared[SHARED], own[OWN];
-static int dev, me;
+static int dev;
 static struct rng rng;
 
 static __attribute__((noreturn, format(printf, 1, 2))) void wrong(const char *fmt, ...)
@@ -123,7 +125,6 @@ static int call(struct file *f, unsigned long cmd, void *body)
 	bool notty = list[0] == ENOTTY;
 	int err;
 
-	atomic_fetch_add(&board->beat[me], 1);
 	atomic_fetch_add(&board->calls, 1);
 	if (size && one_in(&rng, 40)) {
 		err = sh_ioctl(f->fd, cmd, at + 1 + below(&rng, size - 1));
@@ -194,6 +195,14 @@ static struct file *free_own(void)
 	return NULL;
 }
 
+static void note_late(uint64_t ns)
+{
+	unsigned long old = atomic_load(&board->late_ns);
+
+	while (ns > old && !atomic_compare_exchange_weak(&board->late_ns, &old, ns))
+		;
+}
+
 static void do_wait(struct file *f)
 {
 	bool arrive = one_in(&rng, 2);
@@ -212,6 +221,8 @@ static void do_wait(struct file *f)
 	now = now_ns(CLOCK_MONOTONIC);
 	if (err == -ETIMEDOUT && now < w.deadline)
 		wrong("a wait times out %llu ns early", (unsigned long long)(w.deadline - now));
+	if (err == -ETIMEDOUT && ms)
+		note_late(now - w.deadline);
 	if (!err && f->kind == PARTY &&
 	    !(w.result & (QUIESCE_RESULT_DONE | QUIESCE_RESULT_LEADER)))
 		wrong("a wait succeeds and the phase is not over");
@@ -331,8 +342,10 @@ static void do_send(struct file *f)
 		close(f->fd);
 		f->fd = -1;
 		if (!one_in(&rng, 4) &&
-		    recvmsg(sock[1], &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) == 1)
+		    recvmsg(sock[1], &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) == 1) {
 			memcpy(&f->fd, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof(int));
+			tally(T_SENT);
+		}
 	}
 	close(sock[0]);
 	close(sock[1]);
@@ -366,35 +379,68 @@ static void look_from_outside(void)
 	}
 }
 
-/* The children of the caller are in namespaces of their own from now on. */
-static bool leave_namespaces(void)
-{
-	static const char offset[] = "monotonic 5000 0\nboottime 5000 0\n";
-	int fd;
+#define AHEAD 5000	/* seconds, of the clocks in a time namespace */
+#define OTHER_UID 7	/* of the caller, in a user namespace */
 
-	if (unshare(CLONE_NEWPID | CLONE_NEWTIME))
-		return false;
-	fd = open("/proc/self/timens_offsets", O_WRONLY | O_CLOEXEC);
-	if (fd < 0 || write(fd, offset, strlen(offset)) < 0)
-		return false;
-	close(fd);
-	return true;
+static bool put(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	bool ok = fd >= 0 && write(fd, text, strlen(text)) >= 0;
+
+	if (fd >= 0)
+		close(fd);
+	return ok;
 }
 
-static void in_namespaces(void)
+/* The children of the caller are in namespaces of their own from now on, if there are such. */
+static void leave_namespaces(void)
 {
+	int flags = 0;
+	char text[64];
+
+	if (!access("/proc/self/ns/pid", F_OK))
+		flags |= CLONE_NEWPID;
+	if (!access("/proc/self/ns/time", F_OK))
+		flags |= CLONE_NEWTIME;
+	if (!access("/proc/self/ns/user", F_OK) && !one_in(&rng, 3))
+		flags |= CLONE_NEWUSER;
+	snprintf(text, sizeof(text), "%d %d 1\n", OTHER_UID, geteuid());
+	if (unshare(flags))
+		return;
+	if (flags & CLONE_NEWUSER)
+		put("/proc/self/uid_map", text);
+	snprintf(text, sizeof(text), "monotonic %d 0\nboottime %d 0\n", AHEAD, AHEAD);
+	if (flags & CLONE_NEWTIME)
+		put("/proc/self/timens_offsets", text);
+}
+
+static void step(void);
+
+static __attribute__((noreturn)) void in_namespaces(void)
+{
+	uint64_t before = now_ns(CLOCK_MONOTONIC);
 	pid_t pid;
 
-	if (!leave_namespaces())
-		_exit(0);
+	leave_namespaces();
 	pid = fork();
 	if (!pid) {
 		struct file *f = any();
 
-		/* The deadline is 5000 s away for whoever takes it for the host's. */
+		if (sh_role == ANYBODY)
+			sh_role = AWAY;
+		if (getpid() == 1)
+			tally(T_PIDNS);
+		if (now_ns(CLOCK_MONOTONIC) - before > (AHEAD - 1) * NSEC_PER_SEC)
+			tally(T_TIMENS);
+		if (geteuid() == OTHER_UID)
+			tally(T_USERNS);
+		/* The deadline is AHEAD away for whoever takes it for the host's. */
 		if (f && f->kind != GROUP)
 			do_wait(f);
-		look_from_outside();
+		if (getpid() == 1)
+			look_from_outside();
+		for (unsigned int n = below(&rng, 20); n; n--)
+			step();
 		_exit(0);
 	}
 	while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
@@ -414,7 +460,7 @@ static void do_child(void)
 	}
 	if (pid < 0)
 		return;
-	if (one_in(&rng, 3))
+	if (one_in(&rng, 2))
 		in_namespaces();
 	if (one_in(&rng, 3)) {
 		snprintf(text, sizeof(text), "%d", open("/dev/null", O_WRONLY));
@@ -480,7 +526,7 @@ static void step(void)
 		call(f, QUIESCE_IOC_RESET, &r);
 	} else if (op < 925) {
 		do_join(f);
-	} else if (op < 998) {
+	} else if (op < 995) {
 		if (f >= own && f < own + OWN) {
 			atomic_fetch_add(&board->calls, 1);
 			close(f->fd);
@@ -497,15 +543,16 @@ static void worker(int index, uint64_t seed)
 	struct sigaction sa = { .sa_handler = on_signal };
 	int i;
 
-	me = index;
 	rng.s = seed;
+	sh_role = index == SPARE ? SPARED : ANYBODY;
 	for (i = 0; i < OWN; i++)
 		own[i].fd = -1;
 	/* Half of them are interrupted all the time. */
 	sa.sa_flags = index % 2 ? 0 : SA_RESTART;
 	sigaction(SIGALRM, &sa, NULL);
 	setitimer(ITIMER_REAL, &often, NULL);
-	while (!atomic_load(&board->stop))
+	while (!atomic_load(&board->stop) &&
+	       !(index == SPARE && atomic_load(&board->spare_stop)))
 		step();
 	_exit(0);
 }
@@ -571,19 +618,20 @@ static void make_freezer(void)
 	mkdir(CGROUP "/frozen", 0755);
 }
 
-static void put(const char *path, const char *text)
+/* Whether all processes of the cgroup are frozen now. */
+static bool all_frozen(void)
 {
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	char text[128] = "";
+	int fd = open(CGROUP "/frozen/cgroup.events", O_RDONLY | O_CLOEXEC);
+	bool yes = fd >= 0 && read(fd, text, sizeof(text) - 1) > 0 && strstr(text, "frozen 1");
 
-	if (fd >= 0) {
-		if (write(fd, text, strlen(text)) < 0)
-			errno = 0;
+	if (fd >= 0)
 		close(fd);
-	}
+	return yes;
 }
 
-/* Freezes @pid for a moment, in whatever it does. */
-static void freeze_process(pid_t pid)
+/* Freezes @pid for a moment, in whatever it does, and perhaps kills it then. */
+static void freeze_process(pid_t pid, bool may_die)
 {
 	char text[16];
 
@@ -591,7 +639,12 @@ static void freeze_process(pid_t pid)
 	put(CGROUP "/frozen/cgroup.procs", text);
 	put(CGROUP "/frozen/cgroup.freeze", "1");
 	usleep(below(&rng, 5000));
-	if (one_in(&rng, 2))
+	/* One that ends by itself is not. */
+	for (int i = 0; i < 50 && !all_frozen(); i++)
+		usleep(1000);
+	if (all_frozen())
+		tally(T_FROZEN);
+	if (may_die && one_in(&rng, 2))
 		kill(pid, SIGKILL);
 	put(CGROUP "/frozen/cgroup.freeze", "0");
 	put(CGROUP "/cgroup.procs", text);
@@ -614,24 +667,46 @@ static pid_t start(int index)
 	return pid;
 }
 
-static bool reap(pid_t pid, unsigned int seconds)
+/* Waits for @pid to end, or for all children if it is -1; false if that takes too long. */
+static bool reap(pid_t pid)
 {
-	for (unsigned int i = 0; i < seconds * 100; i++) {
-		if (waitpid(pid, NULL, WNOHANG))
+	uint64_t end = now_ns(CLOCK_MONOTONIC) + limit_ns();
+	pid_t got;
+
+	while (now_ns(CLOCK_MONOTONIC) < end) {
+		got = waitpid(pid, NULL, WNOHANG);
+		if (got < 0 || (got && pid > 0))
 			return true;
-		usleep(10000);
+		if (!got)
+			usleep(1000);
 	}
 	return false;
+}
+
+/* Has @pid, the process number @i, end: it is killed, or returns when it is asked to. */
+static const char *end_process(unsigned int i, pid_t pid)
+{
+	bool ends;
+
+	if (i != SPARE) {
+		kill(pid, SIGKILL);
+		return reap(pid) ? NULL : "a process that was killed does not end";
+	}
+	atomic_store(&board->spare_stop, true);
+	ends = reap(pid);
+	if (!ends)
+		kill(pid, SIGKILL);
+	atomic_store(&board->spare_stop, false);
+	return ends ? NULL : "a call hangs: a process that is not killed does not return";
 }
 
 const char *run_concurrent(uint64_t seed, unsigned long n, unsigned long *done,
 			   unsigned long *kills)
 {
 	uint64_t end = give_up_at();
-	uint64_t moved[PROCS];
-	unsigned long beat[PROCS] = {};
 	unsigned int procs = opt.procs < PROCS ? opt.procs : PROCS, i;
 	const char *failure = NULL;
+	unsigned long ends = 0;
 	pid_t pid[PROCS];
 
 	rng.s = seed;
@@ -639,12 +714,14 @@ const char *run_concurrent(uint64_t seed, unsigned long n, unsigned long *done,
 	dev = open(QUIESCE_DEVICE, O_RDWR | O_CLOEXEC);
 	if (board == MAP_FAILED || dev < 0 || !make_shared())
 		return "no shared barriers";
+	/* The children of processes that were killed are this one's. */
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	make_freezer();
-	for (i = 0; i < procs; i++) {
+	for (i = 0; i < procs; i++)
 		pid[i] = start(i);
-		moved[i] = now_ns(CLOCK_MONOTONIC);
-	}
-	while (!failure && !atomic_load(&board->failed) && atomic_load(&board->calls) < n &&
+	/* A process ends for each 400 calls, or more often. */
+	while (!failure && !atomic_load(&board->failed) &&
+	       (atomic_load(&board->calls) < n || ends < n / 400) &&
 	       now_ns(CLOCK_MONOTONIC) < end) {
 		usleep(2000 + below(&rng, 8000));
 		if (one_in(&rng, 20)) {
@@ -653,33 +730,25 @@ const char *run_concurrent(uint64_t seed, unsigned long n, unsigned long *done,
 			if (!make_shared())
 				failure = "no shared barriers";
 		}
+		if (failure)
+			break;
 		i = below(&rng, procs);
-		if (one_in(&rng, 4))
-			freeze_process(pid[i]);
-		kill(pid[i], SIGKILL);
-		if (!reap(pid[i], 90))
-			failure = "a process that was killed does not end";
-		else
-			++*kills;
+		if (one_in(&rng, 2))
+			freeze_process(pid[i], i != SPARE);
+		failure = end_process(i, pid[i]);
+		ends++;
+		*kills += i != SPARE;
 		pid[i] = start(i);
-		moved[i] = now_ns(CLOCK_MONOTONIC);
-		for (i = 0; i < procs; i++) {
-			unsigned long b = atomic_load(&board->beat[i]);
-
-			if (b != beat[i])
-				moved[i] = now_ns(CLOCK_MONOTONIC);
-			else if (now_ns(CLOCK_MONOTONIC) - moved[i] > HANG_NS)
-				failure = "a call hangs beyond its deadline";
-			beat[i] = b;
-		}
 	}
 	atomic_store(&board->stop, true);
-	for (i = 0; i < procs; i++)
-		if (!reap(pid[i], 90))
-			failure = "a process does not come to its end";
+	if (!reap(-1) && !failure)
+		failure = "a process does not come to its end";
+	prctl(PR_SET_CHILD_SUBREAPER, 0);
 	remove_freezer();
 	drop_shared();
 	close(dev);
+	printf("# the latest return of a wait that timed out: %lu us after its deadline\n",
+	       atomic_load(&board->late_ns) / 1000);
 	*done = atomic_load(&board->calls);
 	if (atomic_load(&board->failed))
 		failure = board->message;

@@ -23,6 +23,7 @@ struct options opt = {
 	.seed = 0,
 	.calls = 20000,
 	.procs = 4,
+	.limit = 90,
 };
 
 static int tests;
@@ -38,6 +39,8 @@ static bool report(bool ok, const char *name)
 static const struct twin {
 	const char *name;
 	const char *part;
+	const char *says;	/* a part of what is reported, if that is always the same */
+	unsigned int limit;	/* opt.limit, if it is another */
 } twins[] = {
 	{ "place-lost", "sequential" },		/* ARRIVE is not called, and returns 0 */
 	{ "place-twice", "sequential" },	/* ARRIVE is called twice */
@@ -49,8 +52,13 @@ static const struct twin {
 	{ "wake-lost", "sequential" },		/* a poller is not woken by its event */
 	{ "alien-errno", "concurrent" },	/* an errno that quiesce.h does not list */
 	{ "einval-writes", "concurrent" },
+	{ "never-frozen", "concurrent", "frozen=0" },	/* a means is not used */
+	{ "wait-hangs", "concurrent", "hangs", 2 },	/* a wait does not return */
+	/* the same in a time namespace, of a process whose parent is killed */
+	{ "away-hangs", "concurrent", "does not come to its end", 2 },
 	{ "timeout-passes", "rounds" },
 	{ "leader-twice", "rounds" },		/* a phase has two leaders */
+	{ "waiter-asleep", "rounds", "wake-up", 2 },	/* a waiter sleeps until its deadline */
 };
 
 /* Returns whether mutant `name` is to falsify this call, which it does once in `n` calls. */
@@ -62,6 +70,14 @@ static bool lie(const char *name, unsigned int n)
 }
 
 void *sh_efault_args;
+enum role sh_role;
+atomic_ulong *tallies;
+
+void tally(enum tally t)
+{
+	if (t != T_FROZEN || !lie("never-frozen", 1))
+		atomic_fetch_add(&tallies[t], 1);
+}
 
 bool sh_asleep(void)
 {
@@ -84,6 +100,24 @@ static void spoil(void *arg)
 	close(fds[1]);
 }
 
+static bool is_wait(unsigned long cmd)
+{
+	return _IOC_NR(cmd) == _IOC_NR(QUIESCE_IOC_WAIT) ||
+	       _IOC_NR(cmd) == _IOC_NR(QUIESCE_IOC_ARRIVE_WAIT);
+}
+
+static __attribute__((noreturn)) void hang(void)
+{
+	for (;;)
+		pause();
+}
+
+static void sleep_until(uint64_t deadline)
+{
+	while (now_ns(CLOCK_MONOTONIC) < deadline)
+		usleep(1000);
+}
+
 int sh_ioctl(int fd, unsigned long cmd, void *arg)
 {
 	unsigned int nr = _IOC_NR(cmd);
@@ -94,6 +128,10 @@ int sh_ioctl(int fd, unsigned long cmd, void *arg)
 
 	if (nr == _IOC_NR(QUIESCE_IOC_ARRIVE) && lie("place-lost", 20))
 		return 0;
+	if (is_wait(cmd) && sh_role == SPARED && lie("wait-hangs", 10))
+		hang();
+	if (is_wait(cmd) && sh_role == AWAY && lie("away-hangs", 1))
+		hang();
 	err = ioctl(fd, cmd, arg) < 0 ? -errno : 0;
 	if (err == -EFAULT && sh_efault_args && lie("efault-acts", 1))
 		ioctl(fd, cmd, sh_efault_args);
@@ -110,6 +148,11 @@ int sh_ioctl(int fd, unsigned long cmd, void *arg)
 		memset(&((struct quiesce_member *)arg)->cause, 0, sizeof(struct quiesce_cause));
 	if (nr == _IOC_NR(QUIESCE_IOC_ARRIVE_WAIT) && !err && lie("leader-twice", 20))
 		((struct quiesce_wait *)arg)->result |= QUIESCE_RESULT_LEADER;
+	if (nr == _IOC_NR(QUIESCE_IOC_ARRIVE_WAIT) && !err && sh_role == SPARED &&
+	    lie("waiter-asleep", 20)) {
+		sleep_until(((struct quiesce_wait *)arg)->deadline);
+		return -ETIMEDOUT;
+	}
 	return err;
 }
 
@@ -166,16 +209,96 @@ static const struct {
 	{ "rounds", 1 },
 };
 
+/* Whether the file @path has @text in it. */
+static bool has_text(const char *path, const char *text)
+{
+	char buf[4096] = "\n";
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return false;
+	if (read(fd, buf + 1, sizeof(buf) - 2) < 0)
+		buf[1] = '\0';
+	close(fd);
+	return strstr(buf, text);
+}
+
+static bool has_cgroups(void)
+{
+	return has_text("/proc/filesystems", "\tcgroup2\n");
+}
+
+static bool has_pidns(void)
+{
+	return !access("/proc/self/ns/pid", F_OK);
+}
+
+static bool has_timens(void)
+{
+	return !access("/proc/self/ns/time", F_OK);
+}
+
+static bool has_userns(void)
+{
+	return !access("/proc/self/ns/user", F_OK) &&
+	       !has_text("/proc/sys/user/max_user_namespaces", "\n0\n");
+}
+
+static bool has_uring(void)
+{
+	return !access("/proc/sys/kernel/io_uring_disabled", F_OK) &&
+	       !has_text("/proc/sys/kernel/io_uring_disabled", "2");
+}
+
+/* By tally: what the kernel must have for it, and the part that counts it. */
+static const struct means {
+	const char *name;
+	const char *part;
+	bool (*has)(void);
+} means[TALLIES] = {
+	[T_FROZEN] = { "frozen", "concurrent", has_cgroups },
+	[T_PIDNS] = { "pidns", "concurrent", has_pidns },
+	[T_TIMENS] = { "timens", "concurrent", has_timens },
+	[T_USERNS] = { "userns", "concurrent", has_userns },
+	[T_SENT] = { "sent", "concurrent" },
+	[T_UNMAPPED] = { "unmapped", "sequential" },
+	[T_URING] = { "uring", "sequential", has_uring },
+};
+
+/* The calls of a part among which each of its means is used, but once in 10^5 runs. */
+#define ENOUGH 8000
+
+/* Returns what is wrong if @part used one of its means not once, and the kernel has it. */
+static const char *unused(const char *part)
+{
+	static char text[128];
+
+	for (int i = 0; i < TALLIES; i++) {
+		if (strcmp(means[i].part, part) || tallies[i])
+			continue;
+		if (!means[i].has || (!geteuid() && means[i].has())) {
+			snprintf(text, sizeof(text), "%s=0, and the kernel can", means[i].name);
+			return text;
+		}
+		printf("# %s=0: the kernel or the user cannot\n", means[i].name);
+	}
+	return NULL;
+}
+
 static const char *run_part(const char *part, unsigned long calls, unsigned long *done,
 			    unsigned long *kills)
 {
+	const char *wrong;
+
 	*done = 0;
 	*kills = 0;
 	if (!strcmp(part, "sequential"))
-		return run_sequential(opt.seed, calls, done);
-	if (!strcmp(part, "concurrent"))
-		return run_concurrent(opt.seed, calls, done, kills);
-	return run_rounds(opt.seed, calls, done, kills);
+		wrong = run_sequential(opt.seed, calls, done);
+	else if (!strcmp(part, "concurrent"))
+		wrong = run_concurrent(opt.seed, calls, done, kills);
+	else
+		wrong = run_rounds(opt.seed, calls, done, kills);
+	return wrong || *done < ENOUGH ? wrong : unused(part);
 }
 
 static unsigned long total_calls, total_kills;
@@ -211,11 +334,13 @@ static bool judge_twin(const struct twin *t)
 	if (!pid) {
 		setpgid(0, 0);
 		opt.twin = t->name;
+		opt.limit = t->limit ? t->limit : opt.limit;
+		tallies = map_pages(TALLIES * sizeof(*tallies), MAP_SHARED);
 		wrong = run_part(t->part, 20000, &done, &kills);
 		if (wrong)
 			printf("# twin %s: after %lu calls: %s\n", t->name, done, wrong);
 		fflush(stdout);
-		_exit(wrong ? 10 : 0);
+		_exit(wrong && (!t->says || strstr(wrong, t->says)) ? 10 : 0);
 	}
 	waitpid(pid, &status, 0);
 	kill(-pid, SIGKILL);
@@ -289,6 +414,11 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	close(fd);
+	tallies = map_pages(TALLIES * sizeof(*tallies), MAP_SHARED);
+	if (tallies == MAP_FAILED) {
+		perror("mmap");
+		return 2;
+	}
 
 	for (i = 0; i < ARRAY_SIZE(parts); i++) {
 		if (!only)
@@ -298,6 +428,9 @@ int main(int argc, char **argv)
 	}
 	for (i = 0; with_twins && i < ARRAY_SIZE(twins); i++)
 		ok &= judge_twin(&twins[i]);
-	printf("# figures fuzz: calls=%lu kills=%lu\n", total_calls, total_kills);
+	printf("# figures fuzz: calls=%lu kills=%lu", total_calls, total_kills);
+	for (i = 0; i < TALLIES; i++)
+		printf(" %s=%lu", means[i].name, atomic_load(&tallies[i]));
+	printf("\n");
 	return !ok;
 }

@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -33,6 +34,7 @@ struct options {
 	unsigned long calls;
 	unsigned int procs;
 	unsigned int seconds;	/* time limit of each part; 0 for none */
+	unsigned int limit;	/* seconds: a call that takes longer hangs */
 	const char *twin;	/* the mutant to run, or NULL */
 	bool trace;
 };
@@ -79,11 +81,39 @@ static inline uint64_t now_ns(clockid_t clock)
 int sh_ioctl(int fd, unsigned long cmd, void *arg);
 int sh_poll(int fd, uint32_t *revents);
 
+/* Who makes this process's calls, for the mutants of waits. */
+extern enum role {
+	ANYBODY,
+	SPARED,		/* a process that is never killed */
+	AWAY,		/* a child, in namespaces of its own, of one that may be killed */
+} sh_role;
+
 /* Valid arguments with which a mutant repeats a call that failed with EFAULT, or NULL. */
 extern void *sh_efault_args;
 
 /* Returns whether a mutant is to treat a poller that was woken as one that was not. */
 bool sh_asleep(void);
+
+/* What a run did with means that a kernel may lack, counted by all of its processes. */
+enum tally {
+	T_FROZEN,	/* processes seen frozen */
+	T_PIDNS,	/* processes in pid, time and user namespaces of their own */
+	T_TIMENS,
+	T_USERNS,
+	T_SENT,		/* descriptors passed by messages */
+	T_UNMAPPED,	/* calls that failed with EFAULT while their memory was unmapped */
+	T_URING,	/* polls of io_uring that returned an event */
+	TALLIES,
+};
+
+extern atomic_ulong *tallies;
+
+void tally(enum tally t);
+
+static inline uint64_t limit_ns(void)
+{
+	return opt.limit * NSEC_PER_SEC;
+}
 
 /* The latest time at which a part must stop. */
 static inline uint64_t give_up_at(void)

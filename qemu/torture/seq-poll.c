@@ -5,7 +5,6 @@
  * return the events of the model as soon as it sets one, and not before.
  */
 
-#include <stdatomic.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <linux/io_uring.h>
@@ -314,6 +313,8 @@ void check_watches(void)
 		if (!w->revents || w->revents & ~level || (w->how == POLL && w->revents != level))
 			wrong("%s returns 0x%x, the model says 0x%x", names[w->how], w->revents,
 			      level);
+		if (w->how == URING)
+			tally(T_URING);
 		forget(w);
 	}
 }

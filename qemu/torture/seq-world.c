@@ -6,8 +6,6 @@
 
 #include "seq.h"
 
-#include <stdatomic.h>
-
 struct object objects[OBJECTS];
 struct handle handles[HANDLES], dev;
 struct rng rng;
@@ -104,6 +102,7 @@ static struct {
 	char *kept;		/* the same memory, elsewhere */
 	long len;
 	atomic_bool busy, moving;	/* what is asked of the thread, and what it does */
+	atomic_ulong unmapped;
 } hostile;
 
 /* Maps page @i of the memory where it belongs, whatever is there. */
@@ -138,6 +137,7 @@ static void *come_and_go(void *unused)
 			break;
 		case 2:
 			munmap(page, hostile.len);
+			atomic_fetch_add(&hostile.unmapped, 1);
 			break;
 		default:
 			map_back(i & 1);
@@ -173,6 +173,7 @@ static bool call_hostile(const char *what, struct handle *h, unsigned long cmd, 
 			 bool moving, int *err)
 {
 	size_t size = _IOC_SIZE(cmd);
+	unsigned long unmapped = atomic_load(&hostile.unmapped);
 	char *at, copy[256];
 
 	hostile_init();
@@ -200,6 +201,8 @@ static bool call_hostile(const char *what, struct handle *h, unsigned long cmd, 
 		usleep(10);
 	map_back(0);
 	map_back(1);
+	if (*err == -EFAULT && atomic_load(&hostile.unmapped) != unmapped)
+		tally(T_UNMAPPED);
 	if (*err == -EFAULT)
 		return false;
 	if (!moving && memcmp(at, copy, size))
