@@ -11,11 +11,17 @@
 #include <sys/stat.h>
 
 #define NOBODY 65534
+#define SOMEBODY 1000
+
+static void become(unsigned int user)
+{
+	check(setgid(user) == 0);
+	check(setuid(user) == 0);
+}
 
 static void become_nobody(void)
 {
-	check(setgid(NOBODY) == 0);
-	check(setuid(NOBODY) == 0);
+	become(NOBODY);
 }
 
 static void allow_fds(unsigned int n)
@@ -297,6 +303,46 @@ TEST(files_of_a_user)
 		for (int i = 0; i < 6; i++)
 			check(make_group(0, 1, 0) >= 0);
 		check(make_group(0, 1, 0) == -EDQUOT);
+	})));
+	set_user_files(atoi(before));
+}
+
+/* Neither the numbers nor the capabilities in a user namespace change who is charged. */
+TEST(files_of_a_user_in_namespaces)
+{
+	char before[16];
+
+	if (access("/proc/self/ns/user", F_OK))
+		SKIP(return, "no user namespaces");
+	ASSERT_LT(0, read_file(USER_FILES, before, sizeof(before)));
+	set_user_files(6);
+	EXPECT_EQ(0, join(spawn({
+		become(SOMEBODY);
+		/* Or /proc/self/uid_map is root's. */
+		check(prctl(PR_SET_DUMPABLE, 1) == 0);
+		for (int i = 0; i < 3; i++)
+			check(make_group(0, 1, 0) >= 0);
+		/* As root there, with all capabilities. */
+		check(join(spawn({
+			int fd;
+
+			check(unshare(CLONE_NEWUSER) == 0);
+			check((fd = open("/proc/self/uid_map", O_WRONLY | O_CLOEXEC)) >= 0);
+			check(write(fd, "0 1000 1", 8) == 8);
+			check(getuid() == 0);
+			for (int i = 0; i < 3; i++)
+				check(make_group(0, 1, 0) >= 0);
+			check(make_group(0, 1, 0) == -EDQUOT);
+		})) == 0);
+		for (int i = 0; i < 3; i++)
+			check(make_group(0, 1, 0) >= 0);
+		check(make_group(0, 1, 0) == -EDQUOT);
+		/* As a user who has no number there. */
+		check(join(spawn({
+			check(unshare(CLONE_NEWUSER) == 0);
+			check(getuid() != SOMEBODY);
+			check(make_group(0, 1, 0) == -EDQUOT);
+		})) == 0);
 	})));
 	set_user_files(atoi(before));
 }
