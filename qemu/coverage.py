@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""The lines of quiesce.ko that a run reached: coverage.py MODULE RESULTS MISSED
+"""The lines of quiesce.ko that a run reached: coverage.py MODULE RESULTS MISSED LEAST
 
 MODULE has trace points, RESULTS has the addresses of its sections and of the trace points that
 were reached. Prints a line for each file of src/device and src/barrier, and writes the lines that were
-not reached into MISSED, with their functions.
+not reached into MISSED, with their functions. Exit status 1 if less than LEAST percent were reached.
 """
 
 import collections
@@ -46,7 +46,7 @@ def frames(module, found):
 
 
 def main():
-    module, results, missed = sys.argv[1:]
+    module, results, missed, least = sys.argv[1:]
     sections, reached = {}, set()
     for line in pathlib.Path(results).read_text(encoding="utf-8", errors="replace").splitlines():
         words = line.split()
@@ -86,6 +86,8 @@ def main():
             for line in sorted(set(every[file]) - hit[file]):
                 out.write(f"{file}:{line} {every[file][line]}\n")
     print(f"{'all':34} {total[0]:8} {total[1]:6} {100 * total[0] / total[1]:5.0f} %")
+    if 100 * total[0] < int(least) * total[1]:
+        sys.exit(f"less than {least} % of the lines were reached")
 
 
 if __name__ == "__main__":

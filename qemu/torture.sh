@@ -4,7 +4,7 @@
 # torture.sh: longer runs under load, and runs of mutants, which must be caught.
 # TIME= minutes for each profile, PROFILE= the profiles, PART= rundown, seqlock,
 # rcu, unplug (a driver's device), device (the fuzzer), faults, unload, model (on the
-# host, for TIME minutes once) or all.
+# host, for TIME minutes once), coverage (of the fuzzer, in profile lockdep) or all.
 #
 # Exit status: 0 passed, 1 a failure, 2 environment, 3 a kernel crashed, hung or
 # logged a warning.
@@ -131,12 +131,22 @@ run_model() {
 	return "$rc"
 }
 
+# run_coverage: the share of the device's lines that the fuzzer reaches.
+run_coverage() {
+	local rc=0
+	"$QEMU_DIR/coverage.sh" || rc=$?
+	echo "lockdep quiesce_torture_coverage $((rc == 0)) $((rc != 0)) 0 -" >>"$TABLE"
+	return "$rc"
+}
+
 profiles=${PROFILE:-lockdep kasan-rt}
-[ "$PART" != model ] || profiles=
+case $PART in
+model | coverage) profiles= ;;
+esac
 for p in $profiles; do
 	need_profile "$p"
 	[ "$(expected "$p")" != quiesce_torture_end ] ||
-		die "PART=$PART: there is no such part in profile $p (rundown, seqlock, rcu, unplug, device, faults in kernels of our own, unload, model, all)"
+		die "PART=$PART: there is no such part in profile $p (rundown, seqlock, rcu, unplug, device, faults in kernels of our own, unload, model, coverage, all)"
 done
 : >"$TABLE"
 ROOT=$("$QEMU_DIR/buildroot.sh")
@@ -154,6 +164,14 @@ all | model)
 	rc=0
 	strict run_model || rc=$?
 	in_table host $rc
+	[ $rc -le $status ] || status=$rc
+	;;
+esac
+
+case $PART in
+all | coverage)
+	rc=0
+	run_coverage || rc=$?
 	[ $rc -le $status ] || status=$rc
 	;;
 esac
