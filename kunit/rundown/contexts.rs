@@ -27,7 +27,6 @@ use quiesce::rundown::{
     HasRundown,
     PerCpuRundownRef,
     RundownError,
-    RundownGuards,
     RundownRef,
     Wait, //
 };
@@ -154,6 +153,10 @@ pub(super) fn no_waits_in_atomic_context() -> Result {
         return Ok(());
     }
     begins_not()?;
+    resurrects_not()?;
+    listens_not()?;
+    waits_in_no_reader()?;
+    insists()?;
     acquires_not()
 }
 
@@ -172,6 +175,58 @@ fn begins_not() -> Result {
 #[inline(never)]
 fn polls(percpu: &PerCpuRundownRef) -> Result<(), RundownError> {
     support::preempt_disabled(|| percpu.wait_for_rundown_timeout(0))
+}
+
+#[inline(never)]
+fn resurrects_not() -> Result {
+    let percpu = PerCpuRundownRef::live()?;
+    let ret = support::preempt_disabled(|| percpu.resurrect());
+    // With the mutex locked it would be `NotInProgress`.
+    ensure_eq!(ret, Err(RundownError::WouldSleep));
+    Ok(())
+}
+
+/// The wait for a request calls the scheduler also with a timeout of zero.
+#[inline(never)]
+fn listens_not() -> Result {
+    let r = RundownRef::new();
+    let guard = r.try_acquire()?.unbind();
+    let rets = [
+        Wait::uninterruptible().timeout(0),
+        Wait::killable().timeout(0),
+        Wait::interruptible().timeout(0),
+        Wait::uninterruptible().timeout(1),
+    ]
+    .map(|how| support::preempt_disabled(|| guard.wait_until_requested(how)));
+    drop(guard);
+    ensure_eq!(rets, [Err(RundownError::WouldSleep); 4]);
+    Ok(())
+}
+
+/// A task may be preempted in a read-side critical section of RCU, and must not sleep there.
+#[inline(never)]
+fn waits_in_no_reader() -> Result {
+    if !cfg!(CONFIG_PREEMPT_RCU) {
+        return Ok(());
+    }
+    let r = RundownRef::new();
+    let guard = r.try_acquire()?.unbind();
+    let section = kernel::sync::rcu::read_lock();
+    let ret = r.wait_for_rundown_timeout(1);
+    drop(section);
+    let begun = r.is_rundown_requested();
+    drop(guard);
+    ensure_eq!((ret, begun), (Err(RundownError::WouldSleep), false));
+    Ok(())
+}
+
+/// The wait that cannot fail runs down what nobody holds, with the warning alone.
+#[inline(never)]
+fn insists() -> Result {
+    let r = RundownRef::new();
+    support::preempt_disabled(|| r.wait_for_rundown());
+    ensure!(r.rundown_completed());
+    Ok(())
 }
 
 #[inline(never)]
@@ -304,9 +359,9 @@ struct Interrupted {
     over: Atomic<bool>,
 }
 
-/// The fast acquisition of the per-CPU form is in an RCU read-side critical section: a part of the
-/// interrupts of a task that does nothing else finds it in one.
-fn acquisition_is_in_a_reader() -> Result {
+/// The fast acquisition or release of the per-CPU form is in an RCU read-side critical section: a part
+/// of the interrupts of a task that does little else finds it in one.
+fn counted_in_a_reader(release: bool) -> Result {
     const ENOUGH: u32 = 200;
 
     if !cfg!(CONFIG_PREEMPT_RCU) {
@@ -326,7 +381,7 @@ fn acquisition_is_in_a_reader() -> Result {
     let task = support::spawn_on(cpu, c"rundown_acquirer", move || {
         let acquire = || -> Result {
             let r = PerCpuRundownRef::live()?;
-            let mut all: RundownGuards<'_, _> = r.try_acquire()?.into();
+            let mut all = r.try_acquire_many(1)?;
             // SAFETY: `get_current()` only reads this CPU's pointer to the running task, in any
             // context.
             let me = unsafe { bindings::get_current() } as usize;
@@ -344,7 +399,15 @@ fn acquisition_is_in_a_reader() -> Result {
             })?;
             let mut merged = true;
             while theirs.all.load(Relaxed) < ENOUGH && merged {
-                merged = all.merge(r.try_acquire()?.into()).is_ok();
+                merged = if !release {
+                    all.merge(r.try_acquire()?.into()).is_ok()
+                } else if let Some(one) = all.split_one() {
+                    // A release alone.
+                    drop(one);
+                    true
+                } else {
+                    all.merge(r.try_acquire_many(1 << 20)?).is_ok()
+                };
             }
             theirs.over.store(true, Release);
             drop(timer);
@@ -374,7 +437,12 @@ mod tests {
 
     #[test]
     fn acquisition_is_in_a_reader() -> Result {
-        super::acquisition_is_in_a_reader()
+        counted_in_a_reader(false)
+    }
+
+    #[test]
+    fn release_is_in_a_reader() -> Result {
+        counted_in_a_reader(true)
     }
 
     #[test]

@@ -253,7 +253,7 @@ macro_rules! guard {
             ///
             /// Returns at once if one has begun.
             ///
-            /// Context: process, may sleep.
+            /// Context: process, may sleep, also with a timeout of zero.
             ///
             /// # Errors
             ///

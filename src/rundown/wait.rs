@@ -144,7 +144,7 @@ impl Wait {
     }
 
     /// Fails, with a warning, where the caller may not sleep, also if the wait only polls: for those
-    /// that lock a mutex first.
+    /// that lock a mutex or call the scheduler.
     pub(super) fn check_may_sleep(&self) -> Result<(), RundownError> {
         if may_sleep() || self.insists {
             Ok(())
@@ -282,6 +282,8 @@ unsafe fn sleep(
 }
 
 /// Sleeps as `how` says, until the closure that is passed to `listen` is called.
+///
+/// Process context, also with a timeout of zero.
 pub(super) fn until_notified(
     how: Wait,
     listen: impl FnOnce(
@@ -296,7 +298,8 @@ pub(super) fn until_notified(
     // once.
     unsafe impl Sync for Shared {}
 
-    how.check_context()?;
+    // What sleeps with a timeout of zero calls the scheduler, too.
+    how.check_may_sleep()?;
     let shared = Shared(Opaque::uninit());
     // SAFETY: The completion is not moved from here on, and not used yet.
     unsafe { bindings::init_completion(shared.0.get()) };
