@@ -9,7 +9,11 @@ use crate::support;
 use kernel::{
     prelude::*,
     sync::Arc,
-    time::msecs_to_jiffies, //
+    time::{
+        msecs_to_jiffies,
+        Instant,
+        Monotonic, //
+    }, //
 };
 use quiesce::rundown::{
     HasRundown,
@@ -188,6 +192,18 @@ fn timeout_expires_then_succeeds<R: Form>() -> Result {
     Ok(())
 }
 
+/// Whether `f` comes true, within ten seconds.
+fn comes_true(f: impl Fn() -> bool) -> bool {
+    let begin = Instant::<Monotonic>::now();
+    while !f() {
+        if begin.elapsed().as_nanos() > 10_000_000_000 {
+            return f();
+        }
+        support::msleep(1);
+    }
+    true
+}
+
 /// Whether the number of holders becomes `n`. The one that a collection of the CPUs' counters may
 /// add is put by its RCU callback, however late that runs.
 fn comes_to_hold<R: Form>(r: &R, n: usize) -> bool {
@@ -313,6 +329,11 @@ mod tests {
         assert!(Error::from(RundownError::ZeroCount) == EINVAL);
         assert!(Error::from(RundownError::Overflow) == EOVERFLOW);
         assert!(Error::from(RundownError::Resurrected) == ECANCELED);
+        assert!(Error::from(RundownError::Vacant) == ENODATA);
+        assert!(Error::from(RundownError::Occupied) == EEXIST);
+        assert!(Error::from(RundownError::NotInProgress) == EINVAL);
+        assert!(Error::from(RundownError::Saturated) == EOVERFLOW);
+        assert!(Error::from(RundownError::WouldSleep) == EAGAIN);
         Ok(())
     }
 }

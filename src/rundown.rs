@@ -72,6 +72,10 @@ pub use self::{
     }, //
 };
 
+#[cfg(CONFIG_KUNIT)]
+#[doc(hidden)]
+pub use self::reaper::idle_slots_for_test;
+
 use kernel::prelude::*;
 
 /// The parts of this module that exist as long as the kernel module is loaded.

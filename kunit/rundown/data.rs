@@ -240,6 +240,16 @@ fn drops<R: Make>() -> Result {
     // The guard was the last owner.
     drop(guard);
     ensure_eq!(count.load(Acquire), 3);
+
+    // What is cleared is dropped at once, and neither by the next owner nor with the object.
+    let object = R::object(Counted(count.clone()))?;
+    let vacant = object.wait_for_rundown()?.clear();
+    let cleared = count.load(Acquire);
+    drop(vacant);
+    let next = object.wait_for_rundown().err();
+    drop(object);
+    ensure_eq!((cleared, next), (4, Some(RundownError::Vacant)));
+    ensure_eq!(count.load(Acquire), 4);
     Ok(())
 }
 

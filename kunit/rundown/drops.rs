@@ -4,6 +4,8 @@
 //! a rundown.
 
 use super::{
+    comes_true,
+    complaining,
     contexts::{
         run,
         Context, //
@@ -26,6 +28,7 @@ use kernel::{
 use quiesce::{
     impl_has_rundown,
     rundown::{
+        idle_slots_for_test,
         ArcGuard,
         Drained,
         HasRundown,
@@ -218,6 +221,75 @@ fn last_guard_drops_the_value() -> Result {
             ensure!(is_process(place.wait()));
         }
     }
+    Ok(())
+}
+
+/// The last `Arc` that an acquisition is refused with is dropped as a last guard is.
+fn refused_with_the_last_arc() -> Result {
+    for context in CONTEXTS {
+        for many in [false, true] {
+            let place = Place::new()?;
+            let object = Arc::new(Rundown::new(Recorded(place.clone())), GFP_KERNEL)?;
+            object.begin_rundown();
+            let mut object = Some(object);
+            let refused = run(context, || match object.take() {
+                Some(last) if many => HasRundown::try_acquire_arc_many(last, 2).is_err(),
+                Some(last) => HasRundown::try_acquire_arc(last).is_err(),
+                None => false,
+            });
+            // If there is no such context.
+            drop(object);
+            ensure!(refused != Some(false));
+            ensure!(refused.is_some() || context == Context::Nmi);
+            ensure!(is_process(place.wait()));
+        }
+    }
+    Ok(())
+}
+
+/// More last guards in one interrupt than there is room for: what finds none is leaked, with a
+/// warning, and nothing is dropped there.
+fn more_last_guards_than_there_is_room_for() -> Result {
+    // SAFETY: This is process context.
+    let idle_slots = || unsafe { idle_slots_for_test() };
+    ensure!(comes_true(|| idle_slots().is_some()));
+    let room = idle_slots().ok_or(EBUSY)?;
+    // Also if the dispatcher of another CPU's interrupt empties all slots in between.
+    let n = 2 * room + 64;
+    let mut all = KVec::with_capacity(n, GFP_KERNEL)?;
+    let mut guards = KVec::with_capacity(n, GFP_KERNEL)?;
+    for _ in 0..n {
+        let place = Place::new()?;
+        let object = Arc::new(Rundown::new(Recorded(place.clone())), GFP_KERNEL)?;
+        all.push((place, Arc::as_ptr(&object)), GFP_KERNEL)?;
+        guards.push(HasRundown::try_acquire_arc(object)?, GFP_KERNEL)?;
+    }
+    // Once per load of the module, by this test alone.
+    let ran = complaining("WARNING: .*rundown_leaked", || {
+        run(Context::Hardirq, || {
+            while let Some(guard) = guards.pop() {
+                drop(guard);
+            }
+        })
+    });
+    let idle = comes_true(|| idle_slots().is_some());
+    let dropped = all.iter().filter(|(place, _)| place.get() != 0).count();
+    let right = all
+        .iter()
+        .all(|(place, _)| place.get() == 0 || is_process(place.get()));
+    if idle && ran.is_some() {
+        for (place, object) in &all {
+            if place.get() == 0 {
+                // What was leaked is dropped here, so that the checker for memory leaks finds none.
+                //
+                // SAFETY: The pointer is that of an `Arc` with a count of one that nobody has: the guard
+                // was dropped, and no work item is left that drops it.
+                drop(unsafe { Arc::from_raw(*object) });
+            }
+        }
+    }
+    ensure!(idle && ran.is_some() && right);
+    ensure!(dropped >= room && dropped < n);
     Ok(())
 }
 
@@ -476,6 +548,16 @@ mod tests {
     #[test]
     fn last_guard_drops_the_value() -> Result {
         super::last_guard_drops_the_value()
+    }
+
+    #[test]
+    fn refused_with_the_last_arc() -> Result {
+        super::refused_with_the_last_arc()
+    }
+
+    #[test]
+    fn more_last_guards_than_there_is_room_for() -> Result {
+        super::more_last_guards_than_there_is_room_for()
     }
 
     #[test]

@@ -369,6 +369,20 @@ mod tests {
     }
 
     #[test]
+    fn callback_of_what_is_born_run_down_percpu() -> Result {
+        let r = PerCpuRundownRef::new_rundown_with_callback(Ended::new());
+        let r = KBox::pin_init(r, GFP_KERNEL)?;
+        let refused = r.try_acquire().is_err();
+        let begun = r.begin_rundown();
+        assert!(refused && !begun);
+        assert_eq!(r.callback().get(), 0);
+        assert!(r.re_init().is_ok());
+        r.wait_for_rundown();
+        assert_eq!(r.callback().get(), 1);
+        Ok(())
+    }
+
+    #[test]
     fn object_of_ones_own() -> Result {
         let device = Arc::new(
             Device {

@@ -2,9 +2,14 @@
 
 //! Holders that are notified of a rundown, and objects that are frozen for a while.
 
-use super::Form;
+use super::{
+    comes_true,
+    waits::with_signal,
+    Form, //
+};
 use crate::support;
 use kernel::{
+    bindings,
     new_condvar,
     new_spinlock,
     prelude::*,
@@ -276,6 +281,122 @@ fn freeze<R: Form>(queue: Arc<Freezable<R>>) -> Result {
     Ok(())
 }
 
+/// A signal ends the wait for a thaw.
+fn signal_ends_the_wait_for_a_thaw() -> Result {
+    let queue = Arc::pin_init(Freezable::new(RundownRef::new()), GFP_KERNEL)?;
+    let phase = Arc::new(Atomic::new(0u32), GFP_KERNEL)?;
+    let (theirs, frozen) = (queue.clone(), phase.clone());
+    let freezer = support::spawn(c"rundown_freezer", move || {
+        let held = theirs.freeze(Wait::uninterruptible());
+        frozen.store(1 + u32::from(held.is_ok()), Release);
+        // Who does not return for the signal does so for the thaw.
+        comes_true(|| frozen.load(Acquire) == 0);
+    })?;
+    while phase.load(Acquire) == 0 {
+        support::msleep(1);
+    }
+    let rets = [true, false].map(|pending| {
+        let theirs = queue.clone();
+        with_signal(bindings::SIGUSR1, pending, move || {
+            theirs.acquire_or_wait_interruptible().map(drop)
+        })
+    });
+    let held = phase.xchg(0, Full);
+    freezer.join();
+    ensure_eq!(held, 2);
+    ensure_eq!(rets, [Ok(Err(RundownError::Interrupted)); 2]);
+    ensure!(queue.try_acquire().is_ok());
+    Ok(())
+}
+
+/// A thaw wakes all who wait for it.
+fn all_go_on_after_a_thaw() -> Result {
+    const WAITERS: u32 = 3;
+
+    let queue = Arc::pin_init(Freezable::new(RundownRef::new()), GFP_KERNEL)?;
+    let started = Arc::new(Atomic::new(0u32), GFP_KERNEL)?;
+    let acquired = Arc::new(Atomic::new(0u32), GFP_KERNEL)?;
+    let frozen = queue.freeze(Wait::uninterruptible())?;
+    let mut threads = KVec::new();
+    for _ in 0..WAITERS {
+        let (theirs, begun, told) = (queue.clone(), started.clone(), acquired.clone());
+        threads.push(
+            support::spawn(c"rundown_user", move || {
+                begun.fetch_add(1, Full);
+                if theirs.acquire_or_wait().is_ok() {
+                    told.fetch_add(1, Full);
+                }
+            })?,
+            GFP_KERNEL,
+        )?;
+    }
+    while started.load(Acquire) < WAITERS {
+        support::msleep(1);
+    }
+    support::await_asleep(&threads);
+    let early = acquired.load(Acquire);
+    drop(frozen);
+    let all = comes_true(|| acquired.load(Acquire) == WAITERS);
+    // Nobody waits any longer.
+    let removed = queue.remove(Wait::uninterruptible());
+    drop(threads);
+    ensure_eq!((early, all, removed), (0, true, Ok(())));
+    Ok(())
+}
+
+/// Holders stop to listen in any order, and those that are left are notified, and nobody else.
+fn listeners_leave_in_any_order<R: Form>() -> Result {
+    for leaves in 0..3 {
+        let r = R::live()?;
+        // Of each: how often it was notified; 1 when it listens, 2 to leave, 3 to end; whether it has
+        // left.
+        let shared = Arc::new([const { [const { Atomic::new(0u32) }; 3] }; 3], GFP_KERNEL)?;
+        let mut threads = KVec::new();
+        for i in 0..3 {
+            let (theirs, guard) = (shared.clone(), HasRundown::try_acquire_arc(r.clone())?);
+            threads.push(
+                support::spawn(c"rundown_listener", move || {
+                    let [count, state, left] = &theirs[i];
+                    guard.on_rundown(
+                        || {
+                            count.fetch_add(1, Full);
+                        },
+                        || {
+                            state.store(1, Release);
+                            while state.load(Acquire) < 2 {
+                                support::msleep(1);
+                            }
+                        },
+                    );
+                    left.store(1, Release);
+                    // Its stack stays until the others were notified.
+                    while state.load(Acquire) < 3 {
+                        support::msleep(1);
+                    }
+                })?,
+                GFP_KERNEL,
+            )?;
+            // The listeners are in the list in this order.
+            while shared[i][1].load(Acquire) == 0 {
+                support::msleep(1);
+            }
+        }
+        shared[leaves][1].store(2, Release);
+        while shared[leaves][2].load(Acquire) == 0 {
+            support::msleep(1);
+        }
+        r.begin_rundown();
+        let counts = [0, 1, 2].map(|i| shared[i][0].load(Acquire));
+        for listener in shared.iter() {
+            listener[1].store(3, Release);
+        }
+        drop(threads);
+        ensure_eq!(counts, [0, 1, 2].map(|i| u32::from(i != leaves)));
+        r.wait_for_rundown();
+    }
+    Ok(())
+}
+
 #[kunit_tests(quiesce_rundown_requests)]
 mod tests {
     use super::*;
@@ -318,6 +439,26 @@ mod tests {
     #[test]
     fn wait_until_requested_percpu() -> Result {
         wait_until_requested::<PerCpuRundownRef>()
+    }
+
+    #[test]
+    fn signal_ends_the_wait_for_a_thaw() -> Result {
+        super::signal_ends_the_wait_for_a_thaw()
+    }
+
+    #[test]
+    fn all_go_on_after_a_thaw() -> Result {
+        super::all_go_on_after_a_thaw()
+    }
+
+    #[test]
+    fn listeners_leave_in_any_order_word() -> Result {
+        listeners_leave_in_any_order::<RundownRef>()
+    }
+
+    #[test]
+    fn listeners_leave_in_any_order_percpu() -> Result {
+        listeners_leave_in_any_order::<PerCpuRundownRef>()
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! The edges of the count: what cannot be counted is leaked, with a warning.
 
 use super::{
+    comes_true,
     complaining,
     Form, //
 };
@@ -11,7 +12,9 @@ use kernel::{
     prelude::*,
     sync::{
         atomic::{
+            Acquire,
             Atomic,
+            Full,
             Relaxed, //
         },
         Arc, //
@@ -19,8 +22,11 @@ use kernel::{
     time::msecs_to_jiffies, //
 };
 use quiesce::rundown::{
+    HasRundown,
     PerCpuRundownRef,
+    Rundown,
     RundownError,
+    RundownGuards,
     RundownRef,
     Wait, //
 };
@@ -44,6 +50,7 @@ fn is_saturated<R: Form>(r: &R) -> Result {
         Err(RundownError::Saturated)
     );
     ensure_eq!(r.re_init(), Err(RundownError::Saturated));
+    ensure_eq!(r.resurrect(), Err(RundownError::NotInProgress));
     ensure!(!r.rundown_completed());
     ensure!(r.try_acquire().is_err());
     Ok(())
@@ -74,6 +81,22 @@ fn one_clone_over_the_edge() -> Result {
     is_saturated(&r)
 }
 
+/// A saturated object that is live gives out no more at once: so many would lead out of the range.
+fn many_of_a_saturated_object() -> Result {
+    let r = at(EDGE - 1);
+    let guard = r.try_acquire()?;
+    let second = complaining(TOO_MANY, || guard.clone());
+    let few = r.try_acquire_many(1).err();
+    let many = r
+        .try_acquire_many(RundownGuards::<'_, RundownRef>::MAX)
+        .err();
+    drop(second);
+    drop(guard);
+    ensure_eq!(few, Some(RundownError::Overflow));
+    ensure_eq!(many, Some(RundownError::Overflow));
+    is_saturated(&r)
+}
+
 /// Who sleeps in a wait is woken, as it would wait without end.
 fn a_sleeping_waiter_is_woken() -> Result {
     let r = Arc::new(at(EDGE - 1), GFP_KERNEL)?;
@@ -96,6 +119,41 @@ fn a_sleeping_waiter_is_woken() -> Result {
     drop(guard);
     ensure_eq!(outcome.load(Relaxed), 1);
     is_saturated(&*r)
+}
+
+/// All who sleep in a wait are woken, one by another, those too that want to own the value.
+fn all_sleeping_waiters_are_woken() -> Result {
+    const WAITERS: u32 = 3;
+
+    let object = Arc::pin_init(Rundown::pin_init(at(EDGE - 1), 0u32), GFP_KERNEL)?;
+    let guard = HasRundown::try_acquire_arc(object.clone())?;
+    let started = Arc::new(Atomic::new(0u32), GFP_KERNEL)?;
+    let saturated = Arc::new(Atomic::new(0u32), GFP_KERNEL)?;
+    let mut threads = KVec::new();
+    for _ in 0..WAITERS {
+        let (theirs, begun, told) = (object.clone(), started.clone(), saturated.clone());
+        threads.push(
+            support::spawn(c"rundown-owner", move || {
+                begun.fetch_add(1, Full);
+                let ret = theirs
+                    .wait_for_rundown_timeout(msecs_to_jiffies(20_000))
+                    .err();
+                told.fetch_add(u32::from(ret == Some(RundownError::Saturated)), Full);
+            })?,
+            GFP_KERNEL,
+        )?;
+    }
+    while started.load(Acquire) < WAITERS {
+        support::msleep(1);
+    }
+    support::await_asleep(&threads);
+    let second = complaining(TOO_MANY, || guard.clone());
+    // And not by their timeouts, when they check the state once more.
+    let woken = comes_true(|| saturated.load(Acquire) == WAITERS);
+    drop(threads);
+    drop((second, guard));
+    ensure!(woken);
+    Ok(())
 }
 
 /// The fast acquisition does not look; the next release does.
@@ -262,6 +320,28 @@ fn sum_over_the_range() -> Result {
     is_saturated(&*r)
 }
 
+/// What resurrections have left is a part of the sum, also where the CPUs' counters alone are in the
+/// range.
+fn sum_with_what_is_left() -> Result {
+    const MANY: usize = (usize::MAX >> 2) + 1;
+
+    let r = PerCpuRundownRef::live()?;
+    let guard = r.try_acquire()?.unbind();
+    r.add_holders_for_test(MANY);
+    ensure!(r.begin_rundown());
+    // So many are allowed: less than three quarters of the positive range.
+    r.resurrect()?;
+    // Together more, and no negative number, of which `percpu_ref` would warn.
+    r.add_holders_for_test(MANY / 2 + MANY / 4);
+    let ret = complaining(TOO_MANY, || {
+        r.wait_with(Wait::uninterruptible().timeout(msecs_to_jiffies(20_000)))
+    });
+    ensure_eq!(ret, Err(RundownError::Saturated));
+    is_saturated(&*r)?;
+    drop(guard);
+    is_saturated(&*r)
+}
+
 /// Powers of two of acquisitions, given back in another order.
 fn powers_of_two() -> Result {
     let r = at(0);
@@ -301,8 +381,18 @@ mod tests {
     }
 
     #[test]
+    fn many_of_a_saturated_object() -> Result {
+        super::many_of_a_saturated_object()
+    }
+
+    #[test]
     fn a_sleeping_waiter_is_woken() -> Result {
         super::a_sleeping_waiter_is_woken()
+    }
+
+    #[test]
+    fn all_sleeping_waiters_are_woken() -> Result {
+        super::all_sleeping_waiters_are_woken()
     }
 
     #[test]
@@ -348,6 +438,11 @@ mod tests {
     #[test]
     fn sum_over_the_range() -> Result {
         super::sum_over_the_range()
+    }
+
+    #[test]
+    fn sum_with_what_is_left() -> Result {
+        super::sum_with_what_is_left()
     }
 
     #[test]

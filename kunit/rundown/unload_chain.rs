@@ -47,7 +47,7 @@ module! {
     params: {
         how: u32 {
             default: 0,
-            description: "0: an object of RCU leaves one of a guard; 1: that of a guard one of RCU; 2: a callback leaves one",
+            description: "0: an object of RCU leaves one of a guard; 1: that of a guard one of RCU; 2: a callback leaves one; 3: the destructor of a callback takes long",
         },
         depth: u32 {
             default: 1,
@@ -136,6 +136,21 @@ impl Drained for Callback {
     }
 }
 
+/// A callback whose destructor takes long.
+struct SlowlyDropped;
+
+impl Drained for SlowlyDropped {
+    fn drained(&self) {}
+}
+
+impl Drop for SlowlyDropped {
+    #[inline(never)]
+    fn drop(&mut self) {
+        CALLED.store(1, Release);
+        drop(Link::Last);
+    }
+}
+
 /// Room for a reference that is never dropped.
 struct Slot(UnsafeCell<MaybeUninit<PerCpuRundownRef<Callback>>>);
 
@@ -152,6 +167,7 @@ impl kernel::Module for Chain {
         Ok(Self(Some(match module_parameters::how.value() {
             0 => Link::chain(depth, true)?,
             1 => Link::chain(depth, false)?,
+            3 => Link::Retired(None),
             _ => Link::Guard(Some(guarded(Link::Last)?)),
         })))
     }
@@ -165,6 +181,17 @@ impl Chain {
         match module_parameters::how.value() {
             0 => retire(KBox::new(Object::new(first), GFP_KERNEL)?),
             1 => leave(Some(guarded(first)?)),
+            3 => {
+                drop(first);
+                let r = KBox::pin_init(PerCpuRundownRef::with_callback(SlowlyDropped), GFP_KERNEL)?;
+                r.begin_rundown();
+                // A work item drops the callback when the counters have been collected. Nothing else is
+                // left then.
+                drop(r);
+                while CALLED.load(Acquire) == 0 {
+                    support::msleep(1);
+                }
+            }
             _ => {
                 let callback = Callback(Arc::pin_init(
                     new_spinlock!(Some(guarded(first)?)),

@@ -53,6 +53,23 @@ impl Drained for Quiet {
     }
 }
 
+/// A callback that says that it is dropped.
+struct Dropped;
+
+impl Drained for Dropped {
+    #[inline(never)]
+    fn drained(&self) {
+        core::hint::black_box(self);
+    }
+}
+
+impl Drop for Dropped {
+    #[inline(never)]
+    fn drop(&mut self) {
+        pr_info!("the callback of a dropped reference is dropped\n");
+    }
+}
+
 /// A value whose destructor takes long.
 struct Slow;
 
@@ -94,6 +111,9 @@ impl kernel::Module for Creator {
 
 impl Drop for Creator {
     fn drop(&mut self) {
+        if let Ok(dropped) = KBox::pin_init(PerCpuRundownRef::with_callback(Dropped), GFP_KERNEL) {
+            dropped.begin_rundown();
+        }
         for _ in 0..50 {
             // Dropped with its rundown in progress, and with a leaked guard.
             if let Ok(dropped) = KBox::pin_init(PerCpuRundownRef::with_callback(Quiet), GFP_KERNEL)

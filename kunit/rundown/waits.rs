@@ -3,6 +3,7 @@
 //! Waits: many at a time, signals, and what others do to the object meanwhile.
 
 use super::{
+    comes_true,
     complaining,
     Form, //
 };
@@ -33,6 +34,7 @@ use kernel::{
 };
 use quiesce::rundown::{
     set_stall_report_ms,
+    ArcGuard,
     HasRundown,
     PerCpuRundownRef,
     Rundown,
@@ -162,6 +164,59 @@ fn resurrected_under_waiters<R: Form>() -> Result {
     ensure_eq!(told.all(), (0, WAITERS, 0));
     // It can be run down as if nothing had been.
     r.wait_for_rundown();
+    Ok(())
+}
+
+/// `wait_for_rundown()` does not return for a resurrection: there are holders, and it begins the
+/// rundown again.
+fn resurrected_under_who_cannot_fail<R: Form>() -> Result {
+    let r = R::live()?;
+    let guard = HasRundown::try_acquire_arc(r.clone())?;
+    let over = Arc::new(Atomic::new(0u32), GFP_KERNEL)?;
+    let (theirs, told) = (r.clone(), over.clone());
+    let waiter = support::spawn(c"rundown_waiter", move || {
+        theirs.wait_for_rundown();
+        told.store(1, Release);
+    })?;
+    let mut rounds = 0;
+    for _ in 0..3 {
+        let goes_on = comes_true(|| r.is_rundown_requested() || over.load(Acquire) != 0);
+        if !goes_on || r.resurrect().is_err() {
+            break;
+        }
+        rounds += 1;
+    }
+    let again = comes_true(|| r.is_rundown_requested() || over.load(Acquire) != 0);
+    let early = over.load(Acquire);
+    drop(guard);
+    waiter.join();
+    ensure_eq!((rounds, again, early), (3, true, 0));
+    Ok(())
+}
+
+/// A resurrection ends the waits for exclusive ownership, too.
+fn resurrected_under_owners<R: Form>(object: Arc<Rundown<u32, R>>) -> Result {
+    let guard = HasRundown::try_acquire_arc(object.clone())?;
+    let told = Told::new()?;
+    let mut threads = KVec::new();
+    for _ in 0..WAITERS {
+        let (theirs, this) = (object.clone(), told.clone());
+        threads.push(
+            support::spawn(c"rundown_owner", move || {
+                this.started.fetch_add(1, Full);
+                let ret = theirs.wait_for_rundown_timeout(msecs_to_jiffies(20_000));
+                this.note(ret.map(|_| ()));
+            })?,
+            GFP_KERNEL,
+        )?;
+    }
+    told.await_waits(&threads);
+    let ret = object.resurrect();
+    drop(threads);
+    drop(guard);
+    ensure_eq!(ret, Ok(()));
+    ensure_eq!(told.all(), (0, WAITERS, 0));
+    drop(object.wait_for_rundown()?);
     Ok(())
 }
 
@@ -297,7 +352,7 @@ fn woken_in_vain() -> Result {
 }
 
 /// Runs `f` in a thread that has the signal `signal` pending, or gets it after a while.
-fn with_signal<R, F>(signal: u32, pending: bool, f: F) -> Result<R>
+pub(super) fn with_signal<R, F>(signal: u32, pending: bool, f: F) -> Result<R>
 where
     R: Copy + Send + Sync + 'static,
     F: FnOnce() -> R + Send + 'static,
@@ -392,6 +447,26 @@ fn signals<R: Form>() -> Result {
     Ok(())
 }
 
+/// A signal ends the wait for a request.
+fn signals_of_holders<R: Form>() -> Result {
+    for pending in [true, false] {
+        let r = R::live()?;
+        let guard = HasRundown::try_acquire_arc(r.clone())?;
+        let holder = guard.clone();
+        let timeout = msecs_to_jiffies(20_000);
+        let ret = with_signal(bindings::SIGUSR1, pending, move || {
+            holder.wait_until_requested(Wait::interruptible().timeout(timeout))
+        });
+        ensure_eq!(ret, Ok(Err(RundownError::Interrupted)));
+        let ret = with_signal(bindings::SIGKILL, pending, move || {
+            guard.wait_until_requested(Wait::killable().timeout(timeout))
+        });
+        ensure_eq!(ret, Ok(Err(RundownError::Interrupted)));
+        ensure!(!r.is_rundown_requested());
+    }
+    Ok(())
+}
+
 /// Guards are listed with their places, in a kernel where those are known.
 fn holders_are_known<R: Form>() -> Result {
     if cfg!(CONFIG_LOCKDEP) {
@@ -437,6 +512,32 @@ fn reports<R: Form>() -> Result {
     set_stall_report_ms(before);
     drop(guards);
     ensure_eq!(ret, Err(RundownError::TimedOut));
+    Ok(())
+}
+
+/// A wait that begins long after the interval was set is reported, again and again.
+fn reports_go_on() -> Result {
+    let r = RundownRef::live()?;
+    let guard = HasRundown::try_acquire_arc(r.clone())?;
+    let before = set_stall_report_ms(20);
+    // The monitor finds no waiter, and stops. If it is late, it finds the one below, and the test does
+    // not see whether that starts it.
+    support::msleep(200);
+    let ret = complaining("rundown of .* has been waited for", || {
+        let old = support::logged(c"rundown_reports/");
+        let waiter = support::spawn(c"rundown_reports", move || {
+            let _ = r.wait_for_rundown_timeout(msecs_to_jiffies(20_000));
+        })?;
+        let reported = comes_true(|| support::logged(c"rundown_reports/").saturating_sub(old) >= 3);
+        set_stall_report_ms(before);
+        drop(guard);
+        waiter.join();
+        // A report in progress ends before the expectation does.
+        support::msleep(20);
+        Ok::<_, Error>(reported)
+    });
+    set_stall_report_ms(before);
+    ensure!(ret?);
     Ok(())
 }
 
@@ -657,6 +758,97 @@ fn owner_is_reported() -> Result {
     ret
 }
 
+/// Three references whose waiters share a bucket of the table.
+fn three_of_one_bucket() -> Result<KVec<Arc<RundownRef>>> {
+    // Two of each of 256 buckets, and one more.
+    let mut all = KVec::new();
+    for _ in 0..=2 * 256 {
+        all.push(RundownRef::live()?, GFP_KERNEL)?;
+    }
+    for one in &all {
+        let mut same = KVec::new();
+        for other in &all {
+            if other.bucket_for_test() == one.bucket_for_test() && same.len() < 3 {
+                same.push(other.clone(), GFP_KERNEL)?;
+            }
+        }
+        if same.len() == 3 {
+            return Ok(same);
+        }
+    }
+    Err(EINVAL)
+}
+
+/// A reference, its holder and its waiters.
+struct Waited {
+    r: Arc<RundownRef>,
+    told: Arc<Told>,
+    guard: Option<ArcGuard<RundownRef>>,
+    threads: KVec<Thread>,
+}
+
+/// What ends the waits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Release,
+    Resurrection,
+    Nmi,
+}
+
+/// The end of the waits for one reference neither ends nor loses those for another one of its bucket.
+fn references_of_one_bucket(end: End) -> Result {
+    const EACH: u32 = 2;
+
+    let mut all = KVec::new();
+    for r in three_of_one_bucket()? {
+        let guard = Some(HasRundown::try_acquire_arc(r.clone())?);
+        let (told, threads) = (Told::new()?, KVec::new());
+        all.push(
+            Waited {
+                r,
+                told,
+                guard,
+                threads,
+            },
+            GFP_KERNEL,
+        )?;
+    }
+    // The second waiter of each becomes its first one when the others are in the list.
+    for _ in 0..EACH {
+        for one in all.iter_mut() {
+            let how = Wait::interruptible().timeout(msecs_to_jiffies(20_000));
+            let thread = Told::waiter(&one.told, &one.r, how)?;
+            one.threads.push(thread, GFP_KERNEL)?;
+            one.told.await_waits(&one.threads);
+        }
+    }
+    let over = match end {
+        End::Resurrection => (0, EACH, 0),
+        _ => (EACH, 0, 0),
+    };
+    if end == End::Nmi {
+        // All at once, after which each bucket is checked once.
+        let _ = support::in_nmi(|| all.iter_mut().for_each(|one| drop(one.guard.take())));
+    }
+    let mut right = true;
+    for i in 0..all.len() {
+        let one = &mut all[i];
+        match end {
+            End::Resurrection => right &= one.r.resurrect().is_ok(),
+            // If there is no NMI, here.
+            _ => drop(one.guard.take()),
+        }
+        // And not by their timeouts, when they check the state once more.
+        right = right && comes_true(|| all[i].told.all() == over);
+        right &= end == End::Nmi || all[i + 1..].iter().all(|one| one.told.all() == (0, 0, 0));
+    }
+    // Holders release before the threads are waited for.
+    all.iter_mut().for_each(|one| drop(one.guard.take()));
+    drop(all);
+    ensure!(right);
+    Ok(())
+}
+
 #[kunit_tests(quiesce_rundown_waits)]
 mod tests {
     use super::*;
@@ -745,6 +937,37 @@ mod tests {
     }
 
     #[test]
+    fn references_of_one_bucket() -> Result {
+        for end in [End::Release, End::Resurrection, End::Nmi] {
+            super::references_of_one_bucket(end)?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn resurrected_under_who_cannot_fail_word() -> Result {
+        resurrected_under_who_cannot_fail::<RundownRef>()
+    }
+
+    #[test]
+    fn resurrected_under_who_cannot_fail_percpu() -> Result {
+        resurrected_under_who_cannot_fail::<PerCpuRundownRef>()
+    }
+
+    #[test]
+    fn resurrected_under_owners_word() -> Result {
+        resurrected_under_owners(Arc::new(Rundown::new(0u32), GFP_KERNEL)?)
+    }
+
+    #[test]
+    fn resurrected_under_owners_percpu() -> Result {
+        resurrected_under_owners(Arc::pin_init(
+            Rundown::pin_init(PerCpuRundownRef::new(), 0u32),
+            GFP_KERNEL,
+        )?)
+    }
+
+    #[test]
     fn resurrect_races_with_wait_word() -> Result {
         resurrect_races_with_wait::<RundownRef>(200)
     }
@@ -775,6 +998,16 @@ mod tests {
     }
 
     #[test]
+    fn signals_of_holders_word() -> Result {
+        signals_of_holders::<RundownRef>()
+    }
+
+    #[test]
+    fn signals_of_holders_percpu() -> Result {
+        signals_of_holders::<PerCpuRundownRef>()
+    }
+
+    #[test]
     fn holders_are_known_word() -> Result {
         holders_are_known::<RundownRef>()
     }
@@ -792,5 +1025,10 @@ mod tests {
     #[test]
     fn reports_percpu() -> Result {
         reports::<PerCpuRundownRef>()
+    }
+
+    #[test]
+    fn reports_go_on() -> Result {
+        super::reports_go_on()
     }
 }

@@ -186,6 +186,22 @@ pub(super) fn is_within(address: *const c_void, module: *mut bindings::module) -
     unsafe { helpers::quiesce_helper_within_module(address, module) }
 }
 
+/// Returns the number of slots if each is free and the dispatcher is not in progress.
+///
+/// # Safety
+///
+/// Process context, not in the dispatcher.
+#[cfg(CONFIG_KUNIT)]
+#[doc(hidden)]
+pub unsafe fn idle_slots_for_test() -> Option<usize> {
+    // SAFETY: This function has the requirements of `flush()`.
+    unsafe { flush() };
+    TABLE
+        .iter()
+        .all(|slot| slot.state.load(Acquire) == FREE)
+        .then_some(SLOTS)
+}
+
 fn kick() {
     // SAFETY: The helper only queues an `irq_work`, which any context may do.
     unsafe { helpers::quiesce_helper_rundown_reaper_kick() };

@@ -158,6 +158,13 @@ impl<C: Drained> RundownRef<C> {
     pub fn set_holders_for_test(&mut self, holders: usize) {
         self.word.set_holders_for_test(holders);
     }
+
+    /// Returns a number that is the same for references whose waiters are in one bucket.
+    #[cfg(CONFIG_KUNIT)]
+    #[doc(hidden)]
+    pub fn bucket_for_test(&self) -> usize {
+        core::ptr::from_ref(super::waiters::bucket(self.word.key())).addr()
+    }
 }
 
 // SAFETY: A claim needs a word of zero, which it has only after a rundown has begun and each
