@@ -576,4 +576,43 @@ mod tests {
         assert_eq!(counts(), before);
         Ok(())
     }
+
+    /// So many sections disable bottom halves at a time, half of what C can count, and no more.
+    #[test]
+    fn bottom_halves_are_disabled_so_often() -> Result {
+        const SECTIONS: usize = 64;
+
+        let before = counts();
+        let lock = KBox::pin_init(new_seqlock!(SeqLock<u64, Bh>, 0), GFP_KERNEL)?;
+        let mut tokens = KVec::with_capacity(SECTIONS, GFP_KERNEL)?;
+        for _ in 0..SECTIONS {
+            tokens
+                .push_within_capacity(bh_disable()?)
+                .map_err(|_| ENOSPC)?;
+        }
+        let inside = counts();
+        let refused = bh_disable().map(drop);
+        let tried = lock.try_write_bh().map(drop);
+        let after = counts();
+        drop(tokens);
+        assert_eq!(refused, Err(EOVERFLOW));
+        assert_eq!(tried, Err(EAGAIN));
+        assert_eq!(after, inside);
+        assert_eq!(counts(), before);
+        Ok(())
+    }
+
+    /// Two locks of one class, one within the other, in the order that the subclass names. lockdep does
+    /// not complain.
+    #[test]
+    fn locks_of_one_class_in_their_order() {
+        let [parent, child] = [(); 2].map(|()| SeqLock::<u64>::new(0));
+        let mut outer = parent.write();
+        let mut inner = child.write_nested::<Preempt, 1>();
+        outer.set(1);
+        inner.set(2);
+        drop(inner);
+        drop(outer);
+        assert_eq!((parent.read(), child.read()), (1, 2));
+    }
 }

@@ -320,6 +320,16 @@ mod tests {
         let inside = plain.write_section(&mut owner, |_| state());
         assert!(inside?.preempt);
         assert_eq!(state(), ON);
+        let mut owner = it.lock.lock();
+        let whole = it.count.write_section(&mut owner, |w| {
+            w.set((1, 2));
+            let set = **w;
+            w.set_from(&(3, 4));
+            (set, **w)
+        });
+        drop(owner);
+        assert_eq!(whole, Ok(((1, 2), (3, 4))));
+        assert_eq!(it.count.read(), (3, 4));
         Ok(())
     }
 

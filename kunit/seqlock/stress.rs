@@ -306,6 +306,7 @@ impl<C: Context + Mode, K: Serves<C> + Spins> Subject for SeqLock<Payload, C, K>
                 })
             }),
             3 => *self.read_exclusive_in::<C>(),
+            4 => *self.read_begin(),
             _ => loop {
                 if let Some(payload) = self.try_read() {
                     break payload;

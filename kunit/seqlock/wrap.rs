@@ -102,6 +102,21 @@ mod tests {
         Ok(())
     }
 
+    /// A section's body has a good part of the time for which it is valid.
+    #[test]
+    fn a_section_lasts_for_a_while() -> Result {
+        let lock = KBox::pin_init(new_seqlock!(RawSeqLock<u64>, 7), GFP_KERNEL)?;
+        // A slow machine may take longer for some of them.
+        let valid = (0..50).any(|_| {
+            let section = lock.begin();
+            let copy = section.load();
+            support::msleep(80);
+            copy.validate() == Ok(7)
+        });
+        assert!(valid);
+        Ok(())
+    }
+
     /// A copy that a thread makes while another one stores is no mixture, though the lower half of the
     /// counter is the same after each store.
     #[test]
