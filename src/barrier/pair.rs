@@ -473,24 +473,61 @@ impl Pair {
         Ok(())
     }
 
-    /// Whether a wait for [`Goal::Next`] would read arrivals and succeed.
-    fn readable(&self, side: Side) -> bool {
-        let me = self.side(side);
-        self.unread(side) != 0
-            && !me.ended
-            && me.view == View::default()
-            && !self.side(side.other()).aborted
+    /// Returns the events of `poll()` for `side`.
+    pub fn poll(&self, side: Side) -> u32 {
+        self.seen().poll(side)
+    }
+}
+
+/// What the waits and `poll()` of both sides depend on of one side.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Level {
+    arrivals: u64,
+    read: u64,
+    view: View,
+    aborted: bool,
+    ended: bool,
+}
+
+impl Level {
+    fn of(side: &SideState) -> Self {
+        Self {
+            arrivals: side.arrivals,
+            read: side.read,
+            view: side.view,
+            aborted: side.aborted,
+            ended: side.ended,
+        }
+    }
+
+    /// Whether a call of the side can succeed still.
+    fn is_open(&self) -> bool {
+        !self.ended && self.view == View::default()
+    }
+}
+
+/// The state on which the waits and `poll()` of both sides depend. A copy costs less than the events,
+/// which few changes are followed by.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Seen([Level; 2]);
+
+impl Seen {
+    /// Returns the levels of the side and of the other one.
+    fn sides(&self, side: Side) -> (&Level, &Level) {
+        (&self.0[side as usize], &self.0[side.other() as usize])
     }
 
     /// Returns the events of `poll()` for `side`.
-    pub fn poll(&self, side: Side) -> u32 {
-        let (me, other) = (self.side(side), self.side(side.other()));
-        let readable = self.readable(side);
+    fn poll(&self, side: Side) -> u32 {
+        let (me, other) = self.sides(side);
+        // A wait for `Goal::Next` would read arrivals and succeed.
+        let readable = other.arrivals != me.read && me.is_open() && !other.aborted;
         let mut mask = 0;
         if readable {
             mask |= POLLIN | POLLRDNORM;
         }
-        if self.preview_arrive(side, 1).is_ok() {
+        // One more arrival would succeed.
+        if me.is_open() && me.arrivals < i64::MAX as u64 {
             mask |= POLLOUT | POLLWRNORM;
         }
         if other.aborted {
@@ -506,39 +543,53 @@ impl Pair {
     }
 }
 
-/// The state on which the waits and `poll()` of both sides depend.
-#[derive(Clone, Copy)]
-pub struct Seen {
-    arrivals: [u64; 2],
-    over: [bool; 4],
-    poll: [u32; 2],
-}
-
 impl Machine for Pair {
     type Seen = Seen;
 
+    #[inline]
     fn seen(&self) -> Seen {
         let [a, b] = &self.sides;
-        Seen {
-            arrivals: [a.arrivals, b.arrivals],
-            over: [a.aborted, a.ended, b.aborted, b.ended],
-            poll: Side::BOTH.map(|side| self.poll(side)),
+        Seen([Level::of(a), Level::of(b)])
+    }
+
+    #[inline]
+    fn wakes(&self, before: &Seen) -> Wakes {
+        let now = self.seen();
+        if now == *before {
+            return Wakes::default();
         }
+        now.wakes(before)
+    }
+
+    #[inline]
+    fn wakes_waiters(&self, before: &Seen) -> bool {
+        self.seen().wakes_waiters(before)
+    }
+}
+
+impl Seen {
+    fn wakes_waiters(&self, before: &Seen) -> bool {
+        Side::BOTH.into_iter().any(|side| {
+            let (now, before) = (self.sides(side).0, before.sides(side).0);
+            now.arrivals != before.arrivals
+                || now.aborted != before.aborted
+                || now.ended != before.ended
+        })
     }
 
     fn wakes(&self, before: &Seen) -> Wakes {
-        let now = self.seen();
         let pollers = Side::BOTH.map(|side| {
-            let (n, other) = (side as usize, side.other() as usize);
-            let mut events = now.poll[n] & !before.poll[n];
-            if now.arrivals[other] != before.arrivals[other] {
+            let (_, other) = self.sides(side);
+            let poll = self.poll(side);
+            let mut events = poll & !before.poll(side);
+            if other.arrivals != before.sides(side).1.arrivals {
                 // Each arrival is an edge.
-                events |= now.poll[n] & (POLLIN | POLLRDNORM);
+                events |= poll & (POLLIN | POLLRDNORM);
             }
             (events != 0).then_some(events)
         });
         Wakes {
-            waiters: now.arrivals != before.arrivals || now.over != before.over,
+            waiters: self.wakes_waiters(before),
             pollers,
         }
     }

@@ -49,6 +49,12 @@ pub trait Machine {
     /// Returns whom the changes since `before` concern.
     fn wakes(&self, before: &Self::Seen) -> Wakes;
 
+    /// Returns whether the changes since `before` concern the tasks that sleep in a wait: the
+    /// `waiters` of [`Machine::wakes`], where nobody polls.
+    fn wakes_waiters(&self, before: &Self::Seen) -> bool {
+        self.wakes(before).waiters
+    }
+
     /// Traces the changes since `before`.
     fn trace(&self, _before: &Self::Seen) {}
 }
@@ -193,6 +199,20 @@ impl<T: Machine> Queue<T> {
         self.pollers[which].get()
     }
 
+    /// Returns whether there is a poller of queue `which`. The caller holds the lock.
+    ///
+    /// A poller that queues itself later than this asks for its events, under the lock, later than
+    /// this too, and finds them.
+    #[inline]
+    fn has_pollers(&self, which: usize) -> bool {
+        // SAFETY: The head is initialised by the type invariants of `Queue`; its first pointer is
+        // only compared, and read at once as by READ_ONCE().
+        unsafe {
+            let list = &raw mut (*self.pollers(which)).head;
+            ptr::read_volatile(&raw const (*list).next) != list
+        }
+    }
+
     /// Wakes the pollers of queue `which` that poll for one of `events`; see [`Wakes::pollers`].
     ///
     /// Process context, without the lock.
@@ -242,19 +262,10 @@ impl<T: Machine> Guard<'_, T> {
     }
 
     /// Leaves of `wakes` only the pollers that there are.
-    ///
-    /// A poller that queues itself later than this asks for its events, under the lock, later than
-    /// this too, and finds them.
     fn present(&self, wakes: &Wakes) -> [Option<u32>; 2] {
         let mut pollers = wakes.pollers;
         for (which, events) in pollers.iter_mut().enumerate() {
-            // SAFETY: The head is initialised by the type invariants of `Queue`; its first pointer
-            // is only compared, and read at once as by READ_ONCE().
-            let empty = unsafe {
-                let list = &raw mut (*self.queue.pollers(which)).head;
-                ptr::read_volatile(&raw const (*list).next) == list
-            };
-            if empty {
+            if !self.queue.has_pollers(which) {
                 *events = None;
             }
         }
@@ -292,8 +303,15 @@ impl<T: Machine> Guard<'_, T> {
     ///
     /// Another task may undo a change while [`Guard::relax`] has released the lock, so that the
     /// state before the first of several critical sections does not show all of them.
+    #[inline]
     fn due(&self) -> Wakes {
-        self.wakes(&self.before).or(self.owed)
+        if (0..2).any(|which| self.queue.has_pollers(which)) {
+            return self.wakes(&self.before).or(self.owed);
+        }
+        Wakes {
+            waiters: self.wakes_waiters(&self.before) || self.owed.waiters,
+            pollers: [None; 2],
+        }
     }
 
     /// Notes the state: what led to it has been traced, and has woken those whom it concerns.

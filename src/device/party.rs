@@ -283,7 +283,16 @@ impl<K: BarrierKind> Barrier<K> {
     }
 
     /// Ends the parties whose processes have exited.
+    #[inline]
     fn settle(&self, barrier: &mut Guard<'_, K>) {
+        if !self.exits.is_empty() {
+            self.end_exited(barrier);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn end_exited(&self, barrier: &mut Guard<'_, K>) {
         while !self.exits.is_empty() {
             self.exits.take(|seat, end| {
                 if let Some(end) = barrier.end(&seat, end) {
