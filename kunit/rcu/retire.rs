@@ -500,6 +500,10 @@ mod tests {
         fill()?.defer();
         rcu::global().barrier()?;
         let after_defer = tally.get().0;
+        drop(fill()?);
+        drop(fill()?.start());
+        rcu::global().barrier()?;
+        let after_drops = tally.get().0;
         let expedited = fill()?.synchronize_expedited()?.count();
         let empty = Batch::<KBox<Object<u8>>>::new().synchronize()?.count();
         assert_eq!(len, N);
@@ -507,6 +511,7 @@ mod tests {
         assert_eq!(synchronized, N);
         assert_eq!(after_poll, 2 * N);
         assert_eq!(after_defer, 3 * N);
+        assert_eq!(after_drops, 5 * N);
         assert_eq!(expedited, N);
         assert_eq!(empty, 0);
         Ok(())
