@@ -441,6 +441,21 @@ mod tests {
         wait_until_requested::<PerCpuRundownRef>()
     }
 
+    /// A removal that times out has removed the object.
+    #[test]
+    fn removed_while_it_is_held() -> Result {
+        let queue = KBox::pin_init(Freezable::new(RundownRef::new()), GFP_KERNEL)?;
+        let guard = queue.acquire_or_wait()?.unbind();
+        let early = queue.remove(Wait::uninterruptible().timeout(1));
+        let refused = queue.acquire_or_wait().err();
+        drop(guard);
+        let late = queue.remove(Wait::uninterruptible());
+        assert_eq!(early, Err(RundownError::TimedOut));
+        assert_eq!(refused, Some(RundownError::RundownInProgress));
+        assert_eq!(late, Ok(()));
+        Ok(())
+    }
+
     #[test]
     fn signal_ends_the_wait_for_a_thaw() -> Result {
         super::signal_ends_the_wait_for_a_thaw()
