@@ -159,7 +159,8 @@ while read -r mutant number limit suites; do
 		break
 	fi
 	echo "# mutant $mutant $verdict $name $(seconds "$begin") $test"
-	[ "$status" != 124 ] && [ -z "$over" ] || break
+	[ "$status" != 124 ] || break
+	[ -z "$over" ] || break
 	if [ "$mutant" != none ]; then
 		[ $verdict = caught ] || break
 		judged=$((judged + 1))
