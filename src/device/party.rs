@@ -335,6 +335,7 @@ impl<K: BarrierKind> Barrier<K> {
     }
 
     /// STATUS, of a party or of the barrier's own descriptor. Returns what was written.
+    #[inline(never)]
     pub(super) fn status(
         &self,
         command: &Command,
@@ -357,6 +358,7 @@ impl<K: BarrierKind> Barrier<K> {
     }
 
     /// Handles MEMBER: returns the state of one party.
+    #[inline(never)]
     pub(super) fn member(&self, command: &Command) -> Result {
         let mut args: uapi::quiesce_member = command.read()?;
         let (owner, end) = self.lock().member(&mut args)?;
