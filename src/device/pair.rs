@@ -322,33 +322,47 @@ impl BarrierKind for Pair {
     }
 
     fn show(barrier: &Barrier<Self>, side: Option<&Side>, m: &SeqFile) {
-        let Some(&side) = side else {
-            return;
-        };
-        let pair = barrier.lock();
-        let view = view(pair.view(side));
-        let (balance, unread) = (pair.balance(side), pair.unread(side));
-        let parties = Side::BOTH.map(|side| pair.party(side));
-        drop(pair);
-        show_view(barrier.id, side, view, balance, unread, m);
-        for (side, party) in Side::BOTH.iter().zip(&parties) {
-            show_party(*side, party, m);
+        if let Some(&side) = side {
+            let shown = shown(barrier, side);
+            show_view(barrier.id, side, &shown, m);
+            for (side, party) in Side::BOTH.iter().zip(&shown.parties) {
+                show_party(*side, party, m);
+            }
         }
     }
 }
 
-// Each part of `fdinfo` has a frame of its own: formatting takes many of them.
+/// What `fdinfo` of one side shows, read under the lock at once.
+struct Shown {
+    view: u32,
+    balance: i64,
+    unread: u64,
+    parties: [PartyInfo; 2],
+}
+
+// Each part of `fdinfo` has a frame of its own: reading the parties and formatting take much of it.
 
 #[inline(never)]
-fn show_view(id: u64, side: Side, view: u32, balance: i64, unread: u64, m: &SeqFile) {
+fn shown(barrier: &Barrier<Pair>, side: Side) -> Shown {
+    let pair = barrier.lock();
+    Shown {
+        view: view(pair.view(side)),
+        balance: pair.balance(side),
+        unread: pair.unread(side),
+        parties: Side::BOTH.map(|side| pair.party(side)),
+    }
+}
+
+#[inline(never)]
+fn show_view(id: u64, side: Side, shown: &Shown, m: &SeqFile) {
     seq_print!(
         m,
         "quiesce:\tpair {}\nparty:\t{}\nview:\t{}\nbalance:\t{}\nunread:\t{}\n",
         id,
         side.party(),
-        view,
-        balance,
-        unread
+        shown.view,
+        shown.balance,
+        shown.unread
     );
 }
 
