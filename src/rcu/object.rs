@@ -347,8 +347,9 @@ impl<T, C: DropContext> Deref for Object<T, C> {
 /// The callback is a function of the module that retires the first reference, and drops those that
 /// others retire before it has ended. [`barrier()`](super::barrier) of one of the others waits for it;
 /// it waits for destructors of other modules from then on. A barrier in a domain in which that ever
-/// happened waits for one grace period more, in which who is about to post a callback posts it. While others retire a reference at least
-/// once in a grace period, the callback is posted again, and rmmod of the first module waits.
+/// happened waits for one more grace period, at the end of which a task that was about to post a
+/// callback has posted it. While others retire a reference at least once in a grace period, the
+/// callback is posted again, and rmmod of the first module waits.
 ///
 /// # Overflow
 ///
