@@ -286,7 +286,8 @@ pub trait Domain: sealed::Sealed + Copy + Send + Sync + 'static {
     /// user mode, idling and context switches without it, and at a timer tick a task that is in no
     /// section and has preemption and bottom halves enabled. Also reschedules if another task needs the
     /// CPU. Does nothing in read-side critical sections of the kernel's RCU, and where the caller may
-    /// not sleep.
+    /// not sleep. Kernels without `CONFIG_PREEMPT_COUNT` do not know of either, except in interrupts and
+    /// where bottom halves or interrupts are disabled.
     ///
     /// What this gains depends on the tick. Medians of [`synchronize`](Self::synchronize) while a loop
     /// occupies one of two CPUs, with 250 ticks a second (`cond_resched()` gains nothing in these loops):

@@ -43,8 +43,9 @@ type Writer<'a> = Held<'a, bindings::raw_spinlock_t, Irq>;
 /// A value that can be read while it is written, even by what interrupts the writer.
 ///
 /// The counter sends readers to one copy while a writer stores to the other, and then the other way
-/// round. So a reader never waits for a writer, and an NMI that interrupts a writer reads the old
-/// value. A reader copies again only if a whole store interfered.
+/// round. So a reader never waits for a writer, and an NMI that interrupts a writer reads the value
+/// of before or the new one. A reader copies again only if a writer has gone on to the next copy
+/// meanwhile.
 ///
 /// Writers exclude each other by a spin lock, which is held with interrupts disabled for the two
 /// stores. There is no guard, and so none to leak.

@@ -286,7 +286,7 @@ impl<T: SeqData, L, C: Context> SeqCount<T, L, C> {
 
     /// Changes a copy of the value and stores that; see [`SeqCount::store`].
     ///
-    /// `f` runs before the store, with nothing disabled.
+    /// `f` runs before the store, with nothing disabled but what the lock disables.
     ///
     /// # Errors
     ///
