@@ -381,6 +381,16 @@ mod tests {
     }
 
     #[test]
+    fn an_update_that_fails_replaces_nothing() -> Result {
+        let cell: RcuCell<Option<Number>> = RcuCell::new(Some(number(7)?));
+        let refused = cell.update(rcu::global(), |_| Err::<Option<Number>, _>(EINVAL));
+        let same = rcu::global().run(|t| cell.read(t).copied());
+        assert!(matches!(refused, Err(e) if e == EINVAL));
+        assert_eq!(same, Some(7));
+        Ok(())
+    }
+
+    #[test]
     fn updates_of_many_writers_all_count() -> Result {
         let cell = Arc::new(RcuCell::<_, Global>::new(number(0)?), GFP_KERNEL)?;
         let mut threads = KVec::new();

@@ -129,6 +129,25 @@ mod tests {
         Ok(())
     }
 
+    /// The end of an inner section ends nothing.
+    #[test]
+    fn nested_sections_end_with_the_outer_one() -> Result {
+        fn all<D: Domain>(domain: D) -> (bool, bool) {
+            domain.run(|_| {
+                domain.run(|_| ());
+                let cookie = domain.start_expedited();
+                for _ in 0..20 {
+                    support::udelay(1000);
+                }
+                (domain.in_reader(), cookie.is_over())
+            })
+        }
+        let global = all(rcu::global());
+        let sleepy = all(Srcu::<Sleepy>::init()?);
+        assert_eq!((global, sleepy), ((true, false), (true, false)));
+        Ok(())
+    }
+
     #[test]
     fn in_reader_in_every_context() -> Result {
         let (global, sleepy) = (rcu::global(), Srcu::<Sleepy>::init()?);

@@ -12,12 +12,14 @@ use super::{
     MISUSE, //
 };
 use crate::support;
+use core::mem::ManuallyDrop;
 use kernel::{
     prelude::*,
     sync::{
         atomic::{
             Acquire,
             Atomic,
+            Full,
             Relaxed, //
         },
         Arc, //
@@ -108,6 +110,11 @@ rcu::define_domain! {
     Emptied
 }
 
+rcu::define_domain! {
+    /// A section of it is dropped in an NMI.
+    Interrupted: up_down
+}
+
 const N: usize = 100;
 
 /// Defers `N` boxes in `domain` by way of `retire`; returns how many were dropped while a reader
@@ -184,7 +191,8 @@ mod tests {
         Ok(())
     }
 
-    /// What is retired in an NMI, and what a cell owns that is dropped there, is leaked.
+    /// What is retired in an NMI, and what a cell owns that is dropped there, is leaked. So is a section
+    /// of an SRCU domain.
     #[test]
     fn leaked_in_an_nmi() -> Result {
         if support::in_nmi(|| ()).is_none() {
@@ -201,13 +209,29 @@ mod tests {
         type Counter = Arc<Shared<Counted, Global, InSoftirq>>;
         let kept: Counter = Arc::new(Shared::new_atomic(Counted(tally.clone())), GFP_KERNEL)?;
         let shared = RcuCell::<Counter>::new(kept.clone());
+        let domain = Srcu::<Interrupted>::init()?;
+        let section = ManuallyDrop::new(domain.down()?);
+        // SAFETY: The section does not end where the copy is dropped. If it does, the test does nothing
+        // more with the original.
+        let copy = unsafe { core::ptr::read(&section) };
         let ran = complaining("deferred in an NMI", || {
             support::in_nmi(|| {
                 retired.publish(None);
                 drop(owned);
                 drop(shared);
+                drop(ManuallyDrop::into_inner(copy));
             })
         });
+        let cookie = domain.start();
+        let mut ended = false;
+        for _ in 0..20 {
+            support::msleep(5);
+            ended |= cookie.is_over();
+        }
+        if !ended {
+            drop(ManuallyDrop::into_inner(section));
+        }
+        domain.synchronize()?;
         rcu::global().barrier()?;
         let dropped = tally.get().0;
         let raw = Arc::into_raw(kept);
@@ -219,6 +243,7 @@ mod tests {
             drop(unsafe { Arc::from_raw(raw) });
         }
         assert!(ran.is_some());
+        assert!(!ended);
         assert_eq!(dropped, 0);
         assert!(leaked);
         assert_eq!(tally.get().0, 1);
@@ -379,6 +404,65 @@ mod tests {
         let dropped = tally.get();
         assert!(softirq && hardirq);
         assert_eq!(dropped, (3, 3));
+        Ok(())
+    }
+
+    /// Nor does anything else wait that is documented not to: all of it returns while the reader is there.
+    #[test]
+    fn deferring_waits_for_no_reader() -> Result {
+        fn returned_first<D: Domain>(domain: D, pause: fn()) -> Result<bool> {
+            let tally = Tally::new()?;
+            let new = || {
+                let counted = Counted(tally.clone());
+                Ok::<_, Error>(Object::new_atomic(counted).boxed(GFP_KERNEL)?)
+            };
+            let cell = RcuCell::<_, D>::new(new()?);
+            let fill = || {
+                let mut batch = Batch::new();
+                for _ in 0..3 {
+                    batch.push(cell.replace(new()?));
+                }
+                Ok::<_, Error>(batch)
+            };
+            let all = || {
+                drop(cell.replace(new()?));
+                cell.replace(new()?).defer();
+                // As many as throttle() waits for.
+                for _ in 0..=rcu::FLOOD {
+                    cell.publish(new()?);
+                }
+                drop(fill()?);
+                fill()?.defer();
+                drop(fill()?.start());
+                drop(fill()?.start().try_reclaim());
+                drop(cell.replace(new()?).start().try_reclaim());
+                drop(cell.replace(new()?).synchronize_async());
+                Ok::<_, Error>(())
+            };
+            let first = with_reader(domain, pause, |state| {
+                let theirs = state.clone();
+                // Who waits for the reader is to return in the end.
+                let stopper = support::spawn(c"rcu_stopper", move || {
+                    for _ in 0..1000 {
+                        if theirs.load(Acquire) != 1 {
+                            return;
+                        }
+                        support::msleep(5);
+                    }
+                    let _ = theirs.cmpxchg(1, 2, Full);
+                })?;
+                let done = all();
+                let first = state.load(Acquire) == 1;
+                let _ = state.cmpxchg(1, 2, Full);
+                stopper.join();
+                done.map(|()| first)
+            })?;
+            domain.barrier()?;
+            first
+        }
+        let global = returned_first(rcu::global(), support::cpu_relax)?;
+        let sleepy = returned_first(Srcu::<Sleepy>::init()?, || support::msleep(1))?;
+        assert!(global && sleepy);
         Ok(())
     }
 

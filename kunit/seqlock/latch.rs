@@ -4,7 +4,13 @@
 
 use kernel::{
     prelude::*,
-    sync::Arc, //
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    },
 };
 use quiesce::{
     latch_static,
@@ -97,6 +103,32 @@ mod tests {
         assert!(seen.2.irq);
         assert_eq!(latch.read(), 2);
         assert_eq!(state(), ON);
+        Ok(())
+    }
+
+    #[test]
+    fn a_store_waits_for_another_writer() -> Result {
+        let latch = Arc::pin_init(new_latch!(Latch<u64>, 1), GFP_KERNEL)?;
+        // 1: writes, 2: has written.
+        let state = Arc::new(Atomic::new(0i32), GFP_KERNEL)?;
+        let (theirs, at) = (latch.clone(), state.clone());
+        let writer = support::spawn(c"latch-writer", move || {
+            theirs.update(|v| {
+                at.store(1, Relaxed);
+                for _ in 0..20 {
+                    support::udelay(1000);
+                }
+                *v = 2;
+                at.store(2, Relaxed);
+            })
+        })?;
+        while state.load(Relaxed) == 0 {
+            support::cond_resched();
+        }
+        latch.store(3);
+        let seen = state.load(Relaxed);
+        writer.join();
+        assert_eq!((seen, latch.read()), (2, 3));
         Ok(())
     }
 

@@ -154,6 +154,19 @@ macro_rules! mode_tests {
             }
 
             #[test]
+            fn for_handlers_that_may_be_threads() -> Result {
+                let lock = KBox::pin_init(new_seqlock!(SeqLock<u64, ThreadedIrq>, 7), GFP_KERNEL)?;
+                let in_section = inside(false, true, false);
+                let write = probe!(lock, lock.write_in::<ThreadedIrq>());
+                let try_write = probe!(lock, lock.try_write_in::<ThreadedIrq>()?);
+                let excl = probe!(lock, lock.read_exclusive_in::<ThreadedIrq>());
+                assert_eq!(write, (in_section, true, ON));
+                assert_eq!(try_write, (in_section, true, ON));
+                assert_eq!(excl, (in_section, false, ON));
+                Ok(())
+            }
+
+            #[test]
             fn with_a_bh_token() -> Result {
                 let lock = KBox::pin_init(new_seqlock!(SeqLock<u64, Bh>, 0), GFP_KERNEL)?;
                 let raw = KBox::pin_init(new_seqlock!(RawSeqLock<u64, Bh>, 0), GFP_KERNEL)?;

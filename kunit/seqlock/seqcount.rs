@@ -215,7 +215,12 @@ mod tests {
         assert_eq!(it.count.read(), (1, 2));
         let mut owner = it.lock.lock();
         let stored = it.count.store(&mut owner, (3, 4));
-        let updated = it.count.update(&mut owner, |v| v.1 += 1);
+        let outside = state();
+        let mut inside = None;
+        let updated = it.count.update(&mut owner, |v| {
+            inside = Some((state(), it.count.try_read()));
+            v.1 += 1;
+        });
         let field = it
             .count
             .store_field(&mut owner, seq_field!((u8, u32), 0), 9);
@@ -225,6 +230,8 @@ mod tests {
             (stored, updated, field, value),
             (Ok(()), Ok(()), Ok(()), Ok((9, 5)))
         );
+        // The update had not begun to write.
+        assert_eq!(inside, Some((outside, Some((3, 4)))));
         assert_eq!(it.count.read(), (9, 5));
         assert_eq!(it.count.try_read(), Some((9, 5)));
         assert_eq!(it.count.read_field(seq_field!((u8, u32), 1)), 5);
@@ -379,6 +386,17 @@ mod tests {
             let value = if end == 3 { (5, 6) } else { (1, 2) };
             assert_eq!(now, (value, value.1));
         }
+        // A writer interferes with the first call, which does not find that out.
+        let (mut calls, mut stored) = (0, Ok(()));
+        let last = it.count.read_section(|_| {
+            calls += 1;
+            if calls == 1 {
+                let mut owner = it.lock.lock();
+                stored = it.count.store(&mut owner, (7, 8));
+            }
+            Ok(calls)
+        });
+        assert_eq!((stored, last), (Ok(()), 2));
         let mut foreign = 0;
         assert_eq!(it.count.invalidate(&mut foreign), Err(EINVAL));
         assert_eq!(it.count.write_barrier(&mut foreign), Err(EINVAL));

@@ -51,6 +51,12 @@ fn made_here() -> SeqLock<u64> {
     SeqLock::new(4)
 }
 
+/// The same, initialised in place.
+#[cfg(CONFIG_DEBUG_LOCK_ALLOC)]
+fn initialised_here() -> Result<KBox<SeqLock<u64>>> {
+    KBox::init(SeqLock::init(pin_init::init_zeroed()), GFP_KERNEL)
+}
+
 /// lockdep's keys of a lock and of its counter, and their name.
 #[cfg(CONFIG_DEBUG_LOCK_ALLOC)]
 fn class<T: SeqData>(lock: &SeqLock<T>) -> (usize, usize, &'static CStr) {
@@ -177,6 +183,10 @@ mod tests {
 
         let (a, b) = (class(&made_here()), class(&made_here()));
         let other = class(&SeqLock::new(4u64));
+        let in_place = (class(&*initialised_here()?), class(&*initialised_here()?));
+        let there = KBox::init(SeqLock::<u64>::init(pin_init::init_zeroed()), GFP_KERNEL)?;
+        assert_eq!(in_place.0, in_place.1);
+        assert!(in_place.0 .0 != class(&there).0 && ours(in_place.0 .0));
         let named = KBox::init(new_seqlock!(4u64, "a name"), GFP_KERNEL)?;
         let c_named = KBox::init(new_seqlock!(4u64, c"another"), GFP_KERNEL)?;
         assert!(a.0 != 0 && a.1 == a.0 + 8);
