@@ -44,14 +44,20 @@ fn look(pair: &mut Pair, side: Side, goal: Goal) -> Option<Result> {
     pair.step(side, &wait)
 }
 
-/// Does the same to a pair and to the model, and returns whether they agree.
+/// Does the same to a pair and to the model, and returns whether they agree, and the pair does what its
+/// previews have said.
 fn agree(pair: &mut Pair, model: &mut Model, me: usize, operation: u32) -> bool {
     let side = SIDES[me];
     let same = match operation {
-        0 => pair.arrive(side, 1).is_ok() == model.place(me),
+        0 => {
+            let preview = pair.preview_arrive(side, 1);
+            let result = pair.arrive(side, 1);
+            preview == result && result.is_ok() == model.place(me)
+        }
         1 => {
             model.abort(me);
-            pair.abort(side, end(Why::Abort(0))).is_ok()
+            let preview = pair.preview_abort(side);
+            pair.abort(side, end(Why::Abort(0))).is_ok() && preview == Ok(pair.view(side))
         }
         2 => {
             model.close(me);
@@ -59,7 +65,13 @@ fn agree(pair: &mut Pair, model: &mut Model, me: usize, operation: u32) -> bool 
         }
         n => {
             let goal = GOALS[n as usize - 3];
-            look(pair, side, goal).map(|result| result.is_ok()) == model.wait(me, goal)
+            let wait = pair.begin(side, goal);
+            let preview = pair.preview_step(side, &wait);
+            let result = pair.step(side, &wait);
+            preview.result == result
+                && preview.view == pair.view(side)
+                && pair.balance_of(side, &preview) == pair.balance(side)
+                && result.map(|result| result.is_ok()) == model.wait(me, goal)
         }
     };
     let view = pair.view(side);

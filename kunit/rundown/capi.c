@@ -132,7 +132,10 @@ int quiesce_kunit_capi_atomic(void)
 	return 0;
 }
 
-/* Two waiters, of which the second to return frees the object. */
+/*
+ * Two waiters, of which the second to return frees the object. Nobody stores to it
+ * from then on.
+ */
 struct shared {
 	struct ex_rundown_ref ref;
 	atomic_t waiting;
@@ -148,8 +151,13 @@ static int wait_and_free(void *arg)
 	atomic_inc(&waiters_started);
 	ret = ex_wait_for_rundown_protection_release(&object->ref);
 
-	if (atomic_dec_and_test(&object->waiting))
-		kfree(object);
+	if (!atomic_dec_and_test(&object->waiting))
+		return ret;
+	memset(object, 0x5a, sizeof(*object));
+	usleep_range(2000, 3000);
+	if (memchr_inv(object, 0x5a, sizeof(*object)))
+		ret = __LINE__;
+	kfree(object);
 	return ret;
 }
 

@@ -115,6 +115,15 @@ fn not_as_many<R: Form>() -> Result {
         Some(RundownError::Overflow)
     );
     ensure_eq!(r.holders(), 0);
+    // As many as a guard can have, and two more.
+    let two = r.try_acquire_many(2)?;
+    ensure_eq!(
+        r.try_acquire_many(RundownGuards::<'_, R>::MAX).err(),
+        Some(RundownError::Overflow)
+    );
+    ensure_eq!(r.holders(), 2);
+    drop(two);
+    ensure_eq!(r.holders(), 0);
     let r = R::run_down()?;
     ensure_eq!(r.try_acquire_many(0).err(), Some(RundownError::ZeroCount));
     Ok(())
@@ -178,12 +187,14 @@ fn holder_runs_down<R: Form>() -> Result {
     r.re_init()?;
     let first = HasRundown::try_acquire_arc(r.clone())?;
     let second = HasRundown::try_acquire_arc(r.clone())?;
+    let succeeded = Arc::new(Atomic::new(0u32), GFP_KERNEL)?;
+    let theirs = succeeded.clone();
     let thread = support::spawn(c"rundown_second", move || {
-        let _ = second.into_rundown();
+        theirs.fetch_add(u32::from(second.into_rundown().is_ok()), Full);
     })?;
     let ret = first.into_rundown().map(drop);
     thread.join();
-    ensure_eq!(ret, Ok(()));
+    ensure_eq!((ret, succeeded.load(Acquire)), (Ok(()), 1));
 
     r.re_init()?;
     let blocker = HasRundown::try_acquire_arc(r.clone())?;
@@ -193,6 +204,8 @@ fn holder_runs_down<R: Form>() -> Result {
         .err();
     drop(blocker);
     ensure_eq!(ret, Some(RundownError::TimedOut));
+    // The guard was released all the same.
+    ensure!(comes_to_hold(&*r, 0));
     r.wait_for_rundown();
     Ok(())
 }
@@ -211,6 +224,10 @@ fn leaked<R: Form>() -> Result {
     drop(r.try_acquire()?);
     // Also dropping it while a rundown is in progress that never ends.
     r.begin_rundown();
+    ensure_eq!(
+        r.wait_for_rundown_timeout(msecs_to_jiffies(20)),
+        Err(RundownError::TimedOut)
+    );
     Ok(())
 }
 

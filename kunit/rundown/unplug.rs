@@ -46,7 +46,12 @@ module! {
 static UNPLUG: Atomic<bool> = Atomic::new(false);
 /// Reads go on though the device is to be unplugged.
 static IGNORE: Atomic<bool> = Atomic::new(false);
-static DROPPED: Atomic<bool> = Atomic::new(false);
+/// How often the device was dropped.
+static DROPPED: Atomic<u32> = Atomic::new(0);
+
+fn dropped_once() -> bool {
+    DROPPED.load(Acquire) == 1
+}
 
 #[pin_data(PinnedDrop)]
 struct Device {
@@ -59,7 +64,7 @@ struct Device {
 #[pinned_drop]
 impl PinnedDrop for Device {
     fn drop(self: Pin<&mut Self>) {
-        DROPPED.store(true, Release);
+        DROPPED.fetch_add(1, Full);
     }
 }
 
@@ -69,7 +74,7 @@ struct Open(Atomic<bool>);
 impl Drop for Open {
     fn drop(&mut self) {
         // The file outlives the device.
-        pr_info!("closed, device dropped: {}\n", DROPPED.load(Acquire));
+        pr_info!("closed, device dropped: {}\n", dropped_once());
     }
 }
 
@@ -157,11 +162,11 @@ impl kernel::Module for Unplug {
                 support::msleep(1);
             }
             theirs.unplug();
-            // A second time does nothing.
+            // A second time does nothing, and does not drop it again.
             theirs.unplug();
             pr_info!(
                 "unplugged, device dropped: {}, acquired: {}\n",
-                DROPPED.load(Acquire),
+                dropped_once(),
                 theirs.try_acquire().is_ok()
             );
         })?;

@@ -740,13 +740,14 @@ fn waiters_return_before_owners() -> Result {
     Ok(())
 }
 
-/// The report of a wait for an object that is owned exclusively says so. That it names the owner is
-/// shown by `qemu/tests/rundown.splats`.
+/// The report of a wait for an object that is owned exclusively says so, with a line for the owner. That
+/// this is the right one is shown by `qemu/tests/rundown.splats`.
 fn owner_is_reported() -> Result {
     let object = Arc::new(Rundown::new(0u32), GFP_KERNEL)?;
     let owner = object.wait_for_rundown()?;
     let theirs = object.clone();
     let before = set_stall_report_ms(20);
+    let listed = support::logged(c"owned exclusively by ");
     let ret = complaining("rundown of .*: 0 holders, owned exclusively", || {
         support::spawn(c"rundown_second", move || {
             let _ = theirs.wait_for_rundown_timeout(msecs_to_jiffies(1500));
@@ -755,6 +756,7 @@ fn owner_is_reported() -> Result {
     });
     set_stall_report_ms(before);
     drop(owner);
+    ensure!(support::logged(c"owned exclusively by ") > listed);
     ret
 }
 
