@@ -72,7 +72,8 @@ fn now() -> u64 {
 pub struct Policy {
     /// The end of a party that has not arrived removes its seat, and does not break the group.
     pub shrink: bool,
-    /// A phase whose seats have all arrived ends when its leader completes it.
+    /// A phase whose seats have all arrived ends when its leader completes it. If no party is left that
+    /// could lead, it ends at once.
     pub completion: bool,
 }
 

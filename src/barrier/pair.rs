@@ -60,7 +60,8 @@ impl Side {
     }
 }
 
-/// The aborts that one side has observed. It changes in waits only, and is never cleared.
+/// The aborts that one side has observed. It changes only in waits of that side, and in its own abort,
+/// and is never cleared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct View {
     /// Whether this side aborted.

@@ -5,7 +5,8 @@
 //! The kernel calls a notifier after the module's exit function. If something of the module is left,
 //! a work item waits for it and revokes the rest; it holds the module's kobject, for which
 //! `free_module()` waits without a lock. The notifier itself does not wait, because its chain has a
-//! lock that every load and unload of a module acquires.
+//! lock that every load and unload of a module acquires; it does only if there is no memory for the work
+//! item.
 //!
 //! What is called later can defer more: a destructor drops an object of [`rcu`](crate::rcu), whose
 //! destructor drops the last [`ArcGuard`](super::ArcGuard) of another object, and so on. So destructors
