@@ -394,7 +394,9 @@ impl<P: GuardPointer, M: GuardMobility> Guard<P, M> {
     /// Begins the rundown of the object, releases this guard and waits for all others.
     ///
     /// For a holder that runs down the object that it uses. Any number of holders may do so at the
-    /// same time. See [`RundownProtect::wait_with`] for the wait.
+    /// same time. If one of them, or another waiter, makes the object live again between the release
+    /// and the wait of this one, the wait begins another rundown. See [`RundownProtect::wait_with`] for
+    /// the wait.
     ///
     /// # Errors
     ///
