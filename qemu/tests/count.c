@@ -113,6 +113,33 @@ TEST(group_round)
 	ASSERT_EQ(0, join(other));
 }
 
+/* An arrival waits for nobody, however often the other side has not arrived. */
+TEST(arrivals_are_one_call_each)
+{
+	int group = quiesce_group_create(2, 0, 0), party;
+	Barrier b = BARRIER_NULL;
+	struct counts counts;
+	pid_t pid;
+
+	ASSERT_EQ(0, barrier_create(&b));
+	ASSERT_LE(0, group);
+	party = quiesce_group_join(group, 0, NULL);
+	ASSERT_LE(0, party);
+	pid = spawn({
+		barrier_set_role(&b, BARRIER_CHILD);
+		begin_traced();
+		mark();
+		for (int i = 0; i < ROUNDS; i++)
+			check(barrier_place(&b));
+		check(quiesce_group_arrive(party, NULL) == 0);
+		mark();
+	});
+	counts = count_calls(pid);
+	EXPECT_EQ(ROUNDS + 1, counts.all);
+	EXPECT_EQ(ROUNDS + 1, counts.ioctls);
+	barrier_destroy(&b);
+}
+
 TEST(predicates_make_no_call)
 {
 	Barrier b = BARRIER_NULL;

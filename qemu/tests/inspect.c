@@ -364,4 +364,31 @@ TEST(tracepoints)
 	EXPECT_EQ(0, umount(TRACING));
 }
 
+/* An event names the barrier as fdinfo does, and -1 where it is about no party. */
+TEST(tracepoints_name_the_barrier)
+{
+	int group = make_group(1, 0, 0);
+	unsigned long long id;
+	char line[80];
+
+	mkdir(TRACING, 0700);
+	if (mount("none", TRACING, "tracefs", 0, NULL))
+		ASSERT_EQ(EBUSY, errno);
+	ASSERT_LT(0, read_file(TRACING "/events/quiesce/quiesce_abort/format", text, sizeof(text)));
+	EXPECT_NE(NULL, strstr(text, "field:u32 party;"))
+		TH_LOG("%s", text);
+	ASSERT_LE(0, group);
+	read_fdinfo(group);
+	id = number("quiesce:\tgroup ");
+	put(TRACING "/trace", "");
+	put(TRACING "/events/quiesce/enable", "1");
+	EXPECT_EQ(0, abort_with(group, 4713, NULL));
+	put(TRACING "/events/quiesce/enable", "0");
+	ASSERT_LT(0, read_file(TRACING "/trace", text, sizeof(text)));
+	snprintf(line, sizeof(line), "quiesce_abort: id=%llu party=-1 code=4713\n", id);
+	EXPECT_NE(NULL, strstr(text, line))
+		TH_LOG("no %s in: %s", line, text);
+	EXPECT_EQ(0, umount(TRACING));
+}
+
 TEST_HARNESS_MAIN
