@@ -2,6 +2,7 @@
 """quiesce.Pair: systemd's semantics, with the device and without it."""
 
 import asyncio
+import errno
 import os
 import signal
 import subprocess
@@ -91,6 +92,18 @@ class Pairs:
         with self.assertRaises(quiesce.WaitTimeout):
             self.one.place_and_sync(0)
         self.two.wait_next()
+
+    def test_places_that_cannot_be_made(self):
+        for count, error in (0, errno.EINVAL), (2**63, errno.EOVERFLOW), (2**64 - 1, errno.EOVERFLOW):
+            with self.assertRaises(OSError) as caught:
+                self.one.place(count)
+            self.assertEqual(caught.exception.errno, error, count)
+        # They have not been made, and are no abort.
+        self.blocks(self.two.wait_next)
+        self.one.place(2**62)
+        self.assertRaises(OSError, self.one.place, 2**62)
+        self.two.wait_next()
+        self.blocks(self.two.wait_next)
 
     def test_view_is_lazy(self):
         self.two.abort()

@@ -17,6 +17,8 @@ from typing import Any, Protocol
 from . import _device as device
 
 _ABORTION = 2**63 - 1
+# As many as a side of the device can make, but for the abort.
+_MAX_PLACES = _ABORTION - 1
 
 
 class _Side(Protocol):
@@ -70,15 +72,20 @@ class _EventSide:
 
     def __init__(self, me: int, them: int, pipe: int) -> None:
         self.me, self.them, self.pipe = me, them, pipe
-        self.ahead = 0
+        self.placed = self.ahead = 0
         self.i_aborted = self.they_aborted = False
 
     def descriptors(self) -> list[int]:
         return [self.me, self.them, self.pipe]
 
     def arrive(self, count: int) -> None:
+        if count < 1:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         self.check()
+        if self.placed + count > _MAX_PLACES:
+            raise OSError(errno.EOVERFLOW, os.strerror(errno.EOVERFLOW))
         os.eventfd_write(self.me, count)
+        self.placed += count
         self.ahead += count
 
     def abort(self, code: int) -> None:
@@ -337,16 +344,16 @@ class Pair:
 
     def __reduce__(self) -> Any:
         side = self._open()
-        state = (side.ahead, side.i_aborted, side.they_aborted) if isinstance(side, _EventSide) else None
+        state = (side.placed, side.ahead, side.i_aborted, side.they_aborted) if isinstance(side, _EventSide) else None
         return _unpickle, ([reduction.DupFd(fd) for fd in side.descriptors()], state)
 
 
-def _unpickle(copies: list[Any], state: tuple[int, bool, bool] | None) -> Pair:
+def _unpickle(copies: list[Any], state: tuple[int, int, bool, bool] | None) -> Pair:
     fds: list[int] = [copy.detach() for copy in copies]
     for fd in fds:
         os.set_inheritable(fd, False)
     if state is None:
         return Pair.adopt(fds[0])
     side = _EventSide(fds[0], fds[1], fds[2])
-    side.ahead, side.i_aborted, side.they_aborted = state
+    side.placed, side.ahead, side.i_aborted, side.they_aborted = state
     return Pair._of(side)
