@@ -185,6 +185,16 @@ fn run_names_who_exited_early() {
         .err("party 1 (pid ")
         .err("exited with status 0");
     sh("quiesce run -n 3 true").status(0).quiet();
+    // One that arrives later fails, and with it the run, if its command does.
+    let line = "[ $QUIESCE_PARTY = 1 ] && exit 0; \
+        while ! quiesce ls | grep -q broken; do sleep 0.05; done; quiesce sync";
+    sh(&format!("quiesce run -n 2 -- sh -c '{line}'"))
+        .status(1)
+        .err("the barrier is broken: party 1 (pid ")
+        .err("exited with status 0");
+    sh(&format!("quiesce run -n 2 -- sh -c '{line}; exit 0'"))
+        .status(0)
+        .err("the barrier is broken: party 1 (pid ");
     sh("quiesce run -n 3 -- sh -c 'quiesce sync; exit 0'")
         .status(0)
         .quiet();
@@ -970,6 +980,24 @@ fn ls_knows_since_when() {
     assert!(ran.out.contains(" - broken"), "{}", ran.out);
 }
 
+/// The barriers of all processes, and each process that has one of them.
+fn ls_lists_all_processes() {
+    let line = "quiesce arrive; echo >>./arrived; exec sleep 1000";
+    let runs = [(); 2].map(|()| start(&format!("quiesce run -n 2 -- sh -c '{line}'")));
+    until("all have arrived", || {
+        fs::read("./arrived").is_ok_and(|text| text.len() == 4)
+    });
+    let ran = sh("quiesce ls").status(0).quiet();
+    assert_eq!(ran.count(" group "), 2, "{}", ran.out);
+    let ran = sh("quiesce ls --json").status(0);
+    // Each run has its group, and each command its party.
+    assert_eq!(ran.count("\"fd\":"), 6, "{}", ran.out);
+    for run in runs {
+        kill(&run, libc::SIGTERM);
+        end(run).status(1);
+    }
+}
+
 fn ls_shows_what_one_may_see() {
     let _group = late_group();
     let ran = as_user("quiesce ls").status(0).quiet();
@@ -1263,6 +1291,7 @@ fn main() {
             servers_of_something_else
             ls_names_who_is_late
             ls_knows_since_when
+            ls_lists_all_processes
             ls_shows_what_one_may_see
             names_do_not_reach_the_terminal
             processes_that_vanish

@@ -58,8 +58,8 @@ impl Break {
         }))
     }
 
-    /// Whether the break failed a phase: somebody had arrived in it, or it was an abort. A party
-    /// that exits while nobody waits for it does no harm.
+    /// Whether the break failed a phase: somebody had arrived in it, or it was an abort. It is none
+    /// if a party exits with status 0 while nobody has arrived; whoever arrives later fails.
     pub fn is_failure(&self) -> bool {
         self.arrived != 0 || !matches!(self.cause.why, Why::Closed | Why::Exec | Why::Exited(0))
     }
