@@ -380,6 +380,22 @@ class Alone(unittest.TestCase):
         barrier.wait()
         process.join()
 
+    def test_seat_that_others_used_in_between(self):
+        """It names the process that used it last, also where that had it before."""
+        barrier = quiesce.Barrier(2)
+        process = FORK.Process(target=wait, args=(barrier,))
+        process.start()
+        barrier.wait()
+        process.join()
+        number = barrier._thread.seat
+        common.Processes().run(wait, 2, barrier)
+        named = FORK.Value("i")
+        process = FORK.Process(target=name_when_it_waits, args=(barrier, number, os.getpid(), named))
+        process.start()
+        barrier.wait()
+        process.join()
+        self.assertEqual((barrier._thread.seat, named.value), (number, os.getpid()))
+
     def test_code_of_an_abort(self):
         barrier = quiesce.Barrier(2)
         barrier.abort(77)
@@ -556,6 +572,13 @@ def signal_when_it_waits(barrier, pid, arrives=False):
     os.kill(pid, signal.SIGUSR1)
     if arrives:
         barrier.wait()
+
+
+def name_when_it_waits(barrier, number, pid, named):
+    """Notes which process a seat names while another one waits, and releases that."""
+    until(lambda: barrier.n_waiting == 1 and common.asleep(pid))
+    named.value = barrier._taken[0].member(number).pid
+    barrier.wait()
 
 
 def die(barrier, how, ready=None):

@@ -327,8 +327,10 @@ class Barrier:
                     raise
                 continue
             turn.leads = arrival.leader and not arrival.done
-            if number != last:
-                self._thread.seat = number
+            # In a phase between this arrival and the thread's last one another may have used the seat.
+            still_its_own = number == last and arrival.ticket == self._thread.ticket + 1
+            self._thread.seat, self._thread.ticket = number, arrival.ticket
+            if not still_its_own:
                 # What MEMBER and fdinfo name. It fails if the phase broke meanwhile.
                 with contextlib.suppress(OSError):
                     turn.seat.bind(process=False)
