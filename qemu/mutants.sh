@@ -7,7 +7,8 @@
 # chosen by a hash of their names and the sources, so that each state of the sources is
 # tested with others. SECONDS_MAX= ends each profile's runs, for a sample after 180.
 #
-# All mutants of the module and of the library are in one build. A guest loads the
+# All mutants of the module and of user space are in one build, but for the Rust programs
+# and Python where no suite of the mutants needs them. A guest loads the
 # module once for each mutant, and runs the suites that the table names until one
 # fails. After a crash or a hang, another guest goes on with the next one. First,
 # without a mutant, the same suites have to pass; and after a suite that took too long,
@@ -35,7 +36,8 @@ esac
 PART=${PART:-}
 SAMPLE=${SAMPLE:-0}
 LONGEST=${SECONDS_MAX:-$([ "$SAMPLE" = 0 ] && echo 0 || echo 180)}
-# At least as long as a suite may take without a mutant, in seconds.
+# Seconds that a suite may take until it is known how long it takes without a mutant; that
+# run may take ten times as long.
 LIMIT=${LIMIT:-40}
 OUT=$BUILD/mutants
 TREE=$OUT/tree
@@ -57,7 +59,14 @@ build_mutants() {
 	for folder in src/libquiesce samples qemu/tests qemu/torture; do
 		in_root "$ROOT" make -C "$TREE/$folder" O="$user/$folder" -j"$JOBS"
 	done
+	! planned "$1" 'quiesce_user_rust|quiesce_tool' || for folder in src/user qemu/rust; do
+		in_root "$ROOT" make -C "$TREE/$folder" O="$user/$folder" STATIC=1 REGISTRY="$REGISTRY" \
+			CARGO_HOME="$user/cargo-home" CARGO_TARGET_DIR="$user/cargo-target"
+	done
 }
+
+# planned PROFILE SUITES: whether a mutant of the plan has one of the suites, a regex.
+planned() { table plan --profile "$1" | grep -E ":($2):" >/dev/null; }
 
 # stage_mutants PROFILE STAGE: what the guest has.
 stage_mutants() {
@@ -71,6 +80,11 @@ stage_mutants() {
 	cp -r "$OUT/user/samples" "$stage/samples"
 	cp "$TOP/samples/words.txt" "$stage/samples/"
 	cp "$OUT"/user/qemu/{tests,torture}/* "$stage/tests/"
+	if planned "$1" 'quiesce_user_rust|quiesce_tool'; then
+		cp "$OUT"/user/qemu/rust/* "$stage/tests/"
+		cp "$OUT/user/src/user/quiesce" "$stage/bin/"
+	fi
+	! planned "$1" quiesce_user_python || copy_python "$stage" "$TREE"
 	for ko in "$QEMU_DIR"/tests/*.steps; do
 		# Every load of quiesce.ko is one of the mutant.
 		# shellcheck disable=SC2016 # for the guest
@@ -176,6 +190,7 @@ build() {
 	KERNEL=$("$QEMU_DIR/kernel.sh" "$profile")
 	# The types need the build's commands.
 	if [ -n "$(table plan --profile "$profile")" ] || { [ "$profile" = stock ] && [ -n "$(table plan --profile types)" ]; }; then
+		! planned "$profile" 'quiesce_user_rust|quiesce_tool' || REGISTRY=$("$QEMU_DIR/crates.sh")
 		step "Building the mutants for profile $profile" build_mutants "$profile" || die "they do not build"
 		stage_mutants "$profile" "$OUT/stage-$profile"
 	fi
@@ -192,7 +207,7 @@ rest() {
 
 # without PLAN: a line for the suites of PLAN that have not passed without a mutant yet.
 without() {
-	awk -v limit=$((LIMIT * 4)) -v took="$TOOK" '
+	awk -v limit=$((LIMIT * 10)) -v took="$TOOK" '
 		BEGIN { while ((getline < took) > 0) passed[$1] = 1 }
 		{ for (i = 4; i <= NF; i++) { split($i, a, ":"); if (!passed[a[2]] && !seen[$i]++) line = line " " $i } }
 		END { if (line) print "none 0 " limit line }' "$1"

@@ -114,15 +114,15 @@ make_python() {
 	in_root "$ROOT" python3 -m compileall -q --invalidation-mode unchecked-hash -s "$dir" "$dir/usr/lib/$name"
 }
 
-# copy_python STAGE: Python, the module quiesce, its sample and tests, and what runs them.
+# copy_python STAGE [TOP]: Python, the module quiesce, its sample and tests, and what runs them.
 copy_python() {
-	local stage=$1 tree
+	local stage=$1 top=${2:-$TOP} tree
 	tree=$CACHE/python-$(key "$ROOT" "$(declare -f make_python)")
 	once "$tree" make_python
 	cp -r "$tree"/{usr,lib,lib64} "$stage/"
 	mkdir -p "$stage/python"
-	cp -r "$TOP/src/python/quiesce" "$stage/python/"
-	cp "$QEMU_DIR"/tests/python/*.py "$TOP"/samples/*.py "$stage/python/"
+	cp -r "$top/src/python/quiesce" "$stage/python/"
+	cp "$top"/qemu/tests/python/*.py "$top"/samples/*.py "$stage/python/"
 	rm -rf "$stage/python/quiesce/__pycache__"
 	printf '%s\n' '#!/bin/sh' 'PYTHONPATH=/python exec /usr/bin/python3 /python/run.py "$@"' >"$stage/tests/run_python"
 	chmod 755 "$stage/tests/run_python"

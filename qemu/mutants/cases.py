@@ -184,6 +184,27 @@ def command_that_breaks_on_the_host_does_not():
             and host_command(2, "not ok 1 - a\n") == "error")
 
 
+def mutated_python_is_python():
+    """A file that is none would be caught by any test."""
+    with tempfile.TemporaryDirectory() as folder:
+        mutants.apply(pathlib.Path(folder))
+        files = {file for mutant in mutants.tables() for file, _, _ in mutant.edits
+                 if mutant.part == "python" and file.endswith(".py")}
+        for file in files:
+            text = (pathlib.Path(folder) / file).read_text(encoding="utf-8")
+            # The switch reads os.environ.
+            if "QUIESCE_MUTANT" not in text or not re.search(r"^(?:import os|import .*\bos\b)", text, re.M):
+                return False
+            compile(text, file, "exec")
+        return bool(files)
+
+
+def suites_of_user_space_run_in_the_guest():
+    known = mutants.suites_of_the_harness()
+    return (known["quiesce_user_python"] == ("user", "run_python test_barrier test_pair test_group")
+            and known["quiesce_tool"] == ("user", "tool"))
+
+
 CASES = [value for value in list(globals().values())
          if callable(value) and getattr(value, "__module__", "") == __name__ and value.__code__.co_argcount == 0]
 

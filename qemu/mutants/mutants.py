@@ -7,19 +7,21 @@ A file PART.mutants has, for each mutant:
     = ID FILE : SUITE... [profile=NAME]   the suites that are run, the likeliest first
     # What is changed.                    one sentence
     - text                                lines of FILE that occur there once, and
-    + text                                what is there instead; $M is true if the mutant is on
+    + text                                what is there instead; $M is true if the mutant is on.
+                                          Of Python the lines are indented as the first one is
     ~ equivalent: why                     no test can notice it, for this reason
     ~ survives: why                       no test notices it, for this reason
     @ FILE                                the next lines are about this file
 
 Blanks at the ends of a line do not count, nor do comments between two lines. All mutants of the
-module and of libquiesce are in one build: which one is on is the parameter `mutant` of quiesce.ko,
-and the variable QUIESCE_MUTANT of the library's environment. Those of the harness (harness.mutants,
+module and of user space (libquiesce, the Python module, the Rust crate and quiesce(1)) are in one
+build: which one is on is the parameter `mutant` of quiesce.ko, and the variable QUIESCE_MUTANT of
+a program's environment. A number is one mutant's, so that the others see none. Those of the harness (harness.mutants,
 orderings.mutants) are made one at a time, without $M, and a command on the host has
 to notice them.
 
     mutants.py check             KTAP: each text matches once, each suite exists
-    mutants.py apply TREE        writes the mutated sources of the module and the library into TREE
+    mutants.py apply TREE        writes the mutated sources of the module and of user space into TREE
     mutants.py plan [--part P] [--sample N] [--profile NAME|types]
     mutants.py host [--part P] [--sample N]
     mutants.py console FILE      what the kernel complained about while a mutant was on
@@ -45,6 +47,8 @@ TOP = pathlib.Path(os.environ.get("QUIESCE_TOP", HERE.parent.parent))
 
 # Files whose mutants are made one at a time. Each names the program that has to fail then.
 ALONE = ("harness", "orderings")
+# Suites that take minutes without a mutant, which a sample has no time for.
+SLOW = {"quiesce_tool", "quiesce_user_python"}
 COMMENTS = r"[ \t]*\n(?:[ \t]*(?:(?://|/?\*)[^\n]*)?\n)*[ \t]*"
 
 RUST = """
@@ -58,6 +62,15 @@ pub mod mutant {
     pub fn on(n: u32) -> bool {
         // SAFETY: It is there as long as the module.
         unsafe { (&raw const quiesce_mutant).read_volatile() == n }
+    }
+}
+"""
+RUST_PROGRAM = """
+#[doc(hidden)]
+#[allow(missing_docs)]
+pub mod mutant {
+    pub fn on(n: u32) -> bool {
+        std::env::var("QUIESCE_MUTANT").is_ok_and(|on| on.parse() == Ok(n))
     }
 }
 """
@@ -161,6 +174,8 @@ def switch(file, number):
     """The expression that is true if the mutant is on."""
     if file.endswith(".rs"):
         return f"crate::mutant::on({number})"
+    if file.endswith(".py"):
+        return f"(os.environ.get('QUIESCE_MUTANT') == '{number}')"
     if file.startswith("src/libquiesce/"):
         return f"quiesce__mutant({number})"
     return f"quiesce_mutant_is({number})"
@@ -173,6 +188,8 @@ def suites_of_the_harness():
         words = line.split(maxsplit=3)
         if words and words[0] in ("kunit", "user", "steps"):
             suites[words[2]] = (words[0], words[3] if len(words) > 3 else "")
+        elif words and words[0] == "python":
+            suites[words[2]] = ("user", "run_python " + words[3])
     return suites
 
 
@@ -265,9 +282,11 @@ def apply(tree):
             text = (TOP / file).read_text(encoding="utf-8")
             (begin, end), = find(text, old)
             on = switch(file, mutant.number)
-            changes[file].append((begin, end, "\n".join(new).replace("$M", on)))
-    extra = {"src/quiesce.rs": RUST, "src/helpers/process.c": C_SOURCE}
-    for folder in ("src", "kunit", "samples", "qemu/tests", "qemu/torture", "qemu/doctests.py", "Kbuild", "Makefile"):
+            newline = "\n" + " " * (begin - text.rfind("\n", 0, begin) - 1) if file.endswith(".py") else "\n"
+            changes[file].append((begin, end, newline.join(new).replace("$M", on)))
+    extra = {"src/quiesce.rs": RUST, "src/helpers/process.c": C_SOURCE,
+             "src/user/barrier/src/lib.rs": RUST_PROGRAM, "src/user/tool/src/main.rs": RUST_PROGRAM}
+    for folder in ("src", "kunit", "samples", "qemu/tests", "qemu/torture", "qemu/rust", "qemu/doctests.py", "Kbuild", "Makefile"):
         source = TOP / folder
         for path in sorted(source.rglob("*")) if source.is_dir() else [source]:
             if not path.is_file():
@@ -292,7 +311,7 @@ def chosen(part, sample):
     """The mutants of a part, or a sample that is the same for the same tables and sources."""
     mutants = [m for m in tables() if not part or {m.part, m.id}.intersection(part.split())]
     if sample:
-        mutants = [m for m in mutants if m.profile == "stock" and not m.excuse]
+        mutants = [m for m in mutants if m.profile == "stock" and not m.excuse and not SLOW.intersection(m.suites)]
         mutants.sort(key=lambda m: hashlib.sha256((m.id + seed()).encode()).digest())
         mutants = sorted(mutants[:sample], key=lambda m: m.number)
     return mutants

@@ -44,6 +44,10 @@ pub fn main(tests: &[(&str, Function)], parts: &[(&str, Function)]) {
         }
         println!("# {status}");
         println!("not ok {} {name}", number + 1);
+        // Of a mutant one test is enough.
+        if env::var_os("QUIESCE_MUTANT").is_some() {
+            break;
+        }
     }
     std::process::exit(i32::from(failed != 0));
 }

@@ -68,6 +68,8 @@ def main():
     suite = unittest.defaultTestLoader.loadTestsFromNames(sys.argv[1:])
     print(f"KTAP version 1\n1..{suite.countTestCases()}", flush=True)
     result = Result()
+    # Of a mutant one test is enough, and the others might wait for what it has broken.
+    result.failfast = "QUIESCE_MUTANT" in os.environ
     suite.run(result)
     sys.stdout.flush()
     # Without waiting for the threads that a failed test has left.

@@ -214,6 +214,29 @@ class Alone(unittest.TestCase):
             barrier.wait()
         self.assertGreaterEqual(time.monotonic() - begin, 0.2)
         self.assertEqual((caught.exception.cause.reason, caught.exception.cause.pid), (Reason.TIMEOUT, os.getpid()))
+        self.assertTrue(barrier.broken)
+
+    def test_death_of_a_member_that_left_a_child(self):
+        """It breaks the barrier although nobody waits and a child has copies of all descriptors."""
+        barrier = quiesce.Barrier(2)
+        reader, writer = os.pipe()
+        process = FORK.Process(target=fork_and_die, args=(barrier, reader, writer))
+        process.start()
+        os.close(reader)
+        process.join()
+        self.assertTrue(barrier.broken)
+        self.assertEqual((barrier.cause.reason, barrier.cause.pid), (Reason.SIGNAL, process.pid))
+        os.close(writer)
+
+    def test_death_by_an_exit_with_any_status(self):
+        for status in 0, 1, 255:
+            barrier = quiesce.Barrier(2)
+            process = FORK.Process(target=die, args=(barrier, lambda: os._exit(status)))
+            process.start()
+            process.join()
+            self.assertTrue(barrier.broken)
+            self.assertEqual((barrier.cause.reason, barrier.cause.status, barrier.cause.pid),
+                             (Reason.EXIT, status, process.pid))
 
     def test_deadline_that_is_far_away(self):
         """A poll takes no more than 24 days."""
@@ -375,8 +398,9 @@ class Alone(unittest.TestCase):
         barrier = quiesce.Barrier(2)
         process = FORK.Process(target=wait, args=(barrier,))
         process.start()
-        # A wait arrives first and binds its seat then.
-        until(lambda: [barrier._taken[0].member(number).pid for number in range(2)] == [process.pid, os.getpid()])
+        # A wait arrives first, binds its seat then, and sleeps.
+        until(lambda: barrier.n_waiting == 1 and common.asleep(process.pid))
+        self.assertEqual([barrier._taken[0].member(number).pid for number in range(2)], [process.pid, os.getpid()])
         barrier.wait()
         process.join()
 
@@ -676,7 +700,8 @@ class Deaths(unittest.TestCase):
         parties = common.Processes()
         for _ in range(3):
             parties.start(self.cause_of_wait, barrier)
-        until(lambda: barrier.n_waiting == 3)
+        # All have to be woken: of the last to arrive, one that does not sleep yet would see the death.
+        until(lambda: barrier.n_waiting == 3 and all(common.asleep(party.pid) for party in parties.parties))
         gate.set()
         self.assertEqual({(cause.reason, cause.pid) for cause in parties.join()}, {(Reason.SIGNAL, process.pid)})
 

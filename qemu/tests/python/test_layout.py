@@ -68,14 +68,24 @@ class Layout(unittest.TestCase):
         for name in COMMANDS:
             self.assertEqual(getattr(device, name).request, int(self.printed[name]), name)
 
+    def misplaced(self, name, command):
+        """The members of a command's struct that are elsewhere in the header's."""
+        offset, wrong = 0, []
+        for field, form in zip(command.names, command.layout.format[1:]):
+            size = struct.calcsize("=" + form)
+            if f"{offset} {size}" != self.printed[f"{name}.{field}"]:
+                wrong.append(f"{name}.{field}")
+            offset += size
+        return wrong
+
     def test_members(self):
         for name in COMMANDS:
-            command = getattr(device, name)
-            offset = 0
-            for field, form in zip(command.names, command.layout.format[1:]):
-                size = struct.calcsize("=" + form)
-                self.assertEqual(f"{offset} {size}", self.printed[f"{name}.{field}"], f"{name}.{field}")
-                offset += size
+            self.assertEqual(self.misplaced(name, getattr(device, name)), [])
+
+    def test_wrong_members_are_noticed(self):
+        exchanged = device.Command(0x13, "flags:I code:Q view:I")
+        self.assertEqual(self.misplaced("ABORT", exchanged), ["ABORT.code", "ABORT.view"])
+        self.assertNotEqual(device.Command(0x13, "flags:I view:I").request, int(self.printed["ABORT"]))
 
     def test_constants(self):
         self.assertIn("WAIT_BREAK", CONSTANTS)

@@ -443,6 +443,39 @@ fn tickets() {
     a.wait(ticket, long()).unwrap();
 }
 
+/// How often the calling thread has slept.
+fn sleeps() -> i64 {
+    // SAFETY: The structure is valid, and is there during the call.
+    unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        assert_eq!(libc::getrusage(libc::RUSAGE_THREAD, &mut usage), 0);
+        usage.ru_nvcsw
+    }
+}
+
+/// An arrival waits for nobody, although the others have not arrived.
+fn arrivals_do_not_sleep() {
+    const TIMES: i64 = 50;
+    let (a, _b) = Pair::new().unwrap();
+    let group = Group::new(2).unwrap();
+    let (one, two) = (group.join().unwrap(), group.join().unwrap());
+    let (mut sides, mut parties) = (0, 0);
+    for _ in 0..TIMES {
+        let begin = sleeps();
+        a.place().unwrap();
+        sides += sleeps() - begin;
+        let begin = sleeps();
+        let _ = one.arrive().unwrap();
+        parties += sleeps() - begin;
+        let _ = two.arrive().unwrap();
+    }
+    // Now and then a call may sleep for another reason.
+    assert!(
+        sides < TIMES && parties < TIMES,
+        "{sides} and {parties} of {TIMES}"
+    );
+}
+
 fn outcomes_that_are_not_kept() {
     let group = Group::new(1).unwrap();
     let party = group.join().unwrap();
@@ -733,7 +766,9 @@ fn deadlines_of_other_clocks() {
         a.wait_next(Deadline::boottime(Duration::ZERO)),
         Error::TimedOut
     );
-    fails!(a.wait_next(SystemTime::now() + wait), Error::TimedOut);
+    let begin = SystemTime::now();
+    fails!(a.wait_next(begin + wait), Error::TimedOut);
+    assert!(SystemTime::now() >= begin + wait);
     let group = Group::new(2).unwrap();
     let party = group.join().unwrap();
     let begin = Instant::now();
@@ -1052,6 +1087,7 @@ fn main() {
             group_phases
             every_type_is_polled
             tickets
+            arrivals_do_not_sleep
             outcomes_that_are_not_kept
             leaving
             shrinking
