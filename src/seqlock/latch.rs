@@ -58,8 +58,9 @@ type Writer<'a> = Held<'a, bindings::raw_spinlock_t, Irq>;
 /// # Memory ordering
 ///
 /// A read that returns a value saw all stores that its writer made before. As for
-/// [`SeqLock`](super::SeqLock), a read begins with an acquire operation, and a store ends with a
-/// release operation.
+/// [`SeqLock`](super::SeqLock), a read begins with an acquire operation. A store orders the writer's
+/// earlier stores before its own, as C's `write_seqcount_latch()`; a load of the writer may be ordered
+/// after it.
 ///
 /// # Invariants
 ///
