@@ -191,7 +191,16 @@ void quiesce_helper_rcu_init_completion(struct completion *done);
 struct workqueue_struct *quiesce_helper_rcu_workqueue(bool reclaims);
 void quiesce_helper_rcu_init_work(struct work_struct *work,
 				  void (*func)(struct work_struct *work), bool waits);
-struct work_struct *quiesce_helper_rcu_current_work(void (*func)(struct work_struct *work));
+
+/* A worker's work item that runs, and the task that runs it. */
+struct quiesce_rcu_run {
+	struct hlist_node node;
+	struct task_struct *task;
+};
+
+void quiesce_helper_rcu_run_begin(struct quiesce_rcu_run *run);
+void quiesce_helper_rcu_run_end(struct quiesce_rcu_run *run);
+struct quiesce_rcu_run *quiesce_helper_rcu_current_run(void);
 void quiesce_helper_rcu_will_wait(struct work_struct *work);
 void quiesce_helper_rcu_cond_resched(void);
 bool quiesce_helper_llist_add(struct llist_node *node, struct llist_head *list);

@@ -11,13 +11,22 @@ use super::{
 };
 use crate::support;
 use kernel::{
+    impl_has_work, new_mutex, new_work,
     prelude::*,
     sync::{
         atomic::{
+            Acquire,
             Atomic,
-            Relaxed, //
+            Relaxed,
+            Release, //
         },
-        Arc, //
+        Arc,
+        Mutex, //
+    },
+    workqueue::{
+        self,
+        Work,
+        WorkItem, //
     },
 };
 use quiesce::rcu::{
@@ -229,6 +238,66 @@ impl Blocked {
 impl Drop for Blocked {
     fn drop(&mut self) {
         self.open.store(1, Relaxed);
+    }
+}
+
+/// What a work item does when it has freed the memory that it is in.
+struct Rest {
+    cell: RcuCell<KBox<Object<Witness>>>,
+    done: Arc<Atomic<i32>>,
+}
+
+impl Rest {
+    fn run(self) {
+        drop(self.cell);
+        let waited = rcu::global().barrier().is_ok();
+        self.done.store(if waited { 1 } else { 2 }, Release);
+    }
+}
+
+/// A work item that drops the only reference to itself.
+#[pin_data]
+struct Counting {
+    #[pin]
+    rest: Mutex<Option<Rest>>,
+    #[pin]
+    work: Work<Self>,
+}
+
+/// A work item that drops the box that it is in.
+#[pin_data]
+struct Boxed {
+    rest: Option<Rest>,
+    #[pin]
+    work: Work<Self>,
+}
+
+impl_has_work! {
+    impl HasWork<Self> for Counting { self.work }
+    impl HasWork<Self> for Boxed { self.work }
+}
+
+impl WorkItem for Counting {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        let rest = this.rest.lock().take();
+        drop(this);
+        if let Some(rest) = rest {
+            rest.run();
+        }
+    }
+}
+
+impl WorkItem for Boxed {
+    type Pointer = Pin<KBox<Self>>;
+
+    fn run(mut this: Pin<KBox<Self>>) {
+        let rest = this.as_mut().project().rest.take();
+        drop(this);
+        if let Some(rest) = rest {
+            rest.run();
+        }
     }
 }
 
@@ -445,6 +514,46 @@ mod tests {
         other.barrier()?;
         assert!(ret.is_ok());
         assert_eq!((now, dropped.load(Relaxed)), (1, 1));
+        Ok(())
+    }
+
+    /// The work item that the workqueue runs is freed when its task drops a cell and calls `barrier()`.
+    #[test]
+    fn a_work_item_drops_cells_when_it_has_freed_itself() -> Result {
+        let seen = Seen::new()?;
+        let mut done = KVec::new();
+        for boxed in [false, true] {
+            let state = Arc::new(Atomic::new(0i32), GFP_KERNEL)?;
+            let rest = Rest {
+                cell: RcuCell::new(witness(&seen)?),
+                done: state.clone(),
+            };
+            done.push(state, GFP_KERNEL)?;
+            if boxed {
+                let item = KBox::pin_init(
+                    pin_init!(Boxed {
+                        rest: Some(rest),
+                        work <- new_work!(),
+                    }),
+                    GFP_KERNEL,
+                )?;
+                workqueue::system().enqueue(item);
+            } else {
+                let item = Arc::pin_init(
+                    pin_init!(Counting {
+                        rest <- new_mutex!(Some(rest)),
+                        work <- new_work!(),
+                    }),
+                    GFP_KERNEL,
+                )?;
+                let _ = workqueue::system().enqueue(item);
+            }
+        }
+        while done.iter().any(|done| done.load(Acquire) == 0) {
+            support::msleep(1);
+        }
+        assert!(done.iter().all(|done| done.load(Acquire) == 1));
+        assert_eq!(seen.get(), (2, 2, 0));
         Ok(())
     }
 

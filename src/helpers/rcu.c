@@ -2,12 +2,15 @@
 /* What RCU domains need of C. */
 #include <linux/completion.h>
 #include <linux/export.h>
+#include <linux/hash.h>
 #include <linux/irqflags.h>
 #include <linux/jiffies.h>
 #include <linux/kernel.h>
 #include <linux/kobject.h>
+#include <linux/list.h>
 #include <linux/llist.h>
 #include <linux/lockdep.h>
+#include <linux/log2.h>
 #include <linux/module.h>
 #include <linux/notifier.h>
 #include <linux/percpu.h>
@@ -550,14 +553,70 @@ void quiesce_helper_rcu_init_work(struct work_struct *work,
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_rcu_init_work);
 
-/* The work item that the current task runs, if it is one with this function. */
-struct work_struct *quiesce_helper_rcu_current_work(void (*func)(struct work_struct *work))
-{
-	struct work_struct *work = current_work();
+/*
+ * The work items of workers that run, hashed by task. What current_work() returns may
+ * have been freed by its own function, so it is not followed.
+ */
+static struct quiesce_rcu_runs {
+	raw_spinlock_t lock;
+	struct hlist_head head;
+} quiesce_rcu_runs[1 << 4] = {
+	[0 ... (1 << 4) - 1] = {
+		.lock = __RAW_SPIN_LOCK_UNLOCKED(quiesce_rcu_runs.lock),
+	},
+};
 
-	return work && work->func == func ? work : NULL;
+static struct quiesce_rcu_runs *quiesce_rcu_runs_of(struct task_struct *task)
+{
+	return &quiesce_rcu_runs[hash_ptr(task, ilog2(ARRAY_SIZE(quiesce_rcu_runs)))];
 }
-EXPORT_SYMBOL_GPL(quiesce_helper_rcu_current_work);
+
+/* The current task begins to run a work item, and stays the same until it ends that. */
+void quiesce_helper_rcu_run_begin(struct quiesce_rcu_run *run)
+{
+	struct quiesce_rcu_runs *runs = quiesce_rcu_runs_of(current);
+	unsigned long flags;
+
+	run->task = current;
+	raw_spin_lock_irqsave(&runs->lock, flags);
+	hlist_add_head(&run->node, &runs->head);
+	raw_spin_unlock_irqrestore(&runs->lock, flags);
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_rcu_run_begin);
+
+void quiesce_helper_rcu_run_end(struct quiesce_rcu_run *run)
+{
+	struct quiesce_rcu_runs *runs = quiesce_rcu_runs_of(current);
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&runs->lock, flags);
+	hlist_del(&run->node);
+	raw_spin_unlock_irqrestore(&runs->lock, flags);
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_rcu_run_end);
+
+/* What the current task runs, or NULL: also in an interrupt that comes meanwhile. */
+struct quiesce_rcu_run *quiesce_helper_rcu_current_run(void)
+{
+	struct quiesce_rcu_run *run, *found = NULL;
+	struct quiesce_rcu_runs *runs;
+	unsigned long flags;
+
+	/* Without the lock: in tasks that run no work item at all, and in interrupts. */
+	if (!current_work())
+		return NULL;
+	runs = quiesce_rcu_runs_of(current);
+	raw_spin_lock_irqsave(&runs->lock, flags);
+	hlist_for_each_entry(run, &runs->head, node) {
+		if (run->task == current) {
+			found = run;
+			break;
+		}
+	}
+	raw_spin_unlock_irqrestore(&runs->lock, flags);
+	return found;
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_rcu_current_run);
 
 /* The lockdep annotation of flush_work(): the caller waits for the work's locks. */
 void quiesce_helper_rcu_will_wait(struct work_struct *work)

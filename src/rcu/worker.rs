@@ -103,18 +103,20 @@ pub(super) fn is_current() -> bool {
     unsafe { current() }.is_some()
 }
 
-/// Returns the worker that runs the caller, which is a destructor then.
+/// Returns the worker that runs the caller, which is a destructor then. None in an interrupt that
+/// comes while a destructor runs.
 ///
 /// # Safety
 ///
 /// The destructor does not return during `'a`.
 pub(super) unsafe fn current<'a>() -> Option<&'a Worker> {
-    // SAFETY: The helper only compares the function of the current work item with `run`, in any
-    // context.
-    let work = unsafe { helpers::quiesce_helper_rcu_current_work(Some(run)) };
-    // SAFETY: `run` is the function of workers' work items only, and a worker stays until its work item
-    // has run, which does not return during `'a`, as this function requires.
-    (!work.is_null()).then(|| unsafe { of_work(work) })
+    // SAFETY: The helper only compares the current task with those of the records, in any context.
+    let record = unsafe { helpers::quiesce_helper_rcu_current_run() };
+    // SAFETY: Only `run` enters a record, that of its worker, which stays until its work item has run.
+    // The task that it names is the current one, which runs the work item and does not return from the
+    // destructor during `'a`, as this function requires.
+    (!record.is_null())
+        .then(|| unsafe { &*record.byte_sub(offset_of!(Worker, record)).cast::<Worker>() })
 }
 
 /// The worker that a work item is of.
@@ -135,9 +137,11 @@ unsafe fn of_work<'a>(work: *mut bindings::work_struct) -> &'a Worker {
 ///   that is to be called with it in `func`, and counted by `counts` and for the module of that
 ///   function; or it is the head of a [`Marker`], without a function.
 /// - Once `counts` is not null, `work` is initialised.
+/// - While `work` runs, and only then, `record` is in the table of what runs, with the task.
 pub(super) struct Worker {
     list: Opaque<bindings::llist_head>,
     work: Opaque<bindings::work_struct>,
+    record: Opaque<helpers::quiesce_rcu_run>,
     counts: Atomic<*mut Counts>,
     home: Atomic<*mut bindings::module>,
     /// For the task that runs the work item, which thus has one in any case.
@@ -146,17 +150,19 @@ pub(super) struct Worker {
 
 // SAFETY: The list is lock-free, and a work item may be queued from everywhere.
 unsafe impl Send for Worker {}
-// SAFETY: The list is lock-free, a work item may be queued concurrently, and the other fields are
-// atomic.
+// SAFETY: The list is lock-free, a work item may be queued concurrently, `record` belongs to the task
+// that runs the work item and to the lock of the table, the queue may be used by several tasks, and the
+// other fields are atomic.
 unsafe impl Sync for Worker {}
 
 impl Worker {
     /// Creates a worker that is not in use.
     pub(super) const fn new() -> Self {
-        // INVARIANT: The list is empty, and `counts` is null.
+        // INVARIANT: The list is empty, `counts` is null, and the work item does not run.
         Self {
             list: Opaque::zeroed(),
             work: Opaque::uninit(),
+            record: Opaque::zeroed(),
             counts: Atomic::new(null_mut()),
             home: Atomic::new(null_mut()),
             queue: disposal::Queue::new(),
@@ -283,6 +289,10 @@ unsafe extern "C" fn run(work: *mut bindings::work_struct) {
     // SAFETY: The workqueue calls this function with the work item of a worker, which stays until
     // its work item has run.
     let worker = unsafe { of_work(work) };
+    // INVARIANT: The work item runs.
+    // SAFETY: The record is that of a worker whose work item runs, which the workqueue runs once at a
+    // time, so it is not in the table. It is taken out below, before the worker can be freed.
+    unsafe { helpers::quiesce_helper_rcu_run_begin(worker.record.get()) };
     let counts = worker.counts.load(Relaxed);
     let mut list = worker.take();
     while !list.is_null() {
@@ -303,6 +313,9 @@ unsafe extern "C" fn run(work: *mut bindings::work_struct) {
         // SAFETY: The workqueue runs this function, in process context without locks held.
         unsafe { helpers::quiesce_helper_rcu_cond_resched() };
     }
+    // INVARIANT: The work item has nothing more to do.
+    // SAFETY: The record was entered above, by this task.
+    unsafe { helpers::quiesce_helper_rcu_run_end(worker.record.get()) };
 }
 
 /// Calls `func` and counts that.
