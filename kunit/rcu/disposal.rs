@@ -5,6 +5,7 @@
 use super::{
     complaining,
     domain::{
+        stop_later,
         Other,
         Sleepy, //
     }, //
@@ -191,6 +192,46 @@ impl Drop for Blocker {
             support::msleep(5);
         }
     }
+}
+
+/// Drops cells in its destructor where it may not sleep.
+struct Atomically<D: Domain> {
+    in_section: Option<RcuCell<KBox<Object<Slow>>, D>>,
+    not_preemptible: Option<RcuCell<KBox<Object<Slow>>, D>>,
+    uninterrupted: Option<RcuCell<KBox<Object<Slow>>, D>>,
+}
+
+impl<D: Domain> Drop for Atomically<D> {
+    fn drop(&mut self) {
+        rcu::global().run(|_| drop(self.in_section.take()));
+        support::preempt_disabled(|| drop(self.not_preemptible.take()));
+        let flags = support::irq_save();
+        drop(self.uninterrupted.take());
+        support::irq_restore(flags);
+    }
+}
+
+/// Calls `f` while a destructor that was deferred in `domain` occupies the worker, for some time
+/// more.
+fn beside_a_blocked_worker<D: Domain, R>(domain: D, f: impl FnOnce() -> R) -> Result<R> {
+    domain.barrier()?;
+    let here = Arc::new(Atomic::new(0), GFP_KERNEL)?;
+    let open = Arc::new(Atomic::new(0), GFP_KERNEL)?;
+    let blocker = Object::new(Blocker {
+        here: here.clone(),
+        open: open.clone(),
+    });
+    let blocker = blocker.boxed(GFP_KERNEL)?;
+    RcuCell::<Option<KBox<Object<Blocker>>>, D>::new(Some(blocker)).publish(None);
+    while here.load(Relaxed) == 0 {
+        let _ = domain.start_expedited().wait_expedited();
+        support::msleep(1);
+    }
+    let opener = stop_later(&open, 500).inspect_err(|_| open.store(1, Relaxed))?;
+    let ret = f();
+    opener.join();
+    domain.barrier()?;
+    Ok(ret)
 }
 
 /// Tasks that are in the destructors of [`Blocker`]s, until this is dropped.
@@ -514,6 +555,34 @@ mod tests {
         other.barrier()?;
         assert!(ret.is_ok());
         assert_eq!((now, dropped.load(Relaxed)), (1, 1));
+        Ok(())
+    }
+
+    /// The marker of the barrier is right behind the object whose destructor drops them.
+    #[test]
+    fn barrier_waits_for_what_a_destructor_drops_in_atomic_context() -> Result {
+        fn dropped<D: Domain>(domain: D) -> Result<usize> {
+            let dropped = Arc::new(Atomic::new(0usize), GFP_KERNEL)?;
+            let cell = || {
+                let slow = Object::new(Slow(dropped.clone())).boxed(GFP_KERNEL)?;
+                Ok::<_, Error>(Some(RcuCell::new(slow)))
+            };
+            let owner = Object::new(Atomically::<D> {
+                in_section: cell()?,
+                not_preemptible: cell()?,
+                uninterrupted: cell()?,
+            });
+            let owner = owner.boxed(GFP_KERNEL)?;
+            let now = beside_a_blocked_worker(domain, || {
+                RcuCell::<Option<KBox<Object<Atomically<D>>>>, D>::new(Some(owner)).publish(None);
+                domain.barrier().map(|()| dropped.load(Relaxed))
+            })??;
+            assert_eq!(dropped.load(Relaxed), 3);
+            Ok(now)
+        }
+        let global = dropped(rcu::global())?;
+        let sleepy = dropped(Srcu::<Sleepy>::init()?)?;
+        assert_eq!((global, sleepy), (3, 3));
         Ok(())
     }
 
