@@ -201,6 +201,7 @@ struct quiesce_rcu_run {
 void quiesce_helper_rcu_run_begin(struct quiesce_rcu_run *run);
 void quiesce_helper_rcu_run_end(struct quiesce_rcu_run *run);
 struct quiesce_rcu_run *quiesce_helper_rcu_current_run(void);
+bool quiesce_helper_rcu_preemptible(void);
 void quiesce_helper_rcu_will_wait(struct work_struct *work);
 void quiesce_helper_rcu_cond_resched(void);
 bool quiesce_helper_llist_add(struct llist_node *node, struct llist_head *list);

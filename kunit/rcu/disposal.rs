@@ -11,9 +11,11 @@ use super::{
     }, //
 };
 use crate::support;
+use core::mem::MaybeUninit;
 use kernel::{
     impl_has_work, new_mutex, new_work,
     prelude::*,
+    static_lock_class,
     sync::{
         atomic::{
             Acquire,
@@ -39,6 +41,7 @@ use quiesce::rcu::{
     InSoftirq,
     Object,
     RcuCell,
+    RcuHashMap,
     Shared,
     Srcu, //
 };
@@ -583,6 +586,45 @@ mod tests {
         let global = dropped(rcu::global())?;
         let sleepy = dropped(Srcu::<Sleepy>::init()?)?;
         assert_eq!((global, sleepy), (3, 3));
+        Ok(())
+    }
+
+    /// Also memory without a destructor: on PREEMPT_RT `kfree()` sleeps, and `vfree()` everywhere.
+    #[test]
+    fn memory_is_freed_where_that_may_sleep() -> Result {
+        type Map = RcuHashMap<u32, u32>;
+        let cell = RcuCell::<_, Global>::new(Object::new(1u64).boxed(GFP_KERNEL)?);
+        let shared = Arc::new(Shared::<u64>::new(1), GFP_KERNEL)?;
+        let shared = RcuCell::<_, Global>::new(shared);
+        let map = KBox::pin_init(Map::new(1, c"kunit map", static_lock_class!()), GFP_KERNEL)?;
+        // SAFETY: The map is dropped in its place.
+        let map = KBox::into_raw(unsafe { Pin::into_inner_unchecked(map) });
+        let address = map.expose_provenance();
+        let pending = || rcu::global().pending();
+        let seen = beside_a_blocked_worker(rcu::global(), || {
+            let before = pending();
+            let ran = support::in_hardirq(move || {
+                drop(cell);
+                let one = pending();
+                drop(shared);
+                let two = pending();
+                // SAFETY: The map is valid and not used afterwards. Its memory is freed below.
+                unsafe {
+                    core::ptr::with_exposed_provenance_mut::<Map>(address).drop_in_place();
+                }
+                [one, two, pending()]
+            });
+            ran.map(|after| after.map(|n| n.wrapping_sub(before)))
+        });
+        // SAFETY: The memory came from a box, and the map in it was dropped above, if the closure ran,
+        // or is leaked.
+        drop(unsafe { KBox::from_raw(map.cast::<MaybeUninit<Map>>()) });
+        let expected = if cfg!(CONFIG_PREEMPT_RT) {
+            [1, 2, 3]
+        } else {
+            [0, 0, 1]
+        };
+        assert_eq!(seen?, Some(expected));
         Ok(())
     }
 

@@ -47,6 +47,13 @@ int quiesce_helper_rcu_context(void)
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_rcu_context);
 
+/* Also in a section of RCU, unlike QUIESCE_RCU_MAY_WAIT. */
+bool quiesce_helper_rcu_preemptible(void)
+{
+	return preemptible();
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_rcu_preemptible);
+
 int quiesce_helper_srcu_init(struct srcu_struct *ssp, const char *name,
 			     struct lock_class_key *key, bool up_down)
 {

@@ -195,7 +195,8 @@ unsafe impl<P: RcuPointer<D>, D: Domain> CellValue<D> for Option<P> {
 /// A reader borrows the cell, so a cell that is dropped has no readers, and its content is dropped
 /// without a grace period: in the call if the caller may sleep, and otherwise in process context,
 /// on the workqueue that deferred destructors run on; so is content of another module than that of the
-/// destructor which drops the cell. A cell may therefore be dropped in any context
+/// destructor which drops the cell. Memory of `kmalloc()` without a destructor is freed in the call, on
+/// PREEMPT_RT only where the caller can be preempted. A cell may therefore be dropped in any context
 /// but NMI, where the content is leaked. Content that owns further cells is dropped with bounded
 /// stack, however long the chain is.
 ///

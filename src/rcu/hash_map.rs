@@ -10,8 +10,10 @@ use super::{
     },
     object::{
         DropContext,
-        InProcess, //
+        InProcess,
+        Object, //
     },
+    pointer::dispose_memory,
     writer_lock::{
         WriterGuard,
         WriterLock, //
@@ -55,8 +57,10 @@ impl<K: Hash + Eq + Send + 'static, V: Send + 'static, D: Domain, C: DropContext
 {
     fn new(buckets: usize) -> Result<Self> {
         let n = buckets.max(1).checked_next_power_of_two().ok_or(EINVAL)?;
+        // The memory has room for an object's head when the table is dropped.
+        let room = size_of::<Object<()>>().div_ceil(size_of::<RawList<Pair<K, V>, D, C>>());
         let mut table = Self {
-            buckets: KVVec::with_capacity(n, GFP_KERNEL)?,
+            buckets: KVVec::with_capacity(n.max(room), GFP_KERNEL)?,
             // SAFETY: `get_random_u64()` may be called in any context.
             keys: unsafe { (bindings::get_random_u64(), bindings::get_random_u64()) },
         };
@@ -75,6 +79,18 @@ impl<K: Hash + Eq + Send + 'static, V: Send + 'static, D: Domain, C: DropContext
         // The number of buckets is a power of two.
         let at = hasher.finish() as usize & (self.buckets.len() - 1);
         &self.buckets[at]
+    }
+}
+
+impl<K: Send + 'static, V: Send + 'static, D: Domain, C: DropContext> Drop for Table<K, V, D, C> {
+    fn drop(&mut self) {
+        let (buckets, len, _) = core::mem::take(&mut self.buckets).into_raw_parts();
+        // SAFETY: The vector, which was given up, had `len` buckets there. Nobody else uses them, as the
+        // table is being dropped. `new` allocated them by `KVmalloc`, with room for an object.
+        unsafe {
+            core::ptr::slice_from_raw_parts_mut(buckets, len).drop_in_place();
+            dispose_memory::<D>(buckets.cast());
+        }
     }
 }
 

@@ -110,7 +110,7 @@ impl<T> Entry<T> {
     ///
     /// # Context
     ///
-    /// Process with [`GFP_KERNEL`], any but NMI with [`GFP_ATOMIC`].
+    /// As [`Object::boxed`].
     pub fn new(value: T, flags: Flags) -> Result<EntryBox<T>> {
         Ok(Object::new(Self::wrap(value)).boxed(flags)?)
     }

@@ -275,7 +275,8 @@ impl<T, C: DropContext> Object<T, C> {
     ///
     /// # Context
     ///
-    /// Any but NMI with [`GFP_ATOMIC`], process with [`GFP_KERNEL`].
+    /// Process with [`GFP_KERNEL`]. With [`GFP_ATOMIC`] any but NMI, and on PREEMPT_RT only where the
+    /// caller can be preempted: the allocator's locks sleep there, whatever the flags.
     ///
     /// # Examples
     ///

@@ -12,13 +12,17 @@ use super::{
     },
     object::{
         DropContext,
+        InProcess,
         Object,
         Outcome,
         Shared, //
     },
     Domain, //
 };
-use crate::arch::context::in_nmi;
+use crate::{
+    arch::context::in_nmi,
+    bindings as helpers, //
+};
 use core::{
     ffi::c_void,
     mem::needs_drop,
@@ -124,7 +128,7 @@ pub unsafe trait UniquePointer<D: Domain>: RcuPointer<D> {}
 /// `release` frees what the allocator allocated.
 #[doc(hidden)]
 pub unsafe trait Memory: Allocator + sealed::Sealed + 'static {
-    /// True if `release` may be called with preemption disabled.
+    /// True if `release` may be called wherever `may_kfree` returns true.
     const FREE_IS_ATOMIC: bool;
 
     /// Frees memory.
@@ -132,9 +136,19 @@ pub unsafe trait Memory: Allocator + sealed::Sealed + 'static {
     /// # Safety
     ///
     /// `memory` is the beginning of an allocation by this allocator, which nobody uses any more.
-    /// Not in an NMI; with `FREE_IS_ATOMIC` in any other context, otherwise in interrupt context,
-    /// with bottom halves disabled, or where sleeping is allowed.
+    /// Not in an NMI; with `FREE_IS_ATOMIC` where `may_kfree` returns true, otherwise in softirqs,
+    /// with bottom halves disabled in task context, or where sleeping is allowed.
     unsafe fn release(memory: *mut c_void);
+}
+
+/// Returns whether `kfree()` may be called here. Not for NMIs.
+///
+/// It acquires a lock that sleeps on PREEMPT_RT, where it may be called in read-side critical sections
+/// of the kernel's RCU and with bottom halves disabled, and not where the caller cannot be preempted.
+#[inline]
+fn may_kfree() -> bool {
+    // SAFETY: Reads the state of the current task and CPU only.
+    !cfg!(CONFIG_PREEMPT_RT) || unsafe { helpers::quiesce_helper_rcu_preemptible() }
 }
 
 impl sealed::Sealed for Kmalloc {}
@@ -285,14 +299,27 @@ unsafe fn dispose_box<T, C: DropContext, A: Memory, D: Domain>(raw: *mut c_void)
     if in_nmi() {
         return leaked_in_nmi();
     }
-    if !needs_drop::<T>() && A::FREE_IS_ATOMIC {
+    if !needs_drop::<T>() && A::FREE_IS_ATOMIC && may_kfree() {
         // SAFETY: `raw` came from a box of `A` that no reader can reach and nothing else takes
-        // back, as this function requires. `T` has no destructor, and this is no NMI.
+        // back, as this function requires. `T` has no destructor, this is no NMI, and `may_kfree`
+        // returned true.
         return unsafe { A::release(raw) };
     }
     // SAFETY: `raw` came from a box of `Object<T, C>` that no reader can reach, as this function
     // requires. `drop_box` drops a box of this type, and the pointer is `Send` and `'static`.
     unsafe { disposal::dispose(D::state(), this_module(), raw.cast(), drop_box::<T, C, A>) };
+}
+
+/// Frees memory of [`KVmalloc`] that no reader can reach, as if an [`Object`] were in it.
+///
+/// # Safety
+///
+/// `memory` is the beginning of an allocation by [`KVmalloc`] with the size of an `Object<()>` or more,
+/// which nobody uses any more.
+pub(super) unsafe fn dispose_memory<D: Domain>(memory: *mut c_void) {
+    // SAFETY: The memory is large enough for an object without a value or a destructor, which has no
+    // invariants, and an allocation by `KVmalloc` that nobody uses any more, as this function requires.
+    unsafe { dispose_box::<(), InProcess, KVmalloc, D>(memory) };
 }
 
 /// Drops the value of a box that a list owned, and the box.
@@ -574,7 +601,7 @@ unsafe impl<T: 'static, D: Domain, C: DropContext> RcuPointer<D> for Arc<Shared<
             core::mem::forget(reference);
             return leaked_in_nmi();
         }
-        if !needs_drop::<T>() {
+        if !needs_drop::<T>() && may_kfree() {
             return drop(reference);
         }
         let Some(last) = Arc::into_unique_or_drop(reference) else {

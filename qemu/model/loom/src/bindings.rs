@@ -190,6 +190,9 @@ pub(crate) const QUIESCE_RCU_READER: u32 = 1;
 pub(crate) unsafe fn quiesce_helper_rcu_context() -> i32 {
     i32::from(kernel::rcu::depth() != 0)
 }
+pub(crate) unsafe fn quiesce_helper_rcu_preemptible() -> bool {
+    true
+}
 pub(crate) unsafe fn quiesce_helper_rcu_marked(_: usize) -> bool {
     false
 }
