@@ -386,6 +386,9 @@ impl Account {
             wait.watched(caller, || unsafe {
                 bindings::wait_for_completion(self.changed.get())
             });
+            // ORDERING: Pairs with the barrier in `changed`. Who still finds the completion done, which
+            // the wait has taken back, has counted before the counts are read above.
+            kernel::sync::barrier::smp_mb(Full);
         }
         // SAFETY: This function is called in process context. The call waits for callbacks that
         // were counted as done after the call above, but have not returned.
