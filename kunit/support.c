@@ -16,6 +16,7 @@
 #include <linux/mutex.h>
 #include <linux/preempt.h>
 #include <linux/sched.h>
+#include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <linux/smp.h>
 #include <linux/string.h>
@@ -495,6 +496,15 @@ void quiesce_kunit_tasklet_free(void *tasklet)
 
 	tasklet_kill(&test->tasklet);
 	kfree(test);
+}
+
+/* What lockdep sees of an allocation for which the kernel frees memory. */
+void quiesce_kunit_reclaim(bool begins)
+{
+	if (begins)
+		fs_reclaim_acquire(GFP_KERNEL);
+	else
+		fs_reclaim_release(GFP_KERNEL);
 }
 
 unsigned int quiesce_kunit_logged(const char *text)

@@ -98,6 +98,8 @@ void quiesce_kunit_tasklet_free(void *tasklet);
 /* The number of lines of the kernel's log that have @text. Called by one task at a time. */
 unsigned int quiesce_kunit_logged(const char *text);
 
+void quiesce_kunit_reclaim(bool begins);
+
 /* What C code does with a seqlock_t and @words words beside it, @mode 0 to 3. */
 #define QUIESCE_KUNIT_SEQ_WORDS	16
 

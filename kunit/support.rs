@@ -134,6 +134,16 @@ pub(crate) fn leak<T>(object: &T) {
     unsafe { bindings::quiesce_kunit_leak(memory) }
 }
 
+/// Runs `f` as lockdep sees it where the kernel frees memory for an allocation.
+pub(crate) fn in_reclaim<R>(f: impl FnOnce() -> R) -> R {
+    // SAFETY: The end is marked once `f` has returned.
+    unsafe { bindings::quiesce_kunit_reclaim(true) };
+    let ret = f();
+    // SAFETY: The beginning was marked before `f`.
+    unsafe { bindings::quiesce_kunit_reclaim(false) };
+    ret
+}
+
 /// Runs `f` with preemption disabled.
 pub(crate) fn preempt_disabled<R>(f: impl FnOnce() -> R) -> R {
     // SAFETY: `quiesce_kunit_preempt_enable()` is called once `f` has returned.

@@ -150,6 +150,13 @@ pub fn barrier() -> Result {
     unsafe { domain_list::barrier(account::this_module(), Location::caller()) }
 }
 
+/// Returns the number of domains that are initialised.
+#[cfg(CONFIG_KUNIT)]
+#[doc(hidden)]
+pub fn domains_for_test() -> usize {
+    domain_list::count()
+}
+
 /// Reports a quiescent state of this CPU and task, where that is known to be one.
 fn quiesce() {
     // SAFETY: Reads the state of the current task and CPU only.

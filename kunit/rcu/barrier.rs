@@ -439,6 +439,21 @@ mod tests {
         Ok(())
     }
 
+    /// Lockdep reports it if domains are initialised with a lock held that a barrier acquires.
+    #[test]
+    fn needs_no_memory_where_memory_is_freed() -> Result {
+        rcu::define_domain! {
+            /// Initialised after the list was read.
+            Allocated
+        }
+        let before = support::in_reclaim(rcu::domains_for_test);
+        Srcu::<Allocated>::init()?;
+        Srcu::<Allocated>::init()?;
+        let after = support::in_reclaim(rcu::domains_for_test);
+        assert_eq!(after, before + 1);
+        Ok(())
+    }
+
     #[test]
     fn a_flood_waits_for_the_readers() -> Result {
         let sleepy = Srcu::<Sleepy>::init()?;

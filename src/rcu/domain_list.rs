@@ -32,6 +32,11 @@ kernel::sync::global_lock! {
     unsafe(uninit) static DOMAINS: Mutex<List> = List(null());
 }
 
+kernel::sync::global_lock! {
+    // SAFETY: `create()` initialises the mutex once, before a domain is prepared.
+    unsafe(uninit) static PREPARING: Mutex<()> = ();
+}
+
 /// Makes the list, with the kernel's RCU in it.
 ///
 /// # Safety
@@ -39,7 +44,10 @@ kernel::sync::global_lock! {
 /// Called once, before everything else here.
 pub(super) unsafe fn create() -> Result {
     // SAFETY: This function is called once, before everything else here.
-    unsafe { DOMAINS.init() };
+    unsafe {
+        DOMAINS.init();
+        PREPARING.init();
+    }
     prepare(&GLOBAL, kernel::static_lock_class!())
 }
 
@@ -56,12 +64,18 @@ pub(super) unsafe fn destroy() {
 
 /// Makes a domain ready and puts it on the list, if it is not there.
 pub(super) fn prepare(domain: &'static DomainState, key: Pin<&'static LockClassKey>) -> Result {
-    let mut list = DOMAINS.lock();
+    let _preparing = PREPARING.lock();
     if domain.is_ready() {
         return Ok(());
     }
+    // Allocates, so not with the lock of the list, which `barrier()` acquires also for those who free
+    // memory.
     // SAFETY: It is not ready, and all calls are under the lock.
     unsafe { domain.prepare(key)? };
+    let mut list = DOMAINS.lock();
+    // Whoever finds it ready, and has the lock then, finds it on the list.
+    // SAFETY: `prepare` has succeeded, and the domain was not ready.
+    unsafe { domain.set_ready() };
     // SAFETY: `next` is only accessed with the list's mutex held, which `list` is the guard of.
     unsafe { *domain.next.get() = list.0 };
     list.0 = domain;
@@ -130,6 +144,17 @@ pub(super) fn forget_user(account: &Account) {
         // SAFETY: `next` is only accessed with the list's mutex held, which `list` is the guard of.
         at = unsafe { *domain.next.get() };
     }
+}
+
+/// Returns the number of domains that are ready.
+#[cfg(CONFIG_KUNIT)]
+pub(super) fn count() -> usize {
+    let list = DOMAINS.lock();
+    // SAFETY: The domains are static, and those on the list are there until they are removed.
+    let first = unsafe { list.0.as_ref() };
+    // SAFETY: The domains are static, and `next` is only accessed with the list's mutex held, which
+    // `list` is the guard of.
+    core::iter::successors(first, |domain| unsafe { (*domain.next.get()).as_ref() }).count()
 }
 
 /// Returns whether a domain that is ready is in `module`.

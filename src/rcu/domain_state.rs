@@ -215,7 +215,7 @@ impl DomainState {
 
     #[cold]
     fn is_ready_after_all(&self) -> bool {
-        // ORDERING: Pairs with the barrier in `prepare`. Keeps the store by which the caller has
+        // ORDERING: Pairs with the barrier in `set_ready`. Keeps the store by which the caller has
         // unpublished a pointer before the load: either that finds the domain ready, or the domain's
         // readers find the pointer unpublished.
         kernel::sync::barrier::smp_mb(Full);
@@ -241,11 +241,12 @@ impl DomainState {
         }
     }
 
-    /// Makes the domain ready.
+    /// Initialises the domain, to be made ready by [`set_ready`](Self::set_ready).
     ///
     /// # Safety
     ///
-    /// It is not ready, and nobody else calls this or [`teardown`](Self::teardown) meanwhile.
+    /// It is not ready, and nobody else calls this, `set_ready` or [`teardown`](Self::teardown)
+    /// meanwhile.
     pub(super) unsafe fn prepare(&'static self, key: Pin<&'static LockClassKey>) -> Result {
         // SAFETY: The counts are not in use, as the domain is not ready.
         let result = unsafe { self.counts.alloc().and_then(|()| self.plain.alloc()) };
@@ -283,14 +284,22 @@ impl DomainState {
             self.waiters.init(wake_more);
             self.stall.init(&self.wait_for(c"a future"));
         }
-        // INVARIANT: All are initialised.
+        Ok(())
+    }
+
+    /// Makes the domain ready.
+    ///
+    /// # Safety
+    ///
+    /// [`prepare`](Self::prepare) has succeeded, and nobody has called this since.
+    pub(super) unsafe fn set_ready(&self) {
+        // INVARIANT: All are initialised, as this function requires.
         self.ready.store(1, Release);
         // A writer that unpublishes a pointer and then sees the domain not ready assumes that no
         // reader can hold it.
         // ORDERING: Pairs with the barrier in `is_ready_after_all`. A reader admitted by the store
         // above finds unpublished what was unpublished before a load that did not see the store.
         kernel::sync::barrier::smp_mb(Full);
-        Ok(())
     }
 
     /// Undoes [`prepare`](Self::prepare). Process context.
@@ -760,7 +769,7 @@ impl DomainState {
     ) {
         account.counts().posted();
         self.posted();
-        // No section has begun before the object was unpublished, see `prepare`, so that any grace
+        // No section has begun before the object was unpublished, see `set_ready`, so that any grace
         // period will do. No lazy callback, because rmmod may wait for it.
         // SAFETY: `head` and what it is in are valid and not used by others until `func` is called,
         // as `post_from` requires.

@@ -85,7 +85,10 @@ type Cell = RcuCell<Option<KBox<Object<Payload, InSoftirq>>>>;
 /// Makes the domain ready, as the module's init does.
 fn begin() {
     // SAFETY: The model has started no other thread yet, so nobody uses the domain.
-    unsafe { GLOBAL.prepare(kernel::static_lock_class!()).unwrap() };
+    unsafe {
+        GLOBAL.prepare(kernel::static_lock_class!()).unwrap();
+        GLOBAL.set_ready();
+    }
 }
 /// Lets the thread of the callbacks end; all that was deferred is freed then.
 fn end(softirq: thread::JoinHandle<()>) {
