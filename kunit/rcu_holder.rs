@@ -9,6 +9,8 @@
 //! the kernel's RCU, with `barrier=2` that of the module, and with `barrier=3` its exit function calls
 //! the latter. With `idle=1` its init does nothing at all.
 //!
+//! With `lazy=1` the domain is neither initialised nor read.
+//!
 //! With `lend=1` other modules can use its domain: with `borrow=1` that is the domain that is read and
 //! deferred in. Nothing but the test keeps the lender loaded meanwhile.
 //!
@@ -87,6 +89,10 @@ module! {
         idle: u32 {
             default: 0,
             description: "Whether init does nothing",
+        },
+        lazy: u32 {
+            default: 0,
+            description: "Whether the domain is not initialised",
         },
         lend: u32 {
             default: 0,
@@ -200,8 +206,11 @@ fn defer_slow() -> Result {
 
 /// Has a thread read in a domain, and defers objects there.
 fn hold<T: Tag>() -> Result<Option<support::Thread>> {
-    let held = Srcu::<T>::init()?;
-    let reader = if module_parameters::read.value() != 0 {
+    let held = match module_parameters::lazy.value() {
+        0 => Some(Srcu::<T>::init()?),
+        _ => None,
+    };
+    let reader = if let Some(held) = held.filter(|_| module_parameters::read.value() != 0) {
         let reads = Arc::new(Atomic::new(0i32), GFP_KERNEL)?;
         let theirs = reads.clone();
         let reader = support::spawn(c"rcu_holder", move || {

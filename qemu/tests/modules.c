@@ -341,6 +341,32 @@ TEST_F_TIMEOUT(many, the_first_go_first, 600)
 	EXPECT_EQ(0, unload("quiesce_gate"));
 }
 
+/* Whether modules wait in a domain that others used, and they do not: one of many. */
+static bool strangers_wait(struct image *copy, char *old, int stranger)
+{
+	bool stuck = false;
+
+	/* Of 512 slots 64 were used: most likely one of these modules is in one of them. */
+	for (int i = 0; i < 32 && !stuck; i++) {
+		int waited = 0;
+		pid_t pid;
+
+		rename_module(copy, old, stranger);
+		snprintf(old, sizeof(HOLDER), "%s", name_of(stranger));
+		pid = spawn({
+			check(load(copy, "read=0 pending=1 barrier=2") == 0);
+		});
+		while (task_state(pid) != 'Z' && waited++ < PATIENCE_MS)
+			nap();
+		stuck = task_state(pid) != 'Z';
+		if (stuck)
+			set_gate("open", 1);
+		check(join(pid) == 0);
+		check(unload(name_of(stranger)) == 0);
+	}
+	return stuck;
+}
+
 /*
  * Nobody inherits the domains of a module that has gone. The users post nothing
  * themselves: callbacks of the lender drop what they retire.
@@ -349,8 +375,7 @@ TEST_F_TIMEOUT(many, nobody_inherits_a_domain, 600)
 {
 	struct image gate = read_module("quiesce_gate"), copy = read_module(HOLDER);
 	char old[sizeof(HOLDER)] = HOLDER;
-	enum { USERS = 64, STRANGERS = 32, LENDER = 1, FIRST, STRANGER = FIRST + USERS, USER };
-	bool stuck = false;
+	enum { USERS = 64, LENDER = 1, FIRST, STRANGER = FIRST + USERS, USER };
 
 	ASSERT_EQ(0, load(&gate, "open=0"));
 	/* A reader holds up its domain, and a destructor its worker. */
@@ -359,29 +384,33 @@ TEST_F_TIMEOUT(many, nobody_inherits_a_domain, 600)
 		EXPECT_EQ(0, load_copy(&copy, old, i, "read=0 pending=0 borrow=1 share=3"));
 		EXPECT_EQ(0, unload(name_of(i)));
 	}
-	/* Of 512 slots 64 were used: most likely one of these modules is in one of them. */
-	for (int i = 0; i < STRANGERS && !stuck; i++) {
-		int waited = 0;
-		pid_t pid;
-
-		rename_module(&copy, old, STRANGER);
-		snprintf(old, sizeof(HOLDER), "%s", name_of(STRANGER));
-		pid = spawn({
-			check(load(&copy, "read=0 pending=1 barrier=2") == 0);
-		});
-		while (task_state(pid) != 'Z' && waited++ < PATIENCE_MS)
-			nap();
-		stuck = task_state(pid) != 'Z';
-		EXPECT_FALSE(stuck);
-		if (stuck)
-			set_gate("open", 1);
-		EXPECT_EQ(0, join(pid));
-		EXPECT_EQ(0, unload(name_of(STRANGER)));
-	}
+	EXPECT_FALSE(strangers_wait(&copy, old, STRANGER));
 	set_gate("open", 1);
 	/* Takes what was lent. */
 	EXPECT_EQ(0, load_copy(&copy, old, USER, "read=0 pending=0 borrow=1 share=2 barrier=2"));
 	EXPECT_EQ(0, unload(name_of(USER)));
+	EXPECT_EQ(0, unload(name_of(LENDER)));
+	EXPECT_EQ(0, unload("quiesce_gate"));
+}
+
+/* Nor one that was not initialised when its users had gone, and is later. */
+TEST_F_TIMEOUT(many, nobody_inherits_a_domain_that_was_not_ready, 600)
+{
+	struct image gate = read_module("quiesce_gate"), copy = read_module(HOLDER);
+	char old[sizeof(HOLDER)] = HOLDER;
+	enum { USERS = 64, LENDER = 1, FIRST, READER = FIRST + USERS, STRANGER };
+
+	ASSERT_EQ(0, load(&gate, "open=0"));
+	ASSERT_EQ(0, load_copy(&copy, old, LENDER, "pending=0 lend=1 lazy=1"));
+	for (int i = FIRST; i < FIRST + USERS; i++) {
+		EXPECT_EQ(0, load_copy(&copy, old, i, "pending=1 borrow=1 lazy=1"));
+		EXPECT_EQ(0, unload(name_of(i)));
+	}
+	/* From here on grace periods of the domain do not end. */
+	ASSERT_EQ(0, load_copy(&copy, old, READER, "pending=1 borrow=1"));
+	EXPECT_FALSE(strangers_wait(&copy, old, STRANGER));
+	set_gate("open", 1);
+	EXPECT_EQ(0, unload(name_of(READER)));
 	EXPECT_EQ(0, unload(name_of(LENDER)));
 	EXPECT_EQ(0, unload("quiesce_gate"));
 }

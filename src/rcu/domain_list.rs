@@ -6,6 +6,7 @@ use super::{
     account::Account,
     client,
     domain_state::{
+        forget_early,
         DomainState,
         GLOBAL, //
     },
@@ -134,7 +135,7 @@ pub(super) unsafe fn barrier(module: *mut bindings::module, caller: &Location<'_
     Ok(())
 }
 
-/// Removes a module that is unloaded from the users of all domains.
+/// Removes a module that is unloaded from the users of all domains, those included that are not ready.
 pub(super) fn forget_user(account: &Account) {
     let list = DOMAINS.lock();
     let mut at = list.0;
@@ -144,6 +145,9 @@ pub(super) fn forget_user(account: &Account) {
         // SAFETY: `next` is only accessed with the list's mutex held, which `list` is the guard of.
         at = unsafe { *domain.next.get() };
     }
+    // SAFETY: `list` is the guard that excludes other calls. The code of the module has ended, and so
+    // has that of the modules that depend on it.
+    unsafe { forget_early(account, |domain| is_in(domain, account.module())) };
 }
 
 /// Returns the number of domains that are ready.

@@ -117,6 +117,7 @@ const SECTIONS: u32 = 1 << 14;
 /// - `counts` and `early` together are the number of what was deferred and is not done, except for
 ///   callbacks of the kernel's RCU, which the accounts of modules alone count: what begins or ends
 ///   before the domain is ready is counted by `early`.
+/// - A domain with a bit in `users` is ready, or in [`EARLY`].
 pub struct DomainState {
     name: &'static CStr,
     sleepable: bool,
@@ -161,6 +162,31 @@ const DEFERRED: &CStr = c"what was deferred behind the readers";
 /// Where RCU is not preemptible, the state of the SRCU domain that stands in for it.
 pub(super) static GLOBAL: DomainState =
     DomainState::new(c"rcu", cfg!(not(CONFIG_PREEMPT_RCU)), false);
+
+/// Domains that were used before they were ready, so that those who remove a user find them. A domain
+/// may be here more than once, and stays until its module is unloaded.
+///
+/// Entries are only removed, and followed, under the lock of the list of domains.
+static EARLY: [Atomic<*mut DomainState>; 64] = [const { Atomic::new(null_mut()) }; 64];
+
+/// Removes a module that is unloaded from the users of the domains in [`EARLY`], and its own domains
+/// from there.
+///
+/// # Safety
+///
+/// The caller excludes other calls. If `is_in` returns true for a domain, nobody uses that any more.
+pub(super) unsafe fn forget_early(account: &Account, is_in: impl Fn(&DomainState) -> bool) {
+    for entry in &EARLY {
+        // SAFETY: A domain is removed from here before it is freed, and other calls are excluded.
+        let Some(domain) = (unsafe { load_pointer(entry).as_ref() }) else {
+            continue;
+        };
+        domain.forget_user(account);
+        if is_in(domain) {
+            entry.store(null_mut(), Relaxed);
+        }
+    }
+}
 
 impl DomainState {
     /// Creates the state of a domain of SRCU-fast, or of SRCU-fast-updown, that is not initialised.
@@ -497,15 +523,38 @@ impl DomainState {
     /// Records a module whose code defers something in an SRCU domain.
     ///
     /// That code names the domain, so its module depends on the domain's, if it is another one.
-    fn used_by(&self, account: &Account) {
+    fn used_by(&'static self, account: &Account) {
         let (word, bit) = self.user(account);
         let mut bits = load_pointer(word);
+        if bits.addr() & bit == 0 && !self.is_ready() && !self.note_early() {
+            return;
+        }
+        // INVARIANT: The domain is ready, or in `EARLY`.
         while bits.addr() & bit == 0 {
             match word.cmpxchg(bits, bits.map_addr(|bits| bits | bit), Full) {
                 Ok(_) => return,
                 Err(now) => bits = now,
             }
         }
+    }
+
+    /// Enters the domain, which was not ready, into [`EARLY`], and returns whether it is there.
+    ///
+    /// If there are too many, the domain has its users only when it is ready. Then a module's barrier can
+    /// return before references to shared objects are dropped that it has retired before, if callbacks of
+    /// other modules drop them.
+    #[cold]
+    fn note_early(&'static self) -> bool {
+        let domain = core::ptr::from_ref(self).cast_mut();
+        EARLY.iter().any(|entry| {
+            let at = load_pointer(entry);
+            at == domain
+                || (at.is_null()
+                    && match entry.cmpxchg(null_mut(), domain, Full) {
+                        Ok(_) => true,
+                        Err(now) => now == domain,
+                    })
+        })
     }
 
     /// Records a module whose code has retired a reference to a shared object that a callback will
@@ -515,7 +564,7 @@ impl DomainState {
     ///
     /// `module` is what `this_module` returned in code that runs.
     #[inline(never)]
-    pub(super) unsafe fn counted_from(&self, module: *mut bindings::module) {
+    pub(super) unsafe fn counted_from(&'static self, module: *mut bindings::module) {
         // SAFETY: `module` is what `this_module` returned in code that runs, as this function requires.
         let caller = unsafe { account::of_caller(module) };
         caller.be_served();
