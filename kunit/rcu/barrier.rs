@@ -125,6 +125,21 @@ fn shared<D: Domain>(domain: D, n: usize) -> Result<(usize, usize)> {
     Ok((dropped.load(Relaxed), domain.pending()))
 }
 
+/// Defers an object in `D` whose callback drops a cell of `E`, and returns the state of the gate that
+/// the content of the cell has waited at, after one barrier of the module.
+fn across<D: Domain, E: Domain>() -> Result<i32> {
+    let gate = Arc::new(Atomic::new(0i32), GFP_KERNEL)?;
+    let cell = RcuCell::<_, E>::new(boxed(Gate(gate.clone()))?);
+    defer::<_, D>(Object::new_atomic(cell).boxed(GFP_KERNEL)?);
+    let opener = stop_later(&gate, 300)?;
+    let ret = rcu::barrier();
+    let state = gate.load(Acquire);
+    opener.join();
+    ret?;
+    rcu::barrier()?;
+    Ok(state)
+}
+
 /// Has a thread of its own defer slow objects, faster than they are dropped, until `f` has returned.
 fn beside_a_producer<D: Domain, R>(_domain: D, f: impl FnOnce() -> R) -> Result<R> {
     let state = Arc::new(Atomic::new(0i32), GFP_KERNEL)?;
@@ -268,6 +283,35 @@ mod tests {
         assert_eq!(pending, 1);
         assert_eq!(dropped.load(Relaxed), 1);
         assert_eq!(domain.pending(), 0);
+        Ok(())
+    }
+
+    /// A callback of one domain hands what a cell of another one owns to the worker of that one.
+    #[test]
+    fn of_a_module_waits_for_chains_across_domains() -> Result {
+        rcu::define_domain! {
+            /// Has owners of cells of all domains.
+            Left
+        }
+        rcu::define_domain! {
+            /// As the other one.
+            Right
+        }
+        rcu::define_domain! {
+            /// Nothing but the content of cells is deferred in it.
+            Inner
+        }
+        Srcu::<Left>::init()?;
+        Srcu::<Right>::init()?;
+        Srcu::<Inner>::init()?;
+        let states = [
+            across::<Srcu<Left>, Srcu<Inner>>()?,
+            across::<Srcu<Left>, Global>()?,
+            across::<Global, Srcu<Left>>()?,
+            across::<Srcu<Left>, Srcu<Right>>()?,
+            across::<Srcu<Right>, Srcu<Left>>()?,
+        ];
+        assert_eq!(states, [2; 5]);
         Ok(())
     }
 

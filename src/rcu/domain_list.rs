@@ -117,21 +117,53 @@ pub(super) unsafe fn barrier(module: *mut bindings::module, caller: &Location<'_
     let Some(client) = (unsafe { client::find(module) }) else {
         return Ok(());
     };
+    let account = client.account();
     let mut at = None;
-    while let Some(domain) = next_used(at, client.account()) {
+    while let Some(domain) = next_used(at, account) {
         domain.may_barrier(caller)?;
         at = Some(domain);
     }
-    // SAFETY: `may_barrier` has succeeded above, in the same context.
-    unsafe { GLOBAL.barrier_of(client.account(), caller) };
-    at = None;
-    while let Some(domain) = next_used(at, client.account()) {
-        // Another task of the module may use a domain for the first time meanwhile.
-        domain.may_barrier(caller)?;
-        // SAFETY: `may_barrier()` returned success in this context, so the wait is allowed.
-        unsafe { domain.barrier_of(client.account(), caller) };
-        at = Some(domain);
+    let domains =
+        || core::iter::successors(next_used(None, account), |at| next_used(Some(*at), account));
+    // As in `DomainState::flush`: tasks that are about to post, and callbacks that are posted again.
+    if GLOBAL.was_counted() || domains().any(DomainState::was_counted) {
+        // SAFETY: `may_barrier` found process context, outside of sections of the kernel's RCU.
+        unsafe { bindings::synchronize_rcu() };
     }
+    let reposts = || domains().fold(GLOBAL.reposts(), |n, at| n.wrapping_add(at.reposts()));
+    let before = reposts();
+    barrier_once(account, caller)?;
+    if reposts() != before {
+        barrier_once(account, caller)?;
+    }
+    Ok(())
+}
+
+/// Waits for the callbacks that a module has posted before, in each of its domains, and then for what
+/// they have given to workers. A callback of one domain may give something to the worker of another
+/// one, also of one that the module has not used before.
+fn barrier_once(account: &Account, caller: &Location<'_>) -> Result {
+    GLOBAL.may_barrier(caller)?;
+    // SAFETY: `may_barrier()` returned success in this context, so the wait is allowed.
+    unsafe { GLOBAL.wait_callbacks(caller) };
+    for workers in [false, true] {
+        let mut at = None;
+        while let Some(domain) = next_used(at, account) {
+            // Another task of the module may use a domain for the first time meanwhile.
+            domain.may_barrier(caller)?;
+            // SAFETY: `may_barrier()` returned success in this context, so the wait is allowed.
+            unsafe {
+                if workers {
+                    domain.wait_worker(caller);
+                } else {
+                    domain.wait_callbacks(caller);
+                }
+            }
+            at = Some(domain);
+        }
+    }
+    // SAFETY: `may_barrier()` returned success in this context, so the wait is allowed.
+    unsafe { GLOBAL.wait_clients(account, caller) };
     Ok(())
 }
 

@@ -485,7 +485,7 @@ impl DomainState {
         self.wait_for(DEFERRED).watched(caller, || {
             // SAFETY: `may_flush` found process context, outside of sections of the domain and of the
             // kernel's RCU, and of destructors.
-            unsafe { self.flush(None) }
+            unsafe { self.flush() }
         });
         Ok(())
     }
@@ -495,19 +495,53 @@ impl DomainState {
         self.may_flush(caller)
     }
 
-    /// Waits until everything that a module has deferred before in the domain has been reclaimed.
+    /// Waits for the callbacks posted before in the domain, on behalf of a barrier of a module.
     ///
     /// # Safety
     ///
     /// [`may_barrier`](Self::may_barrier) has succeeded, in the same context.
-    pub(super) unsafe fn barrier_of(&self, account: &Account, caller: &Location<'_>) {
-        // What functions of other modules reclaim is with the workers of those.
+    pub(super) unsafe fn wait_callbacks(&self, caller: &Location<'_>) {
+        let wait = self.wait_for(DEFERRED);
+        // SAFETY: `may_barrier` found process context, outside of sections of the domain and of the
+        // kernel's RCU, as this function requires.
+        wait.watched(caller, || unsafe { self.callbacks() });
+    }
+
+    /// Waits for what callbacks have given to the domain's worker, on behalf of a barrier of a module.
+    ///
+    /// # Safety
+    ///
+    /// As for [`wait_callbacks`](Self::wait_callbacks).
+    pub(super) unsafe fn wait_worker(&self, caller: &Location<'_>) {
+        let wait = self.wait_for(DEFERRED);
+        // SAFETY: `may_barrier` found process context and no destructor, as this function requires.
+        wait.watched(caller, || unsafe { self.flush_worker() });
+    }
+
+    /// Waits for what callbacks have given to the workers of modules, on behalf of a barrier of one.
+    /// The callbacks have returned.
+    ///
+    /// # Safety
+    ///
+    /// As for [`wait_callbacks`](Self::wait_callbacks).
+    pub(super) unsafe fn wait_clients(&self, account: &Account, caller: &Location<'_>) {
+        // What functions of other modules reclaim is with the workers of those. A callback may have
+        // recorded that.
         let module = (!account.is_served()).then(|| account.module());
-        self.wait_for(DEFERRED).watched(caller, || {
-            // SAFETY: `may_barrier` found process context, outside of sections of the domain and of
-            // the kernel's RCU, and of destructors, as this function requires.
-            unsafe { self.flush(module) }
-        });
+        let wait = self.wait_for(DEFERRED);
+        // SAFETY: `may_barrier` found process context and no destructor, as this function requires.
+        wait.watched(caller, || unsafe { client::flush(module) });
+    }
+
+    /// Returns whether a barrier waits for tasks that are about to post, see [`flush`](Self::flush).
+    pub(super) fn was_counted(&self) -> bool {
+        self.counted.load(Relaxed) != 0
+    }
+
+    /// The number of callbacks that were posted again.
+    pub(super) fn reposts(&self) -> usize {
+        // ORDERING: Pairs with `count_repost`: what is counted here was posted, and is waited for.
+        self.reposts.load(Acquire)
     }
 
     /// The word of `users` and the bit in it that stand for a module.
@@ -594,14 +628,14 @@ impl DomainState {
         }
     }
 
-    /// Waits until everything that was deferred before has been reclaimed, or what a module has.
+    /// Waits until everything that was deferred before has been reclaimed.
     ///
     /// # Safety
     ///
     /// Process context, outside of read-side critical sections of the domain and of the kernel's RCU,
     /// and not in a destructor that a worker runs.
-    unsafe fn flush(&self, module: Option<*mut bindings::module>) {
-        if self.counted.load(Relaxed) != 0 {
+    unsafe fn flush(&self) {
+        if self.was_counted() {
             // Another task may own the head of a shared object and be about to post it. It is in a
             // read-side critical section until it has: see `defer` and `drop_retired`.
             // SAFETY: This is process context, outside of read-side critical sections of the kernel's
@@ -610,14 +644,12 @@ impl DomainState {
         }
         // A callback of a shared object that was retired from several cells covers some of its
         // references, and is posted once more for all others that there are by then.
-        // ORDERING: Pairs with `count_repost`: what is counted here was posted, and is waited for.
-        let reposts = self.reposts.load(Acquire);
+        let reposts = self.reposts();
         // SAFETY: The context is the one that this function requires.
-        unsafe { self.flush_once(module) };
-        // ORDERING: Pairs with `count_repost`: what is counted here was posted, and is waited for.
-        if self.reposts.load(Acquire) != reposts {
+        unsafe { self.flush_once() };
+        if self.reposts() != reposts {
             // SAFETY: The context is the one that this function requires.
-            unsafe { self.flush_once(module) };
+            unsafe { self.flush_once() };
         }
     }
 
@@ -626,34 +658,55 @@ impl DomainState {
     /// # Safety
     ///
     /// As for [`flush`](Self::flush).
-    unsafe fn flush_once(&self, module: Option<*mut bindings::module>) {
+    unsafe fn flush_once(&self) {
         // What was deferred before the domain was ready went to the kernel's RCU. Numbers that are
         // equal are of the same objects, for neither counter is ever reset.
         // ORDERING: Pairs with `count_early`: what is counted here was posted, and is waited for.
         let early = self.early_posts.load(Acquire);
+        // SAFETY: The context is the one that this function requires.
+        unsafe { self.callbacks() };
         // ORDERING: Pairs with the release below: what the other barrier waited for was reclaimed.
         if early != self.early_waited.load(Acquire) || !self.has_worker() {
-            // SAFETY: This is process context and no destructor, as this function requires. Without
-            // a worker this is `GLOBAL`, which is ready.
-            unsafe {
-                if self.has_worker() {
-                    bindings::rcu_barrier();
-                } else {
-                    self.barrier_now();
-                }
-                client::flush(module);
+            // SAFETY: This is process context and no destructor, as this function requires.
+            unsafe { client::flush(None) };
+            // ORDERING: Pairs with the acquires here and in `callbacks`.
+            self.early_waited.store(early, Release);
+        }
+        // SAFETY: The context is the one that this function requires.
+        unsafe { self.flush_worker() };
+    }
+
+    /// Waits for the callbacks posted before.
+    ///
+    /// # Safety
+    ///
+    /// Process context, outside of read-side critical sections of the domain and of the kernel's RCU.
+    unsafe fn callbacks(&self) {
+        // SAFETY: This is process context, as this function requires, and the domain is ready where
+        // that is necessary.
+        unsafe {
+            // Where the domain is the kernel's RCU, the call below waits for those, too.
+            // ORDERING: Pair with `count_early` and with the release in `flush_once`.
+            if self.sleepable && self.early_posts.load(Acquire) != self.early_waited.load(Acquire) {
+                bindings::rcu_barrier();
             }
-            if module.is_none() {
-                // ORDERING: Pairs with the acquire above.
-                self.early_waited.store(early, Release);
+            if self.is_ready() {
+                self.barrier_now();
             }
         }
+    }
+
+    /// Waits for what callbacks have given to the domain's worker, if it has one and is ready.
+    ///
+    /// # Safety
+    ///
+    /// Process context, and not in a destructor that a worker runs.
+    unsafe fn flush_worker(&self) {
         if self.has_worker() && self.is_ready() {
             let marker = Marker::new();
             // SAFETY: The domain is ready, so the worker is initialised; the marker is waited for.
             // This is process context and no destructor, as this function requires.
             unsafe {
-                self.barrier_now();
                 marker.push(&self.worker);
                 marker.wait();
             }
@@ -740,7 +793,7 @@ impl DomainState {
                 }
                 // SAFETY: `may_flush` found process context, outside of sections of the domain and of
                 // the kernel's RCU, and of destructors.
-                unsafe { self.flush(None) };
+                unsafe { self.flush() };
             });
         Ok(())
     }
