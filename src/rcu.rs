@@ -119,6 +119,9 @@ pub fn stall_reports() -> u32 {
 /// Waits until everything that the calling module has deferred before the call, in all domains, has
 /// been reclaimed.
 ///
+/// Includes domains that are not initialised, and chains of cells across domains with the object that
+/// owns the chain.
+///
 /// A module need not call this before it is unloaded: see [above](self#unloading). Otherwise it is
 /// [`Domain::barrier`] without what other modules have deferred, unless this one has retired
 /// references to an object that others retire too, see [`Shared`], or the compiler has used the

@@ -286,6 +286,35 @@ mod tests {
         Ok(())
     }
 
+    /// The kernel's RCU has what is deferred in a domain that is never initialised.
+    #[test]
+    fn of_a_module_waits_in_domains_that_are_not_initialised() -> Result {
+        rcu::define_domain! {
+            /// Never initialised.
+            Never
+        }
+        for n in [0, 1, 2, 3, 100] {
+            let dropped = counter()?;
+            if n == 0 {
+                defer::<_, Srcu<Never>>(boxed(Counted(dropped.clone()))?);
+            } else {
+                let shared = Arc::new(
+                    Shared::<Counted, Srcu<Never>, InProcess>::new(Counted(dropped.clone())),
+                    GFP_KERNEL,
+                )?;
+                for _ in 0..n {
+                    defer::<_, Srcu<Never>>(shared.clone());
+                }
+            }
+            rcu::barrier()?;
+            let after = dropped.load(Relaxed);
+            rcu::barrier()?;
+            assert_eq!(after, 1);
+            assert_eq!(dropped.load(Relaxed), 1);
+        }
+        Ok(())
+    }
+
     /// A callback of one domain hands what a cell of another one owns to the worker of that one.
     #[test]
     fn of_a_module_waits_for_chains_across_domains() -> Result {

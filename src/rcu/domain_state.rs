@@ -128,15 +128,17 @@ pub struct DomainState {
     srcu: Opaque<bindings::srcu_struct>,
     counts: Counts,
     early: Atomic<isize>,
-    /// The number of objects that were deferred before the domain was ready.
+    /// The number of objects that were deferred before the domain was ready; of [`GLOBAL`], those of all
+    /// domains.
     early_posts: Atomic<u64>,
     /// A number of those that a barrier has found, and has waited for. It may fall; each value is one
     /// that `early_posts` had when a barrier began that has ended.
     early_waited: Atomic<u64>,
-    /// The number of callbacks of shared objects that were posted again.
+    /// The number of callbacks of shared objects that were posted again; of [`GLOBAL`], also those of
+    /// domains that were not ready.
     reposts: Atomic<usize>,
     /// One, once a reference to a shared object was retired while a callback of the object was under
-    /// way.
+    /// way; of [`GLOBAL`], also in a domain that was not ready.
     counted: Atomic<i32>,
     /// Objects without destructor that the kernel frees.
     plain: Counts,
@@ -602,8 +604,10 @@ impl DomainState {
         // SAFETY: `module` is what `this_module` returned in code that runs, as this function requires.
         let caller = unsafe { account::of_caller(module) };
         caller.be_served();
-        if self.counted.load(Relaxed) == 0 {
-            self.counted.store(1, Relaxed);
+        for domain in [Some(self), self.early_is_of()].into_iter().flatten() {
+            if domain.counted.load(Relaxed) == 0 {
+                domain.counted.store(1, Relaxed);
+            }
         }
         if self.sleepable {
             self.used_by(caller);
@@ -880,15 +884,27 @@ impl DomainState {
     }
 
     /// Counts an object that was posted before the domain was ready.
+    ///
+    /// For [`GLOBAL`] too, because a module's barrier finds ready domains.
     fn count_early(&self) {
-        // ORDERING: Pairs with the acquire in `flush_once`, which waits for what it finds counted.
-        let _ = self.early_posts.fetch_add(1u64, Release);
+        for domain in [self, &GLOBAL] {
+            // ORDERING: Pairs with the acquires in `flush_once` and `callbacks`: what is counted there
+            // is waited for.
+            let _ = domain.early_posts.fetch_add(1u64, Release);
+        }
     }
 
     /// Counts a callback that was posted again, because it did not cover all references of an object.
     pub(super) fn count_repost(&self) {
-        // ORDERING: Pairs with the acquires in `flush`, which waits for what it finds counted.
-        let _ = self.reposts.fetch_add(1usize, Release);
+        for domain in [Some(self), self.early_is_of()].into_iter().flatten() {
+            // ORDERING: Pairs with the acquire in `reposts`: what is counted there is waited for.
+            let _ = domain.reposts.fetch_add(1usize, Release);
+        }
+    }
+
+    /// The domain whose barrier waits for what is deferred here too, unless this one is ready.
+    fn early_is_of(&self) -> Option<&'static DomainState> {
+        (self.has_worker() && !self.is_ready()).then_some(&GLOBAL)
     }
 
     /// Ends a callback of an SRCU domain. For [`done!`].
