@@ -252,6 +252,14 @@ mod tests {
             support::msleep(1);
         }
         let early = Srcu::<Early>::init()?;
+        // The callback may not have returned yet.
+        for _ in 0..10_000 {
+            if early.pending() == 0 {
+                break;
+            }
+            support::msleep(1);
+        }
+        let pending = (early.pending(), rcu::global().pending() != 0);
         let opener = stop_later(&gate, 300)?;
         let ret = early.barrier();
         let state = gate.load(Acquire);
@@ -259,6 +267,7 @@ mod tests {
         early.barrier()?;
         assert!(ret.is_ok());
         assert_eq!(state, 2);
+        assert_eq!(pending, (0, true));
         assert_eq!(early.pending(), 0);
         Ok(())
     }

@@ -261,7 +261,9 @@ pub trait Domain: sealed::Sealed + Copy + Send + Sync + 'static {
     /// Returns the number of deferred objects that have not been reclaimed.
     ///
     /// Objects of [`Global`] without destructor, which the kernel frees, are not included. Exact if none
-    /// is deferred or reclaimed during the call, which sums up the counts of all CPUs.
+    /// is deferred or reclaimed during the call, which sums up the counts of all CPUs. An object of a
+    /// domain that was not initialised counts as one of [`Global`] from when a workqueue has its
+    /// destructor, because the domain has no worker then.
     fn pending(self) -> usize {
         Self::state().pending()
     }
