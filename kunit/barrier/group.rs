@@ -581,6 +581,9 @@ mod tests {
         assert_eq!(outcome(&group, &seats[0], 1), None);
         assert_eq!(outcome(&group, &seats[0], 2), Some(Err(ENOTCONN)));
         assert_eq!(group.poll(&seats[0]), POLLHUP);
+        // It has given its seat up, so its timeout breaks nothing.
+        assert!(!group.timeout(&seats[0]));
+        assert!(group.broken().is_none());
         group.arrive(&seats[1], false)?;
         assert_eq!(outcome(&group, &seats[0], 1), Some(Ok((false, 0))));
         assert_eq!(group.poll(&seats[0]), POLLIN | POLLRDNORM | POLLHUP);

@@ -408,6 +408,34 @@ TEST_F(group, drop)
 	EXPECT_EQ(N - 1, s.parties);
 }
 
+/* Whoever has given up its seat breaks nothing: a timeout of its wait is one only for itself. */
+TEST_F(group, timeout_of_a_party_that_left)
+{
+	struct quiesce_arrive a = arrive_args(1);
+	struct quiesce_status s;
+	struct quiesce_wait w;
+
+	a.flags = QUIESCE_ARRIVE_DROP;
+	ASSERT_EQ(0, ctl(self->party[0], QUIESCE_IOC_ARRIVE, &a));
+	ASSERT_EQ(0, place(self->party[1]));
+	ASSERT_EQ(0, leave(self->party[1]));
+	for (int i = 0; i < 2; i++) {
+		for (int sleeps = 0; sleeps < 2; sleeps++) {
+			w = wait_args(QUIESCE_WAIT_PHASE, sleeps ? in_ms(BLOCKS_MS) : QUIESCE_NOW);
+			w.flags = QUIESCE_WAIT_BREAK;
+			w.ticket = 1;
+			EXPECT_EQ(-ETIMEDOUT, ctl(self->party[i], QUIESCE_IOC_WAIT, &w));
+			ASSERT_EQ(0, status_of(self->group, &s));
+			EXPECT_EQ(0, s.state & QUIESCE_STATE_BROKEN);
+			EXPECT_EQ(QUIESCE_CAUSE_NONE, s.cause.cause);
+		}
+	}
+	ASSERT_EQ(0, place(self->party[2]));
+	EXPECT_EQ(0, meet(self->party[3], QUIESCE_NOW, &w));
+	for (int i = 0; i < 2; i++)
+		EXPECT_EQ(0, wait_phase(self->party[i], 1, QUIESCE_NOW, &w));
+}
+
 TEST_F(group, last_one_drops)
 {
 	struct quiesce_arrive a = arrive_args(1);

@@ -381,7 +381,7 @@ int m_group_wait(struct m_group *g, struct m_id me, bool arrive, uint32_t pid,
 		a->suspended = true;
 	if (a && (over || err == -ECONNABORTED || err == -EOWNERDEAD || err == -ECANCELED))
 		a->reported = true;
-	if (err == -ETIMEDOUT && io->flags & QUIESCE_WAIT_BREAK)
+	if (err == -ETIMEDOUT && io->flags & QUIESCE_WAIT_BREAK && !p->left)
 		break_group(g, ECONNABORTED, &(struct quiesce_cause) {
 			.cause = QUIESCE_CAUSE_TIMEOUT,
 			.party = me.party,

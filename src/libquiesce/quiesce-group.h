@@ -140,7 +140,8 @@ static inline int quiesce_group_wait(int party, uint64_t ticket, struct quiesce_
 }
 
 /*
- * The same, and a timeout breaks the group: -ETIMEDOUT here, -ECONNABORTED there.
+ * The same, and a timeout breaks the group, unless the party has left: -ETIMEDOUT
+ * here, -ECONNABORTED there.
  * With O_NONBLOCK it fails with -EAGAIN, also after the deadline, and breaks nothing.
  */
 static inline int quiesce_group_wait_or_break(int party, uint64_t ticket,

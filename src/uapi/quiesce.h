@@ -432,8 +432,8 @@ struct quiesce_wait {
 
 #define QUIESCE_WAIT_REALTIME	(1U << 0)
 /*
- * group: a timeout of this wait breaks the group. With O_NONBLOCK it fails with
- * EAGAIN, also after the deadline, and breaks nothing.
+ * group: a timeout of this wait breaks the group, unless this party has left.
+ * With O_NONBLOCK it fails with EAGAIN, also after the deadline, and breaks nothing.
  */
 #define QUIESCE_WAIT_BREAK	(1U << 1)
 /* CLOCK_BOOTTIME, which counts while the machine is suspended. */

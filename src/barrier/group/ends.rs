@@ -23,9 +23,10 @@ use kernel::{
 };
 
 impl Group {
-    /// A wait that breaks on timeout has timed out. Returns whether that broke the group.
+    /// A wait that breaks on timeout has timed out. Returns whether that broke the group: a party
+    /// that has left breaks nothing.
     pub fn timeout(&mut self, seat: &Seat) -> bool {
-        self.break_by(Some(seat.party()), End::new(Why::Timeout))
+        self.live(seat).is_ok() && self.break_by(Some(seat.party()), End::new(Why::Timeout))
     }
 
     /// Whether [`Group::abort`] would succeed.

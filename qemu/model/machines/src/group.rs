@@ -634,7 +634,11 @@ impl Group {
                 if arrived {
                     arrival.unwrap().suspended = true;
                 }
-                if args.flags & QUIESCE_WAIT_BREAK != 0 && end == ETIMEDOUT.0 {
+                // "A timeout of this wait breaks the group, unless this party has left."
+                if args.flags & QUIESCE_WAIT_BREAK != 0
+                    && end == ETIMEDOUT.0
+                    && !self.parties[party].left
+                {
                     let seat = self.parties[party].seat;
                     let pid = if self.parties[party].dead {
                         bindings::PROCESSES[OWNER].number
