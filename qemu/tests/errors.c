@@ -2,6 +2,7 @@
 /* Each bad input by itself, with the error that the header promises for it. */
 #include "ops.h"
 
+#include <limits.h>
 #include <stddef.h>
 #include <sys/resource.h>
 
@@ -404,6 +405,22 @@ TEST(leave_has_no_struct)
 	EXPECT_EQ(0, ctl(party, _IOC(_IOC_NONE, QUIESCE_IOC_MAGIC, nr, sizeof(more)), more));
 	EXPECT_EQ(-ENOTCONN, place(party));
 	close_all();
+}
+
+/* A call without a third argument has there whatever was in the register. */
+TEST(leave_without_an_argument)
+{
+	static void *const garbage[] = { (void *)-1L, (void *)-4096L, (void *)LONG_MIN, (void *)1L };
+
+	BEGIN();
+	for (unsigned int i = 0; i < ARRAY_SIZE(garbage); i++) {
+		int party = open_kind(PARTY);
+
+		ASSERT_LE(0, party);
+		EXPECT_EQ(0, ctl(party, QUIESCE_IOC_LEAVE, garbage[i]));
+		EXPECT_EQ(-ENOTCONN, ctl(party, QUIESCE_IOC_LEAVE, garbage[i]));
+		close_all();
+	}
 }
 
 TEST(command_unknown)

@@ -137,8 +137,11 @@ impl Command {
     }
 
     /// Reads the argument of a command without a struct: members that a later version may add have
-    /// to be zero.
+    /// to be zero. Without any, the argument is not used, whatever it is.
     pub(super) fn read_nothing(&self) -> Result {
+        if self.size == 0 {
+            return Ok(());
+        }
         // SAFETY: The size of the kernel's struct is zero, so the helper only checks the user's
         // bytes and does not use the null pointer.
         to_result(unsafe {

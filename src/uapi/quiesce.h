@@ -548,7 +548,7 @@ struct quiesce_member {
 /*
  * LEAVE, on a party of a group: gives the seat up. An arrival in this phase
  * stands. The descriptor stays until closed, which then breaks nothing. Has no
- * struct.
+ * struct, and the argument is not used.
  *
  * Errors: ENOTCONN.
  */
