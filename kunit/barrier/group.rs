@@ -636,7 +636,12 @@ mod tests {
         assert_eq!(group.complete_phase(&seats[0], 1), Err(EINVAL));
         assert_eq!(group.complete_phase(&seats[2], 2), Err(EINVAL));
         assert_eq!(group.complete_phase(&seats[2], 0), Err(EINVAL));
+        let before = group.seen();
         assert_eq!(group.complete_phase(&seats[2], 1), Ok(2));
+        // Whoever polls the leader's descriptor is not given POLLIN, which is off.
+        let wakes = group.wakes(&before);
+        let news = Some(POLLIN | POLLRDNORM);
+        assert_eq!((wakes.waiters, wakes.pollers), (true, [Some(0), news]));
         assert_eq!(group.complete_phase(&seats[2], 1), Err(EINVAL));
         assert_eq!(group.poll(&seats[2]), POLLOUT | POLLWRNORM);
         assert_eq!(outcome(&group, &seats[0], 1), Some(Ok((false, 0))));
@@ -731,6 +736,16 @@ mod tests {
         assert_eq!(ended.pollers, [Some(IN | OUT), Some(IN)]);
         assert!(ended.waiters);
         seen = group.seen();
+        // The call that ends the phase reports that at once: it is no news to its own party.
+        group.arrive(&seats[1], false)?;
+        group.arrive(&seats[2], false)?;
+        group.arrive(&seats[0], false)?;
+        group.report(&seats[0], 2);
+        assert_eq!(group.wakes(&seen).pollers, [Some(0), Some(IN)]);
+        seen = group.seen();
+        // A report without the end of a phase wakes nobody.
+        group.report(&seats[1], 2);
+        assert_eq!(group.wakes(&seen), Wakes::default());
         // Not all have arrived, so not all have news.
         group.arrive(&seats[0], false)?;
         group.reset();

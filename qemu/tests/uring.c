@@ -121,6 +121,56 @@ TEST_F(uring, phases)
 	EXPECT_EQ(POLLPRI | POLLERR, reap(&self->ring, true, NULL));
 }
 
+/* The end of a phase is no event for the party whose own call has ended and reported it. */
+TEST_F(uring, own_wait_reports_the_phase)
+{
+	int group = make_group(2, 0, 0), a, b;
+	struct quiesce_wait w;
+
+	ASSERT_LE(0, group);
+	a = join_group(group, 0, NULL);
+	b = join_group(group, 0, NULL);
+	ASSERT_LE(0, a);
+	ASSERT_LE(0, b);
+	ASSERT_EQ(1, submit_poll(&self->ring, b, POLLIN, false));
+	for (int i = 1; i <= 3; i++) {
+		ASSERT_EQ(0, place(a));
+		ASSERT_EQ(0, meet(b, QUIESCE_NOW, &w));
+		ASSERT_EQ(QUIESCE_RESULT_DONE | QUIESCE_RESULT_LEADER, w.result);
+		EXPECT_EQ(0, poll_now(b) & POLLIN);
+		EXPECT_EQ(-ETIME, reap(&self->ring, false, NULL));
+		EXPECT_EQ(0, wait_phase(a, i, QUIESCE_NOW, NULL));
+	}
+	/* The next phase ends by the other's arrival. */
+	ASSERT_EQ(0, place(b));
+	ASSERT_EQ(0, place(a));
+	EXPECT_EQ(POLLIN, reap(&self->ring, true, NULL));
+}
+
+TEST_F(uring, own_complete_reports_the_phase)
+{
+	int group = make_group(2, 0, QUIESCE_GROUP_COMPLETION), a, b;
+	struct quiesce_complete c = {};
+	struct quiesce_wait w;
+	bool more = false;
+
+	ASSERT_LE(0, group);
+	a = join_group(group, 0, NULL);
+	b = join_group(group, 0, NULL);
+	ASSERT_LE(0, a);
+	ASSERT_LE(0, b);
+	ASSERT_EQ(1, submit_poll(&self->ring, b, POLLIN, true));
+	ASSERT_EQ(0, place(a));
+	ASSERT_EQ(0, meet(b, QUIESCE_NOW, &w));
+	ASSERT_EQ(QUIESCE_RESULT_LEADER, w.result);
+	EXPECT_EQ(POLLIN, reap(&self->ring, true, &more));
+	EXPECT_TRUE(more);
+	c.ticket = w.ticket;
+	ASSERT_EQ(0, ctl(b, QUIESCE_IOC_COMPLETE, &c));
+	EXPECT_EQ(0, poll_now(b) & POLLIN);
+	EXPECT_EQ(-ETIME, reap(&self->ring, false, NULL));
+}
+
 /* A poll that is under way holds the descriptor's file; it can be cancelled. */
 TEST_F(uring, cancelled)
 {

@@ -169,6 +169,8 @@ pub struct Group {
     completing: Option<u32>,
     /// Number of times that a party became the leader otherwise than by its own arrival.
     handovers: u32,
+    /// Number of times that a call reported an outcome.
+    reports: u32,
     broken: Option<Cause>,
     /// The process that closed a copy of the group's descriptor last.
     closer: Option<ARef<Pid>>,
@@ -205,6 +207,7 @@ impl Group {
             policy,
             completing: None,
             handovers: 0,
+            reports: 0,
             broken: None,
             closer: None,
         }))
@@ -613,6 +616,7 @@ impl Group {
             .and_then(|state| state.find_mut(ticket))
         {
             arrived.reported = true;
+            self.reports = self.reports.wrapping_add(1);
         }
     }
 
@@ -696,6 +700,7 @@ pub struct Seen {
     hung_up: u32,
     completing: Option<u32>,
     handovers: u32,
+    reports: u32,
     broken: bool,
     empty: bool,
 }
@@ -711,6 +716,7 @@ impl Machine for Group {
             hung_up: self.hung_up,
             completing: self.completing,
             handovers: self.handovers,
+            reports: self.reports,
             broken: self.broken.is_some(),
             empty: self.parties == 0,
         }
@@ -728,10 +734,12 @@ impl Machine for Group {
         let broken = now.broken && !before.broken;
         let hung_up = now.hung_up > before.hung_up;
         let leads = now.completing.is_some() && now.completing != before.completing;
-        // A wake-up with a key reports its events to all parties. An event of one party only wakes
-        // the pollers without a key, so that each reads its own events. For the last party to
-        // arrive, the end of the phase is such an event until its own wait has reported it.
-        let unkeyed = hung_up || leads || (phase && (now.void != before.void || now.hung_up != 0));
+        // A wake-up with a key reports its events to all parties. Where they are not the same for
+        // all, the pollers are woken without a key, so that each reads its own events: the end of a
+        // phase is no event for a party whose own call has ended the phase and reported that.
+        let reported = now.reports != before.reports;
+        let differs = now.void != before.void || now.hung_up != 0 || reported;
+        let unkeyed = hung_up || leads || (phase && differs);
         let (mut parties, mut group) = (0, 0);
         if phase {
             group |= POLLIN | POLLRDNORM;

@@ -1213,20 +1213,6 @@ impl Group {
                     ));
                 }
             }
-            // An ARRIVE_WAIT that ends the phase turns the level on, and reports the end itself.
-            let ended = self.parties.iter().any(|party| {
-                party.fd == fd
-                    && !party.closed
-                    && party
-                        .arrivals
-                        .last()
-                        .is_some_and(|last| last.ticket == before.phase && self.phase > last.ticket)
-            });
-            let level = if ended {
-                level | POLLIN | POLLRDNORM
-            } else {
-                level
-            };
             for &(queue, events) in &wakes {
                 if queue == mine && events & !level != 0 {
                     return Err(format!("a poller of descriptor {fd} is given the events {events:#x}, and {level:#x} are on"));
