@@ -38,14 +38,8 @@ fn end(why: Why) -> End {
     End { why, pid: None }
 }
 
-fn nearly_join(group: &mut Group) -> Result<Seat> {
-    group.join(NewSeat::new()?, Pid::current(), false)
-}
-
 fn join(group: &mut Group) -> Result<Seat> {
-    let seat = nearly_join(group)?;
-    group.confirm(&seat);
-    Ok(seat)
+    group.join(NewSeat::new()?, Pid::current(), false)
 }
 
 /// A group of `parties` open seats that can have `max`.
@@ -231,23 +225,26 @@ fn differ(seed: u64, steps: u32, shrink: bool, mistaken: bool) -> Result<Option<
             .filter(|party| !party.left && !party.ended)
             .map(|party| (party.seat.clone(), party.arrived));
         match (random.below(16), live) {
-            (0..=2, _) => match nearly_join(&mut group) {
-                Ok(seat) if random.below(4) == 0 => {
-                    // As if no descriptor had been left.
-                    group.unjoin(&seat);
-                    model.settle();
+            // As if no descriptor had been left.
+            (0..=2, _) if random.below(4) == 0 => {
+                let _ = group.preview_join();
+            }
+            (0..=2, _) => {
+                let preview = group.preview_join();
+                let joined = join(&mut group);
+                if preview != joined.as_ref().map(Seat::party).map_err(|e| *e) {
+                    return Ok(Some(step));
                 }
-                Ok(seat) => {
-                    group.confirm(&seat);
-                    model.join(seat)?;
-                }
-                Err(e) => {
-                    let full = model.open == 0 && model.seats() == SEATS;
-                    if !(model.broken || (full && e == ENOSPC)) {
-                        return Ok(Some(step));
+                match joined {
+                    Ok(seat) => model.join(seat)?,
+                    Err(e) => {
+                        let full = model.open == 0 && model.seats() == SEATS;
+                        if !(model.broken || (full && e == ENOSPC)) {
+                            return Ok(Some(step));
+                        }
                     }
                 }
-            },
+            }
             (3, Some((seat, _))) => {
                 if group.leave(&seat).is_err() {
                     return Ok(Some(step));
@@ -487,28 +484,33 @@ mod tests {
     }
 
     #[test]
-    fn an_unfinished_join_leaves_no_trace() -> Result {
+    fn a_preview_of_a_join_leaves_no_trace() -> Result {
         let mut group = new_group(1, 2, false)?;
         let first = join(&mut group)?;
         group.arrive(&first, false)?;
-        // That ended phase 1: in phase 2, the first arrives and a second only nearly joins.
-        let second = nearly_join(&mut group)?;
-        assert!(!group.arrive(&first, false)?.done);
-        assert!(group.unjoin(&second));
+        // That ended phase 1. In phase 2 a second is about to join, and the first ends the phase.
+        let seen = group.seen();
+        assert_eq!(group.preview_join(), Ok(1));
+        assert_eq!(group.wakes(&seen), Wakes::default());
+        assert!(group.arrive(&first, false)?.done);
         assert_eq!(group.phase(), 3);
         assert_eq!(group.parties(), 1);
         assert_eq!(group.party(1).err(), Some(ESRCH));
-        assert!(!group.unjoin(&first));
         // Nor does it take away what is known of the last one that had the seat.
-        let third = join(&mut group)?;
-        group.arrive(&third, false)?;
-        group.leave(&third)?;
+        let second = join(&mut group)?;
+        assert_eq!(second.party(), 1);
+        assert_eq!(group.preview_join(), Err(ENOSPC));
+        group.arrive(&second, false)?;
+        group.leave(&second)?;
         group.arrive(&first, false)?;
+        assert_eq!(group.preview_join(), Ok(1));
         assert_eq!(group.party(1).map(|party| party.last).ok(), Some(3));
-        let fourth = nearly_join(&mut group)?;
+        let third = join(&mut group)?;
         assert_eq!(group.party(1).map(|party| party.last).ok(), Some(0));
-        assert!(group.unjoin(&fourth));
-        assert_eq!(group.party(1).map(|party| party.last).ok(), Some(3));
+        assert_eq!(group.own(&second).last, 3);
+        assert!(!group.release(&second));
+        assert!(group.release(&third));
+        assert_eq!(group.preview_join(), Err(EOWNERDEAD));
         Ok(())
     }
 
@@ -632,7 +634,8 @@ mod tests {
         ));
         assert_eq!(group.poll(&seats[0]), 0);
         assert_eq!(group.poll(&seats[2]), POLLIN | POLLRDNORM);
-        assert_eq!(nearly_join(&mut group).err(), Some(EBUSY));
+        assert_eq!(group.preview_join(), Err(EBUSY));
+        assert_eq!(join(&mut group).err(), Some(EBUSY));
         assert_eq!(group.complete_phase(&seats[0], 1), Err(EINVAL));
         assert_eq!(group.complete_phase(&seats[2], 2), Err(EINVAL));
         assert_eq!(group.complete_phase(&seats[2], 0), Err(EINVAL));

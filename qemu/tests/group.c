@@ -913,4 +913,86 @@ TEST(phase_that_ends_during_status)
 	close(uffd);
 }
 
+struct joining {
+	int group, ret;
+	struct quiesce_join *args;
+};
+
+static void *join_by(void *arg)
+{
+	struct joining *j = arg;
+
+	j->ret = ctl(j->group, QUIESCE_IOC_JOIN, j->args);
+	return NULL;
+}
+
+/*
+ * A JOIN that has to wait for the memory of its result, and in the end fails, is to
+ * nobody as if there were another party.
+ */
+TEST(join_that_waits_and_fails)
+{
+	struct uffdio_register range = { .mode = UFFDIO_REGISTER_MODE_WP };
+	struct uffdio_api api = {
+		.api = UFFD_API,
+		.features = UFFD_FEATURE_PAGEFAULT_FLAG_WP,
+	};
+	struct uffdio_writeprotect wp = { .mode = UFFDIO_WRITEPROTECT_MODE_WP };
+	const size_t page = sysconf(_SC_PAGESIZE);
+	struct quiesce_status s;
+	struct quiesce_join next;
+	struct quiesce_wait w;
+	struct uffd_msg fault;
+	struct joining j = {};
+	int uffd, party, before;
+	pthread_t thread;
+
+	uffd = syscall(SYS_userfaultfd, O_CLOEXEC);
+	if (uffd < 0)
+		SKIP(return, "no userfaultfd");
+	ASSERT_EQ(0, ioctl(uffd, UFFDIO_API, &api));
+	j.args = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_TRUE(j.args != MAP_FAILED);
+	memset(j.args, 0, sizeof(*j.args));
+	range.range.start = (uintptr_t)j.args;
+	range.range.len = page;
+	ASSERT_EQ(0, ioctl(uffd, UFFDIO_REGISTER, &range));
+	wp.range = range.range;
+	ASSERT_EQ(0, ioctl(uffd, UFFDIO_WRITEPROTECT, &wp));
+
+	j.group = make_group(1, 2, 0);
+	ASSERT_LE(0, j.group);
+	ASSERT_LE(0, party = join_group(j.group, 0, NULL));
+	before = count_fds();
+	ASSERT_EQ(0, pthread_create(&thread, NULL, join_by, &j));
+	/* It writes its result. */
+	ASSERT_EQ(sizeof(fault), read(uffd, &fault, sizeof(fault)));
+	ASSERT_EQ(UFFD_EVENT_PAGEFAULT, fault.event);
+
+	/* The only party goes on alone. */
+	w = wait_args(QUIESCE_WAIT_PHASE, QUIESCE_NOW);
+	w.flags = QUIESCE_WAIT_BREAK;
+	w.count = 1;
+	EXPECT_EQ(0, ctl(party, QUIESCE_IOC_ARRIVE_WAIT, &w));
+	EXPECT_EQ(QUIESCE_RESULT_DONE | QUIESCE_RESULT_LEADER, w.result);
+	ASSERT_EQ(0, status_of(j.group, &s));
+	EXPECT_EQ(1, s.parties);
+	EXPECT_EQ(2, s.phase);
+	EXPECT_EQ(0, s.state);
+
+	ASSERT_EQ(0, munmap(j.args, page));
+	ASSERT_EQ(0, ioctl(uffd, UFFDIO_WAKE, &range.range));
+	ASSERT_EQ(0, pthread_join(thread, NULL));
+	EXPECT_EQ(-EFAULT, j.ret);
+	EXPECT_EQ(before, count_fds());
+	ASSERT_EQ(0, status_of(j.group, &s));
+	EXPECT_EQ(0, s.state);
+	EXPECT_EQ(1, s.parties);
+	EXPECT_EQ(0, meet(party, QUIESCE_NOW, &w));
+	EXPECT_LE(0, join_group(j.group, 0, &next));
+	EXPECT_EQ(1, next.party);
+	EXPECT_EQ(3, next.phase);
+	close(uffd);
+}
+
 TEST_HARNESS_MAIN

@@ -288,6 +288,26 @@ impl Group {
         }
     }
 
+    /// Returns the number of the party that [`Group::join`] would make, and changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Group::join`].
+    pub fn preview_join(&self) -> Result<u32> {
+        self.check()?;
+        if self.completing.is_some() {
+            return Err(EBUSY);
+        }
+        match self.open.first() {
+            Some(n) => Ok(n),
+            None => self
+                .seats
+                .first_missing()
+                .filter(|&n| n < self.max)
+                .ok_or(ENOSPC),
+        }
+    }
+
     /// Takes an open seat, or adds one, and returns it; `bound` if the party ends with `owner`.
     ///
     /// # Errors
@@ -295,57 +315,16 @@ impl Group {
     /// `ECONNABORTED` or `EOWNERDEAD` if the group is broken; `EBUSY` while a phase is being
     /// completed; `ENOSPC` if there is no seat.
     pub fn join(&mut self, new: NewSeat, owner: ARef<Pid>, bound: bool) -> Result<Seat> {
-        self.check()?;
-        if self.completing.is_some() {
-            return Err(EBUSY);
-        }
-        let number = match self.open.first() {
-            Some(n) => n,
-            None => self
-                .seats
-                .first_missing()
-                .filter(|&n| n < self.max)
-                .ok_or(ENOSPC)?,
-        };
-        let added = !self.open.contains(number);
-        self.open.remove(number);
-        if added {
+        let number = self.preview_join()?;
+        if self.open.contains(number) {
+            self.open.remove(number);
+        } else {
             // INVARIANT: One seat more, which has not arrived: `count` stays less.
             self.seats.insert(number);
             self.parties = self.parties.wrapping_add(1);
         }
         let id = self.id.number();
-        Ok(new.take(id, number, added, &mut self.tenants, owner, bound))
-    }
-
-    /// Notes that user space is about to have the party, so that its end counts from now on.
-    pub fn confirm(&mut self, seat: &Seat) {
-        if let Some(state) = self.state_mut(seat) {
-            state.confirmed = true;
-            state.former = None;
-        }
-    }
-
-    /// Undoes a join that was not confirmed. Returns whether it was not.
-    pub fn unjoin(&mut self, seat: &Seat) -> bool {
-        let Some(state) = self.state_mut(seat).filter(|state| !state.confirmed) else {
-            return false;
-        };
-        if state.hung_up() {
-            // Its process has died since.
-            return true;
-        }
-        state.ended = true;
-        let (added, former) = (state.added, state.former.take());
-        let number = seat.party();
-        self.tenants.restore(number, former);
-        if added {
-            self.vacate(number);
-            self.try_complete_phase();
-        } else {
-            self.open.insert(number);
-        }
-        true
+        Ok(new.take(id, number, &mut self.tenants, owner, bound))
     }
 
     /// Removes the seat with this number from the current phase.

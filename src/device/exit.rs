@@ -31,6 +31,7 @@ use crate::{
 use core::{
     cell::UnsafeCell,
     marker::PhantomData,
+    mem::MaybeUninit,
     pin::Pin,
     ptr, //
 };
@@ -182,38 +183,58 @@ unsafe impl<B: ExitListener> Send for Watch<B> {}
 // SAFETY: A shared reference gives access to nothing but `barrier` and `pid`, which are `Sync`.
 unsafe impl<B: ExitListener> Sync for Watch<B> {}
 
-impl<B: ExitListener> Watch<B> {
-    /// Watches the calling task's process, which is alive, so its exit cannot have been missed.
-    ///
+/// What a [`Watch`] of the calling task's process needs.
+pub(super) struct NewWatch<B: ExitListener> {
+    // Before `pid`, whose address it is charged to.
+    charge: Charge,
+    pid: ARef<Pid>,
+    memory: KBox<MaybeUninit<Watch<B>>>,
+}
+
+impl<B: ExitListener> NewWatch<B> {
     /// # Errors
     ///
     /// `EDQUOT` if too many parties are bound to the process; `ENOMEM`.
-    pub(super) fn current(barrier: Arc<B>, party: B::Party) -> Result<Pin<KBox<Self>>> {
+    pub(super) fn new() -> Result<Self> {
         let pid = Pid::current();
-        let raw = pid.as_ptr();
-        let charge = Charge::binding(&pid)?;
-        KBox::pin_init(
-            // INVARIANT: `entry` is put on the queue when the rest is there.
-            pin_init!(Self {
-                barrier,
-                _charge: charge,
-                pid,
-                exit: UnsafeCell::new(Exit {
-                    next: ptr::null_mut(),
-                    party,
-                    end: End::default(),
-                }),
-                reported: UnsafeCell::new(false),
-                entry <- Opaque::ffi_init(|entry| {
-                    // SAFETY: `raw` has a reference in `pid`; `entry` is writable, pinned, and
-                    // taken off the queue by `drop`.
-                    unsafe { bindings::quiesce_helper_pid_watch(raw, entry, Some(Self::wake)) }
-                }),
-            }),
-            GFP_KERNEL_ACCOUNT,
-        )
+        Ok(Self {
+            charge: Charge::binding(&pid)?,
+            pid,
+            memory: KBox::new_uninit(GFP_KERNEL_ACCOUNT)?,
+        })
     }
 
+    /// Watches the process. The task that made this calls it: the process is alive, so its exit
+    /// cannot have been missed.
+    pub(super) fn start(self, barrier: Arc<B>, party: B::Party) -> Pin<KBox<Watch<B>>> {
+        let Self {
+            charge,
+            pid,
+            memory,
+        } = self;
+        let raw = pid.as_ptr();
+        // INVARIANT: `entry` is put on the queue when the rest is there.
+        let Ok(watch) = memory.write_pin_init(pin_init!(Watch {
+            barrier,
+            _charge: charge,
+            pid,
+            exit: UnsafeCell::new(Exit {
+                next: ptr::null_mut(),
+                party,
+                end: End::default(),
+            }),
+            reported: UnsafeCell::new(false),
+            entry <- Opaque::ffi_init(|entry| {
+                // SAFETY: `raw` has a reference in `pid`; `entry` is writable, pinned, and taken
+                // off the queue by `drop`.
+                unsafe { bindings::quiesce_helper_pid_watch(raw, entry, Some(Watch::<B>::wake)) }
+            }),
+        }));
+        watch
+    }
+}
+
+impl<B: ExitListener> Watch<B> {
     /// # Safety
     ///
     /// Called by the wait queue on the `entry` of a `Self`, with the queue's lock held.
@@ -325,7 +346,7 @@ impl<B: ExitListener> Binding<B> {
         }
         let bound = args.flags & uapi::QUIESCE_BIND_PROCESS != 0;
         let new = if bound {
-            Some(Watch::current(barrier.clone(), party)?)
+            Some(NewWatch::new()?.start(barrier.clone(), party))
         } else {
             None
         };

@@ -11,7 +11,9 @@ use super::{
 };
 use core::{
     marker::PhantomData,
-    pin::Pin, //
+    mem::MaybeUninit,
+    pin::Pin,
+    ptr, //
 };
 use kernel::{
     bindings,
@@ -79,9 +81,9 @@ impl<E: Endpoint> Operations<E> {
 
     /// # Safety
     ///
-    /// `file` is a file that [`NewFile::new`] made for an `E`, and stays during `'a`.
+    /// `file` is a file that [`NewFile::install`] installed for an `E`, and stays during `'a`.
     unsafe fn endpoint<'a>(file: *mut bindings::file) -> &'a E {
-        // SAFETY: `NewFile::new` put such a pointer there, and `release` takes it back last.
+        // SAFETY: `NewFile::install` put such a pointer there, and `release` takes it back last.
         let private = unsafe { Pin::<KBox<Private<E>>>::borrow((*file).private_data) };
         &private.get_ref().endpoint
     }
@@ -143,61 +145,51 @@ impl<E: Endpoint> Operations<E> {
     ///
     /// Called by the VFS, once, as the last operation on a file of these operations.
     unsafe extern "C" fn release(_: *mut bindings::inode, file: *mut bindings::file) -> c_int {
-        // SAFETY: `NewFile::new` put such a pointer there, and nobody borrows it any more.
-        drop(unsafe { Pin::<KBox<Private<E>>>::from_foreign((*file).private_data) });
+        // SAFETY: `NewFile::install` put such a pointer there, and nobody borrows it any more; it is
+        // null if the file was not installed.
+        drop(unsafe { Pin::<KBox<Private<E>>>::try_from_foreign((*file).private_data) });
         0
     }
 }
 
-/// A file with a descriptor number that does not lead to it yet.
+/// A file with a descriptor number that does not lead to it yet, and the memory for its endpoint.
 ///
-/// Dropped, it is as if neither had been there, but for the endpoint's own drop.
-pub(super) struct NewFile {
+/// Dropped, it is as if none of them had been there.
+pub(super) struct NewFile<E> {
     fd: FileDescriptorReservation,
     file: ARef<File>,
+    private: KBox<MaybeUninit<Private<E>>>,
+    charge: Option<Charge>,
 }
 
-impl NewFile {
-    /// Makes a file of `endpoint`, close-on-exec unless `inherit`, which `charge` is for unless
-    /// the endpoint has one.
+impl<E: Endpoint> NewFile<E> {
+    /// Makes a file, close-on-exec unless `inherit`, which `charge` is for unless the endpoint has
+    /// one.
     ///
     /// # Errors
     ///
     /// `EMFILE`, `ENFILE`, `ENOMEM`.
-    pub(super) fn new<E: Endpoint>(
-        inherit: bool,
-        charge: Option<Charge>,
-        endpoint: impl PinInit<E, Error>,
-    ) -> Result<Self> {
+    pub(super) fn new(inherit: bool, charge: Option<Charge>) -> Result<Self> {
         let cloexec = if inherit { 0 } else { flags::O_CLOEXEC };
         let fd = FileDescriptorReservation::get_unused_fd_flags(cloexec)?;
-        let private = KBox::try_pin_init(
-            try_pin_init!(Private {
-                endpoint <- endpoint,
-                _charge: charge,
-            }? Error),
-            GFP_KERNEL_ACCOUNT,
-        )?
-        .into_foreign();
-        // SAFETY: The name and the operations are static, and the operations take `private` as
-        // what it is.
+        let private = KBox::new_uninit(GFP_KERNEL_ACCOUNT)?;
+        // SAFETY: The name and the operations are static. Until the file is installed, `release` is
+        // the only operation, which expects the null pointer.
         let file = from_err_ptr(unsafe {
             crate::bindings::quiesce_helper_anon_file(
                 E::NAME.as_char_ptr(),
                 Operations::<E>::table(),
-                private,
+                ptr::null_mut(),
             )
-        })
-        .inspect_err(|_| {
-            // SAFETY: No file was made, so `private` is still ours.
-            drop(unsafe { Pin::<KBox<Private<E>>>::from_foreign(private) });
         })?;
-        let file = core::ptr::NonNull::new(file).ok_or(ENOMEM)?;
+        let file = ptr::NonNull::new(file).ok_or(ENOMEM)?;
         Ok(Self {
             fd,
             // SAFETY: The reference that the helper returned is given away, and there
             // is no descriptor yet, hence no `fdget_pos`.
             file: unsafe { ARef::from_raw(file.cast()) },
+            private,
+            charge,
         })
     }
 
@@ -206,8 +198,21 @@ impl NewFile {
         self.fd.reserved_fd() as i32
     }
 
-    /// Makes the descriptor lead to the file; cannot fail, and comes last.
-    pub(super) fn install(self) {
-        self.fd.fd_install(self.file);
+    /// Makes the descriptor lead to the file, of `endpoint`; cannot fail, and comes last.
+    pub(super) fn install(self, endpoint: impl PinInit<E>) {
+        let Self {
+            fd,
+            file,
+            private,
+            charge,
+        } = self;
+        let Ok(private) = private.write_pin_init(pin_init!(Private {
+            endpoint <- endpoint,
+            _charge: charge,
+        }));
+        // SAFETY: There is no descriptor yet, so nobody else accesses the file, whose operations
+        // take this as what it is.
+        unsafe { (*file.as_ptr()).private_data = private.into_foreign() };
+        fd.fd_install(file);
     }
 }

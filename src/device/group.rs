@@ -8,7 +8,7 @@ use super::{
         self,
         Command, //
     },
-    exit::Watch,
+    exit::NewWatch,
     file::{
         Endpoint,
         NewFile, //
@@ -91,14 +91,13 @@ pub(super) fn create(control: ArcBorrow<'_, Control>, command: &Command) -> Resu
         c_str!("quiesce_group"),
         static_lock_class!(),
     )?;
-    let file = NewFile::new(
+    let file = NewFile::<GroupFile>::new(
         args.flags & uapi::QUIESCE_FD_INHERIT != 0,
         Some(Charge::file()?),
-        try_init!(GroupFile { barrier }),
     )?;
     args.fd = file.fd();
     command.write(&args)?;
-    file.install();
+    file.install(GroupFile { barrier });
     Ok(())
 }
 
@@ -113,45 +112,34 @@ fn join(barrier: &Arc<Barrier<Group>>, command: &Command) -> Result {
     if args.reserved != 0 {
         return Err(EINVAL);
     }
-    let bound = args.flags & uapi::QUIESCE_BIND_PROCESS != 0;
+    // All that can fail or take long comes before the party is there, so that a call that fails has
+    // kept no phase from its end.
     let (mut new, owner) = (NewSeat::new()?, Pid::current());
     new.charge(Charge::file()?);
-    let mut group = barrier.lock();
+    let bound = args.flags & uapi::QUIESCE_BIND_PROCESS != 0;
+    let watch = if bound { Some(NewWatch::new()?) } else { None };
+    let inherit = args.flags & uapi::QUIESCE_FD_INHERIT != 0;
+    let file = NewFile::<PartyFile<Group>>::new(inherit, None)?;
+    args.fd = file.fd();
+    let mut group = command.retry::<uapi::quiesce_join, _>(|| {
+        let group = barrier.lock();
+        args.party = group.preview_join()?;
+        args.phase = group.phase();
+        command.put(&args)?;
+        Ok(group)
+    })?;
+    // Succeeds, as it was previewed under this lock.
     let seat = group.join(new, owner, bound)?;
-    args.party = seat.party();
-    args.phase = group.phase();
     drop(group);
+    trace::join(barrier.id, args.party, args.phase);
 
+    let watch = watch.map(|watch| watch.start(barrier.clone(), seat.clone()));
     let party = Party {
         barrier: barrier.clone(),
-        seat: seat.clone(),
+        seat,
     };
-    let _undo = Unconfirmed(party.clone());
-    let watch = if bound {
-        Some(Watch::current(barrier.clone(), seat.clone())?)
-    } else {
-        None
-    };
-    let file = NewFile::new(
-        args.flags & uapi::QUIESCE_FD_INHERIT != 0,
-        None,
-        PartyFile::new(party, watch),
-    )?;
-    args.fd = file.fd();
-    command.write(&args)?;
-    barrier.lock().confirm(&seat);
-    file.install();
-    trace::join(barrier.id, args.party, args.phase);
+    file.install(PartyFile::new(party, watch));
     Ok(())
-}
-
-/// A party whose descriptor has not been returned to user space. Dropping it undoes the join.
-struct Unconfirmed(Party<Group>);
-
-impl Drop for Unconfirmed {
-    fn drop(&mut self) {
-        self.0.barrier.lock().unjoin(&self.0.seat);
-    }
 }
 
 /// The state bits of `party`.
@@ -393,9 +381,6 @@ impl BarrierKind for Group {
     }
 
     fn release(&mut self, seat: &Seat) -> Option<End> {
-        if self.unjoin(seat) {
-            return None;
-        }
         Group::release(self, seat).then(|| self.own(seat).end)
     }
 

@@ -74,22 +74,17 @@ pub(super) fn create(control: ArcBorrow<'_, Control>, command: &Command) -> Resu
         c_str!("quiesce_pair"),
         static_lock_class!(),
     )?;
-    let file = |seat| {
+    let inherit = args.flags & uapi::QUIESCE_FD_INHERIT != 0;
+    let file = || NewFile::<PartyFile<Pair>>::new(inherit, Some(Charge::file()?));
+    let files = [file()?, file()?];
+    args.fd = [files[0].fd(), files[1].fd()];
+    command.write(&args)?;
+    for (file, seat) in files.into_iter().zip(Side::BOTH) {
         let party = Party {
             barrier: barrier.clone(),
             seat,
         };
-        NewFile::new(
-            args.flags & uapi::QUIESCE_FD_INHERIT != 0,
-            Some(Charge::file()?),
-            PartyFile::new(party, None),
-        )
-    };
-    let files = [file(Side::Zero)?, file(Side::One)?];
-    args.fd = [files[0].fd(), files[1].fd()];
-    command.write(&args)?;
-    for file in files {
-        file.install();
+        file.install(PartyFile::new(party, None));
     }
     Ok(())
 }

@@ -535,8 +535,8 @@ impl<K: BarrierKind> PartyFile<K> {
     pub(super) fn new(
         party: Party<K>,
         watch: Option<Pin<KBox<Watch<Barrier<K>>>>>,
-    ) -> impl PinInit<Self, Error> {
-        try_pin_init!(Self {
+    ) -> impl PinInit<Self> {
+        pin_init!(Self {
             party,
             binding <- Binding::new(watch),
         })

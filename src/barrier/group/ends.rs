@@ -103,7 +103,7 @@ impl Group {
     pub fn release(&mut self, seat: &Seat) -> bool {
         let ended = self.end_as(seat, None);
         self.elect();
-        if !ended && self.state(seat).is_some_and(|state| state.confirmed) {
+        if !ended && self.state(seat).is_some() {
             self.hung_up = self.hung_up.wrapping_sub(1);
         }
         ended

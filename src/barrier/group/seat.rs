@@ -83,11 +83,6 @@ pub(super) struct SeatState {
     arrivals: [Arrived; OUTCOMES],
     newest: usize,
     pub(super) waiting: u32,
-    /// Joining made the seat.
-    pub(super) added: bool,
-    /// The last party that had the seat, until the join is confirmed.
-    pub(super) former: Option<Seat>,
-    pub(super) confirmed: bool,
     pub(super) left: bool,
     pub(super) ended: bool,
     pub(super) bound: bool,
@@ -108,9 +103,6 @@ impl SeatState {
             arrivals <- init_array_from_fn::<_, OUTCOMES, _, Infallible>(|_| Arrived::default()),
             newest: 0,
             waiting: 0,
-            added: false,
-            former: None,
-            confirmed: false,
             left: false,
             ended: false,
             bound: false,
@@ -223,20 +215,6 @@ impl Tenants {
         self.0.get(n / CHUNK)?.as_ref()?[n % CHUNK].as_ref()
     }
 
-    /// Removes the tenant of seat `number`.
-    pub(super) fn take(&mut self, number: u32) -> Option<Seat> {
-        let n = number as usize;
-        self.0.get_mut(n / CHUNK)?.as_mut()?[n % CHUNK].take()
-    }
-
-    /// Sets the tenant of seat `number`, which had one before.
-    pub(super) fn restore(&mut self, number: u32, tenant: Option<Seat>) {
-        let n = number as usize;
-        if let Some(Some(chunk)) = self.0.get_mut(n / CHUNK) {
-            chunk[n % CHUNK] = tenant;
-        }
-    }
-
     /// Sets the tenant of seat `number`, with `spare` for the memory if it is the first there.
     fn set(&mut self, number: u32, tenant: Seat, spare: KBox<Chunk>) {
         let n = number as usize;
@@ -280,7 +258,6 @@ impl NewSeat {
         self,
         group: u64,
         number: u32,
-        added: bool,
         tenants: &mut Tenants,
         owner: ARef<Pid>,
         bound: bool,
@@ -288,8 +265,6 @@ impl NewSeat {
         let mut cell = self.cell;
         cell.group = group;
         let state = cell.state.get_mut();
-        state.added = added;
-        state.former = tenants.take(number);
         state.owner = Some(owner);
         state.bound = bound;
         // INVARIANT: From here on the group's methods below are the only ones that access `state`.

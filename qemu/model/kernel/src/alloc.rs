@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use core::{
     cell::Cell,
     marker::PhantomData,
-    mem::{align_of, size_of, ManuallyDrop},
+    mem::{align_of, size_of, ManuallyDrop, MaybeUninit},
     ops::{Deref, DerefMut},
     pin::Pin,
     ptr::NonNull,
@@ -254,7 +254,23 @@ fn place<T>() -> *mut T {
     unsafe { malloc(size_of::<T>()).cast() }
 }
 
+impl<T, A: Allocator> Box<MaybeUninit<T>, A> {
+    pub fn write_pin_init<E>(self, init: impl PinInit<T, E>) -> Result<Pin<Box<T, A>>, E> {
+        let memory = self.0.as_ptr().cast::<T>();
+        // SAFETY: The memory is the box's own, and is not moved. If it cannot be initialised, it is
+        // freed as what it was.
+        unsafe { init.__pinned_init(memory)? };
+        core::mem::forget(self);
+        // SAFETY: The memory is initialised now, and nobody else has it.
+        Ok(unsafe { Pin::new_unchecked(Box::from_raw(memory)) })
+    }
+}
+
 impl<T, A: Allocator> Box<T, A> {
+    pub fn new_uninit(_: Flags) -> Result<Box<MaybeUninit<T>, A>, AllocError> {
+        // SAFETY: `place()` allocated memory for the type, which nobody else has.
+        Ok(unsafe { Box::from_raw(place::<T>().cast()) })
+    }
     pub fn new(value: T, _: Flags) -> Result<Self, AllocError> {
         let memory = place::<T>();
         // SAFETY: `place()` allocated memory for the type, which nobody else has.

@@ -187,9 +187,7 @@ impl Barrier<Group> {
             .map(|_| {
                 let new = NewSeat::new().unwrap();
                 let mut locked = group.queue.lock();
-                let seat = locked.join(new, Pid::current(), false).unwrap();
-                locked.confirm(&seat);
-                seat
+                locked.join(new, Pid::current(), false).unwrap()
             })
             .collect();
         (group, seats)

@@ -170,23 +170,16 @@ impl Hash {
     }
 }
 
-/// A file that has no descriptor yet.
-pub(super) struct NewFile {
+/// A descriptor number that does not lead to a file yet.
+pub(super) struct NewFile<E> {
     fd: usize,
-    file: Option<File>,
+    endpoint: core::marker::PhantomData<E>,
 }
 
 thread_local!(static RESERVED: core::cell::Cell<usize> = const { core::cell::Cell::new(0) });
 
-impl NewFile {
-    pub(super) fn new<E: Endpoint>(
-        _inherit: bool,
-        _charge: Option<super::quota::Charge>,
-        endpoint: impl PinInit<E, Error>,
-    ) -> Result<Self> {
-        let private = KBox::pin_init(endpoint, GFP_KERNEL)?;
-        // SAFETY: The private data is on the heap and is not moved before the file is closed.
-        let private = KBox::into_raw(unsafe { Pin::into_inner_unchecked(private) });
+impl<E: Endpoint> NewFile<E> {
+    pub(super) fn new(_inherit: bool, _charge: Option<super::quota::Charge>) -> Result<Self> {
         let fd = TABLES.with_borrow(|tables| {
             (0..FILES)
                 .find(|&fd| tables.files[fd].is_none() && RESERVED.get() & 1 << fd == 0)
@@ -195,30 +188,29 @@ impl NewFile {
         RESERVED.set(RESERVED.get() | 1 << fd);
         Ok(Self {
             fd,
-            file: Some(File {
-                private: private.cast(),
-                operations: &<E as Table>::TABLE,
-            }),
+            endpoint: core::marker::PhantomData,
         })
     }
     pub(crate) fn fd(&self) -> i32 {
         self.fd as i32
     }
-    pub(crate) fn install(mut self) {
-        let file = self.file.take().unwrap();
+    pub(crate) fn install(self, endpoint: impl PinInit<E>) {
+        let private = KBox::pin_init(endpoint, GFP_KERNEL).expect("there is memory");
+        // SAFETY: The private data is on the heap and is not moved before the file is closed.
+        let private = KBox::into_raw(unsafe { Pin::into_inner_unchecked(private) });
+        let file = File {
+            private: private.cast(),
+            operations: &<E as Table>::TABLE,
+        };
         // Somebody polls each file.
         // SAFETY: The queue is there as long as the file.
         unsafe { bindings::add_poller((file.operations.queue)(file.private)) };
         TABLES.with_borrow_mut(|tables| tables.files[self.fd] = Some(file));
     }
 }
-impl Drop for NewFile {
+impl<E> Drop for NewFile<E> {
     fn drop(&mut self) {
         RESERVED.set(RESERVED.get() & !(1 << self.fd));
-        if let Some(file) = self.file {
-            // SAFETY: The file was not installed, so nobody else has its private data.
-            unsafe { (file.operations.release)(file.private) };
-        }
     }
 }
 
