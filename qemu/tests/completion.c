@@ -144,10 +144,11 @@ TEST_F(completion, the_struct_used_again)
 	EXPECT_EQ(-EINVAL, ctl(self->party[2], QUIESCE_IOC_ARRIVE_WAIT, &w));
 }
 
-/* A leader that leaves is replaced by one that sleeps. */
+/* A leader that leaves is replaced by one that sleeps: one after the other, both lead. */
 TEST_F(completion, leader_leaves)
 {
 	struct quiesce_wait *w = share(sizeof(*w));
+	struct quiesce_arrive a;
 	pid_t pid;
 
 	ASSERT_EQ(0, place(self->party[0]));
@@ -157,13 +158,18 @@ TEST_F(completion, leader_leaves)
 		check(complete(self->party[1], w->ticket, NULL) == 0);
 	});
 	ASSERT_TRUE(wait_asleep(pid));
-	ASSERT_EQ(0, place(self->party[2]));
+	ASSERT_EQ(0, arrive(self->party[2], &a));
+	EXPECT_EQ(QUIESCE_RESULT_LEADER, a.result);
 	EXPECT_TRUE(asleep_in(pid, SYS_ioctl));
 	ASSERT_EQ(0, leave(self->party[2]));
 	EXPECT_EQ(-EINVAL, complete(self->party[2], 1, NULL));
 	EXPECT_EQ(0, join(pid));
 	EXPECT_EQ(0, wait_phase(self->party[0], 1, QUIESCE_NOW, w));
+	EXPECT_EQ(QUIESCE_RESULT_DONE, w->result);
 	EXPECT_EQ(0, wait_phase(self->party[2], 1, QUIESCE_NOW, w));
+	EXPECT_EQ(QUIESCE_RESULT_DONE, w->result);
+	EXPECT_EQ(0, wait_phase(self->party[1], 1, QUIESCE_NOW, w));
+	EXPECT_EQ(QUIESCE_RESULT_DONE | QUIESCE_RESULT_LEADER, w->result);
 }
 
 /* A leader that is killed in its step. */

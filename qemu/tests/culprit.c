@@ -58,6 +58,49 @@ TEST(receiver_killed_with_it_in_flight)
 	join(sender);
 }
 
+/* The receiver lives, and closes its socket with the party unread. */
+TEST(receiver_closes_with_it_in_flight)
+{
+	struct quiesce_cause cause;
+	pid_t sender, receiver;
+	struct gate sent, seen;
+	int fd[2], sock[2];
+
+	ASSERT_EQ(0, make_pair(0, fd));
+	ASSERT_EQ(0, gate_make(&sent));
+	ASSERT_EQ(0, gate_make(&seen));
+	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, sock));
+	receiver = spawn({
+		close(fd[0]);
+		close(fd[1]);
+		close(sock[0]);
+		gate_pass(&seen);
+		close(sock[1]);
+		pause();
+	});
+	sender = spawn({
+		close(sock[1]);
+		close(fd[1]);
+		check(send_fd(sock[0], fd[0]) == 0);
+		close(fd[0]);
+		close(sock[0]);
+		gate_open(&sent);
+		pause();
+	});
+	close(fd[0]);
+	close(sock[0]);
+	close(sock[1]);
+	gate_pass(&sent);
+	gate_open(&seen);
+	cause = end_of_peer(fd[1]);
+	EXPECT_EQ(QUIESCE_CAUSE_CLOSE, cause.cause);
+	EXPECT_EQ(receiver, cause.pid);
+	kill(sender, SIGKILL);
+	EXPECT_EQ(KILLED, join(sender));
+	kill(receiver, SIGKILL);
+	EXPECT_EQ(KILLED, join(receiver));
+}
+
 /* Nobody can receive it any more; the kernel's collector of sockets finds it. */
 TEST(collected_in_flight)
 {

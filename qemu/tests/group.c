@@ -346,11 +346,18 @@ TEST_F(group, leave)
 	ASSERT_EQ(0, status_of(self->party[0], &s));
 	EXPECT_TRUE(s.state & QUIESCE_STATE_LEFT);
 	EXPECT_EQ(0, close(self->party[0]));
+	/* It had left, and so did not end. */
+	ASSERT_EQ(0, member_of(self->group, 0, &m));
+	EXPECT_EQ(QUIESCE_STATE_LEFT, m.state);
+	EXPECT_EQ(QUIESCE_CAUSE_NONE, m.cause.cause);
 
 	/* Arrived: that stands. */
 	EXPECT_EQ(0, place(self->party[1]));
 	EXPECT_EQ(0, leave(self->party[1]));
 	EXPECT_EQ(0, close(self->party[1]));
+	ASSERT_EQ(0, member_of(self->group, 1, &m));
+	EXPECT_EQ(QUIESCE_STATE_LEFT | QUIESCE_STATE_ARRIVED, m.state);
+	EXPECT_EQ(QUIESCE_CAUSE_NONE, m.cause.cause);
 	EXPECT_EQ(0, place(self->party[2]));
 	EXPECT_EQ(-ETIMEDOUT, wait_phase(self->party[2], 1, QUIESCE_NOW, &w));
 

@@ -411,6 +411,7 @@ TEST_F(pair, wait_abortion)
 
 TEST_F(pair, after_own_abort)
 {
+	struct quiesce_arrive p;
 	struct quiesce_abort a;
 	struct quiesce_wait w;
 	int ret;
@@ -421,7 +422,14 @@ TEST_F(pair, after_own_abort)
 	EXPECT_EQ(0, abort_with(self->me, 2, &a));
 	EXPECT_EQ(QUIESCE_I_ABORTED, a.view);
 
-	EXPECT_EQ(-ESHUTDOWN, place(self->me));
+	/* Its results are written, and there is no cause: that is this side itself. */
+	EXPECT_EQ(-ESHUTDOWN, arrive(self->me, &p));
+	EXPECT_EQ(QUIESCE_I_ABORTED, p.view);
+	EXPECT_EQ(0, p.ticket);
+	EXPECT_EQ(0, p.balance);
+	EXPECT_EQ(0, p.index);
+	EXPECT_EQ(0, p.result);
+	EXPECT_EQ(QUIESCE_CAUSE_NONE, p.cause.cause);
 	EXPECT_EQ(-ESHUTDOWN, wait_for(self->me, QUIESCE_WAIT_NEXT, QUIESCE_FOREVER, &w));
 	EXPECT_EQ(QUIESCE_I_ABORTED, w.view);
 	EXPECT_EQ(-ESHUTDOWN, wait_for(self->me, QUIESCE_WAIT_SYNC, QUIESCE_FOREVER, &w));

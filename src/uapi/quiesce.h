@@ -185,9 +185,10 @@
  * @party:  the party that did it, or QUIESCE_NOBODY
  * @pid:    the process that aborted, closed last or died, in the pid namespace
  *          of the reader; 0 where it is not visible there, and where no process
- *          released the last reference (a message that nobody received, a file
- *          that io_uring had). The number may be another process's once this
- *          one was waited for
+ *          released the last reference (a message that the garbage collector of
+ *          sockets freed, a file that io_uring had). A process that closes a
+ *          socket, or dies, with the message unread has released it. The number
+ *          may be another process's once this one was waited for
  * @status: exit code or signal number, else 0
  * @code:   what was given to ABORT, else 0
  */
@@ -317,7 +318,7 @@ struct quiesce_bind {
  * @result:  [out] group: QUIESCE_RESULT_*
  * @cause:   [out] as in struct quiesce_wait
  *
- * Writes [out] also with errors that have a cause.
+ * Writes [out] also with ECONNABORTED, EOWNERDEAD and ESHUTDOWN.
  *
  * Errors, pair: ENOTCONN, ESHUTDOWN, ECONNABORTED, EOWNERDEAD, EOVERFLOW.
  * Errors, group: ENOTCONN, ECONNABORTED, EOWNERDEAD, EALREADY.
@@ -339,9 +340,10 @@ struct quiesce_arrive {
 /* The phase is over. */
 #define QUIESCE_RESULT_DONE	(1U << 0)
 /*
- * This party leads: true for at most one party of each phase, the last to arrive;
- * if the phase ends because a seat is removed, the last to arrive of the parties
- * that remain. Without QUIESCE_RESULT_DONE it has to call COMPLETE.
+ * This party leads: true for at most one party at a time, the last to arrive; if
+ * the phase ends because a seat is removed, the last to arrive of the parties that
+ * remain. Without QUIESCE_RESULT_DONE it has to call COMPLETE, and if it leaves or
+ * ends instead, another party may lead the same phase.
  */
 #define QUIESCE_RESULT_LEADER	(1U << 1)
 
@@ -540,7 +542,7 @@ struct quiesce_member {
 #define QUIESCE_STATE_ARRIVED	(1U << 1)	/* group: in this phase */
 #define QUIESCE_STATE_LEFT	(1U << 2)	/* group: LEAVE or DROP */
 #define QUIESCE_STATE_ABORTED	(1U << 3)	/* pair: called ABORT */
-#define QUIESCE_STATE_ENDED	(1U << 4)	/* closed, exec, exit or signal */
+#define QUIESCE_STATE_ENDED	(1U << 4)	/* closed or died; not after LEFT */
 #define QUIESCE_STATE_BOUND	(1U << 5)	/* QUIESCE_BIND_PROCESS */
 #define QUIESCE_STATE_BROKEN	(1U << 6)	/* group: broken; from STATUS only */
 #define QUIESCE_STATE_LEADS	(1U << 7)	/* group: has to call COMPLETE */

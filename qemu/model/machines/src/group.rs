@@ -475,7 +475,7 @@ impl Group {
         {
             return;
         }
-        // "This party leads: true for one party of each phase, the last to arrive."
+        // "This party leads: true for at most one party at a time, the last to arrive."
         let remains = self
             .arrived
             .iter()
