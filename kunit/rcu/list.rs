@@ -413,6 +413,47 @@ mod tests {
         Ok(())
     }
 
+    /// With `fuse()`, too, which relies on an iterator that says it is fused.
+    #[test]
+    fn an_iterator_that_has_ended_stays_there() -> Result {
+        let sleepy = Srcu::<Sleepy>::init()?;
+        let list = KBox::pin_init(
+            RcuList::<u32, Srcu<Sleepy>>::new(c"kunit sleepy", static_lock_class!()),
+            GFP_KERNEL,
+        )?;
+        let map = KBox::pin_init(
+            RcuHashMap::<u32, u32, Srcu<Sleepy>>::new(1, c"kunit map", static_lock_class!()),
+            GFP_KERNEL,
+        )?;
+        let (first, second) = (Entry::new(1, GFP_KERNEL)?, Entry::new(2, GFP_KERNEL)?);
+        let pair = Entry::new((1, 1), GFP_KERNEL)?;
+        let (empty, one, pairs) = sleepy.run(|t| {
+            let (mut plain, mut fused) = (list.iter(t), list.iter(t).fuse());
+            let mut pairs = map.iter(t);
+            let ended = [plain.next(), fused.next()] == [None; 2] && pairs.next().is_none();
+            list.lock().push_front(first);
+            drop(map.lock().insert(pair));
+            let empty = (ended, plain.next().copied(), fused.next().copied());
+            let pairs = pairs.next().is_none() && map.iter(t).count() == 1;
+            // At the entry that was the last one.
+            let (mut plain, mut fused) = (list.iter(t), list.iter(t).fuse());
+            let ended = plain.by_ref().count() == 1 && fused.by_ref().count() == 1;
+            {
+                let mut guard = list.lock();
+                let mut at = guard.cursor();
+                while at.move_next() {}
+                at.insert(second);
+            }
+            let one = (ended, plain.next().copied(), fused.next().copied());
+            (empty, one, pairs)
+        });
+        let sum: u32 = sleepy.run(|t| list.iter(t).sum());
+        assert_eq!(empty, (true, None, None));
+        assert_eq!(one, (true, None, None));
+        assert_eq!((sum, pairs), (3, true));
+        Ok(())
+    }
+
     #[test]
     fn maps() -> Result {
         let map = RcuHashMap::<u32, u32>::new(3, c"kunit map", static_lock_class!());

@@ -177,7 +177,7 @@ impl<T: Send + 'static, D: Domain, C: DropContext> RawList<T, D, C> {
     #[inline(always)]
     pub(super) unsafe fn iter<'a>(&'a self) -> Iter<'a, T> {
         Iter {
-            next: &self.first,
+            next: Some(&self.first),
             _values: PhantomData,
         }
     }
@@ -322,7 +322,8 @@ unsafe fn dispose<T, D: Domain, C: DropContext>(links: NonNull<Links>) {
 ///
 /// Entries that are inserted or removed meanwhile are returned or not.
 pub struct Iter<'a, T> {
-    next: &'a Link,
+    /// The link to the next entry. [`None`] once that was null: an entry may be inserted there.
+    next: Option<&'a Link>,
     _values: PhantomData<&'a T>,
 }
 
@@ -331,12 +332,15 @@ impl<'a, T> Iterator for Iter<'a, T> {
 
     #[inline(always)]
     fn next(&mut self) -> Option<&'a T> {
-        let links = NonNull::new(load_pointer(self.next))?;
+        let Some(links) = NonNull::new(load_pointer(self.next?)) else {
+            self.next = None;
+            return None;
+        };
         // SAFETY: The list held the entry at a moment during the read-side critical section, or while
         // writers are excluded. It is retired when it is removed, and not reclaimed during `'a`. The
         // list is borrowed during `'a`, so it is not dropped.
         unsafe {
-            self.next = &links.as_ref().next;
+            self.next = Some(&links.as_ref().next);
             Some(Entry::value_of(links))
         }
     }
