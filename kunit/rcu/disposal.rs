@@ -628,6 +628,51 @@ mod tests {
         Ok(())
     }
 
+    /// Also where the caller may not sleep: `vfree()` does, and 2^20 buckets are memory of `vmalloc()`.
+    #[test]
+    fn the_buckets_of_a_map_are_freed_where_that_may_sleep() -> Result {
+        type Map = RcuHashMap<u32, u32>;
+        type Call<'a> = &'a mut (dyn FnMut() + Send);
+
+        /// Drops a map in the context in which `call` calls; returns how much more is pending then.
+        fn drop_in(buckets: usize, call: impl FnOnce(Call<'_>)) -> Result<Option<usize>> {
+            let map = Map::new(buckets, c"kunit map", static_lock_class!());
+            let map = KBox::pin_init(map, GFP_KERNEL)?;
+            // SAFETY: The map is dropped in its place.
+            let map = KBox::into_raw(unsafe { Pin::into_inner_unchecked(map) });
+            let address = map.expose_provenance();
+            let seen = beside_a_blocked_worker(rcu::global(), || {
+                let before = rcu::global().pending();
+                let mut after = None;
+                call(&mut || {
+                    // SAFETY: `call` calls once. The map is valid and not used afterwards. Its memory is
+                    // freed below.
+                    unsafe {
+                        core::ptr::with_exposed_provenance_mut::<Map>(address).drop_in_place();
+                    }
+                    after = Some(rcu::global().pending().wrapping_sub(before));
+                });
+                after
+            });
+            // SAFETY: The memory came from a box, and the map in it was dropped above, if the closure
+            // ran, or is leaked.
+            drop(unsafe { KBox::from_raw(map.cast::<MaybeUninit<Map>>()) });
+            seen
+        }
+        let not_preemptible = drop_in(1 << 20, |f| support::preempt_disabled(f))?;
+        let uninterrupted = drop_in(1 << 20, |f| {
+            let flags = support::irq_save();
+            f();
+            support::irq_restore(flags);
+        })?;
+        let in_section = drop_in(1 << 20, |f| rcu::global().run(|_| f()))?;
+        let in_softirq = drop_in(1, |f| _ = support::in_softirq(f))?;
+        let in_hardirq = drop_in(1, |f| _ = support::in_hardirq(f))?;
+        assert_eq!([not_preemptible, uninterrupted, in_section], [Some(1); 3]);
+        assert_eq!([in_softirq, in_hardirq], [Some(1); 2]);
+        Ok(())
+    }
+
     /// The work item that the workqueue runs is freed when its task drops a cell and calls `barrier()`.
     #[test]
     fn a_work_item_drops_cells_when_it_has_freed_itself() -> Result {
