@@ -24,7 +24,8 @@ use quiesce::rcu::{
     Object,
     OwnedSection,
     RcuCell,
-    Srcu, //
+    Srcu,
+    Tag, //
 };
 
 rcu::define_domain! {
@@ -50,24 +51,29 @@ fn elapses(cookie: &rcu::Cookie<Srcu<Moving>>) -> bool {
 mod tests {
     use super::*;
 
+    /// Reads in sections in a task, in a softirq, in a hardware interrupt and, if this machine can send
+    /// one, in an NMI, the latter two inside of a section of the task.
+    fn read_in_every_context<T: Tag>(domain: Srcu<T>) -> Result<[Option<u32>; 4]> {
+        let cell = RcuCell::<_, Srcu<T>>::new(number(7)?);
+        let read = || domain.run(|t| *cell.read(t));
+        let seen = [
+            Some(read()),
+            support::in_softirq(read),
+            domain.run(|_| support::in_hardirq(read)),
+            domain.run(|_| support::in_nmi(read)),
+        ];
+        // All of them have ended.
+        domain.synchronize()?;
+        Ok(seen)
+    }
+
     #[test]
     fn sections_in_every_context() -> Result {
-        static CELL: RcuCell<Option<KBox<Object<u32>>>, Srcu<Sleepy>> = RcuCell::none();
-
-        let sleepy = Srcu::<Sleepy>::init()?;
-        CELL.publish(Some(number(7)?));
-        let read = move || sleepy.run(|t| CELL.read(t).copied());
-        let task = read();
-        let softirq = support::in_softirq(read);
-        let hardirq = sleepy.run(|_| support::in_hardirq(read));
-        let nmi = sleepy.run(|_| support::in_nmi(read));
-        CELL.publish(None);
-        // All of them have ended.
-        sleepy.synchronize()?;
-        assert_eq!(task, Some(7));
-        assert_eq!(softirq, Some(Some(7)));
-        assert_eq!(hardirq, Some(Some(7)));
-        assert!(matches!(nmi, None | Some(Some(7))));
+        let sleepy = read_in_every_context(Srcu::<Sleepy>::init()?)?;
+        let moving = read_in_every_context(Srcu::<Moving>::init()?)?;
+        let nmi = support::in_nmi(|| ()).map(|()| 7);
+        assert_eq!(sleepy, [Some(7), Some(7), Some(7), nmi]);
+        assert_eq!(moving, [Some(7), Some(7), Some(7), nmi]);
         Ok(())
     }
 

@@ -80,13 +80,21 @@ EXPORT_SYMBOL_GPL(quiesce_helper_srcu_init);
 #define quiesce_srcu_split_restore(flags) ((void)(flags))
 #endif
 
-/* bindgen knows no per-CPU address space, hence the void pointers. */
+/*
+ * bindgen knows no per-CPU address space, hence the void pointers.
+ *
+ * srcu_down_read_fast() and srcu_up_read_fast() warn in NMIs. The functions that
+ * they call do there what those of srcu_read_lock_fast() do, which is for NMIs
+ * too: the increments are the same. A section that begins in an NMI ends in it.
+ */
 void *quiesce_helper_srcu_enter(struct srcu_struct *ssp, bool up_down)
 {
 	struct srcu_ctr __percpu *counter;
 	unsigned long flags = 0;
 
-	if (up_down) {
+	if (up_down && in_nmi()) {
+		counter = __srcu_read_lock_fast_updown(ssp);
+	} else if (up_down) {
 		quiesce_srcu_split_save(flags);
 		counter = srcu_down_read_fast(ssp);
 		quiesce_srcu_split_restore(flags);
@@ -103,7 +111,9 @@ void quiesce_helper_srcu_exit(struct srcu_struct *ssp, bool up_down, void *count
 		(__force struct srcu_ctr __percpu *)(unsigned long)counter;
 	unsigned long flags = 0;
 
-	if (up_down) {
+	if (up_down && in_nmi()) {
+		__srcu_read_unlock_fast_updown(ssp, ctr);
+	} else if (up_down) {
 		quiesce_srcu_split_save(flags);
 		srcu_up_read_fast(ssp, ctr);
 		quiesce_srcu_split_restore(flags);
