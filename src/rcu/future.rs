@@ -27,7 +27,8 @@ use kernel::prelude::*;
 /// A future that is ready when a grace period of the domain `D` has elapsed.
 ///
 /// [`Domain::synchronize_async`] creates one; the grace period begins after that call, not after the first
-/// poll. It is fused: polled again it is ready again.
+/// poll. Once it has returned [`Ok`], it is ready again if it is polled again. After an error it waits
+/// again, for the same grace period.
 ///
 /// # Errors
 ///
