@@ -127,7 +127,8 @@ pub trait Domain: sealed::Sealed + Copy + Send + Sync + 'static {
     ///
     /// [`EDEADLK`] inside a read-side critical section of this domain and [`EAGAIN`] where sleeping
     /// is not allowed: in interrupt context, with preemption or interrupts disabled, in a section of
-    /// [`Global`]. The call has not waited then. It is logged, once for each call site. Kernels
+    /// [`Global`]. The call has not waited then. The first 64 call sites are logged, each once; those of
+    /// modules that were unloaded count, and a site at the address of such a one is not logged. Kernels
     /// without `CONFIG_PREEMPT_COUNT` do not know that preemption is disabled.
     ///
     /// # Context

@@ -69,7 +69,7 @@ pub(super) fn leaked_in_nmi() {
     }
 }
 
-/// Logs a wait where waiting is an error, once for each call site.
+/// Logs a wait where waiting is an error, once for each call site that there is room for.
 #[cold]
 fn log_misuse(caller: &Location<'_>, domain: &CStr, e: Error) {
     // The addresses are compared and never followed: a module's locations go with it.
