@@ -673,6 +673,38 @@ mod tests {
         Ok(())
     }
 
+    /// A callback has bottom halves disabled, so it drops a few references and leaves many to a worker.
+    #[test]
+    fn many_references_to_one_object_are_dropped_in_process_context() -> Result {
+        /// Retires `n` references, which one grace period covers, after another one; returns how many
+        /// objects were dropped, and how many where sleeping is allowed.
+        fn retire<D: Domain>(domain: D, n: usize) -> Result<(usize, usize)> {
+            let seen = Seen::new()?;
+            let shared = Shared::<_, D, InSoftirq>::new_atomic(Witness(seen.clone()));
+            let shared = Arc::new(shared, GFP_KERNEL)?;
+            let cell = RcuCell::<Option<Arc<Shared<Witness, D, InSoftirq>>>, D>::none();
+            domain.run(|_| {
+                for _ in 0..=n {
+                    cell.publish(Some(shared.clone()));
+                }
+                cell.publish(None);
+                // Not the last one.
+                drop(shared);
+            });
+            domain.barrier()?;
+            let (dropped, could_sleep, _) = seen.get();
+            Ok((dropped, could_sleep))
+        }
+        let sleepy = Srcu::<Sleepy>::init()?;
+        let few = [retire(rcu::global(), 1024)?, retire(sleepy, 1024)?];
+        let many = [retire(rcu::global(), 1025)?, retire(sleepy, 1025)?];
+        let more = [retire(rcu::global(), 5000)?, retire(sleepy, 5000)?];
+        assert_eq!(few, [(1, 0); 2]);
+        assert_eq!(many, [(1, 1); 2]);
+        assert_eq!(more, [(1, 1); 2]);
+        Ok(())
+    }
+
     /// The work item that the workqueue runs is freed when its task drops a cell and calls `barrier()`.
     #[test]
     fn a_work_item_drops_cells_when_it_has_freed_itself() -> Result {

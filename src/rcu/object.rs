@@ -352,6 +352,11 @@ impl<T, C: DropContext> Deref for Object<T, C> {
 /// callback has posted it. While others retire a reference at least once in a grace period, the
 /// callback is posted again, and rmmod of the first module waits.
 ///
+/// # Many references
+///
+/// A callback, which has bottom halves disabled, drops up to 1024 references. If its grace period has
+/// covered more, it passes them to process context, also if the destructor may run in a softirq.
+///
 /// # Overflow
 ///
 /// An object of which 2^31 references have been retired and not yet dropped is leaked: the count
@@ -442,6 +447,16 @@ impl<T, D: Domain, C: DropContext> Shared<T, D, C> {
         }
     }
 
+    /// Returns how many references [`take`](Self::take) takes, unless the count has saturated.
+    ///
+    /// # Safety
+    ///
+    /// The caller owns the head.
+    pub(super) unsafe fn covered(&self) -> u32 {
+        // SAFETY: The caller owns the head, as this function requires, and `covered` with it.
+        unsafe { *self.covered.get() }
+    }
+
     /// Takes the references that the grace period has covered.
     ///
     /// Returns how many there are, and whether the caller still owns the head and has to post it
@@ -451,8 +466,8 @@ impl<T, D: Domain, C: DropContext> Shared<T, D, C> {
     ///
     /// The caller owns the head, and a grace period has elapsed since it was posted.
     pub(super) unsafe fn take(&self) -> (u32, bool) {
-        // SAFETY: The caller owns the head, and `covered` with it.
-        let covered = unsafe { *self.covered.get() };
+        // SAFETY: The caller owns the head, as this function requires.
+        let covered = unsafe { self.covered() };
         if self.retired.load(Relaxed) >= SATURATED {
             // INVARIANT: The head is not posted again, and as the counter never returns to zero,
             // nobody else will own it.

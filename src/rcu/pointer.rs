@@ -438,12 +438,16 @@ unsafe impl<T: 'static, C: DropContext, A: Memory, D: Domain> UniquePointer<D>
 {
 }
 
+/// The most references to a shared object that a callback drops, with bottom halves disabled.
+const MOST_IN_CALLBACK: u32 = 1024;
+
 /// Drops the references to a shared object that a grace period has covered.
 ///
 /// # Safety
 ///
 /// `head` is that of a `Shared<T, D, C>` in an [`Arc`]. The caller owns the head, and a grace period
-/// has elapsed since it was posted. Called as an RCU callback or in process context.
+/// has elapsed since it was posted. Called in process context, where the caller may sleep, or, if the
+/// grace period has covered no more than [`MOST_IN_CALLBACK`] references, as an RCU callback.
 unsafe extern "C" fn drop_retired<T, C, D>(head: *mut Head)
 where
     T: 'static,
@@ -466,27 +470,43 @@ where
         }
         n
     };
-    for _ in 0..n {
+    for i in 1..=n {
         // SAFETY: One of the references that `into_raw` gave away, that were retired, and that
         // `take` has returned.
         drop(unsafe { Arc::<Shared<T, D, C>>::from_raw(shared) });
+        if n > MOST_IN_CALLBACK && i % MOST_IN_CALLBACK == 0 {
+            // SAFETY: There are more references than a callback drops, so this is process context
+            // and the caller may sleep, as this function requires.
+            unsafe { helpers::quiesce_helper_rcu_cond_resched() };
+        }
     }
 }
 
-/// The callback that calls [`drop_retired`].
+/// The callback that calls [`drop_retired`], or leaves that to process context if there are many
+/// references.
 ///
 /// # Safety
 ///
-/// As for [`drop_retired`].
+/// As for [`drop_retired`], whatever the number of references.
 unsafe extern "C" fn drop_retired_in_callback<T, C, D>(head: *mut Head)
 where
     T: 'static,
     C: DropContext,
     D: Domain,
 {
-    // SAFETY: The caller owns `head`, which is that of a shared object, and a grace period has
-    // elapsed since it was posted, as this function requires.
-    unsafe { drop_retired::<T, C, D>(head) };
+    // SAFETY: The caller owns `head`, which is that of a shared object, as this function requires. The
+    // references that were retired keep the object alive.
+    if unsafe { (*head.cast::<Shared<T, D, C>>()).covered() } > MOST_IN_CALLBACK {
+        // SAFETY: The caller owns `head`, which is that of a shared object, and a grace period has
+        // elapsed since it was posted, as this function requires, so `drop_retired` may be called with
+        // it, which is a function of the module that this is in or of one that it depends on.
+        unsafe { D::state().push(this_module(), head, drop_retired::<T, C, D>) };
+    } else {
+        // SAFETY: The caller owns `head`, which is that of a shared object, and a grace period has
+        // elapsed since it was posted, as this function requires. It has covered as few references as
+        // a callback drops, which this is.
+        unsafe { drop_retired::<T, C, D>(head) };
+    }
     // SAFETY: `post_retired` has posted this callback.
     unsafe { done!(D, drop_retired_in_callback::<T, C, D>) };
 }
@@ -495,7 +515,7 @@ where
 ///
 /// # Safety
 ///
-/// As for [`drop_retired`].
+/// As for [`drop_retired`], whatever the number of references.
 unsafe extern "C" fn drop_retired_in_process<T, C, D>(head: *mut Head)
 where
     T: 'static,
