@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* What RCU domains need of C. */
+#include <linux/bug.h>
 #include <linux/completion.h>
 #include <linux/export.h>
 #include <linux/hash.h>
@@ -75,9 +76,26 @@ EXPORT_SYMBOL_GPL(quiesce_helper_srcu_init);
 #ifdef CONFIG_TINY_SRCU
 #define quiesce_srcu_split_save(flags) local_irq_save(flags)
 #define quiesce_srcu_split_restore(flags) local_irq_restore(flags)
+
+/*
+ * Tiny SRCU counts readers in 16 bits. One more than they hold would be none: the
+ * grace period would end, and the readers would use what is freed then.
+ *
+ * Called with preemption disabled until the reader is counted. An interrupt may
+ * add readers in between if it removes them, too.
+ */
+static void quiesce_srcu_check_count(const struct srcu_struct *ssp)
+{
+	BUG_ON(READ_ONCE(ssp->srcu_lock_nesting[0]) == -1 ||
+	       READ_ONCE(ssp->srcu_lock_nesting[1]) == -1);
+}
 #else
 #define quiesce_srcu_split_save(flags) ((void)(flags))
 #define quiesce_srcu_split_restore(flags) ((void)(flags))
+
+static void quiesce_srcu_check_count(const struct srcu_struct *ssp)
+{
+}
 #endif
 
 /*
@@ -93,13 +111,20 @@ void *quiesce_helper_srcu_enter(struct srcu_struct *ssp, bool up_down)
 	unsigned long flags = 0;
 
 	if (up_down && in_nmi()) {
+		quiesce_srcu_check_count(ssp);
 		counter = __srcu_read_lock_fast_updown(ssp);
 	} else if (up_down) {
 		quiesce_srcu_split_save(flags);
+		quiesce_srcu_check_count(ssp);
 		counter = srcu_down_read_fast(ssp);
 		quiesce_srcu_split_restore(flags);
 	} else {
+		if (IS_ENABLED(CONFIG_TINY_SRCU))
+			preempt_disable();
+		quiesce_srcu_check_count(ssp);
 		counter = srcu_read_lock_fast(ssp);
+		if (IS_ENABLED(CONFIG_TINY_SRCU))
+			preempt_enable();
 	}
 	return (__force void *)(unsigned long)counter;
 }

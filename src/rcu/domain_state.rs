@@ -102,8 +102,10 @@ const BITS: usize = usize::BITS as usize;
 const SECTIONS_ARE_LIMITED: bool =
     cfg!(not(CONFIG_64BIT)) || cfg!(not(any(CONFIG_SMP, CONFIG_PREEMPT_RCU)));
 
-/// The most sections that are not tied to a task, where they are limited: half of the number with
-/// which the counter wraps is left for sections that are, of which a task has a few.
+/// The most sections that are not tied to a task, where they are limited: a quarter of the number with
+/// which a counter of 16 bits wraps. The rest is for sections that are, of which a task has a few. Those
+/// are not limited: with as many as the counter holds, `quiesce_helper_srcu_enter()` stops whoever
+/// enters one more.
 const SECTIONS: u32 = 1 << 14;
 
 /// The state of a domain.
