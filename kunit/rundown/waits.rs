@@ -33,6 +33,7 @@ use kernel::{
     }, //
 };
 use quiesce::rundown::{
+    for_each_overdue_for_test,
     set_stall_report_ms,
     ArcGuard,
     HasRundown,
@@ -541,6 +542,43 @@ fn reports_go_on() -> Result {
     Ok(())
 }
 
+/// A pass of the monitor reports each wait once, though a report takes longer than the interval; the
+/// two are of one bucket.
+fn reported_once_in_a_pass() -> Result {
+    let mut all = three_of_one_bucket()?;
+    all.truncate(2);
+    let told = Told::new()?;
+    let mut guards = KVec::new();
+    let mut threads = KVec::new();
+    for r in &all {
+        guards.push(HasRundown::try_acquire_arc(r.clone())?, GFP_KERNEL)?;
+        let how = Wait::interruptible().timeout(msecs_to_jiffies(20_000));
+        threads.push(Told::waiter(&told, r, how)?, GFP_KERNEL)?;
+    }
+    told.await_waits(&threads);
+    let mut passes = [[0u32; 2]; 2];
+    for reports in &mut passes {
+        // Longer than the interval.
+        support::msleep(20);
+        for_each_overdue_for_test(msecs_to_jiffies(1) as u64, |address| {
+            for (r, n) in all.iter().zip(reports.iter_mut()) {
+                if core::ptr::from_ref::<RundownRef>(r).addr() == address {
+                    *n += 1;
+                    // As a slow console. Not again and again, so that a pass ends.
+                    if *n < 4 {
+                        support::msleep(20);
+                    }
+                }
+            }
+        });
+    }
+    drop(guards);
+    drop(threads);
+    ensure_eq!(passes, [[1; 2]; 2]);
+    ensure_eq!(told.all(), (2, 0, 0));
+    Ok(())
+}
+
 /// Waits with a timeout beyond what the scheduler can count, with reports that interrupt the sleep,
 /// end with the rundown and not before.
 fn long_timeouts<R: Form>() -> Result {
@@ -1027,6 +1065,11 @@ mod tests {
     #[test]
     fn reports_percpu() -> Result {
         reports::<PerCpuRundownRef>()
+    }
+
+    #[test]
+    fn reported_once_in_a_pass() -> Result {
+        super::reported_once_in_a_pass()
     }
 
     #[test]

@@ -593,14 +593,26 @@ impl Running {
 
 /// Calls `f` with the rundowns that have been waited for longer than `interval` since the last report,
 /// one at a time and without the lock; returns whether there are any waiters.
+///
+/// Once with each: those that become overdue meanwhile, as `f` may take longer than that, are left to
+/// the next call.
 pub(super) fn for_each_overdue(interval: u64, mut f: impl FnMut(&Running)) -> bool {
+    // SAFETY: The helper only reads the time.
+    let now = unsafe { helpers::quiesce_helper_jiffies_64() };
     let mut running = Running::NONE;
     for bucket in &TABLE {
-        while bucket.lock().take_overdue(interval, &mut running) {
+        while bucket.lock().take_overdue(interval, now, &mut running) {
             f(&running);
         }
     }
     LINKED.load(Relaxed) != 0
+}
+
+/// Calls `f` with the addresses of the references whose waiters a pass of the monitor reports.
+#[cfg(CONFIG_KUNIT)]
+#[doc(hidden)]
+pub fn for_each_overdue_for_test(interval: u64, mut f: impl FnMut(usize)) {
+    for_each_overdue(interval, |running| f(running.key));
 }
 
 /// Calls `f` with all rundowns that are waited for, one at a time and without the lock. Those that
@@ -617,14 +629,14 @@ pub(super) fn for_each(mut f: impl FnMut(&Running)) {
 }
 
 impl Locked {
-    /// Describes a rundown that is overdue for a report, and takes note of the report; returns
-    /// `false` if there is none.
-    fn take_overdue(&mut self, interval: u64, running: &mut Running) -> bool {
+    /// Describes a rundown that is overdue for a report at the time `now`, and takes note of the report;
+    /// returns `false` if there is none.
+    fn take_overdue(&mut self, interval: u64, now: u64, running: &mut Running) -> bool {
         // SAFETY: The lock is held, and linked nodes are alive, as are the objects that they wait for.
         unsafe {
-            let now = helpers::quiesce_helper_jiffies_64();
             let mut first = *self.bucket.first.get();
-            while !first.is_null() && now.wrapping_sub((*first).reported) < interval {
+            // A wait may have begun after `now`.
+            while !first.is_null() && now.saturating_sub((*first).reported) < interval {
                 first = (*first).next_key;
             }
             if first.is_null() {
