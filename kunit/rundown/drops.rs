@@ -28,6 +28,7 @@ use kernel::{
 use quiesce::{
     impl_has_rundown,
     rundown::{
+        callbacks_visited_for_test,
         idle_slots_for_test,
         ArcGuard,
         Drained,
@@ -37,6 +38,39 @@ use quiesce::{
         RundownRef, //
     }, //
 };
+
+/// The unloading of a module reads no callback of another one, however many there are.
+fn callbacks_of_another_module() -> Result {
+    const MANY: usize = 10_000;
+
+    // A module's code, which that of a kernel without modules is not.
+    let module = kernel::module::this_module::<crate::Suites>();
+    if module.as_ptr().is_null() {
+        return Ok(());
+    }
+    let mut all = KVVec::new();
+    for _ in 0..MANY {
+        all.push(
+            KBox::pin_init(PerCpuRundownRef::with_callback(Ignored), GFP_KERNEL)?,
+            GFP_KERNEL,
+        )?;
+    }
+    // Of this module: all, when none is left of those whose references other tests have dropped.
+    let ours = || callbacks_visited_for_test(Some(module));
+    ensure_eq!(callbacks_visited_for_test(None), 0);
+    ensure!(comes_true(|| ours() >= MANY));
+    let before = ours();
+    all.truncate(MANY / 2);
+    ensure!(comes_true(|| ours() == before - MANY / 2));
+    ensure_eq!(callbacks_visited_for_test(None), 0);
+    Ok(())
+}
+
+struct Ignored;
+
+impl Drained for Ignored {
+    fn drained(&self) {}
+}
 
 /// Where a value was dropped; zero if it was not.
 #[derive(Clone)]
@@ -588,6 +622,11 @@ mod tests {
     #[test]
     fn leaked_reference() -> Result {
         super::leaked_reference()
+    }
+
+    #[test]
+    fn callbacks_of_another_module() -> Result {
+        super::callbacks_of_another_module()
     }
 
     #[test]

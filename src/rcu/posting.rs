@@ -22,6 +22,40 @@ pub(crate) fn this_module() -> *mut bindings::module {
     account::this_module()
 }
 
+/// The number of slots, see [`slot_of_module`].
+#[cfg(CONFIG_64BIT)]
+pub(crate) const SLOTS: usize = account::SLOTS;
+
+/// Returns the slot of a module's account, a number that no other module has until the account is
+/// removed.
+///
+/// # Safety
+///
+/// The account of `module` is not removed during the call.
+#[cfg(CONFIG_64BIT)]
+pub(crate) unsafe fn slot_of_module(module: *mut bindings::module) -> Option<usize> {
+    // SAFETY: The account is not removed during the call, as this function requires.
+    account::find_account(module).map(|account| unsafe { (*account).slot() })
+}
+
+/// As [`slot_of_module`], for the module that an address is in; that of this module, if it is in none
+/// that has an account.
+///
+/// # Safety
+///
+/// The module of `address` is not freed during the call.
+#[cfg(CONFIG_64BIT)]
+pub(crate) unsafe fn slot_of_address(address: *const c_void) -> usize {
+    // SAFETY: The account stays as long as its module, which is not freed during the call; this
+    // module's own stays as long as its code runs.
+    unsafe {
+        match account::of_address(address) {
+            Some(account) => (*account).slot(),
+            None => account::of_caller(this_module()).slot(),
+        }
+    }
+}
+
 /// A module's account in which a function is counted.
 ///
 /// # Invariants

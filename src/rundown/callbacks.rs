@@ -7,11 +7,11 @@
 //! reference. They are revoked when that module is unloaded, see `unload.rs`. A core without a callback
 //! has no pointer into its creator.
 
-use super::{
-    percpu_core::PerCpuCore,
-    reaper::is_within, //
+use super::percpu_core::PerCpuCore;
+use crate::{
+    bindings as helpers,
+    rcu::posting, //
 };
-use crate::bindings as helpers;
 use core::{
     cell::UnsafeCell,
     ptr::{
@@ -46,15 +46,18 @@ pub(super) struct CallbackOperations {
 /// # Invariants
 ///
 /// `operations` is null, or points to the functions for the type that the core was allocated with,
-/// in a module whose text is there. If `listed`, the core is in the list of [`CALLBACKS`], whose
-/// lock protects `prev`, `next` and `dropping`: the functions whose `drop` is running.
+/// in a module whose text is there. The lock of [`CALLBACKS`] protects `list`, `prev` and `next`. If
+/// `list` is not [`NONE`], the core is in that list, which is the one of that module.
 pub(super) struct Callback {
     operations: Atomic<*mut CallbackOperations>,
     listed: bool,
-    dropping: UnsafeCell<*mut CallbackOperations>,
+    list: UnsafeCell<usize>,
     prev: UnsafeCell<*mut PerCpuCore>,
     next: UnsafeCell<*mut PerCpuCore>,
 }
+
+/// The value of `list` of a core that was removed, or is to be entered.
+const NONE: usize = usize::MAX;
 
 impl Callback {
     /// Whether the core was created with functions.
@@ -68,68 +71,168 @@ impl Callback {
             None => ptr::null(),
             Some(operations) => operations,
         };
-        // INVARIANT: `list` is called next if there are functions.
+        // INVARIANT: It is in no list. `list` is called next if there are functions.
         Self {
             listed: !operations.is_null(),
             operations: Atomic::new(operations.cast_mut()),
-            dropping: UnsafeCell::new(ptr::null_mut()),
+            list: UnsafeCell::new(NONE),
             prev: UnsafeCell::new(ptr::null_mut()),
             next: UnsafeCell::new(ptr::null_mut()),
         }
     }
 }
 
-/// The list of all cores that have a callback, and its lock.
-struct Callbacks {
-    lock: Opaque<bindings::raw_spinlock_t>,
-    first: UnsafeCell<*mut PerCpuCore>,
+/// The cores with callbacks of one module.
+///
+/// # Invariants
+///
+/// `first` is null, or one of a circle of `len` cores, which are alive.
+struct List {
+    first: *mut PerCpuCore,
+    len: usize,
+    /// The number of cores that were removed and whose callbacks are being dropped.
+    dropping: usize,
+    /// The number of those that ever were.
+    dropped: usize,
 }
 
-// SAFETY: `first` and the links in the list are protected by the lock.
+impl List {
+    /// Enters a core, which is the last one that [`next`](Self::next) returns.
+    ///
+    /// # Safety
+    ///
+    /// The lock is held. The core is alive and in no list, and stays until it is removed.
+    unsafe fn insert(&mut self, core: *mut PerCpuCore) {
+        // SAFETY: The lock is held, and by the type invariants the cores in the list are alive, as
+        // `core` is by the requirements of this function.
+        unsafe {
+            let first = if self.first.is_null() {
+                core
+            } else {
+                self.first
+            };
+            // A circle of one, if there was none.
+            *(*core).callback.prev.get() = core;
+            let last = *(*first).callback.prev.get();
+            *(*core).callback.prev.get() = last;
+            *(*core).callback.next.get() = first;
+            *(*last).callback.next.get() = core;
+            *(*first).callback.prev.get() = core;
+            // INVARIANT: The core is in the circle.
+            self.first = first;
+        }
+        self.len += 1;
+    }
+
+    /// Removes a core.
+    ///
+    /// # Safety
+    ///
+    /// The lock is held, and the core is in this list.
+    unsafe fn remove(&mut self, core: *mut PerCpuCore) {
+        // SAFETY: The lock is held, and by the type invariants the core and its neighbours are alive.
+        unsafe {
+            let (prev, next) = (*(*core).callback.prev.get(), *(*core).callback.next.get());
+            *(*prev).callback.next.get() = next;
+            *(*next).callback.prev.get() = prev;
+            // INVARIANT: The core is in no circle.
+            *(*core).callback.list.get() = NONE;
+            if ptr::eq(next, core) {
+                self.first = ptr::null_mut();
+            } else if ptr::eq(self.first, core) {
+                self.first = next;
+            }
+        }
+        self.len = self.len.saturating_sub(1);
+    }
+
+    /// Returns the first core, and makes the next one the first.
+    ///
+    /// # Safety
+    ///
+    /// The lock is held, and is not released while the core is borrowed.
+    unsafe fn next<'a>(&mut self) -> Option<&'a PerCpuCore> {
+        // SAFETY: By the type invariants the cores in the list are alive while the lock is held.
+        let core = unsafe { self.first.as_ref() }?;
+        #[cfg(CONFIG_KUNIT)]
+        VISITS.add(1, Relaxed);
+        // SAFETY: This function requires the lock to be held, which protects the links.
+        self.first = unsafe { *core.callback.next.get() };
+        Some(core)
+    }
+}
+
+/// The cores that were read in lists, for tests.
+#[cfg(CONFIG_KUNIT)]
+static VISITS: Atomic<usize> = Atomic::new(0);
+
+/// The lists of all cores that have a callback, one for each module, by the slot of its account, and
+/// their lock.
+struct Callbacks {
+    lock: Opaque<bindings::raw_spinlock_t>,
+    lists: UnsafeCell<[List; posting::SLOTS]>,
+}
+
+// SAFETY: The lists, and the links in them, are protected by the lock.
 unsafe impl Sync for Callbacks {}
 
 static CALLBACKS: Callbacks = Callbacks {
     lock: Opaque::uninit(),
-    first: UnsafeCell::new(ptr::null_mut()),
+    // INVARIANT: The lists are empty.
+    lists: UnsafeCell::new(
+        [const {
+            List {
+                first: ptr::null_mut(),
+                len: 0,
+                dropping: 0,
+                dropped: 0,
+            }
+        }; posting::SLOTS],
+    ),
 };
 
 impl Callbacks {
     /// Runs `f` with the lock held.
-    fn locked<R>(&self, f: impl FnOnce(*mut *mut PerCpuCore) -> R) -> R {
+    fn locked<R>(&self, f: impl FnOnce(&mut [List]) -> R) -> R {
         // SAFETY: `Revoker::new` initialised the lock before anybody creates a reference.
         let flags = unsafe { helpers::quiesce_helper_raw_spin_lock_irqsave(self.lock.get()) };
-        let ret = f(self.first.get());
+        // SAFETY: The lock is held, so nobody else accesses the lists until `f` has returned.
+        let ret = f(unsafe { &mut *self.lists.get() });
         // SAFETY: `quiesce_helper_raw_spin_lock_irqsave()` above acquired the lock in this context
         // and returned `flags`.
         unsafe { helpers::quiesce_helper_raw_spin_unlock_irqrestore(self.lock.get(), flags) };
         ret
     }
 }
-
-/// Enters a new core into the list, if it has a callback.
+/// Enters a new core into the list of the module of its callback, if it has one.
 ///
 /// # Safety
 ///
-/// The core is initialised and was not entered before. It stays until [`unlist`].
+/// The core is initialised and was not entered before. It stays until [`unlist`]. The module stays
+/// during the call.
 pub(super) unsafe fn list(core: NonNull<PerCpuCore>) {
     // SAFETY: The core is alive by the requirements of this function.
     let callback = unsafe { &core.as_ref().callback };
     if !callback.listed {
         return;
     }
-    CALLBACKS.locked(|first| {
-        // SAFETY: The lock is held, and cores in the list are alive.
-        unsafe {
-            *callback.next.get() = *first;
-            if let Some(next) = (*first).as_ref() {
-                *next.callback.prev.get() = core.as_ptr();
+    let functions = callback.operations.load(Relaxed).cast();
+    // SAFETY: The module of the functions stays during the call, as this function requires.
+    let at = unsafe { posting::slot_of_address(functions) };
+    CALLBACKS.locked(|lists| {
+        if let Some(list) = lists.get_mut(at) {
+            // SAFETY: The lock is held. The core is alive, in no list as it is new, and stays until it
+            // is removed.
+            unsafe {
+                list.insert(core.as_ptr());
+                // INVARIANT: It was entered into this list, which is the one of the functions' module.
+                *callback.list.get() = at;
             }
-            *first = core.as_ptr();
         }
     });
 }
 
-/// Removes a core from the list, if it has a callback. The callback is not called afterwards.
+/// Removes a core from its list, if it is in one. The callback is not called afterwards.
 ///
 /// # Safety
 ///
@@ -140,16 +243,11 @@ pub(super) unsafe fn unlist(core: NonNull<PerCpuCore>) {
     if !callback.listed {
         return;
     }
-    CALLBACKS.locked(|first| {
-        // SAFETY: The lock is held, and the core and its neighbours are in the list, hence alive.
+    CALLBACKS.locked(|lists| {
+        // SAFETY: The lock is held, and by the type invariants the core is in this list.
         unsafe {
-            let (prev, next) = (*callback.prev.get(), *callback.next.get());
-            match prev.as_ref() {
-                Some(prev) => *prev.callback.next.get() = next,
-                None => *first = next,
-            }
-            if let Some(next) = next.as_ref() {
-                *next.callback.prev.get() = prev;
+            if let Some(list) = lists.get_mut(*callback.list.get()) {
+                list.remove(core.as_ptr());
             }
         }
     });
@@ -172,7 +270,7 @@ pub(super) unsafe fn call(core: *mut PerCpuCore) {
     }
 }
 
-/// Drops the callback of a core, unless it has none or it was revoked, and removes it from the list.
+/// Drops the callback of a core, unless it has none or it was revoked, and removes it from its list.
 ///
 /// # Safety
 ///
@@ -180,74 +278,90 @@ pub(super) unsafe fn call(core: *mut PerCpuCore) {
 pub(super) unsafe fn drop_callback(core: NonNull<PerCpuCore>) {
     // SAFETY: The core is alive by the requirements of this function.
     let callback = unsafe { &core.as_ref().callback };
-    let operations = CALLBACKS.locked(|_| {
+    let (operations, at) = CALLBACKS.locked(|lists| {
         // With the lock, so that no revocation comes between the two.
         let operations = callback.operations.xchg(ptr::null_mut(), Relaxed);
-        // SAFETY: The closure runs with the lock of `CALLBACKS` held, which protects `dropping`.
-        unsafe { *callback.dropping.get() = operations };
-        operations
+        // SAFETY: The closure runs with the lock of `CALLBACKS` held, which protects `list`.
+        let at = unsafe { *callback.list.get() };
+        if let Some(list) = lists.get_mut(at) {
+            // SAFETY: The lock is held, and by the type invariants the core is in this list.
+            unsafe { list.remove(core.as_ptr()) };
+            list.dropping = list.dropping.wrapping_add(1);
+            list.dropped = list.dropped.wrapping_add(1);
+        }
+        (operations, at)
     });
-    // SAFETY: By the type invariants of `Callback` they are there, and stay until the core is removed
-    // from the list: the unloading of their module waits for `dropping`.
+    // SAFETY: By the type invariants of `Callback` they are there, and stay until they have returned:
+    // the unloading of their module waits for `dropping`.
     if let Some(operations) = unsafe { operations.as_ref() } {
         // SAFETY: They are the functions for this core, whose callback is dropped once.
         unsafe { (operations.drop)(core.as_ptr()) };
     }
-    // SAFETY: A core with a callback was entered into the list by `list()` when it was created, and
-    // this is its only removal.
-    unsafe { unlist(core) };
-}
-
-/// Calls `f` with the callbacks in the list, and the cores that they are of, until it returns `true`;
-/// returns whether it did. The lock is held.
-fn any(f: impl Fn(&PerCpuCore, &Callback) -> bool) -> bool {
-    CALLBACKS.locked(|first| {
-        // SAFETY: The closure runs with the lock of `CALLBACKS` held, which protects the list and
-        // its links.
-        let mut core = unsafe { *first };
-        // SAFETY: Cores in the list are alive while the lock is held.
-        while let Some(this) = unsafe { core.as_ref() } {
-            if f(this, &this.callback) {
-                return true;
-            }
-            // SAFETY: The closure runs with the lock of `CALLBACKS` held, which protects the list
-            // and its links.
-            core = unsafe { *this.callback.next.get() };
+    CALLBACKS.locked(|lists| {
+        if let Some(list) = lists.get_mut(at) {
+            list.dropping = list.dropping.wrapping_sub(1);
         }
-        false
-    })
-}
-
-impl Callback {
-    fn is_in(&self, module: *mut bindings::module) -> bool {
-        let operations = self.operations.load(Relaxed);
-        !operations.is_null() && is_within(operations.cast(), module)
-    }
-
-    /// # Safety
-    ///
-    /// The lock of the list is held.
-    unsafe fn is_dropping_in(&self, module: *mut bindings::module) -> bool {
-        // SAFETY: This function requires the lock of `CALLBACKS` to be held, which protects
-        // `dropping`.
-        let dropping = unsafe { *self.dropping.get() };
-        !dropping.is_null() && is_within(dropping.cast(), module)
-    }
+    });
 }
 
 /// Whether there is a callback of `module`, or one is being dropped.
-pub(super) fn are_left(module: *mut bindings::module) -> bool {
-    // SAFETY: `any()` calls the closure with the lock of `CALLBACKS` held.
-    any(|_, callback| callback.is_in(module) || unsafe { callback.is_dropping_in(module) })
+///
+/// # Safety
+///
+/// The account of `module` is not removed during the call.
+pub(super) unsafe fn are_left(module: *mut bindings::module) -> bool {
+    // SAFETY: The account is not removed during the call, as this function requires.
+    let Some(at) = (unsafe { posting::slot_of_module(module) }) else {
+        return false;
+    };
+    CALLBACKS.locked(|lists| {
+        lists
+            .get(at)
+            .is_some_and(|list| !list.first.is_null() || list.dropping != 0)
+    })
 }
 
 /// Whether a callback of `module` is being dropped, or will be because its reference was.
-pub(super) fn will_be_dropped(module: *mut bindings::module) -> bool {
-    any(|core, callback| {
-        // SAFETY: `any()` calls the closure with the lock of `CALLBACKS` held.
-        let dropping = unsafe { callback.is_dropping_in(module) };
-        dropping || (core.is_orphan() && callback.is_in(module))
-    })
+///
+/// # Safety
+///
+/// As for [`are_left`].
+pub(super) unsafe fn will_be_dropped(module: *mut bindings::module) -> bool {
+    // SAFETY: The account is not removed during the call, as this function requires.
+    let Some(at) = (unsafe { posting::slot_of_module(module) }) else {
+        return false;
+    };
+    let (len, dropped) = CALLBACKS.locked(|lists| {
+        lists
+            .get(at)
+            .map_or((0, 0), |list| (list.len, list.dropped))
+    });
+    // One at a time, so that interrupts are not disabled for long. Cores that are entered meanwhile
+    // come after these.
+    let orphan = (0..len).any(|_| {
+        CALLBACKS.locked(|lists| {
+            let Some(list) = lists.get_mut(at) else {
+                return false;
+            };
+            // SAFETY: The closure runs with the lock of `CALLBACKS` held.
+            let Some(core) = (unsafe { list.next() }) else {
+                return false;
+            };
+            let orphan = core.is_orphan();
+            if orphan {
+                // INVARIANT: It is in the circle. The next call checks it first.
+                list.first = ptr::from_ref(core).cast_mut();
+            }
+            orphan
+        })
+    });
+    // A destructor that ran meanwhile may have dropped a reference after its core was checked.
+    orphan
+        || CALLBACKS.locked(|lists| {
+            lists
+                .get(at)
+                .is_some_and(|list| list.dropping != 0 || list.dropped != dropped)
+        })
 }
 
 /// Revokes the callbacks of `module`, and waits for those that are being called or dropped. Returns
@@ -255,17 +369,28 @@ pub(super) fn will_be_dropped(module: *mut bindings::module) -> bool {
 ///
 /// # Safety
 ///
-/// Process context.
+/// Process context; as for [`are_left`].
 pub(super) unsafe fn revoke(module: *mut bindings::module) -> bool {
-    // One at a time, so that interrupts are not disabled for long.
+    // SAFETY: The account is not removed during the call, as this function requires.
+    let Some(at) = (unsafe { posting::slot_of_module(module) }) else {
+        return false;
+    };
     let mut revoked = false;
-    while any(|_, callback| {
-        let is_in = callback.is_in(module);
-        if is_in {
-            // INVARIANT: Null, before the module's text is freed.
-            callback.operations.store(ptr::null_mut(), Release);
-        }
-        is_in
+    // One at a time, so that interrupts are not disabled for long.
+    while CALLBACKS.locked(|lists| {
+        let Some(list) = lists.get_mut(at) else {
+            return false;
+        };
+        // SAFETY: The closure runs with the lock of `CALLBACKS` held.
+        let Some(core) = (unsafe { list.next() }) else {
+            return false;
+        };
+        // SAFETY: The lock is held, and the core was in this list just now.
+        unsafe { list.remove(ptr::from_ref(core).cast_mut()) };
+        let callback = &core.callback;
+        // INVARIANT: Null, before the module's text is freed.
+        callback.operations.store(ptr::null_mut(), Release);
+        true
     }) {
         revoked = true;
     }
@@ -273,15 +398,20 @@ pub(super) unsafe fn revoke(module: *mut bindings::module) -> bool {
         // A call that has read the functions ends.
         rcu::synchronize_rcu();
     }
-    // SAFETY: `any()` calls the closure with the lock of `CALLBACKS` held.
-    while any(|_, callback| unsafe { callback.is_dropping_in(module) }) {
+    while CALLBACKS.locked(|lists| lists.get(at).is_some_and(|list| list.dropping != 0)) {
         // SAFETY: This function requires process context, and holds no lock here, so it may sleep.
         unsafe { bindings::schedule_timeout_uninterruptible(1) };
     }
     revoked
 }
 
-/// Initialises the list.
+/// Returns the number of cores that were ever read in the lists.
+#[cfg(CONFIG_KUNIT)]
+pub(super) fn visits() -> usize {
+    VISITS.load(Relaxed)
+}
+
+/// Initialises the lock of the lists.
 ///
 /// # Safety
 ///

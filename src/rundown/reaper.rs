@@ -179,13 +179,6 @@ unsafe extern "C" fn drop_object(work: *mut bindings::work_struct) {
     posting.done();
 }
 
-/// Whether an address is in `module`.
-pub(super) fn is_within(address: *const c_void, module: *mut bindings::module) -> bool {
-    // SAFETY: Only the address ranges of the module are compared, which stays until the notifier, or
-    // the work item that holds it, returns.
-    unsafe { helpers::quiesce_helper_within_module(address, module) }
-}
-
 /// Returns the number of slots if each is free and the dispatcher is not in progress.
 ///
 /// # Safety

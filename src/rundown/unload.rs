@@ -59,7 +59,9 @@ unsafe extern "C" fn release(module: *mut bindings::module, posting: *mut c_void
     loop {
         let posted = posting.posted_sum();
         // References that the module dropped are freed as usual.
-        while must_wait(module, &posting) {
+        //
+        // SAFETY: The posting is of the module, by the requirements of this function.
+        while unsafe { must_wait(module, &posting) } {
             // SAFETY: This function requires process context and not to be called by the dispatcher,
             // so it may wait for that.
             unsafe {
@@ -69,14 +71,17 @@ unsafe extern "C" fn release(module: *mut bindings::module, posting: *mut c_void
         }
         // References that it leaked, or passed to another module, lose their callback.
         //
-        // SAFETY: This function requires process context, as `revoke()` does.
+        // SAFETY: This function requires process context, as `revoke()` does, and the account is not
+        // removed before the posting is done.
         let revoked = unsafe { revoke(module) };
         // A callback that was in progress may have left something, which may have created a reference.
-        // In this order: if nothing was posted meanwhile, nothing was in flight at the end of the
-        // second check, and there was no callback after it.
+        // In this order: if nothing was posted meanwhile, nothing was in flight in the second check, no
+        // destructor of a callback was called from then on, and there was no callback after it.
         if !revoked
-            && !must_wait(module, &posting)
-            && !has_callbacks(module)
+            // SAFETY: The posting is of the module, by the requirements of this function.
+            && !unsafe { must_wait(module, &posting) }
+            // SAFETY: The account is not removed before the posting is done.
+            && !unsafe { has_callbacks(module) }
             && posting.posted_sum() == posted
         {
             break;
@@ -85,10 +90,15 @@ unsafe extern "C" fn release(module: *mut bindings::module, posting: *mut c_void
     posting.done();
 }
 
-/// Whether a callback of `module` is in the list, or is being dropped.
-fn has_callbacks(module: *mut bindings::module) -> bool {
+/// Whether there is a callback of `module`, or one is being dropped.
+///
+/// # Safety
+///
+/// The account of `module` is not removed during the call.
+unsafe fn has_callbacks(module: *mut bindings::module) -> bool {
     #[cfg(CONFIG_64BIT)]
-    return callbacks::are_left(module);
+    // SAFETY: This function has the requirement of `are_left()`.
+    return unsafe { callbacks::are_left(module) };
     #[cfg(not(CONFIG_64BIT))]
     {
         let _ = module;
@@ -98,10 +108,10 @@ fn has_callbacks(module: *mut bindings::module) -> bool {
 
 /// # Safety
 ///
-/// Process context.
+/// Process context. The account of `module` is not removed during the call.
 unsafe fn revoke(module: *mut bindings::module) -> bool {
     #[cfg(CONFIG_64BIT)]
-    // SAFETY: This function requires process context, as `callbacks::revoke()` does.
+    // SAFETY: This function has the requirements of `callbacks::revoke()`.
     return unsafe { callbacks::revoke(module) };
     #[cfg(not(CONFIG_64BIT))]
     {
@@ -110,13 +120,40 @@ unsafe fn revoke(module: *mut bindings::module) -> bool {
     }
 }
 
-fn must_wait(module: *mut bindings::module, posting: &Posting) -> bool {
-    #[cfg(CONFIG_64BIT)]
-    if callbacks::will_be_dropped(module) {
+/// Whether something of `module` is in flight, or a callback will be dropped.
+///
+/// # Safety
+///
+/// `posting` is of `module`.
+unsafe fn must_wait(module: *mut bindings::module, posting: &Posting) -> bool {
+    // First: the callbacks are checked once, when nothing can drop their references but the
+    // destructor of another one.
+    if !posting.is_alone() {
         return true;
     }
-    let _ = module;
-    !posting.is_alone()
+    #[cfg(CONFIG_64BIT)]
+    // SAFETY: The account is not removed before the posting is done.
+    return unsafe { callbacks::will_be_dropped(module) };
+    #[cfg(not(CONFIG_64BIT))]
+    {
+        let _ = module;
+        false
+    }
+}
+
+/// Returns the number of callbacks that are read for the unloading of `module`, or of this one, in
+/// the notifier and in each check whether to wait.
+#[cfg(all(CONFIG_KUNIT, CONFIG_64BIT))]
+#[doc(hidden)]
+pub fn callbacks_visited_for_test(module: Option<&ThisModule>) -> usize {
+    let before = callbacks::visits();
+    let module = module.map_or_else(crate::rcu::posting::this_module, ThisModule::as_ptr);
+    // SAFETY: The module stays as long as it is borrowed, and so does its account.
+    unsafe {
+        has_callbacks(module);
+        callbacks::will_be_dropped(module);
+    }
+    callbacks::visits() - before
 }
 
 /// The module notifier is registered as long as this exists.
