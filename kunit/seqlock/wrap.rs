@@ -78,6 +78,30 @@ mod tests {
         Ok(())
     }
 
+    /// The call of `read_section_or_lock()` under the lock excludes writers, and has no limit.
+    #[test]
+    fn a_section_under_the_lock_does_not_expire() -> Result {
+        let lock = KBox::pin_init(new_seqlock!(RawSeqLock<u64>, 7), GFP_KERNEL)?;
+        let mut calls = 0;
+        let mut seen = None;
+        let ret = lock.read_section_or_lock::<1, _>(|s| {
+            calls += 1;
+            if calls == 1 {
+                return Err(Retry);
+            }
+            let copy = s.load();
+            // Not again and again, if it is called again.
+            if calls == 2 {
+                (0..300).for_each(|_| support::udelay(1000));
+            }
+            seen.get_or_insert((s.retry(), s.load().validate()));
+            copy.validate()
+        });
+        assert_eq!((calls, ret), (2, 7));
+        assert_eq!(seen, Some((false, Ok(7))));
+        Ok(())
+    }
+
     /// The least time for 2^31 changes of a counter is longer than a section is valid. The fastest
     /// change is an invalidation with the lock held all the time.
     #[test]

@@ -224,6 +224,16 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
         unsafe { ReadSection::new(&self.body.data, self.body.sequence(), start) }
     }
 
+    /// Begins a read as [`SeqLock::begin`], by who holds the lock until the section has ended. So it
+    /// lasts as long as that takes.
+    #[inline(always)]
+    fn begin_exclusive(&self) -> ReadSection<'_, T> {
+        let start = Start::without_limit(self.body.begin());
+        // SAFETY: By the type invariant of `Body` the lock is initialised, and `data` is stored to
+        // in its write sections alone. The counter was `start` just now, which is even.
+        unsafe { ReadSection::with_start(&self.body.data, self.body.sequence(), start) }
+    }
+
     /// Begins a read as [`SeqLock::begin`], unless a writer is active. For any context.
     #[inline]
     pub fn try_begin(&self) -> Option<ReadSection<'_, T>> {
@@ -271,8 +281,8 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
     /// interfere with all of them; C's `scoped_seqlock_read()`.
     ///
     /// Choose it for a walk that may take long, or whose wait must have a bound. The last call runs
-    /// in mode `C`, and must not sleep; all that it copies is valid. Context as for
-    /// [`SeqLock::read_exclusive_in`] in that mode.
+    /// in mode `C`, and must not sleep; all that it copies is valid, however long it takes. Context as
+    /// for [`SeqLock::read_exclusive_in`] in that mode.
     ///
     /// # Examples
     ///
@@ -304,7 +314,7 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
                 cpu_relax();
             }
             let guard = self.read_exclusive_in::<C>();
-            let ret = f(&self.begin());
+            let ret = f(&self.begin_exclusive());
             drop(guard);
             // A `Retry` is of the closure's own making here. The lock is not kept for that.
             if let Ok(ret) = ret {
@@ -343,11 +353,24 @@ impl<'a, T: SeqData> ReadSection<'a, T> {
         sequence: *const bindings::seqcount_t,
         start: u32,
     ) -> Self {
+        // SAFETY: This function has the requirements of `with_start()`.
+        unsafe { Self::with_start(data, sequence, Start::new(start)) }
+    }
+
+    /// # Safety
+    ///
+    /// As for [`new`](Self::new). If `start` has no limit, nobody writes before the section ends.
+    #[inline(always)]
+    unsafe fn with_start(
+        data: &'a WordCell<T>,
+        sequence: *const bindings::seqcount_t,
+        start: Start,
+    ) -> Self {
         // INVARIANT: By the safety contract.
         Self {
             data,
             sequence,
-            start: Start::new(start),
+            start,
         }
     }
 

@@ -99,7 +99,10 @@ pub(super) struct Start {
 
 impl Start {
     /// The time after which a read is not valid any more.
-    const LIMIT_NS: u64 = 250_000_000;
+    const LIMIT_NS: i64 = 250_000_000;
+
+    /// The time of a read without a limit. It is in the future: the clock counts from the boot on.
+    const NO_LIMIT: u64 = i64::MAX as u64;
 
     /// Notes when the counter had the value `sequence`, which the caller has just read.
     #[inline]
@@ -109,6 +112,16 @@ impl Start {
             // SAFETY: The helper reads `ktime_get_mono_fast_ns()`, which may be called from any
             // context, NMI included.
             ns: unsafe { helpers::quiesce_helper_seqcount_clock() },
+        }
+    }
+
+    /// As [`new`](Self::new), for a caller that excludes writers as long as it uses the value, so that
+    /// there is no limit.
+    #[inline]
+    pub(super) fn without_limit(sequence: u32) -> Self {
+        Self {
+            sequence,
+            ns: Self::NO_LIMIT,
         }
     }
 
@@ -127,7 +140,7 @@ impl Start {
         // SAFETY: The helper reads `ktime_get_mono_fast_ns()`, which may be called from any
         // context, NMI included.
         let now = unsafe { helpers::quiesce_helper_seqcount_clock() };
-        now.wrapping_sub(self.ns) > Self::LIMIT_NS
+        now.wrapping_sub(self.ns) as i64 > Self::LIMIT_NS
     }
 }
 
