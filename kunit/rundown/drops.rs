@@ -35,7 +35,9 @@ use quiesce::{
         HasRundown,
         PerCpuRundownRef,
         Rundown,
-        RundownRef, //
+        RundownError,
+        RundownRef,
+        Wait, //
     }, //
 };
 
@@ -277,6 +279,30 @@ fn refused_with_the_last_arc() -> Result {
             ensure!(refused.is_some() || context == Context::Nmi);
             ensure!(is_process(place.wait()));
         }
+    }
+    Ok(())
+}
+
+/// A holder that has the last `Arc`, and whose wait fails: the object is dropped as by a last guard.
+fn runs_down_in_vain_with_the_last_arc() -> Result {
+    for context in CONTEXTS {
+        if context == Context::Nmi {
+            // No rundown begins there.
+            continue;
+        }
+        let place = Place::new()?;
+        let object = Arc::new(Rundown::new(Recorded(place.clone())), GFP_KERNEL)?;
+        // The rundown does not complete.
+        core::mem::forget(object.try_acquire()?.unbind());
+        let mut guard = Some(HasRundown::try_acquire_arc(object)?);
+        let ret = run(context, || {
+            guard.take().map(|last| {
+                let how = Wait::uninterruptible().timeout(0);
+                last.into_rundown_with(how).map(drop)
+            })
+        });
+        ensure_eq!(ret, Some(Some(Err(RundownError::TimedOut))));
+        ensure!(is_process(place.wait()));
     }
     Ok(())
 }
@@ -587,6 +613,11 @@ mod tests {
     #[test]
     fn refused_with_the_last_arc() -> Result {
         super::refused_with_the_last_arc()
+    }
+
+    #[test]
+    fn runs_down_in_vain_with_the_last_arc() -> Result {
+        super::runs_down_in_vain_with_the_last_arc()
     }
 
     #[test]

@@ -400,7 +400,8 @@ impl<P: GuardPointer, M: GuardMobility> Guard<P, M> {
     ///
     /// # Errors
     ///
-    /// Those of [`RundownProtect::wait_with`]. The guard is released in any case.
+    /// Those of [`RundownProtect::wait_with`]. The guard is released in any case. An `Arc` is dropped as
+    /// that of an [`ArcGuard`] is.
     #[track_caller]
     pub fn into_rundown(self) -> Result<P, RundownError> {
         self.into_rundown_with(Wait::uninterruptible())
@@ -413,7 +414,11 @@ impl<P: GuardPointer, M: GuardMobility> Guard<P, M> {
         let at = P::clone(&self.at);
         rundown(&*at).begin_rundown();
         drop(self);
-        rundown(&*at).wait_with(how)?;
+        if let Err(err) = rundown(&*at).wait_with(how) {
+            // This may be the last `Arc`, in a context in which the object cannot be dropped.
+            P::drop_anywhere(at, Internal::new());
+            return Err(err);
+        }
         Ok(at)
     }
 }
