@@ -3,7 +3,8 @@
 //! A device that is unplugged while it is open, for `qemu/tests/rundown_unplug.steps`.
 //!
 //! Reads return a message once, and then block until the device is to be unplugged. Writing `unplug`
-//! has another thread unplug it.
+//! has another thread unplug it. After `resurrect`, a read that should end makes the device live once
+//! more instead.
 
 use kernel::{
     fs::File,
@@ -46,6 +47,9 @@ module! {
 static UNPLUG: Atomic<bool> = Atomic::new(false);
 /// Reads go on though the device is to be unplugged.
 static IGNORE: Atomic<bool> = Atomic::new(false);
+/// A read makes the device live again.
+static RESURRECT: Atomic<bool> = Atomic::new(false);
+static RESURRECTED: Atomic<bool> = Atomic::new(false);
 /// How often the device was dropped.
 static DROPPED: Atomic<u32> = Atomic::new(0);
 
@@ -66,6 +70,15 @@ impl PinnedDrop for Device {
     fn drop(self: Pin<&mut Self>) {
         DROPPED.fetch_add(1, Full);
     }
+}
+
+/// Makes the device live again if a read should, which happens once.
+fn resurrect(device: &DeviceGuard<'_, Device>) -> bool {
+    let done = RESURRECT.xchg(false, Full) && device.object().resurrect().is_ok();
+    if done {
+        RESURRECTED.store(true, Release);
+    }
+    done
 }
 
 /// An open file: whether the message was read.
@@ -102,7 +115,7 @@ impl UnpluggableDevice for Device {
             },
             || {
                 let mut locked = lock.lock();
-                while !device.is_rundown_requested() || IGNORE.load(Acquire) {
+                while !device.is_rundown_requested() || IGNORE.load(Acquire) || resurrect(device) {
                     if stop.wait_interruptible(&mut locked) {
                         return Err(ERESTARTSYS);
                     }
@@ -121,6 +134,10 @@ impl UnpluggableDevice for Device {
         let len = from.copy_from_iter_vec(&mut command, GFP_KERNEL)?;
         if command.starts_with(b"ignore") {
             IGNORE.store(true, Release);
+            return Ok(len);
+        }
+        if command.starts_with(b"resurrect") {
+            RESURRECT.store(true, Release);
             return Ok(len);
         }
         if !command.starts_with(b"unplug") {
@@ -162,12 +179,14 @@ impl kernel::Module for Unplug {
                 support::msleep(1);
             }
             theirs.unplug();
+            let dropped = dropped_once();
             // A second time does nothing, and does not drop it again.
             theirs.unplug();
             pr_info!(
-                "unplugged, device dropped: {}, acquired: {}\n",
-                dropped_once(),
-                theirs.try_acquire().is_ok()
+                "unplugged, device dropped: {}, acquired: {}, resurrected: {}\n",
+                dropped && dropped_once(),
+                theirs.try_acquire().is_ok(),
+                RESURRECTED.load(Acquire)
             );
         })?;
         Ok(Self {

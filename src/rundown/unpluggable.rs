@@ -8,6 +8,7 @@
 
 use super::{
     Rundown,
+    RundownError,
     RundownGuard,
     RundownRef,
     Wait, //
@@ -167,13 +168,23 @@ impl<D: UnpluggableDevice> UnpluggableRegistration<D> {
 
     /// Unplugs the device: waits until none of its functions runs, and drops it.
     ///
+    /// If a function [resurrects](Rundown::resurrect) the device meanwhile, its rundown begins again.
+    ///
     /// The device node stays until the registration is dropped; opening it fails. If the device was
     /// unplugged already, this does nothing.
     #[track_caller]
     pub fn unplug(&self) {
-        // Fails only if the value was dropped already, or if the reference is saturated.
-        if let Ok(device) = self.device.wait_with(Wait::uninterruptible().insist()) {
-            drop(device.clear());
+        loop {
+            match self.device.wait_with(Wait::uninterruptible().insist()) {
+                Ok(device) => {
+                    drop(device.clear());
+                    return;
+                }
+                // The device has holders, and its rundown begins again.
+                Err(RundownError::Resurrected) => {}
+                // The value was dropped already, or the reference is saturated.
+                Err(_) => return,
+            }
         }
     }
 }
