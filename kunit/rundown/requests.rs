@@ -8,6 +8,7 @@ use super::{
     Form, //
 };
 use crate::support;
+use core::slice::from_ref;
 use kernel::{
     bindings,
     new_condvar,
@@ -25,6 +26,7 @@ use kernel::{
     time::msecs_to_jiffies, //
 };
 use quiesce::rundown::{
+    Drained,
     Freezable,
     HasRundown,
     PerCpuRundownRef,
@@ -159,6 +161,98 @@ fn wait_until_requested<R: Form>() -> Result {
     r.wait_for_rundown();
     holder.join();
     ensure_eq!(told.load(Acquire), 2);
+    Ok(())
+}
+
+/// A callback that makes its reference live again, and returns when it may.
+struct Rearms(Atomic<u32>);
+
+/// The callback will make the reference live.
+const REARM: u32 = 1;
+/// The callback has done so.
+const REARMED: u32 = 2;
+/// The callback may return.
+const RETURN: u32 = 3;
+
+static REARMS: RundownRef<Rearms> = RundownRef::with_callback(Rearms(Atomic::new(0)));
+
+impl Drained for Rearms {
+    fn drained(&self) {
+        if self.0.load(Acquire) != REARM {
+            return;
+        }
+        let _ = REARMS.re_init();
+        self.0.store(REARMED, Release);
+        while self.0.load(Acquire) != RETURN {
+            support::cond_resched();
+        }
+    }
+}
+
+/// A holder is not notified of a rundown that had completed before it was one.
+fn not_notified_of_an_earlier_rundown() -> Result {
+    let state = &REARMS.callback().0;
+    let count = Atomic::new(0u32);
+    state.store(REARM, Release);
+    let beginner = support::spawn(c"rundown_beginner", || {
+        REARMS.begin_rundown();
+    })?;
+    // The task that has begun the rundown is still in the callback.
+    let live = comes_true(|| state.load(Acquire) == REARMED);
+    let guard = REARMS.try_acquire();
+    if guard.is_err() {
+        state.store(RETURN, Release);
+    }
+    let held = guard.map(|guard| {
+        let guard = guard.unbind();
+        guard.on_rundown(
+            || {
+                count.fetch_add(1, Full);
+            },
+            || {
+                state.store(RETURN, Release);
+                beginner.join();
+                guard.is_rundown_requested()
+            },
+        )
+    });
+    ensure_eq!((live, held, count.load(Acquire)), (true, Ok(false), 0));
+    Ok(())
+}
+
+/// A holder that is notified of a rundown that another one has cancelled by then waits on.
+fn not_requested_any_more() -> Result {
+    let r = RundownRef::live()?;
+    let guard = HasRundown::try_acquire_arc(r.clone())?;
+    // Of the holder: 1 when it waits, 2 when its time is over, 3 when it was requested to stop.
+    let told = Arc::new(Atomic::new(0u32), GFP_KERNEL)?;
+    let tell = told.clone();
+    let holder = support::spawn(c"rundown_holder", move || {
+        tell.store(1, Release);
+        let how = Wait::uninterruptible().timeout(msecs_to_jiffies(1000));
+        let early = guard.wait_until_requested(how);
+        tell.store(2 + u32::from(early != Err(RundownError::TimedOut)), Release);
+        let _ = guard.wait_until_requested(Wait::uninterruptible());
+    })?;
+    while told.load(Acquire) == 0 {
+        support::msleep(1);
+    }
+    support::await_asleep(from_ref(&holder));
+    let canceller = r.try_acquire()?.unbind();
+    // Who began to listen last is the first that is notified.
+    let begun = canceller.on_rundown(
+        || {
+            let _ = r.resurrect();
+        },
+        || r.begin_rundown(),
+    );
+    let live = !r.is_rundown_requested();
+    drop(canceller);
+    comes_true(|| told.load(Acquire) > 1);
+    let early = told.load(Acquire);
+    r.wait_for_rundown();
+    holder.join();
+    ensure_eq!((begun, live, early), (true, true, 2));
     Ok(())
 }
 
@@ -424,6 +518,16 @@ mod tests {
     #[test]
     fn notified_to_the_end() -> Result {
         super::notified_to_the_end()
+    }
+
+    #[test]
+    fn not_notified_of_an_earlier_rundown() -> Result {
+        super::not_notified_of_an_earlier_rundown()
+    }
+
+    #[test]
+    fn not_requested_any_more() -> Result {
+        super::not_requested_any_more()
     }
 
     #[test]

@@ -192,6 +192,10 @@ macro_rules! guard {
             /// once, by the task or interrupt that begins the rundown, without locks. It must not
             /// sleep. It is not called any more when this returns.
             ///
+            /// A call of `notify` may be late, and be about a rundown that is over: one that was
+            /// cancelled, or that had completed before this guard was acquired. So it is only a reason
+            /// to check [`is_rundown_requested`](Self::is_rundown_requested).
+            ///
             /// Context: process, may sleep.
             ///
             /// # Examples
@@ -251,7 +255,8 @@ macro_rules! guard {
 
             /// Sleeps until a rundown of the object begins, or as `how` says.
             ///
-            /// Returns at once if one has begun.
+            /// Returns at once if one has begun. One that is cancelled before this task runs again may
+            /// go unnoticed: the sleep goes on then.
             ///
             /// Context: process, may sleep, also with a timeout of zero.
             ///
@@ -260,7 +265,11 @@ macro_rules! guard {
             /// [`RundownError::TimedOut`], [`RundownError::Interrupted`] and
             /// [`RundownError::WouldSleep`].
             pub fn wait_until_requested(&self, how: Wait) -> Result<(), RundownError> {
-                wait::until_notified(how, |notify, body| self.on_rundown(notify, body))
+                wait::until_notified(
+                    how,
+                    || self.is_rundown_requested(),
+                    |notify, body| self.on_rundown(notify, body),
+                )
             }
         }
 

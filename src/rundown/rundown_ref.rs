@@ -222,10 +222,14 @@ impl<C: Drained> RundownProtect for RundownRef<C> {
     fn begin_rundown(&self) -> bool {
         match self.word.begin() {
             None => false,
-            Some(after) => {
-                let key = self.word.key();
-                self.after(after);
-                listeners::notify(key);
+            Some(After::Drained) => {
+                // There was no holder to notify. Those that there may be when the callback has returned
+                // have acquired a later incarnation.
+                self.after(After::Drained);
+                true
+            }
+            Some(After::Nothing) => {
+                listeners::notify(self.word.key());
                 true
             }
         }

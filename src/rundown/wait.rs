@@ -281,11 +281,13 @@ unsafe fn sleep(
     Jiffies::try_from(ret).map_err(|_| RundownError::Interrupted)
 }
 
-/// Sleeps as `how` says, until the closure that is passed to `listen` is called.
+/// Sleeps as `how` says, until `requested` returns `true`. It is called when the closure that is passed
+/// to `listen` was called.
 ///
 /// Process context, also with a timeout of zero.
 pub(super) fn until_notified(
     how: Wait,
+    requested: impl Fn() -> bool,
     listen: impl FnOnce(
         &(dyn Fn() + Sync),
         &mut dyn FnMut() -> Result<(), RundownError>,
@@ -307,11 +309,21 @@ pub(super) fn until_notified(
     listen(
         // SAFETY: The completion was initialised above, and stays until `listen` returns.
         &|| unsafe { bindings::complete(shared.0.get()) },
-        // SAFETY: `init_completion()` above initialised the completion, which is a local of this
-        // function and stays in place.
-        &mut || match unsafe { sleep(shared.0.get(), how.signals, how.timeout) } {
-            Ok(0) => Err(RundownError::TimedOut),
-            ret => ret.map(drop),
+        &mut || {
+            let mut timeout = how.timeout;
+            loop {
+                // SAFETY: `init_completion()` above initialised the completion, which is a local of
+                // this function and stays in place.
+                let left = unsafe { sleep(shared.0.get(), how.signals, timeout) }?;
+                // The notification may be that of a rundown that is over.
+                if requested() {
+                    return Ok(());
+                }
+                timeout = timeout.map(|timeout| timeout.min(left));
+                if timeout == Some(0) {
+                    return Err(RundownError::TimedOut);
+                }
+            }
         },
     )
 }

@@ -353,7 +353,7 @@ struct Condition<'a> {
     word: &'a Word,
     claim: bool,
     begun: bool,
-    /// This wait began the rundown, and has to notify the listeners.
+    /// This wait began the rundown of an object with holders, and has to notify those that listen.
     notify: bool,
     after: After,
     drained: &'a dyn Fn(),
@@ -375,7 +375,7 @@ impl wait::Subject for Condition<'_> {
             self.begun = true;
             if let Some(after) = self.word.begin() {
                 self.after = after;
-                self.notify = true;
+                self.notify = after == After::Nothing;
             }
         }
         if self.claim {
