@@ -418,7 +418,8 @@ EXPORT_SYMBOL_GPL(quiesce_helper_rundown_monitor_init);
 void quiesce_helper_rundown_monitor_exit(void)
 {
 	debugfs_remove(rundown_dentry);
-	cancel_delayed_work_sync(&rundown_monitor_dwork);
+	/* The parameter can be written until the kernel frees the module, which is later. */
+	disable_delayed_work_sync(&rundown_monitor_dwork);
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_rundown_monitor_exit);
 
