@@ -13,7 +13,8 @@ use kernel::{
         atomic::{
             Acquire,
             Atomic,
-            Full, //
+            Full,
+            Release, //
         },
         Arc, //
     },
@@ -210,6 +211,54 @@ fn holder_runs_down<R: Form>() -> Result {
     Ok(())
 }
 
+/// A callback that makes its reference live again, and acquires it.
+struct Renews {
+    own: Atomic<*mut RundownRef<Renews>>,
+    kept: Atomic<*mut RundownRef<Renews>>,
+}
+
+impl Drained for Renews {
+    fn drained(&self) {
+        let own = self.own.xchg(core::ptr::null_mut(), Full);
+        if own.is_null() {
+            return;
+        }
+        // SAFETY: The pointer comes from `Arc::into_raw`, and is used once.
+        let own = unsafe { Arc::from_raw(own.cast_const()) };
+        let _ = own.re_init();
+        if let Ok(guard) = HasRundown::try_acquire_arc(own) {
+            self.kept.store(guard.into_raw().cast_mut(), Release);
+        }
+    }
+}
+
+/// A holder that runs the object down does not miss the end of that rundown, though the object is
+/// acquired again at once.
+fn holder_runs_down_once() -> Result {
+    for timeout in [0, msecs_to_jiffies(100)] {
+        let r = Arc::new(
+            RundownRef::with_callback(Renews {
+                own: Atomic::new(core::ptr::null_mut()),
+                kept: Atomic::new(core::ptr::null_mut()),
+            }),
+            GFP_KERNEL,
+        )?;
+        let guard = HasRundown::try_acquire_arc(r.clone())?;
+        let own = Arc::into_raw(r.clone()).cast_mut();
+        r.callback().own.store(own, Release);
+        let ret = guard
+            .into_rundown_with(Wait::uninterruptible().timeout(timeout))
+            .map(drop);
+        let live = !r.is_rundown_requested();
+        let kept = r.callback().kept.load(Acquire);
+        ensure!(!kept.is_null());
+        // SAFETY: The pointer comes from `into_raw`, and is used once.
+        drop(unsafe { ArcGuard::from_raw(kept.cast_const()) });
+        ensure_eq!((ret, live), (Ok(()), true));
+    }
+    Ok(())
+}
+
 /// A leaked guard makes a wait hang, or time out, and breaks nothing.
 fn leaked<R: Form>() -> Result {
     let r = R::live()?;
@@ -350,6 +399,11 @@ mod tests {
     #[test]
     fn holder_runs_down_percpu() -> Result {
         holder_runs_down::<PerCpuRundownRef>()
+    }
+
+    #[test]
+    fn holder_runs_down_once() -> Result {
+        super::holder_runs_down_once()
     }
 
     #[test]

@@ -29,6 +29,7 @@ use core::{
     marker::PhantomData,
     mem::ManuallyDrop,
     ops::Deref,
+    panic::Location,
     ptr, //
 };
 use kernel::{
@@ -403,8 +404,8 @@ impl<P: GuardPointer, M: GuardMobility> Guard<P, M> {
     /// Begins the rundown of the object, releases this guard and waits for all others.
     ///
     /// For a holder that runs down the object that it uses. Any number of holders may do so at the
-    /// same time. If one of them, or another waiter, makes the object live again between the release
-    /// and the wait of this one, the wait begins another rundown. See [`RundownProtect::wait_with`] for
+    /// same time. Each of them returns when that rundown has completed, also if one of them, another
+    /// waiter or the callback makes the object live again at once. See [`RundownProtect::wait_with`] for
     /// the wait.
     ///
     /// # Errors
@@ -420,10 +421,11 @@ impl<P: GuardPointer, M: GuardMobility> Guard<P, M> {
     /// one that signals end.
     #[track_caller]
     pub fn into_rundown_with(self, how: Wait) -> Result<P, RundownError> {
-        let at = P::clone(&self.at);
-        rundown(&*at).begin_rundown();
-        drop(self);
-        if let Err(err) = rundown(&*at).wait_with(how) {
+        let at = self.into_acquired();
+        let how = how.at(Location::caller());
+        // SAFETY: `into_acquired()` gave the acquisition to this function, which uses it up.
+        let ret = unsafe { rundown(&*at).release_and_wait(how, Internal::new()) };
+        if let Err(err) = ret {
             // This may be the last `Arc`, in a context in which the object cannot be dropped.
             P::drop_anywhere(at, Internal::new());
             return Err(err);

@@ -275,10 +275,15 @@ impl PerCpuCore {
         matches!(self.phase.load(Acquire), RUN_DOWN | CLAIMED)
     }
 
+    /// Begins the rundown and waits for it to complete, or for exclusive ownership.
+    ///
+    /// A caller that has acquired the object passes `release`, which releases it: called without locks,
+    /// when the wait cannot miss the end of the rundown.
     pub(super) fn wait(
         &self,
         mut how: Wait,
         claim: bool,
+        mut release: Option<&dyn Fn()>,
         dead: &dyn Fn(),
     ) -> Result<(), RundownError> {
         // `begin()` locks a mutex.
@@ -290,6 +295,7 @@ impl PerCpuCore {
                 claim,
                 notify: begun,
                 unarmed: Some(mutex),
+                release: release.take(),
             };
             match wait::wait(self.key(), &mut how, &mut condition) {
                 Err(RundownError::NotDrained) => {}
@@ -496,6 +502,8 @@ struct Condition<'a> {
     notify: bool,
     /// Until the waiter is linked, nobody may re-initialize or resurrect the object.
     unarmed: Option<MutexGuard<'a, ()>>,
+    /// Releases the acquisition of the caller, which has one until the waiter is linked.
+    release: Option<&'a dyn Fn()>,
 }
 
 impl wait::Subject for Condition<'_> {
@@ -505,6 +513,10 @@ impl wait::Subject for Condition<'_> {
 
     fn claims(&self) -> bool {
         self.claim
+    }
+
+    fn holds(&self) -> bool {
+        self.release.is_some()
     }
 
     fn poll(&mut self) -> Option<Result<(), RundownError>> {
@@ -524,6 +536,9 @@ impl wait::Subject for Condition<'_> {
         if self.notify {
             self.notify = false;
             listeners::notify(self.core.key());
+        }
+        if let Some(release) = self.release.take() {
+            release();
         }
     }
 }

@@ -331,7 +331,21 @@ unsafe impl<C: Drained> RawRundown for PerCpuRundownRef<C> {
 
     fn wait_raw(&self, how: Wait, claim: bool, _: Internal) -> Result<(), RundownError> {
         how.announce(&self.dep);
-        self.core().wait(how, claim, &|| self.counters.set_dead())
+        self.core()
+            .wait(how, claim, None, &|| self.counters.set_dead())
+    }
+
+    unsafe fn release_and_wait(&self, how: Wait, token: Internal) -> Result<(), RundownError> {
+        // SAFETY: This function requires an acquisition of the caller. One of the two calls below uses it
+        // up: that of a wait that begins, or that in front of an error.
+        let release = || unsafe { self.release_one(token) };
+        if let Err(err) = how.check_may_sleep() {
+            release();
+            return Err(err);
+        }
+        how.announce(&self.dep);
+        self.core()
+            .wait(how, false, Some(&release), &|| self.counters.set_dead())
     }
 
     #[inline(always)]

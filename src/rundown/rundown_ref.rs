@@ -204,7 +204,22 @@ unsafe impl<C: Drained> RawRundown for RundownRef<C> {
 
     fn wait_raw(&self, how: Wait, claim: bool, _: Internal) -> Result<(), RundownError> {
         how.announce(&self.dep);
-        word::wait(&self.word, how, claim, &|| self.callback.drained())
+        word::wait(&self.word, how, claim, None, &|| self.callback.drained())
+    }
+
+    unsafe fn release_and_wait(&self, how: Wait, token: Internal) -> Result<(), RundownError> {
+        // SAFETY: This function requires an acquisition of the caller. One of the two calls below uses it
+        // up: that of a wait that begins, or that in front of an error.
+        let release = || unsafe { self.release_one(token) };
+        if let Err(err) = how.check_context() {
+            self.begin_rundown();
+            release();
+            return Err(err);
+        }
+        how.announce(&self.dep);
+        word::wait(&self.word, how, false, Some(&release), &|| {
+            self.callback.drained()
+        })
     }
 
     #[inline(always)]

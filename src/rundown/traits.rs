@@ -102,6 +102,18 @@ pub(super) mod raw {
             token: Internal,
         ) -> Result<(), RundownError>;
 
+        /// Begins the rundown, releases once, and waits for the rundown to complete. The wait does not
+        /// miss that, however short the object is run down.
+        ///
+        /// # Safety
+        ///
+        /// The caller has an acquisition, which is used up also if this fails.
+        unsafe fn release_and_wait(
+            &self,
+            how: super::Wait,
+            token: Internal,
+        ) -> Result<(), RundownError>;
+
         /// Returns lockdep's map.
         fn dep(&self, token: Internal) -> &Dep;
 

@@ -181,6 +181,12 @@ pub(super) trait Subject {
         }
     }
 
+    /// Returns whether the caller is a holder until [`unlocked`](Self::unlocked) is called: the rundown
+    /// does not complete before.
+    fn holds(&self) -> bool {
+        false
+    }
+
     /// Called after each poll, without the lock.
     fn unlocked(&mut self) {}
 }
@@ -204,7 +210,8 @@ pub(super) fn wait(
     unsafe { bindings::init_completion((*node).wake.get()) };
 
     loop {
-        if how.timeout == Some(0) {
+        let held = subject.holds();
+        if how.timeout == Some(0) && !held {
             gave_up = Some(RundownError::TimedOut);
         }
 
@@ -243,6 +250,10 @@ pub(super) fn wait(
             // SAFETY: The helper only queues a delayed work item of this module, which any context
             // may do.
             unsafe { helpers::quiesce_helper_rundown_monitor_start(false) };
+        }
+        if held {
+            // The release was perhaps the last one, and a wait that only polls does not sleep.
+            continue;
         }
 
         // SAFETY: `init_completion()` above initialised the completion, which is a local of this

@@ -324,11 +324,13 @@ pub(crate) fn wake(key: usize) {
 
 /// Begins the rundown of `word` and waits for it to complete, or for exclusive ownership.
 ///
-/// `drained` is called, without locks, if there was no holder.
+/// `drained` is called, without locks, if there was no holder. A caller that is a holder passes `release`,
+/// which releases the object: called without locks, when the wait cannot miss the end of the rundown.
 pub(crate) fn wait(
     word: &Word,
     mut how: Wait,
     claim: bool,
+    mut release: Option<&dyn Fn()>,
     drained: &dyn Fn(),
 ) -> Result<(), RundownError> {
     how.check_context()?;
@@ -339,6 +341,7 @@ pub(crate) fn wait(
             begun: false,
             notify: false,
             after: After::Nothing,
+            release: release.take(),
             drained,
         };
         match wait::wait(word.key(), &mut how, &mut condition) {
@@ -356,6 +359,8 @@ struct Condition<'a> {
     /// This wait began the rundown of an object with holders, and has to notify those that listen.
     notify: bool,
     after: After,
+    /// Releases the acquisition of the caller, which has one until the waiter is linked.
+    release: Option<&'a dyn Fn()>,
     drained: &'a dyn Fn(),
 }
 
@@ -366,6 +371,10 @@ impl wait::Subject for Condition<'_> {
 
     fn claims(&self) -> bool {
         self.claim
+    }
+
+    fn holds(&self) -> bool {
+        self.release.is_some()
     }
 
     fn poll(&mut self) -> Option<Result<(), RundownError>> {
@@ -395,6 +404,9 @@ impl wait::Subject for Condition<'_> {
         if self.notify {
             self.notify = false;
             listeners::notify(self.word.key());
+        }
+        if let Some(release) = self.release.take() {
+            release();
         }
         if self.after == After::Drained {
             self.after = After::Nothing;

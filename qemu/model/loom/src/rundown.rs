@@ -71,7 +71,7 @@ impl Object {
         }
     }
     fn wait(&self, how: Wait, claim: bool) -> Result<(), RundownError> {
-        word::wait(&self.word, how, claim, &|| ())
+        word::wait(&self.word, how, claim, None, &|| ())
     }
     /// Waits for the end of the rundown, which comes.
     fn must_end(&self, claim: bool) {
@@ -343,8 +343,9 @@ impl PerCpu {
         }
     }
     fn wait(&self, claim: bool) -> Result<(), RundownError> {
-        self.core()
-            .wait(Wait::uninterruptible(), claim, &|| self.counters.set_dead())
+        self.core().wait(Wait::uninterruptible(), claim, None, &|| {
+            self.counters.set_dead()
+        })
     }
     fn try_use(&self) {
         if self.acquire() {
