@@ -375,6 +375,56 @@ fn freeze<R: Form>(queue: Arc<Freezable<R>>) -> Result {
     Ok(())
 }
 
+/// A freeze that fails while a holder runs the object down does not end that rundown.
+fn run_down_by_a_holder_as_a_freeze_fails<R: Form>(queue: Arc<Freezable<R>>) -> Result {
+    let keeper = HasRundown::try_acquire_arc(queue.clone())?;
+    let holder = HasRundown::try_acquire_arc(queue.clone())?;
+    let told = Arc::new(Atomic::new(0u32), GFP_KERNEL)?;
+    let tell = told.clone();
+    let runs_down = support::spawn(c"rundown_holder", move || {
+        tell.store(1, Release);
+        let ret = holder.into_rundown().map(drop);
+        tell.store(2 + u32::from(ret.is_ok()), Release);
+    })?;
+    while told.load(Acquire) == 0 {
+        support::msleep(1);
+    }
+    support::await_asleep(from_ref(&runs_down));
+    let how = Wait::uninterruptible().timeout(1);
+    let frozen = queue.freeze(how).map(drop);
+    let live = queue.try_acquire().is_ok();
+    let early = told.load(Acquire);
+    drop(keeper);
+    runs_down.join();
+    let acquired = queue.acquire_or_wait().map(drop);
+    ensure_eq!(frozen, Err(RundownError::TimedOut));
+    ensure_eq!((live, early, told.load(Acquire)), (false, 1, 3));
+    ensure_eq!(acquired, Err(RundownError::RundownInProgress));
+    Ok(())
+}
+
+/// Nor does the end of a freeze that had begun before.
+fn run_down_by_a_holder_as_it_freezes<R: Form>(queue: Arc<Freezable<R>>) -> Result {
+    let holder = HasRundown::try_acquire_arc(queue.clone())?;
+    let begun = Arc::new(Atomic::new(0u32), GFP_KERNEL)?;
+    let (theirs, tell) = (queue.clone(), begun.clone());
+    let freezer = support::spawn(c"rundown_freezer", move || {
+        tell.store(1, Release);
+        let frozen = theirs.freeze(Wait::uninterruptible());
+        tell.store(2 + u32::from(frozen.is_ok()), Release);
+    })?;
+    while begun.load(Acquire) == 0 {
+        support::msleep(1);
+    }
+    support::await_asleep(from_ref(&freezer));
+    let done = holder.into_rundown().map(drop);
+    freezer.join();
+    let acquired = queue.acquire_or_wait().map(drop);
+    ensure_eq!((done, begun.load(Acquire)), (Ok(()), 3));
+    ensure_eq!(acquired, Err(RundownError::RundownInProgress));
+    Ok(())
+}
+
 /// A signal ends the wait for a thaw.
 fn signal_ends_the_wait_for_a_thaw() -> Result {
     let queue = Arc::pin_init(Freezable::new(RundownRef::new()), GFP_KERNEL)?;
@@ -596,11 +646,36 @@ mod tests {
         let acquired = queue.acquire_or_wait().map(drop);
         assert_eq!(done, Ok(()));
         assert_eq!(acquired, Err(RundownError::RundownInProgress));
-        // A freeze ends in a thaw, as ever.
+        // The end of a later freeze does not make it live again.
         let frozen = queue.freeze(Wait::uninterruptible()).map(drop);
         let acquired = queue.acquire_or_wait().map(drop);
-        assert_eq!((frozen, acquired), (Ok(()), Ok(())));
+        let refused = Err(RundownError::RundownInProgress);
+        assert_eq!((frozen, acquired), (Ok(()), refused));
         Ok(())
+    }
+
+    #[test]
+    fn run_down_by_a_holder_as_a_freeze_fails_word() -> Result {
+        let queue = Arc::pin_init(Freezable::new(RundownRef::new()), GFP_KERNEL)?;
+        run_down_by_a_holder_as_a_freeze_fails(queue)
+    }
+
+    #[test]
+    fn run_down_by_a_holder_as_a_freeze_fails_percpu() -> Result {
+        let queue = Arc::pin_init(Freezable::new(PerCpuRundownRef::new()), GFP_KERNEL)?;
+        run_down_by_a_holder_as_a_freeze_fails(queue)
+    }
+
+    #[test]
+    fn run_down_by_a_holder_as_it_freezes_word() -> Result {
+        let queue = Arc::pin_init(Freezable::new(RundownRef::new()), GFP_KERNEL)?;
+        run_down_by_a_holder_as_it_freezes(queue)
+    }
+
+    #[test]
+    fn run_down_by_a_holder_as_it_freezes_percpu() -> Result {
+        let queue = Arc::pin_init(Freezable::new(PerCpuRundownRef::new()), GFP_KERNEL)?;
+        run_down_by_a_holder_as_it_freezes(queue)
     }
 
     #[test]

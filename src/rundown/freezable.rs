@@ -35,7 +35,8 @@ use kernel::{
 /// [`freeze`](Self::freeze) runs the reference down for a while: to change what its holders use. It
 /// nests; the reference is live again when all [`Frozen`] are dropped.
 /// [`acquire_or_wait`](Self::acquire_or_wait) waits for that, instead of failing. It fails when
-/// [`remove`](Self::remove) has run the reference down for good.
+/// [`remove`](Self::remove) has run the reference down for good. So does a holder that runs it down, by
+/// [`into_rundown`](super::Guard::into_rundown).
 ///
 /// # Contexts
 ///
@@ -45,7 +46,7 @@ use kernel::{
 /// # Invariants
 ///
 /// Outside of critical sections of `state`, the reference is not live if `depth` is not zero or it was
-/// removed. Otherwise it is live, unless it is saturated or a holder ran it down.
+/// removed. Otherwise it is live, unless it is saturated.
 ///
 /// # Examples
 ///
@@ -126,8 +127,8 @@ impl<R: RundownProtect> Freezable<R> {
     /// # Errors
     ///
     /// [`RundownError::RundownInProgress`] if it was removed, or run down by a holder
-    /// ([`into_rundown`](super::Guard::into_rundown)); [`RundownError::WouldSleep`], with a warning, where
-    /// the caller may not sleep.
+    /// ([`into_rundown`](super::Guard::into_rundown)), which no later thaw undoes;
+    /// [`RundownError::WouldSleep`], with a warning, where the caller may not sleep.
     #[cfg_attr(quiesce_track, track_caller)]
     pub fn acquire_or_wait(&self) -> Result<RundownGuard<'_, Self>, RundownError> {
         self.acquire_with(|thawed, state| {
@@ -165,8 +166,7 @@ impl<R: RundownProtect> Freezable<R> {
                     return Err(RundownError::Interrupted);
                 }
             }
-            // With the depth at zero it is live, unless a holder ran it down (`into_rundown()`) or it is
-            // saturated.
+            // With the depth at zero it is live, unless it is saturated.
             if state.removed || self.rundown.is_rundown_requested() {
                 return Err(RundownError::RundownInProgress);
             }
@@ -215,13 +215,16 @@ impl<R: RundownProtect> Freezable<R> {
     #[track_caller]
     pub fn remove(&self, how: Wait) -> Result<(), RundownError> {
         how.check_may_sleep()?;
-        {
-            let mut state = self.state.lock();
-            state.removed = true;
-            self.rundown.begin_rundown();
-            self.thawed.notify_all();
-        }
+        self.begin_removal();
         self.rundown.wait_with(how)
+    }
+
+    /// Begins the removal. Process context.
+    fn begin_removal(&self) {
+        let mut state = self.state.lock();
+        state.removed = true;
+        self.rundown.begin_rundown();
+        self.thawed.notify_all();
     }
 
     /// Returns whether the object is frozen or removed.
@@ -255,6 +258,15 @@ unsafe impl<R: RundownProtect> HasRundown for Freezable<R> {
     #[inline(always)]
     unsafe fn rundown(&self) -> &R {
         &self.rundown
+    }
+
+    fn run_down_by_holder(&self, _: Internal) -> Result<(), RundownError> {
+        // The removal locks a mutex, also for a wait that only polls.
+        Wait::uninterruptible().check_may_sleep()?;
+        // The guard is no longer a lock to lockdep. A thaw that has the mutex does not wait for it: while
+        // there is a holder, it can resurrect the reference.
+        self.begin_removal();
+        Ok(())
     }
 }
 

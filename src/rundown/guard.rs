@@ -190,8 +190,9 @@ macro_rules! guard {
             /// For a holder that waits for something else and has to stop when the object is to go:
             /// `notify` wakes it up, and its condition includes
             /// [`is_rundown_requested`](Self::is_rundown_requested). `notify` may be called more than
-            /// once, by the task or interrupt that begins the rundown, without locks. It must not
-            /// sleep. It is not called any more when this returns.
+            /// once, by the task or interrupt that begins the rundown. It is called without locks; but a
+            /// [`Freezable`](super::Freezable) that is frozen, removed or run down by a holder holds its
+            /// mutex meanwhile. It must not sleep. It is not called any more when this returns.
             ///
             /// A call of `notify` may be late, and be about a rundown that is over: one that was
             /// cancelled, or that had completed before this guard was acquired. So it is only a reason
@@ -423,8 +424,16 @@ impl<P: GuardPointer, M: GuardMobility> Guard<P, M> {
     pub fn into_rundown_with(self, how: Wait) -> Result<P, RundownError> {
         let at = self.into_acquired();
         let how = how.at(Location::caller());
-        // SAFETY: `into_acquired()` gave the acquisition to this function, which uses it up.
-        let ret = unsafe { rundown(&*at).release_and_wait(how, Internal::new()) };
+        let ret = match HasRundown::run_down_by_holder(&*at, Internal::new()) {
+            // SAFETY: `into_acquired()` gave the acquisition to this function, which uses it up.
+            Ok(()) => unsafe { rundown(&*at).release_and_wait(how, Internal::new()) },
+            Err(err) => {
+                // SAFETY: As `into_acquired()` gave the acquisition to this function, and nothing else
+                // uses it up here.
+                unsafe { rundown(&*at).release_one(Internal::new()) };
+                Err(err)
+            }
+        };
         if let Err(err) = ret {
             // This may be the last `Arc`, in a context in which the object cannot be dropped.
             P::drop_anywhere(at, Internal::new());

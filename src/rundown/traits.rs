@@ -437,6 +437,14 @@ pub unsafe trait HasRundown: Sync {
     /// [`Rundown`](super::Rundown) does, which may have no value.
     unsafe fn rundown(&self) -> &Self::Ref;
 
+    /// Called by a holder that runs the object down, before the rundown begins. With an error it does
+    /// not begin.
+    #[doc(hidden)]
+    #[inline(always)]
+    fn run_down_by_holder(&self, _: Internal) -> Result<(), RundownError> {
+        Ok(())
+    }
+
     /// Acquires the object, or fails if its rundown has begun.
     ///
     /// Context: any, see the table in the [module](crate::rundown). Acquire ordering.
