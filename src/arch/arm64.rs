@@ -16,7 +16,7 @@
 //! | here | LKMM | instruction | litmus |
 //! |---|---|---|---|
 //! | [`load_acquire_u32`], [`load_acquire_u64`] | `smp_load_acquire()` | `ldar` | seqlock-store-validate |
-//! | [`read_barrier`] | `smp_rmb()` | `dmb ishld` | seqlock-store-validate, seqlock-latch |
+//! | [`read_barrier`] | `smp_rmb()` | `dmb ishld` | seqlock-store-validate, seqlock-latch, rundown-release-callback |
 //! | [`write_barrier`] | `smp_wmb()` | `dmb ishst` | seqlock-store-validate, seqlock-latch |
 //! | [`load_pointer`] | `rcu_dereference()` | `ldr`, then the address dependency | rcu-publish-read |
 //! | [`swap_pointer`] | `xchg()` | `swpal`; `ldxr`, `stlxr`, `dmb ish` | rcu-retire-free |

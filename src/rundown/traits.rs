@@ -135,6 +135,8 @@ pub trait Drained: Send + Sync {
     /// NMI), or by the call that began the rundown if there was no holder. For a
     /// [`PerCpuRundownRef`](super::PerCpuRundownRef) it may also be called by an RCU callback.
     ///
+    /// Everything done under guards, by whichever holder, happened before the call.
+    ///
     /// It must not sleep, and not begin or end rundowns of per-CPU references. It may drop any
     /// owner of the reference, also the last one. Of a [`RundownRef`](super::RundownRef), waiters
     /// may have returned before it does, and may have re-initialized the reference; the rundown of a

@@ -30,12 +30,15 @@ use super::{
     Wait, //
 };
 use crate::{
-    arch::word::{
-        add_one_if_live,
-        sub_one,
-        Released,
-        LIVE,
-        ONE, //
+    arch::{
+        self,
+        word::{
+            add_one_if_live,
+            sub_one,
+            Released,
+            LIVE,
+            ONE, //
+        }, //
     },
     bindings, //
 };
@@ -316,8 +319,15 @@ impl Word {
 }
 
 /// Wakes the waiters of the word that was at `key`, after the end of its rundown.
+///
+/// Acquire ordering: what was done under guards comes before what the caller does afterwards.
 #[cold]
 pub(crate) fn wake(key: usize) {
+    // ORDERING: The last release is ordered after what its own holder did, not before what follows it.
+    // It has read what the other holders' releases stored, and this keeps the caller's loads, those of
+    // a callback, after that; its stores depend on what was read. The lock in `wait::wake()` does not
+    // do it: the other holders did not take it.
+    arch::seq::read_barrier();
     trace::end(key);
     wait::wake(key);
 }

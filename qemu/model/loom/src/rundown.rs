@@ -25,6 +25,7 @@ use std::sync::Arc;
 pub(crate) const MODELS: &[Model] = &[
     Model("rundown-release-wait", 3, || users(2, 1)),
     Model("rundown-two-waiters", 3, || users(1, 2)),
+    Model("rundown-callback", 3, callback),
     Model("rundown-claim", 2, || claim(true)),
     Model("rundown-claim-in-turn", 2, || claim(false)),
     Model("rundown-claim-and-wait", 2, claim_and_wait),
@@ -104,6 +105,31 @@ fn users(users: usize, waiters: usize) {
     threads
         .into_iter()
         .for_each(|thread| thread.join().unwrap());
+}
+
+/// What is done under a guard comes before the callback, in whichever context that is called.
+fn callback() {
+    fn drained(object: &Object) {
+        word::wake(object.word.key());
+        object.data.set(POISON);
+    }
+    let object = Object::new();
+    let users = [(), ()].map(|()| {
+        let object = object.clone();
+        thread::spawn(move || {
+            if object.word.acquire_one().is_ok() {
+                assert_ne!(object.data.get(), POISON, "used after the rundown");
+                if object.word.release_one() == After::Drained {
+                    drained(&object);
+                }
+            }
+        })
+    });
+    if object.word.begin() == Some(After::Drained) {
+        drained(&object);
+    }
+    users.into_iter().for_each(|user| user.join().unwrap());
+    assert_eq!(object.data.get(), POISON, "the callback was not called");
 }
 
 /// Of those that claim the object, one has it at a time, and a user none of them; it is `live` in between, or
