@@ -410,7 +410,9 @@ TEST(leave_has_no_struct)
 /* A call without a third argument has there whatever was in the register. */
 TEST(leave_without_an_argument)
 {
-	static void *const garbage[] = { (void *)-1L, (void *)-4096L, (void *)LONG_MIN, (void *)1L };
+	static void *const garbage[] = {
+		(void *)-1L, (void *)-4096L, (void *)LONG_MIN, (void *)1L
+	};
 
 	BEGIN();
 	for (unsigned int i = 0; i < ARRAY_SIZE(garbage); i++) {

@@ -86,8 +86,9 @@ EXPORT_SYMBOL_GPL(quiesce_helper_srcu_init);
  */
 static void quiesce_srcu_check_count(const struct srcu_struct *ssp)
 {
-	BUG_ON(READ_ONCE(ssp->srcu_lock_nesting[0]) == -1 ||
-	       READ_ONCE(ssp->srcu_lock_nesting[1]) == -1);
+	if (unlikely(READ_ONCE(ssp->srcu_lock_nesting[0]) == -1 ||
+		     READ_ONCE(ssp->srcu_lock_nesting[1]) == -1))
+		panic("quiesce: more readers than Tiny SRCU can count\n");
 }
 #else
 #define quiesce_srcu_split_save(flags) ((void)(flags))
