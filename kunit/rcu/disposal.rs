@@ -619,7 +619,8 @@ mod tests {
         // SAFETY: The memory came from a box, and the map in it was dropped above, if the closure ran,
         // or is leaked.
         drop(unsafe { KBox::from_raw(map.cast::<MaybeUninit<Map>>()) });
-        let expected = if cfg!(CONFIG_PREEMPT_RT) {
+        // Lockdep checks the rules of PREEMPT_RT, if it is asked to.
+        let expected = if cfg!(any(CONFIG_PREEMPT_RT, CONFIG_PROVE_RAW_LOCK_NESTING)) {
             [1, 2, 3]
         } else {
             [0, 0, 1]

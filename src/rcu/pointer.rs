@@ -145,10 +145,12 @@ pub unsafe trait Memory: Allocator + sealed::Sealed + 'static {
 ///
 /// It acquires a lock that sleeps on PREEMPT_RT, where it may be called in read-side critical sections
 /// of the kernel's RCU and with bottom halves disabled, and not where the caller cannot be preempted.
+/// With `CONFIG_PROVE_RAW_LOCK_NESTING` lockdep checks that on other kernels, too.
 #[inline]
 fn may_kfree() -> bool {
+    let sleeps = cfg!(any(CONFIG_PREEMPT_RT, CONFIG_PROVE_RAW_LOCK_NESTING));
     // SAFETY: Reads the state of the current task and CPU only.
-    !cfg!(CONFIG_PREEMPT_RT) || unsafe { helpers::quiesce_helper_rcu_preemptible() }
+    !sleeps || unsafe { helpers::quiesce_helper_rcu_preemptible() }
 }
 
 impl sealed::Sealed for Kmalloc {}
