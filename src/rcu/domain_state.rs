@@ -119,8 +119,8 @@ const SECTIONS: u32 = 1 << 14;
 /// - `counts` and `early` together are the number of what was deferred and is not done: what begins or
 ///   ends before the domain is ready is counted by `early`. Callbacks of the kernel's RCU are not
 ///   included, which the accounts of modules alone count, nor is what a module's worker was given
-///   because the domain was not ready, which the `counts` of [`GLOBAL`] include.
-/// - A domain with a bit in `users` is ready, or in [`EARLY`].
+///   because the domain was not ready, which the `counts` of `GLOBAL` include.
+/// - A domain with a bit in `users` is ready, or in `EARLY`.
 pub struct DomainState {
     name: &'static CStr,
     sleepable: bool,

@@ -112,11 +112,13 @@ pub(super) fn is_current() -> bool {
 pub(super) unsafe fn current<'a>() -> Option<&'a Worker> {
     // SAFETY: The helper only compares the current task with those of the records, in any context.
     let record = unsafe { helpers::quiesce_helper_rcu_current_run() };
+    if record.is_null() {
+        return None;
+    }
     // SAFETY: Only `run` enters a record, that of its worker, which stays until its work item has run.
     // The task that it names is the current one, which runs the work item and does not return from the
     // destructor during `'a`, as this function requires.
-    (!record.is_null())
-        .then(|| unsafe { &*record.byte_sub(offset_of!(Worker, record)).cast::<Worker>() })
+    Some(unsafe { &*record.byte_sub(offset_of!(Worker, record)).cast::<Worker>() })
 }
 
 /// The worker that a work item is of.
