@@ -14,8 +14,9 @@ mkdir -p "$WORK"
 
 builds() { "$QEMU_DIR/deb.sh"; }
 
-# The archive as a user of backports has it. Its lists are kept in the cache: apt uses
-# them, with a warning, when the archive cannot be reached.
+# The archive as a user of backports has it, with the suites that the root was made from:
+# a package of the root may be newer than the one of trixie. Its lists are kept in the
+# cache: apt uses them, with a warning, when the archive cannot be reached.
 LISTS=$CACHE/lists
 resolves() {
 	local debs
@@ -26,8 +27,8 @@ resolves() {
 	flock "$LISTS.lock" bash -c '. "$0"; in_root "$@"' "$QEMU_DIR/lib.sh" "$DEBROOT" "${NETWORK[@]}" sh -c '
 		set -e
 		lists=$1; shift
-		cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2>/dev/null | sed -n "s/^\(deb .*\) trixie \(.*\)/\1 trixie \2\n\1 trixie-backports \2/p" |
-			sort -u >/tmp/sources.list
+		cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2>/dev/null |
+			sed -n "s/^\(deb .*\) trixie \(.*\)/&\n\1 trixie-backports \2/; /^deb /p" | sort -u >/tmp/sources.list
 		apt="apt-get -o Dir::State::lists=$lists -o Dir::Etc::sourcelist=/tmp/sources.list -o Dir::Etc::sourceparts=- -o APT::Sandbox::User=root
 			-o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= -o APT::Install-Recommends=false"
 		$apt -q update
