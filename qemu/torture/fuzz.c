@@ -5,6 +5,8 @@
  *   fuzz [--seed N] [--calls N] [--procs N] [--seconds N] [--part NAME]
  *        [--break MUTANT] [--trace]
  *
+ * A part ends after --calls or --seconds, whichever is first.
+ *
  * Parts: sequential (one task; a model predicts every result), concurrent (several
  * processes that are killed; every result must be one that quiesce.h allows),
  * rounds (no party passes a barrier early and each phase has one leader, whichever
@@ -42,20 +44,23 @@ static const struct twin {
 	const char *says;	/* a part of what is reported, if that is always the same */
 	unsigned int limit;	/* opt.limit, if it is another */
 } twins[] = {
-	{ "place-lost", "sequential" },		/* ARRIVE is not called, and returns 0 */
-	{ "place-twice", "sequential" },	/* ARRIVE is called twice */
+	/* ARRIVE is not called, and returns 0: others may sleep then */
+	{ "place-lost", "sequential", NULL, 10 },
+	{ "place-twice", "sequential", NULL, 10 },	/* ARRIVE is called twice */
 	{ "timeout-passes", "sequential" },	/* a wait that timed out returns 0 */
 	{ "poll-in-lost", "sequential" },	/* EPOLLIN is not reported */
 	{ "cause-lost", "sequential" },		/* the cause is not returned */
 	{ "einval-writes", "sequential" },	/* a refused call writes its struct */
-	{ "efault-acts", "sequential" },	/* a call that fails with EFAULT has its effect */
+	/* a call that fails with EFAULT has its effect */
+	{ "efault-acts", "sequential", NULL, 10 },
 	{ "wake-lost", "sequential" },		/* a poller is not woken by its event */
+	{ "deadline-lost", "sequential", "hangs", 2 },	/* a wait has no deadline */
 	{ "alien-errno", "concurrent" },	/* an errno that quiesce.h does not list */
 	{ "einval-writes", "concurrent" },
 	{ "never-frozen", "concurrent", "frozen=0" },	/* a means is not used */
-	{ "wait-hangs", "concurrent", "hangs", 2 },	/* a wait does not return */
+	{ "wait-hangs", "concurrent", "hangs", 10 },	/* a wait does not return */
 	/* the same in a time namespace, of a process whose parent is killed */
-	{ "away-hangs", "concurrent", "does not come to its end", 2 },
+	{ "away-hangs", "concurrent", "does not come to its end", 10 },
 	{ "timeout-passes", "rounds" },
 	{ "leader-twice", "rounds" },		/* a phase has two leaders */
 	{ "waiter-asleep", "rounds", "wake-up", 2 },	/* a waiter sleeps until its deadline */
@@ -118,6 +123,17 @@ static void sleep_until(uint64_t deadline)
 		usleep(1000);
 }
 
+static int wait_forever(int fd, unsigned long cmd, struct quiesce_wait *arg)
+{
+	uint64_t deadline = arg->deadline;
+	int err;
+
+	arg->deadline = QUIESCE_FOREVER;
+	err = ioctl(fd, cmd, arg) < 0 ? -errno : 0;
+	arg->deadline = deadline;
+	return err;
+}
+
 int sh_ioctl(int fd, unsigned long cmd, void *arg)
 {
 	unsigned int nr = _IOC_NR(cmd);
@@ -132,7 +148,10 @@ int sh_ioctl(int fd, unsigned long cmd, void *arg)
 		hang();
 	if (is_wait(cmd) && sh_role == AWAY && lie("away-hangs", 1))
 		hang();
-	err = ioctl(fd, cmd, arg) < 0 ? -errno : 0;
+	if (is_wait(cmd) && arg == guarded(sizeof(struct quiesce_wait)) && lie("deadline-lost", 1))
+		err = wait_forever(fd, cmd, arg);
+	else
+		err = ioctl(fd, cmd, arg) < 0 ? -errno : 0;
 	if (err == -EFAULT && sh_efault_args && lie("efault-acts", 1))
 		ioctl(fd, cmd, sh_efault_args);
 	if (!err && nr == _IOC_NR(QUIESCE_IOC_ARRIVE) && lie("place-twice", 20))
@@ -335,6 +354,7 @@ static bool judge_twin(const struct twin *t)
 		setpgid(0, 0);
 		opt.twin = t->name;
 		opt.limit = t->limit ? t->limit : opt.limit;
+		opt.seconds = 0;
 		tallies = map_pages(TALLIES * sizeof(*tallies), MAP_SHARED);
 		wrong = run_part(t->part, 20000, &done, &kills);
 		if (wrong)

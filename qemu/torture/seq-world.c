@@ -42,7 +42,8 @@ void wrong(const char *fmt, ...)
 	va_list args;
 	int n;
 
-	n = snprintf(failure, sizeof(failure), "call %lu: ", calls);
+	n = snprintf(failure, sizeof(failure), "call %lu%s: ", calls,
+		     overdue ? ", which hangs" : "");
 	va_start(args, fmt);
 	vsnprintf(failure + n, sizeof(failure) - n, fmt, args);
 	va_end(args);

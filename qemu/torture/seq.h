@@ -45,6 +45,7 @@ extern unsigned long calls;
 extern uint32_t self;
 extern jmp_buf failed;
 extern char failure[256];
+extern bool overdue;	/* the current call was interrupted, as it took too long */
 
 /* seq-world.c */
 void note(const char *what, const struct handle *h, int64_t a, int64_t b, int ret);

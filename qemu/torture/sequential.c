@@ -6,6 +6,9 @@
 
 #include "seq.h"
 
+#include <pthread.h>
+#include <signal.h>
+
 jmp_buf failed;
 char failure[256];
 
@@ -71,6 +74,43 @@ static void finish(void)
 	}
 }
 
+bool overdue;
+static atomic_bool running;
+
+static void on_overdue(int sig)
+{
+	(void)sig;
+}
+
+/*
+ * Interrupts the task @main when it has made no call for opt.limit seconds: it sleeps in
+ * one that returns according to the model, and that fails with EINTR then.
+ */
+static void *watch(void *main)
+{
+	unsigned long now, before = 0;
+
+	for (;;) {
+		sleep(opt.limit);
+		now = __atomic_load_n(&calls, __ATOMIC_RELAXED);
+		if (atomic_load(&running) && now == before) {
+			overdue = true;
+			pthread_kill(*(pthread_t *)main, SIGUSR2);
+		}
+		before = now;
+	}
+	return NULL;
+}
+
+static bool start_watch(void)
+{
+	static pthread_t main;
+
+	main = pthread_self();
+	sigaction(SIGUSR2, &(struct sigaction) { .sa_handler = on_overdue }, NULL);
+	return thread_of(watch, &main);
+}
+
 const char *run_sequential(uint64_t seed, unsigned long n, unsigned long *done)
 {
 	static uint64_t end;
@@ -86,7 +126,11 @@ const char *run_sequential(uint64_t seed, unsigned long n, unsigned long *done)
 	dev.fd[0] = open(QUIESCE_DEVICE, O_RDWR | O_CLOEXEC);
 	if (dev.fd[0] < 0)
 		return "cannot open " QUIESCE_DEVICE;
+	if (!start_watch())
+		return "no thread";
+	atomic_store(&running, true);
 	if (setjmp(failed)) {
+		atomic_store(&running, false);
 		*done = calls;
 		return failure;
 	}
@@ -96,6 +140,7 @@ const char *run_sequential(uint64_t seed, unsigned long n, unsigned long *done)
 	}
 	forget_watches(NULL);
 	finish();
+	atomic_store(&running, false);
 	close(dev.fd[0]);
 	*done = calls;
 	return NULL;
