@@ -22,6 +22,11 @@ const LIMIT: u64 = 120;
 /// Runs the tests and prints KTAP. With `--run NAME`, which the program uses itself, runs one
 /// test or one part.
 pub fn main(tests: &[(&str, Function)], parts: &[(&str, Function)]) {
+    // A shell without job control has what it runs in the background ignore these.
+    for number in [libc::SIGINT, libc::SIGQUIT] {
+        // SAFETY: The default action needs no function.
+        unsafe { libc::signal(number, libc::SIG_DFL) };
+    }
     let arguments: Vec<String> = env::args().collect();
     if let [_, option, name] = &arguments[..] {
         assert_eq!(option, "--run");
