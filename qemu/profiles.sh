@@ -47,7 +47,7 @@ profile next           other  cloud-amd64 x86_64 next -- "the newest kernel of s
 profile inline-helpers own    base inline-helpers  -- "RUST_INLINE_HELPERS, KUnit; for measuring"
 
 # The profiles that `make test` runs when none is named.
-DEFAULT_PROFILES="stock stock-rt lockdep kasan-rt stock-arm64"
+DEFAULT_PROFILES="stock kasan-rt lockdep stock-rt stock-arm64"
 
 # The profiles that run the kunit suites only, and what else qemu/suites names them for.
 # One is short only where all the default ones run.
