@@ -353,8 +353,8 @@ impl<'a, T: SeqData> ReadSection<'a, T> {
         sequence: *const bindings::seqcount_t,
         start: u32,
     ) -> Self {
-        // SAFETY: This function has the requirements of `with_start()`.
-        unsafe { Self::with_start(data, sequence, Start::new(start)) }
+        // SAFETY: This function requires an initialised counter, and what `with_start()` does.
+        unsafe { Self::with_start(data, sequence, Start::new(sequence, start)) }
     }
 
     /// # Safety

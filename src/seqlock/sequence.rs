@@ -104,14 +104,24 @@ impl Start {
     /// The time of a read without a limit. It is in the future: the clock counts from the boot on.
     const NO_LIMIT: u64 = i64::MAX as u64;
 
-    /// Notes when the counter had the value `sequence`, which the caller has just read.
+    /// Begins a read of the counter, of which the caller has read the value `sequence`.
+    ///
+    /// # Safety
+    ///
+    /// The counter is initialised.
     #[inline]
-    pub(super) fn new(sequence: u32) -> Self {
+    pub(super) unsafe fn new(seq: *const bindings::seqcount_t, sequence: u32) -> Self {
+        // SAFETY: The helper reads `ktime_get_mono_fast_ns()`, which may be called from any
+        // context, NMI included.
+        let ns = unsafe { helpers::quiesce_helper_seqcount_clock() };
+        // Time that passed before is not part of the limit, so the read begins with this value.
+        // SAFETY: This function requires an initialised counter.
+        if unsafe { peek(seq.cast_mut()) } == sequence {
+            return Self { sequence, ns };
+        }
         Self {
             sequence,
-            // SAFETY: The helper reads `ktime_get_mono_fast_ns()`, which may be called from any
-            // context, NMI included.
-            ns: unsafe { helpers::quiesce_helper_seqcount_clock() },
+            ns: ns.wrapping_sub(Self::LIMIT_NS as u64 + 1),
         }
     }
 

@@ -3,6 +3,8 @@
 //! Models of sequence locks, of counters beside a lock of the caller's, and of latches.
 
 use crate::{
+    arch::seq::add_u32,
+    bindings::before_clock,
     models::{Model, ANY},
     seqlock::{Latch, Preempt, RawSeqLock, SeqCount},
 };
@@ -16,6 +18,7 @@ pub(crate) const MODELS: &[Model] = &[
     Model("seqlock-writers", 2, writers),
     Model("seqlock-count", 3, count),
     Model("seqlock-section", 3, section),
+    Model("seqlock-late-clock", ANY, late_clock),
     Model("seqlock-barrier", ANY, barrier),
     Model("seqlock-latch", ANY, latch),
 ];
@@ -133,6 +136,33 @@ fn section() {
         })
         .unwrap();
     reader.join().unwrap();
+}
+
+/// Nobody writes 2^31 times in the time that a read lasts, but perhaps between the load of the counter and
+/// the beginning of that time.
+fn late_clock() {
+    for tried in [false, true] {
+        let lock: &'static RawSeqLock<Value> = Box::leak(Box::new(RawSeqLock::new([0; 2])));
+        let counter = lock.as_raw().cast::<u32>();
+        // As 2^31 - 1 writes leave it.
+        // SAFETY: It is the counter of `lock`, which is never freed.
+        before_clock(move || unsafe { add_u32(counter, 2_u32.wrapping_neg()) });
+        let section = if tried {
+            lock.try_begin().unwrap()
+        } else {
+            lock.begin()
+        };
+        let copy = section.load();
+        lock.write().set([1; 2]);
+        assert!(
+            copy.validate().is_err(),
+            "a copy is valid after 2^31 writes"
+        );
+        assert!(
+            lock.begin().load().validate().is_ok(),
+            "a copy is not valid"
+        );
+    }
 }
 
 /// A reader that began before the barrier and saw a store of after is invalid; one that began after sees all
