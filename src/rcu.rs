@@ -125,12 +125,14 @@ pub fn stall_reports() -> u32 {
 /// A module need not call this before it is unloaded: see [above](self#unloading). Otherwise it is
 /// [`Domain::barrier`] without what other modules have deferred, unless this one has retired
 /// references to an object that others retire too, see [`Shared`], or the compiler has used the
-/// instance of a destructor in a module that this one depends on.
+/// instance of a destructor in a module that this one depends on. In an [`Srcu`] domain that others
+/// share, it waits for what they have deferred before, as their destructors have the same worker.
 ///
 /// # Errors
 ///
 /// As [`Domain::barrier`], for [`Global`] and for each domain that the module has deferred something
-/// in.
+/// in. The call may have waited before it fails if the module, or a callback of its own, defers
+/// something in another domain for the first time meanwhile.
 ///
 /// # Context
 ///

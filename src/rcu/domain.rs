@@ -236,8 +236,10 @@ pub trait Domain: sealed::Sealed + Copy + Send + Sync + 'static {
     ///
     /// Includes objects that were retired from several cells, and chains of cells with the object that
     /// owns the chain, wherever its destructor drops them: in a section or with a spin lock held, too.
-    /// What cells of another domain own is for the barrier of that one to wait for, also if the cells
-    /// are dropped in a callback of this one. If a destructor calls a function of another module, and
+    /// What cells of another domain own is for the barrier of that one to wait for, also if a callback
+    /// of this one drops the cells. What a destructor drops on the worker of this domain belongs to the
+    /// chain of its object, though, whatever the domain of the cells is, and the barrier of that one
+    /// does not wait for it. If a destructor calls a function of another module, and
     /// that drops a cell with content of its own module, then this content is no part of a chain: only
     /// calls that begin after the drop wait for it. The call does not wait for what is deferred later,
     /// for what the destructors defer themselves, nor for memory without destructor, which the kernel

@@ -80,6 +80,8 @@ pub(super) fn prepare(domain: &'static DomainState, key: Pin<&'static LockClassK
     // SAFETY: `next` is only accessed with the list's mutex held, which `list` is the guard of.
     unsafe { *domain.next.get() = list.0 };
     list.0 = domain;
+    // SAFETY: `list` is the guard of the list's lock, and the domain is on the list.
+    unsafe { domain.leave_early() };
     Ok(())
 }
 
@@ -149,7 +151,7 @@ fn barrier_once(account: &Account, caller: &Location<'_>) -> Result {
     for workers in [false, true] {
         let mut at = None;
         while let Some(domain) = next_used(at, account) {
-            // Another task of the module may use a domain for the first time meanwhile.
+            // Another task of the module, or a callback, may use a domain for the first time meanwhile.
             domain.may_barrier(caller)?;
             // SAFETY: `may_barrier()` returned success in this context, so the wait is allowed.
             unsafe {

@@ -169,7 +169,7 @@ pub(super) static GLOBAL: DomainState =
     DomainState::new(c"rcu", cfg!(not(CONFIG_PREEMPT_RCU)), false);
 
 /// Domains that were used before they were ready, so that those who remove a user find them. A domain
-/// may be here more than once, and stays until its module is unloaded.
+/// may be here more than once, and stays until it is ready or its module is unloaded.
 ///
 /// Entries are only removed, and followed, under the lock of the list of domains.
 static EARLY: [Atomic<*mut DomainState>; 64] = [const { Atomic::new(null_mut()) }; 64];
@@ -573,6 +573,19 @@ impl DomainState {
             match word.cmpxchg(bits, bits.map_addr(|bits| bits | bit), Full) {
                 Ok(_) => return,
                 Err(now) => bits = now,
+            }
+        }
+    }
+
+    /// Removes the domain from [`EARLY`]; a task that still finds it not ready may enter it again.
+    ///
+    /// # Safety
+    ///
+    /// The caller holds the lock of the list of domains, and the domain is on the list.
+    pub(super) unsafe fn leave_early(&self) {
+        for entry in &EARLY {
+            if core::ptr::eq(load_pointer(entry), self) {
+                entry.store(null_mut(), Relaxed);
             }
         }
     }
