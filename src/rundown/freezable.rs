@@ -182,7 +182,8 @@ impl<R: RundownProtect> Freezable<R> {
     ///
     /// # Errors
     ///
-    /// Those of [`RundownProtect::wait_with`]: then the object is not frozen by this call.
+    /// Those of [`RundownProtect::wait_with`], and [`RundownError::Overflow`] if `usize::MAX` freezes
+    /// are in force: then the object is not frozen by this call.
     #[track_caller]
     pub fn freeze(&self, how: Wait) -> Result<Frozen<'_, R>, RundownError> {
         how.check_may_sleep()?;

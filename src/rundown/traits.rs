@@ -103,7 +103,8 @@ pub(super) mod raw {
         ) -> Result<(), RundownError>;
 
         /// Begins the rundown, releases once, and waits for the rundown to complete. The wait does not
-        /// miss that, however short the object is run down.
+        /// miss that, however short the object is run down. Where the caller may not sleep, it begins
+        /// the rundown if that is allowed there, and releases.
         ///
         /// # Safety
         ///
@@ -426,7 +427,8 @@ pub(super) fn debug(
 ///
 /// # Safety
 ///
-/// [`rundown`](Self::rundown) returns the same reference each time.
+/// [`rundown`](Self::rundown) returns the same reference each time, and it is not that of another object
+/// that implements this trait.
 pub unsafe trait HasRundown: Sync {
     /// The type of the reference.
     type Ref: RundownProtect;

@@ -6,7 +6,7 @@
 //! a work item waits for it and revokes the rest; it holds the module's kobject, for which
 //! `free_module()` waits without a lock. The notifier itself does not wait, because its chain has a
 //! lock that every load and unload of a module acquires; it does only if there is no memory for the work
-//! item.
+//! item, or no kobject of the module (`CONFIG_SYSFS=n`).
 //!
 //! What is called later can defer more: a destructor drops an object of [`rcu`](crate::rcu), whose
 //! destructor drops the last [`ArcGuard`](super::ArcGuard) of another object, and so on. So destructors

@@ -7,6 +7,7 @@
 //! ones fail with `ENODEV`, and open files stay until their processes close them.
 
 use super::{
+    wait,
     Rundown,
     RundownError,
     RundownGuard,
@@ -171,7 +172,8 @@ impl<D: UnpluggableDevice> UnpluggableRegistration<D> {
     /// If a function [resurrects](Rundown::resurrect) the device meanwhile, its rundown begins again.
     ///
     /// The device node stays until the registration is dropped; opening it fails. If the device was
-    /// unplugged already, this does nothing.
+    /// unplugged already, this does nothing. If its reference is saturated, this does not return, as
+    /// [`RundownProtect::wait_for_rundown`](super::RundownProtect::wait_for_rundown).
     #[track_caller]
     pub fn unplug(&self) {
         loop {
@@ -182,7 +184,8 @@ impl<D: UnpluggableDevice> UnpluggableRegistration<D> {
                 }
                 // The device has holders, and its rundown begins again.
                 Err(RundownError::Resurrected) => {}
-                // The value was dropped already, or the reference is saturated.
+                Err(RundownError::Saturated) => wait::forever(),
+                // The value was dropped already.
                 Err(_) => return,
             }
         }
