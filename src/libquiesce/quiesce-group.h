@@ -14,7 +14,7 @@
  *		if (ret < 0)
  *			...		// -EOWNERDEAD: w.cause says who
  *		if (ret == 1)
- *			...		// at most one party of a phase: the leader
+ *			...		// the leader: at most one party at a time
  *	}
  *
  * The group and its parties are descriptors: they can be polled, inherited, and

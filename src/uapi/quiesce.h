@@ -189,9 +189,10 @@
  *          sockets freed, a file that io_uring had). A process that closes a
  *          socket, or dies, with the message unread has released it. A process
  *          that reads the descriptor's entry in /proc/PID/fdinfo or /proc/PID/fd
- *          while PID dies may be named, with QUIESCE_CAUSE_CLOSE, in its place;
- *          QUIESCE_BIND_PROCESS excludes that. The number may be another
- *          process's once this one was waited for
+ *          while PID closes it, executes a program or dies may be named, with
+ *          QUIESCE_CAUSE_CLOSE, in its place; with QUIESCE_BIND_PROCESS not if
+ *          PID dies. The number may be another process's once this one was
+ *          waited for
  * @status: exit code or signal number, else 0
  * @code:   what was given to ABORT, else 0
  */
