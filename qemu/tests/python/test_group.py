@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import unittest
+from unittest import mock
 
 import common
 import quiesce
@@ -293,6 +294,33 @@ class Groups(unittest.TestCase):
             b.close()
             with self.assertRaises(quiesce.BrokenBarrierError):
                 await waiting
+
+        asyncio.run(main())
+
+    def test_asyncio_of_a_party_that_left(self):
+        """Its wait sleeps until the phase is over: the hang-up of its descriptor stays."""
+        _, (a, b) = self.make()
+
+        async def main():
+            ticket = a.arrive_and_drop().ticket
+            with mock.patch.object(a, "wait", wraps=a.wait) as wait:
+                waiting = asyncio.create_task(a.wait_async(ticket))
+                await asyncio.sleep(0.3)
+                self.assertLess(wait.call_count, 10)
+                b.arrive()
+                await waiting
+
+        asyncio.run(main())
+
+    def test_close_ends_the_waits_of_asyncio(self):
+        _, (a, _) = self.make()
+
+        async def main():
+            waiting = asyncio.create_task(a.wait_async(a.arrive().ticket))
+            await asyncio.sleep(0)
+            a.close()
+            with self.assertRaises(ValueError):
+                await asyncio.wait_for(waiting, 60)
 
         asyncio.run(main())
 

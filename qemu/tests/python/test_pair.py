@@ -236,6 +236,51 @@ class Pairs:
 
         asyncio.run(main())
 
+    def test_close_ends_the_waits_of_asyncio(self):
+        """The numbers of its descriptors may be another pair's by then."""
+        async def main():
+            waiting = asyncio.create_task(self.one.wait_next_async())
+            await asyncio.sleep(0)
+            self.one.close()
+            one, two = quiesce.Pair.create(use_device=self.use_device)
+            with one, two:
+                one.place()
+                two.place()
+                with self.assertRaises(ValueError):
+                    await asyncio.wait_for(waiting, 60)
+                one.wait_next(60)
+                two.wait_next(60)
+            self.two.wait_abortion(60)
+
+        asyncio.run(main())
+
+    def test_a_wait_of_asyncio_has_no_copy(self):
+        """A child that closes its copy of the side does not keep it alive by a wait of its parent's."""
+        read, write = os.pipe()
+
+        async def wait():
+            waiting = asyncio.create_task(self.one.wait_next_async())
+            await asyncio.sleep(0)
+            if not os.fork():
+                self.one.close()
+                os.read(read, 1)
+                os._exit(0)
+            await waiting
+
+        def main():
+            self.two.close()
+            os.close(write)
+            asyncio.run(wait())
+
+        process = FORK.Process(target=main)
+        process.start()
+        self.one.close()
+        os.close(read)
+        self.two.place()
+        process.join()
+        self.two.wait_abortion(60)
+        os.close(write)
+
 
 def meet(side):
     side.place_and_sync()

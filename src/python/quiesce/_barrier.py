@@ -153,7 +153,7 @@ class Barrier:
                     with self._events() as events:
                         while not self._take_seat(turn):
                             if self._all_have_arrived(deadline):
-                                await device.readable(events.fileno(), deadline)
+                                await device.Wakers().readable(events, deadline)
                                 events.poll(0)
                 assert turn.arrival
                 if turn.leads:
@@ -161,7 +161,7 @@ class Barrier:
                 elif not turn.arrival.done:
                     with self._events() as events:
                         while not self._over(turn, deadline):
-                            await device.readable(events.fileno(), deadline)
+                            await device.Wakers().readable(events, deadline)
                             events.poll(0)
                 return turn.arrival.index
 

@@ -10,12 +10,16 @@ import enum
 import errno
 import fcntl
 import os
+import select
 import signal
 import struct
 import sys
 import threading
 import time
-from typing import Any, NoReturn
+from collections.abc import Callable
+from typing import Any, NoReturn, Self, TypeVar
+
+_T = TypeVar("_T")
 
 DEVICE = "/dev/quiesce"
 MAGIC = 0xB9
@@ -342,33 +346,71 @@ def seconds_left(deadline: int, clock: int = time.CLOCK_MONOTONIC) -> float | No
     return min(max(deadline - time.clock_gettime_ns(clock), 0) / 1e9, 86400)
 
 
-async def readable(fd: int, deadline: int) -> None:
-    """Waits until a descriptor can be read or has an error, or until the deadline has passed."""
-    loop = asyncio.get_running_loop()
-    woken = loop.create_future()
+class Wakers:
+    """Tasks of asyncio that wait for a descriptor, which its ``close()`` wakes."""
 
-    def wake() -> None:
-        if not woken.done():
-            woken.set_result(None)
+    def __init__(self) -> None:
+        self._wakers: set[Callable[[], None]] = set()
 
-    # A loop has one callback for each number of a descriptor, and two tasks may wait for one party.
-    copy = os.dup(fd)
-    left = seconds_left(deadline)
-    timer = None if left is None else loop.call_later(left, wake)
-    try:
-        loop.add_reader(copy, wake)
+    def wake(self) -> None:
+        for waker in tuple(self._wakers):
+            waker()
+
+    async def readable(self, events: select.epoll, deadline: int) -> None:
+        """Waits until there are events, until ``wake()``, or until the deadline has passed.
+
+        Nobody else waits for these events: a loop has one callback for each number of a descriptor.
+        """
+        loop = asyncio.get_running_loop()
+        woken = loop.create_future()
+
+        def wake() -> None:
+            if not woken.done():
+                woken.set_result(None)
+
+        def waker() -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(wake)
+
+        left = seconds_left(deadline)
+        timer = None if left is None else loop.call_later(left, wake)
+        self._wakers.add(waker)
         try:
-            await woken
+            loop.add_reader(events.fileno(), wake)
+            try:
+                await woken
+            finally:
+                loop.remove_reader(events.fileno())
         finally:
-            loop.remove_reader(copy)
-    finally:
-        if timer:
-            timer.cancel()
-        os.close(copy)
+            self._wakers.discard(waker)
+            if timer:
+                timer.cancel()
+
+    async def wait(self, call: Callable[[], _T], fd: int, deadline: int) -> _T:
+        """Calls ``call`` until it does not time out: now, and whenever ``fd`` has a new event."""
+        with select.epoll() as events:
+            # A reference to the file would keep a party alive. Edges, as the hang-up of a party that
+            # has left stays; the first is what is there already.
+            events.register(fd, select.EPOLLIN | select.EPOLLPRI | select.EPOLLRDHUP | select.EPOLLET)
+            while True:
+                try:
+                    return call()
+                except WaitTimeout:
+                    if seconds_left(deadline) == 0:
+                        raise
+                await self.readable(events, deadline)
+                events.poll(0)
 
 
 class Descriptor:
     """An object that owns a descriptor."""
+
+    _tasks: Wakers
+
+    def __new__(cls, *_: object, **__: object) -> Self:
+        made = super().__new__(cls)
+        made._tasks = Wakers()
+        return made
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -384,10 +426,12 @@ class Descriptor:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
+            self._tasks.wake()
 
     def detach(self) -> int:
         """Returns the descriptor, which the caller owns from now on."""
         fd, self._fd = self.fileno(), -1
+        self._tasks.wake()
         return fd
 
     def __del__(self) -> None:

@@ -184,15 +184,12 @@ class Party(_Shared):
             raise
 
     async def wait_async(self, ticket: int, timeout: float | None = None) -> Outcome:
-        """``wait()`` for asyncio. Cancelled, it leaves the arrival as it is."""
-        deadline = device.deadline_after(timeout)
-        while True:
-            try:
-                return self.wait(ticket, 0)
-            except device.WaitTimeout:
-                if device.seconds_left(deadline) == 0:
-                    raise
-            await device.readable(self.fileno(), deadline)
+        """``wait()`` for asyncio. Cancelled, it leaves the arrival as it is.
+
+        Raises ValueError if the party is closed or detached meanwhile.
+        """
+        return await self._tasks.wait(
+            lambda: self.wait(ticket, 0), self.fileno(), device.deadline_after(timeout))
 
     def leave(self) -> None:
         """Gives the seat up, arrived or not, and breaks nothing."""

@@ -29,37 +29,29 @@ class _Side(Protocol):
     def wait(self, kind: int, deadline: int, arrive: bool, clock: int) -> device.Cause | None: ...
     async def wait_async(self, kind: int, deadline: int) -> device.Cause | None: ...
     def abort(self, code: int) -> None: ...
+    def close(self) -> None: ...
 
 
-class _DeviceSide:
+class _DeviceSide(device.Descriptor):
     """A party of a pair of the device."""
 
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
-
     def descriptors(self) -> list[int]:
-        return [self.fd]
+        return [self.fileno()]
 
     def arrive(self, count: int) -> None:
-        device.ARRIVE.call(self.fd, count=count)
+        device.ARRIVE.call(self.fileno(), count=count)
 
     def wait(
             self, kind: int, deadline: int, arrive: bool, clock: int = time.CLOCK_MONOTONIC) -> device.Cause | None:
         command = device.ARRIVE_WAIT if arrive else device.WAIT
         return device.cause_of(command.call(
-            self.fd, kind=kind, deadline=deadline, count=int(arrive), flags=device.clock_flag(clock)))
+            self.fileno(), kind=kind, deadline=deadline, count=int(arrive), flags=device.clock_flag(clock)))
 
     async def wait_async(self, kind: int, deadline: int) -> device.Cause | None:
-        while True:
-            try:
-                return self.wait(kind, device.NOW, False)
-            except device.WaitTimeout:
-                if device.seconds_left(deadline) == 0:
-                    raise
-            await device.readable(self.fd, deadline)
+        return await self._tasks.wait(lambda: self.wait(kind, device.NOW, False), self.fileno(), deadline)
 
     def abort(self, code: int) -> None:
-        device.ABORT.call(self.fd, code=code)
+        device.ABORT.call(self.fileno(), code=code)
 
 
 class _EventSide:
@@ -74,9 +66,18 @@ class _EventSide:
         self.me, self.them, self.pipe = me, them, pipe
         self.placed = self.ahead = 0
         self.i_aborted = self.they_aborted = False
+        self.tasks = device.Wakers()
 
     def descriptors(self) -> list[int]:
+        if self.me < 0:
+            raise ValueError("the descriptors are closed")
         return [self.me, self.them, self.pipe]
+
+    def close(self) -> None:
+        fds, self.me, self.them, self.pipe = self.descriptors(), -1, -1, -1
+        for fd in fds:
+            os.close(fd)
+        self.tasks.wake()
 
     def arrive(self, count: int) -> None:
         if count < 1:
@@ -107,7 +108,8 @@ class _EventSide:
             self.ahead -= places
 
     def over(self, kind: int, goal: int) -> bool:
-        """Whether the wait is over."""
+        """Whether the wait is over. Raises ValueError if this side was closed meanwhile."""
+        self.descriptors()
         if kind == device.WAIT_ABORTION:
             return self.they_aborted
         self.check()
@@ -165,7 +167,7 @@ class _EventSide:
                 with select.epoll() as events:
                     events.register(self.pipe, select.EPOLLHUP)
                     events.register(self.them, select.EPOLLIN)
-                    await device.readable(events.fileno(), deadline)
+                    await self.tasks.readable(events, deadline)
         if self.i_aborted:
             self.check()
         return None
@@ -246,7 +248,7 @@ class Pair:
             raise ValueError("this side is closed")
         if not isinstance(self._side, _DeviceSide):
             raise OSError(errno.EOPNOTSUPP, "not without /dev/quiesce")
-        return self._side.fd
+        return self._side.fileno()
 
     def _open(self) -> _Side:
         if self._closed:
@@ -326,11 +328,10 @@ class Pair:
         return device.status(self._device())
 
     def close(self) -> None:
-        """Closes this side, which ends once its last copy is closed."""
+        """Closes this side, which ends once its last copy is closed. Its waits of asyncio raise ValueError."""
         if not self._closed:
             self._closed = True
-            for fd in self._side.descriptors():
-                os.close(fd)
+            self._side.close()
 
     def __enter__(self) -> Pair:
         return self
