@@ -692,6 +692,23 @@ fn stray_connections_take_no_seat() {
     }
 }
 
+/// A request that has arrived is answered, however many connect after it.
+fn strays_supersede_no_request() {
+    let server = serve("-n 1 ./socket");
+    kill(&server, libc::SIGSTOP);
+    let mut client = UnixStream::connect("./socket").unwrap();
+    client.write_all(b"J").unwrap();
+    let _strays: Vec<_> = (0..100)
+        .map(|_| UnixStream::connect("./socket").unwrap())
+        .collect();
+    kill(&server, libc::SIGCONT);
+    let mut errno = [0xff; 4];
+    client.read_exact(&mut errno).unwrap();
+    assert_eq!(i32::from_ne_bytes(errno), 0);
+    kill(&server, libc::SIGTERM);
+    end(server);
+}
+
 fn no_seat_left() {
     let server = serve("-n 1 ./socket");
     let line = "sh -c ': >./joined; while ! [ -e ./go ]; do sleep 0.05; done'";
@@ -1280,6 +1297,7 @@ fn main() {
             server_may_start_later
             permissions_of_the_socket
             stray_connections_take_no_seat
+            strays_supersede_no_request
             no_seat_left
             server_names_who_died
             end_of_the_server_breaks_open_seats

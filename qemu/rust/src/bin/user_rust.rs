@@ -15,7 +15,7 @@ use std::{
         unix::process::CommandExt,
     },
     process::{Command, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::atomic::{AtomicBool, AtomicU32, Ordering},
     thread,
     time::{Duration, Instant, SystemTime},
 };
@@ -903,6 +903,60 @@ fn async_leader() {
     }));
 }
 
+/// CPU time that this process has used.
+fn cpu_time() -> Duration {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: The call fills in the struct before it returns.
+    unsafe {
+        assert_eq!(
+            libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time),
+            0
+        );
+    }
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// A party that has left, or that leaves meanwhile, sleeps until the phase is over: other tasks of
+/// its thread run.
+fn async_leaving() {
+    for before in [true, false] {
+        let group = Group::new(2).unwrap();
+        let (one, late) = (group.join().unwrap(), group.join().unwrap());
+        let ran = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                // A wait that does not sleep uses all of the time.
+                let limit = cpu_time() + Duration::from_secs(5);
+                while !ran.load(Ordering::Relaxed) && cpu_time() < limit {
+                    thread::sleep(Duration::from_millis(2));
+                }
+                let _ = late.arrive().unwrap();
+            });
+            runtime().block_on(limited(async {
+                let one = AsyncParty::new(one).unwrap();
+                let ticket = if before {
+                    one.get_ref().arrive_and_leave().unwrap()
+                } else {
+                    one.get_ref().arrive().unwrap()
+                };
+                let mut wait = std::pin::pin!(one.wait(ticket));
+                for n in 0..3 {
+                    let time = tokio::time::timeout(Duration::from_millis(20), &mut wait);
+                    assert!(time.await.is_err(), "it did not sleep");
+                    if n == 0 && !before {
+                        one.get_ref().leave().unwrap();
+                    }
+                }
+                ran.store(true, Ordering::Relaxed);
+                wait.await.unwrap();
+            }));
+        });
+    }
+}
+
 fn async_tasks() {
     let group = Group::new(8).unwrap();
     runtime().block_on(limited(async {
@@ -1108,6 +1162,7 @@ fn main() {
             nonblocking
             async_parties
             async_leader
+            async_leaving
             async_tasks
             async_pair
             async_cancellation

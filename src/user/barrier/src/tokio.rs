@@ -1,30 +1,52 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
 
-//! Waits that do not block a thread, with tokio's [`AsyncFd`].
+//! Waits that do not block a thread, with tokio's [`AsyncFd`]. Each party, or side of a pair, takes
+//! a descriptor more, of epoll.
 //!
 //! All are cancel-safe: of a future that is dropped before it is ready, an arrival that it made
 //! stands, and arrivals that it read of the other side of a pair stay read.
 
 use crate::{Deadline, Error, Pair, Party, Phase, Result, Ticket};
-use std::os::fd::AsRawFd;
+use rustix::{event::epoll, io::Errno};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use tokio::io::{unix::AsyncFd, Interest};
 
-/// Registers a descriptor. A break is reported as `EPOLLPRI | EPOLLERR`.
-fn register<T: AsRawFd>(inner: T) -> Result<AsyncFd<T>> {
-    AsyncFd::with_interest(inner, interest()).map_err(Error::Os)
+/// An endpoint, and the epoll descriptor that the reactor has in its place.
+///
+/// `EPOLLHUP` is up from when a party leaves, and does not say that its wait is over. From the
+/// descriptor itself, tokio would take it for the end of a stream and report it until the last
+/// reader is gone, so that a wait would not sleep any more. An epoll descriptor has nothing but
+/// `EPOLLIN`. Each wake-up of the endpoint is an edge of it, also while it is readable, so that
+/// nobody has to read it.
+#[derive(Debug)]
+struct Source<T> {
+    endpoint: T,
+    epoll: OwnedFd,
 }
 
-fn interest() -> Interest {
-    Interest::READABLE | Interest::PRIORITY | Interest::ERROR
+impl<T> AsRawFd for Source<T> {
+    fn as_raw_fd(&self) -> RawFd {
+        self.epoll.as_raw_fd()
+    }
+}
+
+/// Registers an endpoint. A break is reported as `EPOLLPRI | EPOLLERR`.
+fn register<T: AsFd>(endpoint: T) -> Result<AsyncFd<Source<T>>> {
+    let events = epoll::EventFlags::IN | epoll::EventFlags::PRI | epoll::EventFlags::RDHUP;
+    let os = |e: Errno| Error::Os(e.into());
+    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(os)?;
+    epoll::add(&epoll, &endpoint, epoll::EventData::new_u64(0), events).map_err(os)?;
+    AsyncFd::with_interest(Source { endpoint, epoll }, Interest::READABLE).map_err(Error::Os)
 }
 
 /// Polls with `call` until it returns something else than a timeout.
-async fn wait<T: AsRawFd, R>(fd: &AsyncFd<T>, call: impl Fn(&T) -> Result<R>) -> Result<R> {
+async fn wait<T, R>(fd: &AsyncFd<Source<T>>, call: impl Fn(&T) -> Result<R>) -> Result<R> {
+    let endpoint = &fd.get_ref().endpoint;
     // The result may be there although the descriptor is not ready: a phase that was reported.
-    let mut result = call(fd.get_ref());
+    let mut result = call(endpoint);
     while let Err(Error::TimedOut | Error::WouldBlock) = result {
-        let mut ready = fd.ready(interest()).await.map_err(Error::Os)?;
-        result = call(fd.get_ref());
+        let mut ready = fd.readable().await.map_err(Error::Os)?;
+        result = call(endpoint);
         if let Err(Error::TimedOut | Error::WouldBlock) = result {
             ready.clear_ready();
         }
@@ -34,7 +56,7 @@ async fn wait<T: AsRawFd, R>(fd: &AsyncFd<T>, call: impl Fn(&T) -> Result<R>) ->
 
 /// A [`Party`] in tokio's reactor.
 #[derive(Debug)]
-pub struct AsyncParty(AsyncFd<Party>);
+pub struct AsyncParty(AsyncFd<Source<Party>>);
 
 impl AsyncParty {
     /// Registers the party with the current runtime.
@@ -52,12 +74,12 @@ impl AsyncParty {
 
     /// Returns the party, for calls that do not wait.
     pub fn get_ref(&self) -> &Party {
-        self.0.get_ref()
+        &self.0.get_ref().endpoint
     }
 
     /// Takes the party out of the reactor.
     pub fn into_inner(self) -> Party {
-        self.0.into_inner()
+        self.0.into_inner().endpoint
     }
 
     /// Waits for the end of the ticket's phase.
@@ -83,7 +105,7 @@ impl AsyncParty {
 
 /// A [`Pair`] in tokio's reactor.
 #[derive(Debug)]
-pub struct AsyncPair(AsyncFd<Pair>);
+pub struct AsyncPair(AsyncFd<Source<Pair>>);
 
 impl AsyncPair {
     /// Registers the side with the current runtime.
@@ -101,12 +123,12 @@ impl AsyncPair {
 
     /// Returns the side, for calls that do not wait.
     pub fn get_ref(&self) -> &Pair {
-        self.0.get_ref()
+        &self.0.get_ref().endpoint
     }
 
     /// Takes the side out of the reactor.
     pub fn into_inner(self) -> Pair {
-        self.0.into_inner()
+        self.0.into_inner().endpoint
     }
 
     /// Waits for an arrival of the other side.

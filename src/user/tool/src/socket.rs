@@ -208,26 +208,33 @@ impl Server {
         }
     }
 
-    /// Accepts the connections that wait. Returns false if there are no descriptors for them now.
+    /// Accepts connections that wait, as many as there is room for, and at least one: signals and
+    /// requests are read before the next ones. Returns false if there are no descriptors for them
+    /// now.
     fn accept(&mut self) -> Result<bool, Failure> {
-        loop {
-            match self.listener.accept() {
-                Ok((connection, _)) => {
-                    connection.set_nonblocking(true)?;
-                    if self.pending.len() == PENDING {
-                        self.pending.remove(0);
-                    }
-                    self.pending.push(connection);
-                }
+        for _ in 0..room(self.pending.len()) {
+            let connection = match self.listener.accept() {
+                Ok((connection, _)) => connection,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(true),
                 Err(e)
                     if matches!(
                         e.kind(),
                         io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted
-                    ) => {}
+                    ) =>
+                {
+                    continue
+                }
                 Err(_) => return Ok(false),
+            };
+            connection.set_nonblocking(true)?;
+            if self.pending.len() >= PENDING {
+                // Its request may have arrived meanwhile.
+                let oldest = self.pending.remove(0);
+                self.answer(&oldest);
             }
+            self.pending.push(connection);
         }
+        Ok(true)
     }
 
     /// Answers a request. Returns whether the connection is done with.
@@ -255,6 +262,11 @@ impl Server {
         }
         true
     }
+}
+
+/// Returns how many connections are accepted at once while `pending` have not sent a request.
+fn room(pending: usize) -> usize {
+    PENDING.saturating_sub(pending).max(1)
 }
 
 fn send(connection: &UnixStream, errno: i32, party: Option<&Party>) -> Result<(), Errno> {
