@@ -166,18 +166,27 @@ impl Limit {
         }
         group.abort(libc::ETIMEDOUT as u64)?;
         // Those that are late now: some may have arrived since the status was read.
-        let status = group.status()?;
-        let late: Vec<_> = status.late.iter().map(u32::to_string).collect();
-        note(format!(
-            "phase {} has not ended {:?} after the first arrival; late: {}",
-            status.phase,
-            self.time,
-            late.join(", ")
-        ));
-        send(members, libc::SIGTERM, |party| status.late.contains(&party));
-        self.kill = Some((now + self.time, status.late));
+        let after = group.status()?;
+        let (text, late) = verdict(status.phase, self.time, after.phase, after.late);
+        note(text);
+        send(members, libc::SIGTERM, |party| late.contains(&party));
+        self.kill = Some((now + self.time, late));
         Ok(true)
     }
+}
+
+/// Returns what is reported of `phase`, whose `time` was over when the group was aborted, and the
+/// parties that are late: `late`, if the abort broke that phase, which is `broken` then.
+fn verdict(phase: u64, time: Duration, broken: u64, late: Vec<u32>) -> (String, Vec<u32>) {
+    if broken != phase {
+        let text = format!("phase {phase} has ended more than {time:?} after the first arrival");
+        return (text, Vec::new());
+    }
+    let names: Vec<_> = late.iter().map(u32::to_string).collect();
+    let names = names.join(", ");
+    let text =
+        format!("phase {phase} has not ended {time:?} after the first arrival; late: {names}");
+    (text, late)
 }
 
 /// Sends a signal to the parties that `chosen` is true for and that have not ended.
@@ -380,4 +389,23 @@ fn reap(members: &mut [Member]) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_late_in_a_phase_that_has_ended() {
+        let time = Duration::from_secs(2);
+        let (text, late) = verdict(7, time, 7, vec![1, 3]);
+        assert!(text.ends_with("phase 7 has not ended 2s after the first arrival; late: 1, 3"));
+        assert_eq!(late, [1, 3]);
+        let (text, late) = verdict(7, time, 8, vec![0, 1, 2, 3]);
+        assert_eq!(
+            text,
+            "phase 7 has ended more than 2s after the first arrival"
+        );
+        assert!(late.is_empty());
+    }
 }
