@@ -47,7 +47,7 @@ module! {
     params: {
         how: u32 {
             default: 0,
-            description: "0: an object of RCU leaves one of a guard; 1: that of a guard one of RCU; 2: a callback leaves one; 3: the destructor of a callback takes long",
+            description: "0: an object of RCU leaves one of a guard; 1: that of a guard one of RCU; 2: a callback leaves one; 3: the destructor of a callback takes long; 4: a reference is dropped whose rundown is in progress",
         },
         depth: u32 {
             default: 1,
@@ -167,7 +167,7 @@ impl kernel::Module for Chain {
         Ok(Self(Some(match module_parameters::how.value() {
             0 => Link::chain(depth, true)?,
             1 => Link::chain(depth, false)?,
-            3 => Link::Retired(None),
+            3 | 4 => Link::Retired(None),
             _ => Link::Guard(Some(guarded(Link::Last)?)),
         })))
     }
@@ -181,14 +181,14 @@ impl Chain {
         match module_parameters::how.value() {
             0 => retire(KBox::new(Object::new(first), GFP_KERNEL)?),
             1 => leave(Some(guarded(first)?)),
-            3 => {
+            how @ (3 | 4) => {
                 drop(first);
                 let r = KBox::pin_init(PerCpuRundownRef::with_callback(SlowlyDropped), GFP_KERNEL)?;
                 r.begin_rundown();
                 // A work item drops the callback when the counters have been collected. Nothing else is
-                // left then.
+                // left then, or now.
                 drop(r);
-                while CALLED.load(Acquire) == 0 {
+                while how == 3 && CALLED.load(Acquire) == 0 {
                     support::msleep(1);
                 }
             }
