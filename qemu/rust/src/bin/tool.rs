@@ -344,16 +344,21 @@ fn ignored_signals() {
     end(server).status(128 + libc::SIGTERM);
 }
 
+fn state(child: &Child) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+    stat.rsplit(')').next().unwrap().trim().chars().next()
+}
+
+fn stop(child: &Child) {
+    kill(child, libc::SIGSTOP);
+    until("it is stopped", || state(child) == Some('T'));
+}
+
 /// Stops a process and continues it.
 fn stop_and_continue(child: &Child) {
-    let state = || {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
-        stat.rsplit(')').next().unwrap().trim().chars().next()
-    };
-    kill(child, libc::SIGSTOP);
-    until("it is stopped", || state() == Some('T'));
+    stop(child);
     kill(child, libc::SIGCONT);
-    until("it waits again", || state() == Some('S'));
+    until("it waits again", || state(child) == Some('S'));
 }
 
 fn stopped_and_continued() {
@@ -695,7 +700,7 @@ fn stray_connections_take_no_seat() {
 /// A request that has arrived is answered, however many connect after it.
 fn strays_supersede_no_request() {
     let server = serve("-n 1 ./socket");
-    kill(&server, libc::SIGSTOP);
+    stop(&server);
     let mut client = UnixStream::connect("./socket").unwrap();
     client.write_all(b"J").unwrap();
     let _strays: Vec<_> = (0..100)
