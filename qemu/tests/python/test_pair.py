@@ -254,6 +254,17 @@ class Pairs:
 
         asyncio.run(main())
 
+    def test_abort_ends_the_waits_of_asyncio(self):
+        async def main():
+            waiting = asyncio.create_task(self.one.sync_next_async())
+            self.one.place()
+            await asyncio.sleep(0)
+            self.one.abort()
+            with self.assertRaises(quiesce.BrokenBarrierError):
+                await asyncio.wait_for(waiting, 60)
+
+        asyncio.run(main())
+
     def test_a_wait_of_asyncio_has_no_copy(self):
         """A child that closes its copy of the side does not keep it alive by a wait of its parent's."""
         read, write = os.pipe()

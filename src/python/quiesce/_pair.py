@@ -93,6 +93,7 @@ class _EventSide:
         if not self.i_aborted:
             os.eventfd_write(self.me, _ABORTION)
         self.i_aborted = True
+        self.tasks.wake()
 
     def check(self) -> None:
         """Raises what the view of an aborted side means."""
