@@ -11,7 +11,7 @@
  * processes that are killed; every result must be one that quiesce.h allows),
  * rounds (no party passes a barrier early and each phase has one leader, whichever
  * process is killed), twins (the mutants: each result that is falsified between the
- * kernel and the checkers must be noticed).
+ * kernel and the checkers must be noticed); parts (the first three).
  *
  * To repeat a run, pass the --seed and --calls that it prints.
  */
@@ -383,7 +383,7 @@ static int bad_arguments(void)
 int main(int argc, char **argv)
 {
 	const char *only = NULL;
-	bool ok = true, with_twins;
+	bool ok = true, all, with_twins;
 	unsigned int i, plan = 0;
 	int a, fd;
 
@@ -419,9 +419,10 @@ int main(int argc, char **argv)
 	if (!opt.seed && syscall(SYS_getrandom, &opt.seed, sizeof(opt.seed), 0) < 0)
 		opt.seed = now_ns(CLOCK_MONOTONIC);
 
+	all = !only || !strcmp(only, "parts");
 	with_twins = !only || !strcmp(only, "twins");
 	for (i = 0; i < ARRAY_SIZE(parts); i++)
-		plan += !only || !strcmp(only, parts[i].name);
+		plan += all || !strcmp(only, parts[i].name);
 	if (with_twins)
 		plan += ARRAY_SIZE(twins);
 	if (!plan)
@@ -441,7 +442,7 @@ int main(int argc, char **argv)
 	}
 
 	for (i = 0; i < ARRAY_SIZE(parts); i++) {
-		if (!only)
+		if (all)
 			ok &= judge_part(parts[i].name, opt.calls / 20 * parts[i].twentieths);
 		else if (!strcmp(only, parts[i].name))
 			ok &= judge_part(parts[i].name, opt.calls);
