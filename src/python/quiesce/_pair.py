@@ -52,6 +52,7 @@ class _DeviceSide(device.Descriptor):
 
     def abort(self, code: int) -> None:
         device.ABORT.call(self.fileno(), code=code)
+        self._tasks.wake()
 
 
 class _EventSide:
