@@ -427,8 +427,7 @@ pub(super) fn debug(
 ///
 /// # Safety
 ///
-/// [`rundown`](Self::rundown) returns the same reference each time, and it is not that of another object
-/// that implements this trait.
+/// [`rundown`](Self::rundown) returns the same reference each time.
 pub unsafe trait HasRundown: Sync {
     /// The type of the reference.
     type Ref: RundownProtect;
@@ -437,8 +436,9 @@ pub unsafe trait HasRundown: Sync {
     ///
     /// # Safety
     ///
-    /// The caller does not re-initialize it: an object may depend on more than its reference, as
-    /// [`Rundown`](super::Rundown) does, which may have no value.
+    /// The caller does not re-initialize it, and does not return it from this function of another
+    /// object: an object may depend on more than its reference, as [`Rundown`](super::Rundown) does,
+    /// which may have no value.
     unsafe fn rundown(&self) -> &Self::Ref;
 
     /// Called by a holder that runs the object down, before the rundown begins. With an error it does

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import array
 import asyncio
+import contextlib
 import dataclasses
 import enum
 import errno
@@ -369,7 +370,8 @@ class Wakers:
                 woken.set_result(None)
 
         def waker() -> None:
-            if not loop.is_closed():
+            # A loop that was closed has no tasks left to wake.
+            with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(wake)
 
         left = seconds_left(deadline)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
 
-//! Waits that do not block a thread, with tokio's [`AsyncFd`]. Each party, or side of a pair, takes
-//! a descriptor more, of epoll.
+//! Waits that do not block a thread, with tokio's [`AsyncFd`]. Each party, and each side of a pair,
+//! has an epoll descriptor besides its own.
 //!
 //! All are cancel-safe: of a future that is dropped before it is ready, an arrival that it made
 //! stands, and arrivals that it read of the other side of a pair stay read.

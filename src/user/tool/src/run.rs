@@ -175,8 +175,8 @@ impl Limit {
     }
 }
 
-/// Returns what is reported of `phase`, whose `time` was over when the group was aborted, and the
-/// parties that are late: `late`, if the abort broke that phase, which is `broken` then.
+/// Returns the report on `phase`, whose `time` was over, and the parties that are late in it. The
+/// abort has broken the phase `broken`, in which the parties `late` had not arrived.
 fn verdict(phase: u64, time: Duration, broken: u64, late: Vec<u32>) -> (String, Vec<u32>) {
     if broken != phase {
         let text = format!("phase {phase} has ended more than {time:?} after the first arrival");
