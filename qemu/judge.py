@@ -49,6 +49,9 @@ EXPECT_END = re.compile(r"quiesce: expect-end")
 
 RESULT = re.compile(r"^(ok|not ok)\s+(\d+)(?:\s+-)?\s*(.*?)(?:\s+#\s*(SKIP|XFAIL|TODO)\b.*)?$", re.I)
 PLAN = re.compile(r"^1\.\.(\d+)(?:\s*#\s*SKIP.*)?$", re.I)
+# Lines before a result that are not about why it failed.
+NO_REASON = re.compile(r"K?TAP version|# Subtest:|# \S*\.?speed:|$")
+REASONS = 4
 
 
 class Level:
@@ -67,6 +70,7 @@ class Suite:
         self.name = name
         self.passed = self.failed = self.skipped = 0
         self.failures = []
+        self.reasons = []
         self.skips = []
         self.problems = []
         self.seconds = ""
@@ -85,7 +89,10 @@ class Suite:
         depth = (len(raw) - len(raw.lstrip(" "))) // 4
         plan, result = PLAN.match(text), RESULT.match(text)
         if not plan and not result:
+            if not NO_REASON.match(text):
+                self.reasons.append(text.removeprefix("# "))
             return
+        reasons, self.reasons = self.reasons[-REASONS:], []
         while len(self.levels) > depth + 1:
             self.close_level()
         while len(self.levels) < depth + 1:
@@ -112,7 +119,7 @@ class Suite:
             self.passed += 1
         else:
             self.failed += 1
-            self.failures.append(name)
+            self.failures.append(" | ".join([f"{name} failed", *reasons]))
 
     def close_level(self):
         level = self.levels.pop()
@@ -273,7 +280,7 @@ def main():
     failed += [f"{name}: reported, and qemu/suites does not list it here" for name in names if name not in args.expect.split()]
     failed += [f"{name}: reported twice" for name in sorted(set(names)) if names.count(name) > 1]
     for suite in suites:
-        failed += [f"{suite.name}: {name} failed" for name in suite.failures]
+        failed += [f"{suite.name}: {failure}" for failure in suite.failures]
         for name in suite.skips:
             reason = next((why for of, pattern, why in allowed if of == suite.name and fnmatch.fnmatchcase(name, pattern)), None)
             if reason is None:

@@ -75,7 +75,10 @@ MAY_SKIP = "quiesce_unload no memory was left | kmemleak is not there\n"
 # name, recording, edit of the console, edit of the results, status, what is said, skips
 CASES = [
     ("a clean run", "clean", same, same, PASS, ""),
-    ("a failing test", "failing", same, same, TESTS, "version failed"),
+    ("a failing test", "failing", same, same, TESTS, "version failed | version: ASSERTION FAILED at "),
+    ("what a test printed before it failed", "failing", same, same, TESTS, " | Expected quiesce::rundown::version() == 2 to be true"),
+    ("what another test printed", "clean", same, both(replaced("ok 3 - ", "# gone\nok 3 - "), replaced("ok 4 - the user",
+        "not ok 4 - the user")), TESTS, "the user of another tree unloads failed\n"),
     ("a warning", "warning", same, same, CRASH, "WARNING:"),
     ("a panic", "panic", same, same, CRASH, "did not come to its end"),
     # The results.

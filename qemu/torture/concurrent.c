@@ -28,7 +28,7 @@ struct file {
 	enum kind kind;
 	int fd;
 	uint64_t phase;		/* the latest that was seen */
-	bool nonblock;		/* O_NONBLOCK, which only this process sets and clears */
+	bool nonblock;		/* O_NONBLOCK, which only its opener sets and clears */
 	bool fickle;		/* any process sets and clears O_NONBLOCK at any time */
 };
 
@@ -43,6 +43,7 @@ struct board {
 
 static struct board *board;
 static struct file shared[SHARED], own[OWN];
+static bool forked;		/* the files in own[] are the parent's as well */
 static int dev;
 static struct rng rng;
 
@@ -306,7 +307,7 @@ static void do_nonblock(struct file *f)
 {
 	bool on = one_in(&rng, 2);
 
-	if (!f->fickle && (f < own || f >= own + OWN))
+	if (!f->fickle && (forked || f < own || f >= own + OWN))
 		return;
 	if (fcntl(f->fd, F_SETFL, on ? O_NONBLOCK : 0))
 		wrong("F_SETFL fails: %s", strerror(errno));
@@ -426,6 +427,7 @@ static __attribute__((noreturn)) void in_namespaces(void)
 	if (!pid) {
 		struct file *f = any();
 
+		forked = true;
 		if (sh_role == ANYBODY)
 			sh_role = AWAY;
 		if (getpid() == 1)
