@@ -426,6 +426,29 @@ mod tests {
         Ok(())
     }
 
+    /// Nor has it waited for callbacks of the kernel's RCU.
+    #[test]
+    fn of_a_module_is_refused_beside_a_reader() -> Result {
+        let sleepy = Srcu::<Sleepy>::init()?;
+        // From here on the module uses the domain.
+        defer::<_, Srcu<Sleepy>>(boxed(Counted(counter()?))?);
+        sleepy.barrier()?;
+        let (ret, state) = with_reader(rcu::global(), support::cpu_relax, |state| {
+            let stopper = stop_later(state, 10_000)?;
+            defer::<_, Global>(boxed(Counted(counter()?))?);
+            let ret =
+                crate::rcu::complaining(crate::rcu::MISUSE, || sleepy.run(|_| rcu::barrier()));
+            let now = state.load(Acquire);
+            let _ = state.cmpxchg(1, 2, Relaxed);
+            stopper.join();
+            Ok::<_, Error>((ret, now))
+        })??;
+        rcu::global().barrier()?;
+        assert!(ret == Err(EDEADLK));
+        assert_eq!(state, 1);
+        Ok(())
+    }
+
     #[test]
     fn returns_beside_a_producer() -> Result {
         let sleepy = Srcu::<Sleepy>::init()?;
@@ -598,16 +621,7 @@ mod tests {
         }
         // Those objects are no flood any more: a call returns beside a reader.
         let state = with_reader(rcu::global(), support::cpu_relax, |state| {
-            let theirs = state.clone();
-            let stopper = support::spawn(c"rcu_stopper", move || {
-                for _ in 0..6_000 {
-                    if theirs.load(Acquire) == 3 {
-                        return;
-                    }
-                    support::msleep(10);
-                }
-                theirs.store(2, Release);
-            })?;
+            let stopper = stop_later(state, 60_000)?;
             defer::<_, Global>(boxed(Counted(dropped.clone()))?);
             rcu::global().throttle()?;
             let now = state.load(Acquire);

@@ -88,11 +88,16 @@ pub(super) fn with_reader<D: Domain, R>(
     Ok(ret)
 }
 
-/// Stops the reader of `with_reader` after a while.
+/// Stops the reader of `with_reader` after a while, unless it has stopped before.
 pub(super) fn stop_later(state: &Arc<Atomic<i32>>, ms: u32) -> Result<support::Thread> {
     let state = state.clone();
     support::spawn(c"rcu_stopper", move || {
-        support::msleep(ms);
+        for _ in 0..ms / 10 {
+            if state.load(Acquire) == 3 {
+                return;
+            }
+            support::msleep(10);
+        }
         state.store(2, Release);
     })
 }
