@@ -185,6 +185,11 @@ void quiesce_kunit_leak(void *memory)
 	kmemleak_not_leak(memory);
 }
 
+size_t quiesce_kunit_room(const void *memory)
+{
+	return ksize(memory);
+}
+
 /* Threads */
 
 struct test_thread {

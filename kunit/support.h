@@ -66,6 +66,9 @@ void quiesce_kunit_cond_resched(void);
 /* @memory is leaked on purpose: kmemleak reports neither it nor what it points to. */
 void quiesce_kunit_leak(void *memory);
 
+/* The size of the allocation that begins at @memory, which kmalloc() returned. */
+size_t quiesce_kunit_room(const void *memory);
+
 /*
  * Threads. The pointer returned is an ERR_PTR() on failure; fn() runs unless it
  * is. The join frees the thread.

@@ -134,6 +134,13 @@ pub(crate) fn leak<T>(object: &T) {
     unsafe { bindings::quiesce_kunit_leak(memory) }
 }
 
+/// The number of bytes of the allocation that a box of `kmalloc()` owns.
+pub(crate) fn room<T>(object: &KBox<T>) -> usize {
+    let memory = core::ptr::from_ref(&**object).cast();
+    // SAFETY: `kmalloc()` returned the memory, which the box owns.
+    unsafe { bindings::quiesce_kunit_room(memory) }
+}
+
 /// Runs `f` as lockdep sees it where the kernel frees memory for an allocation.
 pub(crate) fn in_reclaim<R>(f: impl FnOnce() -> R) -> R {
     // SAFETY: The end is marked once `f` has returned.

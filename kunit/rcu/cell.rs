@@ -81,6 +81,25 @@ mod tests {
     }
 
     #[test]
+    fn a_boxed_object_has_room() -> Result {
+        // Of each cache an object that fills it, and one that is too large by a word.
+        macro_rules! rooms {
+            ($($words:literal)*) => {
+                [$({
+                    let object = Object::new([1usize; $words]).boxed(GFP_KERNEL)?;
+                    (support::room(&object), size_of_val(&*object))
+                }),*]
+            };
+        }
+
+        for (room, size) in rooms!(1 2 3 6 7 10 11 14 15 22 23 30 31) {
+            assert!(size >= 3 * size_of::<usize>());
+            assert!(room >= size);
+        }
+        Ok(())
+    }
+
+    #[test]
     fn boxes_of_every_allocator() -> Result {
         let mut sum = 0;
         // `VBox` is vmalloc() at any size; a large value would be copied on the stack.
