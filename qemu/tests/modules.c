@@ -403,11 +403,11 @@ TEST_F_TIMEOUT(many, nobody_inherits_a_domain_that_was_not_ready, 600)
 	ASSERT_EQ(0, load(&gate, "open=0"));
 	ASSERT_EQ(0, load_copy(&copy, old, LENDER, "pending=0 lend=1 lazy=1"));
 	for (int i = FIRST; i < FIRST + USERS; i++) {
-		EXPECT_EQ(0, load_copy(&copy, old, i, "pending=1 borrow=1 lazy=1"));
+		EXPECT_EQ(0, load_copy(&copy, old, i, "pending=2 borrow=1 lazy=1"));
 		EXPECT_EQ(0, unload(name_of(i)));
 	}
 	/* From here on grace periods of the domain do not end. */
-	ASSERT_EQ(0, load_copy(&copy, old, READER, "pending=1 borrow=1"));
+	ASSERT_EQ(0, load_copy(&copy, old, READER, "pending=2 borrow=1"));
 	EXPECT_FALSE(strangers_wait(&copy, old, STRANGER));
 	set_gate("open", 1);
 	EXPECT_EQ(0, unload(name_of(READER)));
