@@ -398,14 +398,17 @@ TEST_F_TIMEOUT(many, nobody_inherits_a_domain_that_was_not_ready, 600)
 {
 	struct image gate = read_module("quiesce_gate"), copy = read_module(HOLDER);
 	char old[sizeof(HOLDER)] = HOLDER;
-	enum { USERS = 64, LENDER = 1, FIRST, READER = FIRST + USERS, STRANGER };
+	enum { USERS = 64, LENDER = 1, PLACE, FIRST, READER = FIRST + USERS, STRANGER };
 
 	ASSERT_EQ(0, load(&gate, "open=0"));
 	ASSERT_EQ(0, load_copy(&copy, old, LENDER, "pending=0 lend=1 lazy=1"));
+	/* The reader is loaded where this one was, and a stranger where users were. */
+	ASSERT_EQ(0, load_copy(&copy, old, PLACE, "idle=1"));
 	for (int i = FIRST; i < FIRST + USERS; i++) {
 		EXPECT_EQ(0, load_copy(&copy, old, i, "pending=2 borrow=1 lazy=1"));
 		EXPECT_EQ(0, unload(name_of(i)));
 	}
+	EXPECT_EQ(0, unload(name_of(PLACE)));
 	/* From here on grace periods of the domain do not end. */
 	ASSERT_EQ(0, load_copy(&copy, old, READER, "pending=2 borrow=1"));
 	EXPECT_FALSE(strangers_wait(&copy, old, STRANGER));
