@@ -355,6 +355,8 @@ static int unwritable(struct _test_data_unwritable *self, unsigned int part, int
 	check(mprotect(self->page + 4096, 4096, PROT_READ) == 0);
 	ret = ctl(fd, cmd, at);
 	check(mprotect(self->page, 8192, PROT_READ | PROT_WRITE) == 0);
+	/* Not even what is on the page that can be written. */
+	check(memcmp(at, args, _IOC_SIZE(cmd)) == 0);
 	return ret;
 }
 

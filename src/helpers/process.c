@@ -225,11 +225,25 @@ fault:
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_copy_in);
 
+/* Whether what is to be written to ends on another page than it begins. */
+static bool quiesce_straddles(unsigned long dst, size_t size)
+{
+	return offset_in_page(dst) + size > PAGE_SIZE;
+}
+
+/* Writes to user memory. Nothing has changed if that fails, unless it is unmapped meanwhile. */
 int quiesce_helper_copy_out(unsigned long dst, size_t user_size, const void *src, size_t size)
 {
 	unsigned long __user *to = (unsigned long __user *)dst;
 	const unsigned long *from = src;
 
+	if (quiesce_straddles(dst, user_size)) {
+		u8 __user *last = (u8 __user *)dst + user_size - 1;
+		u8 byte;
+
+		if (get_user(byte, last) || put_user(byte, last))
+			return -EFAULT;
+	}
 	if (!quiesce_is_words(dst, user_size, size))
 		return copy_struct_to_user(to, user_size, src, size, NULL);
 	if (!user_write_access_begin(to, size))
@@ -244,15 +258,27 @@ fault:
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_copy_out);
 
+/* Whether the last byte of what ends on another page than it begins cannot be written. */
+static bool quiesce_end_faults(unsigned long dst, size_t size)
+{
+	u8 __user *last = (u8 __user *)dst + size - 1;
+	u8 byte;
+
+	return quiesce_straddles(dst, size) &&
+	       (copy_from_user_nofault(&byte, last, 1) || copy_to_user_nofault(last, &byte, 1));
+}
+
 /*
  * Writes to user memory with a lock held, without faulting pages in. On failure
- * a part may have been written.
+ * nothing has changed, unless the memory is unmapped meanwhile.
  */
 int quiesce_helper_put(unsigned long dst, const void *src, size_t size)
 {
 	unsigned long __user *to = (unsigned long __user *)dst;
 	const unsigned long *from = src;
 
+	if (quiesce_end_faults(dst, size))
+		return -EFAULT;
 	if (!quiesce_is_words(dst, size, size))
 		return copy_to_user_nofault(to, src, size);
 	pagefault_disable();
