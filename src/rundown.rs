@@ -84,16 +84,18 @@ pub use self::waiters::for_each_overdue_for_test;
 
 use kernel::prelude::*;
 
-/// The parts of this module that exist as long as the kernel module is loaded.
+pub(crate) use self::unload::Notifier;
+
+/// The parts of this module that exist as long as the kernel module is loaded, apart from the
+/// [`Notifier`].
 pub(crate) struct Runtime {
     // Fields are dropped in this order.
-    _notifier: unload::Notifier,
     _reaper: reaper::Reaper,
     _waiters: waiters::WaiterTable,
 }
 
 impl Runtime {
-    /// Initialises the table of waiters, the worker and the module notifier.
+    /// Initialises the table of waiters and the worker.
     ///
     /// # Safety
     ///
@@ -105,10 +107,7 @@ impl Runtime {
         let waiters = unsafe { waiters::WaiterTable::new(wait::monitor, wait::list) };
         // SAFETY: This function is called once, before anybody uses the worker.
         let reaper = unsafe { reaper::Reaper::new()? };
-        // SAFETY: This function is called once, before anybody creates a reference.
-        let notifier = unsafe { unload::Notifier::new()? };
         Ok(Self {
-            _notifier: notifier,
             _reaper: reaper,
             _waiters: waiters,
         })

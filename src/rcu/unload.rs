@@ -109,6 +109,11 @@ impl Drop for Runtime {
     fn drop(&mut self) {
         // SAFETY: By the type invariants the notifier is registered.
         unsafe { helpers::quiesce_helper_off_module() };
+        // Modules that do not use this one may be about to be freed, by work items that use their
+        // accounts. None is queued any more: the notifiers, of which rundown's was unregistered
+        // before, have returned.
+        // SAFETY: This is process context, outside of work items, and the workqueue is there.
+        unsafe { worker::WAIT.flush() };
         // The modules that used this one are gone, and their domains with them. What this module
         // itself has deferred may be pending.
         // SAFETY: The client of this module itself is removed by `client::exit()`, which comes later.

@@ -79,6 +79,16 @@ pub(super) unsafe fn destroy_queues() {
 }
 
 impl Queue {
+    /// Waits until everything that was queued before has run.
+    ///
+    /// # Safety
+    ///
+    /// Process context, not in a work item of the queue, and the workqueue is there.
+    pub(super) unsafe fn flush(&self) {
+        // SAFETY: The workqueue is there and does not run the caller, as this function requires.
+        unsafe { bindings::__flush_workqueue(self.0.load(Relaxed)) };
+    }
+
     /// Queues a work item; does nothing if it is queued already. Any context but NMI.
     ///
     /// # Safety

@@ -157,7 +157,10 @@ pub fn callbacks_visited_for_test(module: Option<&ThisModule>) -> usize {
 }
 
 /// The module notifier is registered as long as this exists.
-pub(super) struct Notifier(());
+///
+/// It uses the accounts of modules that do not use this one, which `rcu::Runtime` frees: this is
+/// dropped first.
+pub(crate) struct Notifier(());
 
 impl Notifier {
     /// Registers the module notifier.
@@ -165,7 +168,7 @@ impl Notifier {
     /// # Safety
     ///
     /// Called once, before anybody creates a reference.
-    pub(super) unsafe fn new() -> Result<Self> {
+    pub(crate) unsafe fn new() -> Result<Self> {
         #[cfg(CONFIG_64BIT)]
         // SAFETY: This function is called once, before anybody creates a reference.
         unsafe {
