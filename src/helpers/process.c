@@ -236,9 +236,11 @@ int quiesce_helper_copy_out(unsigned long dst, size_t user_size, const void *src
 {
 	unsigned long __user *to = (unsigned long __user *)dst;
 	const unsigned long *from = src;
+	/* What is behind that is zero already. */
+	size_t copied = min(user_size, size);
 
-	if (quiesce_straddles(dst, user_size)) {
-		u8 __user *last = (u8 __user *)dst + user_size - 1;
+	if (quiesce_straddles(dst, copied)) {
+		u8 __user *last = (u8 __user *)dst + copied - 1;
 		u8 byte;
 
 		if (get_user(byte, last) || put_user(byte, last))
