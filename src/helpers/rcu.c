@@ -768,16 +768,16 @@ static int quiesce_module_notify(struct notifier_block *nb, unsigned long state,
 {
 	struct module *mod = data;
 
+	if (state == MODULE_STATE_GOING)
+		quiesce_module_going(mod);
+	if (state != MODULE_STATE_COMING)
+		return NOTIFY_DONE;
 #ifdef CONFIG_MODULE_UNLOAD
 	/* Modules that use no other module's symbols do not use this one's. */
 	if (list_empty(&mod->target_list))
 		return NOTIFY_DONE;
 #endif
-	if (state == MODULE_STATE_COMING)
-		return notifier_from_errno(quiesce_module_coming(mod));
-	if (state == MODULE_STATE_GOING)
-		quiesce_module_going(mod);
-	return NOTIFY_DONE;
+	return notifier_from_errno(quiesce_module_coming(mod));
 }
 
 /* Last, when no other notifier will call into the module that goes. */

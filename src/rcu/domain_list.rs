@@ -195,19 +195,36 @@ pub(super) fn count() -> usize {
     core::iter::successors(first, |domain| unsafe { (*domain.next.get()).as_ref() }).count()
 }
 
-/// Returns whether a domain that is ready is in `module`.
-pub(super) fn has_domains_of(module: *mut bindings::module) -> bool {
+/// Drops the wakers of a module that is unloaded and has no account, in all domains. Process context.
+pub(super) fn forget_wakers(module: *mut bindings::module) {
+    let list = DOMAINS.lock();
+    let mut at = list.0;
+    // SAFETY: The domains are static, and those on the list are there until they are removed.
+    while let Some(domain) = unsafe { at.as_ref() } {
+        domain.forget_wakers(module);
+        // SAFETY: `next` is only accessed with the list's mutex held, which `list` is the guard of.
+        at = unsafe { *domain.next.get() };
+    }
+}
+
+/// Returns a domain that is ready and in `module`.
+fn first_in(module: *mut bindings::module) -> Option<&'static DomainState> {
     let list = DOMAINS.lock();
     let mut at = list.0;
     // SAFETY: The domains are static, and those on the list are there until they are removed.
     while let Some(domain) = unsafe { at.as_ref() } {
         if is_in(domain, module) {
-            return true;
+            return Some(domain);
         }
         // SAFETY: `next` is only accessed with the list's mutex held, which `list` is the guard of.
         at = unsafe { *domain.next.get() };
     }
-    false
+    None
+}
+
+/// Returns whether a domain that is ready is in `module`.
+pub(super) fn has_domains_of(module: *mut bindings::module) -> bool {
+    first_in(module).is_some()
 }
 
 fn is_in(domain: &DomainState, module: *mut bindings::module) -> bool {
@@ -221,27 +238,31 @@ fn is_in(domain: &DomainState, module: *mut bindings::module) -> bool {
 ///
 /// Nothing that was deferred in those domains is pending, and nobody uses them any more.
 pub(super) unsafe fn remove(module: *mut bindings::module) {
-    while let Some(domain) = take(module) {
-        // SAFETY: `take` returns domains that were on the list, and those are ready. Nothing that
-        // was deferred in them is pending and nobody uses them any more, as this function requires.
-        unsafe { domain.teardown() };
+    while let Some(domain) = first_in(module) {
+        // SAFETY: Domains on the list are ready. Nothing that was deferred in this one is pending and
+        // nobody uses it any more, as this function requires.
+        unsafe {
+            // On the list until no waker is left, which `forget_wakers` would have to find.
+            domain.drain();
+            unlink(domain);
+            domain.teardown();
+        }
     }
 }
 
-/// Takes a domain that is in `module` off the list.
-fn take(module: *mut bindings::module) -> Option<&'static DomainState> {
+/// Takes a domain off the list.
+fn unlink(domain: &'static DomainState) {
     let mut list = DOMAINS.lock();
     let mut link: *mut *const DomainState = &mut list.0;
-    loop {
-        // SAFETY: `link` is the list's beginning or a field that belongs to the list's lock, and the
-        // domains are static.
-        let domain = unsafe { (*link).as_ref() }?;
-        if is_in(domain, module) {
+    // SAFETY: `link` is the list's beginning or a field that belongs to the list's lock, and the
+    // domains are static.
+    while let Some(at) = unsafe { (*link).as_ref() } {
+        if core::ptr::eq(at, domain) {
             // SAFETY: Both are `next` fields or the head, which are only accessed with the list's
             // mutex held.
             unsafe { *link = *domain.next.get() };
-            return Some(domain);
+            return;
         }
-        link = domain.next.get();
+        link = at.next.get();
     }
 }

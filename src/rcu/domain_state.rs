@@ -333,16 +333,13 @@ impl DomainState {
         kernel::sync::barrier::smp_mb(Full);
     }
 
-    /// Undoes [`prepare`](Self::prepare). Process context.
-    ///
-    /// Also waits for grace periods that were started without a callback, and for futures that are
-    /// in no module's account.
+    /// Waits for grace periods that were started without a callback, and for futures that are in no
+    /// module's account. Process context.
     ///
     /// # Safety
     ///
-    /// The domain is ready, nothing that was deferred in it is pending, and nobody uses it from here
-    /// on.
-    pub(super) unsafe fn teardown(&'static self) {
+    /// The domain is ready, and nobody uses it from here on.
+    pub(super) unsafe fn drain(&'static self) {
         loop {
             // SAFETY: This is process context, in a work item or the exit function of this module,
             // which are in no section. The domain is ready, so the work item is initialised.
@@ -357,6 +354,15 @@ impl DomainState {
                 break;
             }
         }
+    }
+
+    /// Undoes [`prepare`](Self::prepare). Process context.
+    ///
+    /// # Safety
+    ///
+    /// The domain is ready and was drained, nothing that was deferred in it is pending, and nobody uses
+    /// it from here on.
+    pub(super) unsafe fn teardown(&'static self) {
         // INVARIANT: Not ready from here on.
         self.ready.store(0, Relaxed);
         // SAFETY: The worker and the stall report are initialised, as the domain was ready; nothing
@@ -1020,6 +1026,11 @@ impl DomainState {
             // as this function requires.
             unsafe { self.waiters.cancel(node) };
         }
+    }
+
+    /// Drops the wakers of a module, as [`Waiters::forget`]. The domain is ready.
+    pub(super) fn forget_wakers(&self, module: *mut bindings::module) {
+        self.waiters.forget(module);
     }
 
     /// Posts the callback of the futures.

@@ -45,8 +45,8 @@ use kernel::prelude::*;
 ///
 /// # Leaks
 ///
-/// A leaked future costs its memory and one spurious wake-up. The module of the waker is not freed
-/// before that.
+/// A leaked future costs its memory and one spurious wake-up. A module that uses this one is not freed
+/// before its wakers are woken; wakers of other modules are dropped when their module is unloaded.
 ///
 /// # Invariants
 ///

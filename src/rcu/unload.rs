@@ -34,6 +34,13 @@
 //! `free_module()` waits for the last such reference, without a lock, before it frees anything
 //! (`mod_kobject_put()` in `kernel/module/sysfs.c`), so only rmmod of this module is delayed.
 //!
+//! # Wakers of other modules
+//!
+//! A waker can be in a module that does not use this one and has no account: an executor. When such a
+//! module is unloaded, its wakers are taken from the futures of all domains and dropped, by the notifier.
+//! Those that are being woken meanwhile are in a read-side critical section of RCU, and the kernel frees
+//! a module a grace period after the notifiers (`free_module()`).
+//!
 //! # Domains
 //!
 //! Then the domains in the module are torn down: only code of the module and of modules that depend
@@ -107,8 +114,12 @@ impl Runtime {
 
 impl Drop for Runtime {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants the notifier is registered.
-        unsafe { helpers::quiesce_helper_off_module() };
+        // SAFETY: The kernel's RCU is ready, and nobody uses this module any more. By the type
+        // invariants the notifier is registered; until here, it was called for wakers' modules.
+        unsafe {
+            GLOBAL.drain();
+            helpers::quiesce_helper_off_module();
+        }
         // Modules that do not use this one may be about to be freed, by work items that use their
         // accounts. None is queued any more: the notifiers, of which rundown's was unregistered
         // before, have returned.
@@ -120,8 +131,10 @@ impl Drop for Runtime {
         if let Some(client) = unsafe { client::find(super::account::this_module()) } {
             wait(client.account());
         }
-        // SAFETY: Nothing is pending and nobody uses any of them.
+        // SAFETY: Nothing is pending and nobody uses any of them. What this module has deferred itself
+        // may have begun another grace period.
         unsafe {
+            GLOBAL.drain();
             domain_list::destroy();
             client::exit();
             worker::destroy_queues();
@@ -153,7 +166,7 @@ unsafe extern "C" fn going(module: *mut bindings::module) {
     // Nobody else removes it, as the kernel calls this once.
     // SAFETY: The client of `module` is removed by this notifier only, below.
     let Some(client) = (unsafe { client::find(module) }) else {
-        return;
+        return domain_list::forget_wakers(module);
     };
     if client.account().is_unused() && !domain_list::has_domains_of(module) {
         // It may have deferred functions of a module that it depends on.

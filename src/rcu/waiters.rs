@@ -30,13 +30,17 @@ use kernel::{
 /// The number of futures that are woken with the lock released once.
 const BATCH: usize = 8;
 
+/// The number of futures that [`Waiters::forget`] searches with the lock acquired once.
+const SEARCHED: usize = 32;
+
 /// A future that waits, in the list of its domain.
 ///
 /// # Invariants
 ///
 /// - All fields belong to the lock of the domain's waiters.
-/// - While `waits`, the node is in a list of the domain and does not move, `waker` is there, and
-///   the wait is counted in `account`, if that is not null.
+/// - While `waits`, the node is in a list of the domain and does not move. `waker` is there, and the
+///   wait is counted in `account`, if that is not null; or neither is there, and the node is the
+///   place that [`Waiters::forget`] has reached.
 pub(super) struct Node {
     links: bindings::list_head,
     waits: bool,
@@ -63,18 +67,20 @@ impl Node {
 }
 
 /// A waker that was taken from a node, and the account that counts the wait.
+///
+/// It is taken and used in one read-side critical section of RCU. A module without an account is freed
+/// a grace period after [`Waiters::forget`], so its functions stay during that section.
 struct Woken {
     waker: Option<Waker>,
     account: *const Account,
 }
 
 impl Woken {
-    /// Calls `f` with the waker, and counts the wait as done after that.
-    fn finish(self, f: impl FnOnce(Waker)) {
+    /// Calls `f` with the waker, and counts the wait as done after that, in `_section`.
+    fn finish(self, _section: &rcu::Guard, f: impl FnOnce(Waker)) {
         if let Some(waker) = self.waker {
             f(waker);
         }
-        let _section = rcu::read_lock();
         // SAFETY: The account stays as long as the wait is counted there, and during this section.
         if let Some(account) = unsafe { self.account.as_ref() } {
             account.done();
@@ -130,32 +136,82 @@ impl Guard<'_> {
         unsafe { &mut *self.waiters.armed.get() }
     }
 
-    /// The node that has waited longest.
-    fn first(&self) -> Option<*mut Node> {
-        let list = self.waiters.list.get();
-        // SAFETY: The lock is held, and the list is initialised.
-        let first = unsafe { (*list).next };
-        // SAFETY: `append` links no other entries into the list than the `links` of nodes.
-        (first != list).then(|| unsafe { first.byte_sub(offset_of!(Node, links)).cast() })
-    }
-
+    /// Returns the node that follows `links`; none at the end of the list.
+    ///
     /// # Safety
     ///
-    /// `node` is valid, does not wait, and does not move until it is removed.
-    unsafe fn append(&mut self, node: *mut Node) {
-        let list = self.waiters.list.get();
+    /// `links` is the list, or that of a node that waits.
+    unsafe fn after(&self, links: *mut bindings::list_head) -> Option<*mut Node> {
+        // SAFETY: The lock is held, and the list is initialised.
+        let next = unsafe { (*links).next };
+        // SAFETY: `insert` links no other entries into the list than the `links` of nodes.
+        (next != self.waiters.list.get())
+            .then(|| unsafe { next.byte_sub(offset_of!(Node, links)).cast() })
+    }
+
+    /// Inserts a node before `next`.
+    ///
+    /// # Safety
+    ///
+    /// `node` is valid, does not wait, and does not move until it is removed. `next` is the list, or
+    /// that of a node that waits.
+    unsafe fn insert(&mut self, node: *mut Node, next: *mut bindings::list_head) {
         // SAFETY: The lock is held, and the list is initialised.
         unsafe {
             let links = &raw mut (*node).links;
-            let last = (*list).prev;
-            *links = bindings::list_head {
-                next: list,
-                prev: last,
-            };
-            (*last).next = links;
-            (*list).prev = links;
+            let prev = (*next).prev;
+            *links = bindings::list_head { next, prev };
+            (*prev).next = links;
+            (*next).prev = links;
             (*node).waits = true;
         }
+    }
+
+    /// Searches some nodes for a waker whose table is in `module`, and takes that off, if there is one.
+    ///
+    /// From `place` on, or from the beginning if that is not in the list: those who wake futures take
+    /// them off from the front, so then all before `place` have been taken off, too. Returns true with
+    /// `place` in the list if there are more nodes.
+    ///
+    /// # Safety
+    ///
+    /// `place` is valid and was passed to no other list; if this returns true, it does not move until
+    /// the next call. `module` is not freed during the call.
+    unsafe fn search(
+        &mut self,
+        place: *mut Node,
+        module: *mut bindings::module,
+    ) -> (Option<Woken>, bool) {
+        let mut found = None;
+        // SAFETY: The lock is held, so that the nodes in the list are valid, and `place` and `module`
+        // are, as this function requires.
+        unsafe {
+            let mut at = self.waiters.list.get();
+            if (*place).waits {
+                at = (*place).links.prev;
+                self.remove(place);
+            }
+            for _ in 0..SEARCHED {
+                let Some(node) = self.after(at) else {
+                    return (found, false);
+                };
+                let is_in = |waker: &Waker| {
+                    let table = from_ref(waker.vtable()).cast();
+                    helpers::quiesce_helper_within_module(table, module)
+                };
+                if (*node).waker.as_ref().is_some_and(is_in) {
+                    found = Some(self.remove(node));
+                    break;
+                }
+                at = &raw mut (*node).links;
+            }
+            let Some(next) = self.after(at) else {
+                return (found, false);
+            };
+            (*place).seq = (*next).seq;
+            self.insert(place, &raw mut (*next).links);
+        }
+        (found, true)
     }
 
     /// # Safety
@@ -229,19 +285,20 @@ impl Waiters {
     /// `node` is valid, is one of a future that waits for this domain alone, and does not move
     /// until [`cancel`](Self::cancel) was called.
     pub(super) unsafe fn wait(&self, node: *mut Node, waker: Waker) -> bool {
-        // The waker's functions are in the module that made its table. Modules that do not use this
-        // one, and the kernel itself, need no account.
+        // The waker's functions are in the module that made its table. Those that have no account are
+        // the kernel, and modules that `forget` is called for.
         let account = of_address(from_ref(waker.vtable()).cast()).unwrap_or(null());
         // SAFETY: The account stays, as the module of a waker does while there is one.
         if let Some(account) = unsafe { account.as_ref() } {
             account.counts().posted();
         }
+        let section = rcu::read_lock();
         let mut guard = self.lock();
         // SAFETY: `node` is valid, as this function requires, and `guard` holds the lock of the
         // list.
         let old = unsafe {
             if !(*node).waits {
-                guard.append(node);
+                guard.insert(node, self.list.get());
             }
             Woken {
                 waker: (*node).waker.replace(waker),
@@ -251,7 +308,7 @@ impl Waiters {
         // INVARIANT: If it was not armed, the caller posts the callback.
         let post = !core::mem::replace(guard.armed(), true);
         drop(guard);
-        old.finish(drop);
+        old.finish(&section, drop);
         post
     }
 
@@ -263,13 +320,40 @@ impl Waiters {
     ///
     /// `node` is valid and was passed to no other domain.
     pub(super) unsafe fn cancel(&self, node: *mut Node) {
+        let section = rcu::read_lock();
         let mut guard = self.lock();
         // SAFETY: `node` is valid, as this function requires, and `guard` holds the lock of the
         // list.
         let woken = unsafe { (*node).waits.then(|| guard.remove(node)) };
         drop(guard);
         if let Some(woken) = woken {
-            woken.finish(drop);
+            woken.finish(&section, drop);
+        }
+    }
+
+    /// Drops the wakers of a module that is unloaded and has no account: their futures wait no longer.
+    ///
+    /// The domain is ready, and the module is freed a grace period of RCU after this has returned.
+    /// Process context.
+    pub(super) fn forget(&self, module: *mut bindings::module) {
+        let mut place = Node::new(bindings::rcu_gp_seq::default());
+        let place = &raw mut place;
+        loop {
+            let section = rcu::read_lock();
+            let mut guard = self.lock();
+            // SAFETY: `place` is used here only, and this returns when it is not in the list. `module`
+            // is not freed before this has returned.
+            let (woken, more) = unsafe { guard.search(place, module) };
+            drop(guard);
+            if let Some(woken) = woken {
+                woken.finish(&section, drop);
+            }
+            drop(section);
+            if !more {
+                return;
+            }
+            // SAFETY: This is process context, and no lock of this file is held.
+            unsafe { helpers::quiesce_helper_rcu_cond_resched() };
         }
     }
 
@@ -289,9 +373,11 @@ impl Waiters {
         for _ in 0..batches {
             let mut batch = [const { None::<Woken> }; BATCH];
             let mut left = Left::More;
+            let section = rcu::read_lock();
             let mut guard = self.lock();
             for place in &mut batch {
-                let Some(node) = guard.first() else {
+                // SAFETY: It is the list.
+                let Some(node) = (unsafe { guard.after(self.list.get()) }) else {
                     // INVARIANT: The callback ends without being posted.
                     *guard.armed() = false;
                     left = Left::Nobody;
@@ -311,7 +397,7 @@ impl Waiters {
             // From here on the futures may be gone.
             drop(guard);
             for woken in batch.iter_mut().filter_map(Option::take) {
-                woken.finish(Waker::wake);
+                woken.finish(&section, Waker::wake);
             }
             if !matches!(left, Left::More) {
                 return left;

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A module that leaks futures with wakers of `waker.rs`, a module that does not use quiesce.
+//!
+//! They wait for the domain that `quiesce_rcu_holder lend=1` reads.
+
+use core::{
+    future::Future,
+    mem::forget,
+    pin::Pin,
+    ptr::null,
+    task::{
+        Context,
+        Waker, //
+    }, //
+};
+use kernel::{
+    prelude::*,
+    sync::LockClassKey, //
+};
+use quiesce::rcu::{
+    Domain,
+    DomainState,
+    Srcu,
+    Tag, //
+};
+
+module! {
+    type: Waiter,
+    name: "quiesce_rcu_waiter",
+    authors: ["The quiesce developers"],
+    description: "Leaks futures with wakers of another module",
+    license: "GPL",
+}
+
+extern "C" {
+    fn quiesce_gate_lent(which: u32) -> *const c_void;
+    fn quiesce_waker_table() -> *const c_void;
+}
+
+/// The domain of the module that lends it.
+enum Lent {}
+
+// SAFETY: `state` returns that of a domain of the same flavor; the test keeps the lender loaded. An enum
+// without parameters is a subtype and a supertype of itself only.
+unsafe impl Tag for Lent {
+    const UP_DOWN: bool = false;
+
+    fn state() -> &'static DomainState {
+        // SAFETY: The test loads this module only while another one lends its domain.
+        unsafe { &*quiesce_gate_lent(0).cast() }
+    }
+
+    fn class() -> Pin<&'static LockClassKey> {
+        kernel::static_lock_class!()
+    }
+}
+
+struct Waiter;
+
+impl kernel::Module for Waiter {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        let lent = Srcu::<Lent>::init()?;
+        // SAFETY: The function returns the address of a static table, whose functions ignore the data. This
+        // module depends on that of the table.
+        let waker = unsafe { Waker::new(null(), &*quiesce_waker_table().cast()) };
+        for _ in 0..100 {
+            let mut future = KBox::pin(lent.synchronize_async(), GFP_KERNEL)?;
+            if future
+                .as_mut()
+                .poll(&mut Context::from_waker(&waker))
+                .is_ready()
+            {
+                return Err(EINVAL);
+            }
+            forget(future);
+        }
+        Ok(Self)
+    }
+}
