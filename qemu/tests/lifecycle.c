@@ -632,31 +632,90 @@ TEST(exit_before_its_signal)
 }
 
 /*
+ * Tasks of real-time priority 1 on all CPUs: no work item runs but in the time that
+ * the kernel keeps for others.
+ */
+struct busy {
+	_Atomic int tasks;
+	_Atomic bool stop;
+	pid_t pid[];
+};
+
+static struct busy *hold_all_cpus(void)
+{
+	int cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	struct busy *busy = share(sizeof(*busy) + cpus * sizeof(pid_t));
+
+	for (int i = 0; i < cpus; i++) {
+		busy->pid[i] = spawn({
+			hold_cpu(i, 1);
+			atomic_fetch_add(&busy->tasks, 1);
+			while (!atomic_load(&busy->stop))
+				sched_yield();
+		});
+	}
+	while (atomic_load(&busy->tasks) != cpus)
+		nap();
+	hold_cpu(0, 1);
+	return busy;
+}
+
+static void release_all_cpus(struct busy *busy)
+{
+	int cpus = atomic_load(&busy->tasks);
+
+	atomic_store(&busy->stop, true);
+	for (int i = 0; i < cpus; i++)
+		check(join(busy->pid[i]) == 0);
+}
+
+/* The group names the process that exited first, however late the exits are handled. */
+TEST(exits_in_turn)
+{
+	enum { PARTIES = 40 };
+	int cpus = sysconf(_SC_NPROCESSORS_ONLN), group, party[PARTIES];
+	struct quiesce_status status = {};
+	pid_t pid[PARTIES];
+	struct gate bound;
+	struct busy *busy;
+
+	ASSERT_EQ(0, gate_make(&bound));
+	ASSERT_LE(0, group = make_group(0, PARTIES, 0));
+	for (int i = 0; i < PARTIES; i++) {
+		ASSERT_LE(0, party[i] = join_group(group, 0, NULL));
+		pid[i] = spawn({
+			hold_cpu(cpus - 1, 2);
+			check(bind_to_me(party[i], QUIESCE_BIND_PROCESS) == 0);
+			gate_open(&bound);
+			pause();
+		});
+		gate_pass(&bound);
+	}
+	busy = hold_all_cpus();
+	for (int i = PARTIES; i-- > 0;) {
+		kill(pid[i], SIGKILL);
+		while (!waitpid(pid[i], NULL, WNOHANG))
+			sched_yield();
+	}
+	EXPECT_EQ(0, ctl(group, QUIESCE_IOC_STATUS, &status));
+	release_all_cpus(busy);
+	EXPECT_EQ(QUIESCE_STATE_BROKEN, status.state);
+	EXPECT_EQ(PARTIES - 1, status.cause.party);
+	EXPECT_EQ(pid[PARTIES - 1], status.cause.pid);
+}
+
+/*
  * An exit before the deadline ends the phase, also where no work item could handle
  * it until then: the wait neither times out nor breaks the group.
  */
 TEST(exit_before_the_deadline)
 {
-	int cpus = sysconf(_SC_NPROCESSORS_ONLN), group, party[2], ret;
+	int group, party[2], ret;
 	uint64_t deadline = 0;
-	struct {
-		_Atomic uint64_t exited;
-		_Atomic int busy;
-		_Atomic bool stop;
-	} *shared = share(sizeof(*shared));
-	pid_t me = getpid(), pid, busy[cpus];
+	_Atomic uint64_t *exited = share(sizeof(*exited));
+	struct busy *busy = hold_all_cpus();
+	pid_t me = getpid(), pid;
 
-	for (int i = 0; i < cpus; i++) {
-		busy[i] = spawn({
-			hold_cpu(i, 1);
-			atomic_fetch_add(&shared->busy, 1);
-			while (!atomic_load(&shared->stop))
-				sched_yield();
-		});
-	}
-	while (atomic_load(&shared->busy) != cpus)
-		nap();
-	hold_cpu(0, 1);
 	/* Until one has exited before a deadline. */
 	for (int ms = 200; ms < 60000; ms *= 2) {
 		struct quiesce_wait w;
@@ -666,16 +725,16 @@ TEST(exit_before_the_deadline)
 		ASSERT_LE(0, group = make_group(0, 2, QUIESCE_GROUP_SHRINK));
 		for (int i = 0; i < 2; i++)
 			ASSERT_LE(0, party[i] = join_group(group, 0, NULL));
-		atomic_store(&shared->exited, UINT64_MAX);
+		atomic_store(exited, UINT64_MAX);
 		pid = spawn({
-			hold_cpu(cpus - 1, 2);
+			hold_cpu(atomic_load(&busy->tasks) - 1, 2);
 			check(join(spawn({
 				check(bind_to_me(party[1], QUIESCE_BIND_PROCESS) == 0);
 				gate_open(&bound);
 				for (int i = 0; i < 50 && !asleep_in(me, SYS_WAIT); i++)
 					nap();
 			})) == 0);
-			atomic_store(&shared->exited, clock_ns(CLOCK_MONOTONIC));
+			atomic_store(exited, clock_ns(CLOCK_MONOTONIC));
 		});
 		gate_pass(&bound);
 		deadline = in_ms(ms);
@@ -689,14 +748,12 @@ TEST(exit_before_the_deadline)
 			close(party[i]);
 		}
 		close(group);
-		if (atomic_load(&shared->exited) < deadline)
+		if (atomic_load(exited) < deadline)
 			break;
 	}
-	atomic_store(&shared->stop, true);
-	EXPECT_GT(deadline, atomic_load(&shared->exited));
+	release_all_cpus(busy);
+	EXPECT_GT(deadline, atomic_load(exited));
 	EXPECT_EQ(0, ret);
-	for (int i = 0; i < cpus; i++)
-		EXPECT_EQ(0, join(busy[i]));
 }
 
 static void *bind_in_thread(void *fd)

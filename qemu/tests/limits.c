@@ -55,6 +55,8 @@ TEST(parties_bound_to_a_process)
 	ASSERT_EQ(0, make_pair(0, fd));
 	EXPECT_EQ(-EDQUOT, ctl(fd[0], QUIESCE_IOC_BIND, &bind));
 	EXPECT_EQ(0, place(fd[0]));
+	/* One that is bound already may be so again. */
+	EXPECT_EQ(0, ctl(first, QUIESCE_IOC_BIND, &bind));
 	/* One that is not bound is not limited, and one that ends makes room. */
 	EXPECT_LE(0, join_group(group[1], 0, NULL));
 	close(first);

@@ -81,10 +81,14 @@ struct Exit<P> {
 ///
 /// # Invariants
 ///
-/// Both are lists, linked by `next`, of exits that are valid and that nobody else accesses. `taken`
-/// is changed with the barrier's lock held.
+/// All are lists, linked by `next`, of exits that are valid and that nobody else accesses. `turning`
+/// and `taken` are changed with the barrier's lock held.
 pub(super) struct Exits<P> {
+    /// The last exit comes first.
     new: Atomic<*mut Exit<P>>,
+    /// What was in `new`: older than that, and newer than `taken`.
+    turning: Atomic<*mut Exit<P>>,
+    /// The first exit comes first.
     taken: Atomic<*mut Exit<P>>,
     _exits: PhantomData<Exit<P>>,
 }
@@ -100,6 +104,7 @@ impl<P: Clone> Exits<P> {
         // INVARIANT: The lists are empty.
         Self {
             new: Atomic::new(ptr::null_mut()),
+            turning: Atomic::new(ptr::null_mut()),
             taken: Atomic::new(ptr::null_mut()),
             _exits: PhantomData,
         }
@@ -108,26 +113,35 @@ impl<P: Clone> Exits<P> {
     /// Returns whether no exit is left to handle.
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
-        load_pointer(&self.new).is_null() && load_pointer(&self.taken).is_null()
+        load_pointer(&self.new).is_null()
+            && load_pointer(&self.turning).is_null()
+            && load_pointer(&self.taken).is_null()
     }
 
-    /// Takes some exits off the lists and calls `f` for each.
+    /// Takes some exits off the lists and calls `f` for each, in the order in which they were added.
     ///
     /// The caller holds the barrier's lock, and calls this until [`Exits::is_empty`] before it judges
     /// the state.
     pub(super) fn take(&self, mut f: impl FnMut(P, End)) {
-        /// Number of exits that are handled at a time with interrupts disabled.
+        /// Number of exits that are turned or handled at a time with interrupts disabled.
         const AT_ONCE: usize = 32;
 
+        let mut turning = self.turning.load(Relaxed);
         let mut exit = self.taken.load(Relaxed);
         for _ in 0..AT_ONCE {
-            if exit.is_null() {
-                exit = self.new.xchg(ptr::null_mut(), Acquire);
+            if turning.is_null() && exit.is_null() {
+                turning = self.new.xchg(ptr::null_mut(), Acquire);
+            }
+            if !turning.is_null() {
+                // SAFETY: By the type invariants, as below.
+                let next = unsafe { core::mem::replace(&mut (*turning).next, exit) };
+                exit = core::mem::replace(&mut turning, next);
+                continue;
             }
             if exit.is_null() {
                 break;
             }
-            // SAFETY: By the type invariants; `Watch` keeps it until it has found both lists empty
+            // SAFETY: By the type invariants; `Watch` keeps it until it has found all lists empty
             // with the barrier's lock held, which the caller holds.
             let (next, party, end) =
                 unsafe { ((*exit).next, (*exit).party.clone(), (*exit).end.clone()) };
@@ -135,6 +149,7 @@ impl<P: Clone> Exits<P> {
             exit = next;
         }
         // INVARIANT: Those that are left are still linked, and the lock is held.
+        self.turning.store(turning, Relaxed);
         self.taken.store(exit, Relaxed);
     }
 
@@ -345,17 +360,26 @@ impl<B: ExitListener> Binding<B> {
             return Err(EINVAL);
         }
         let bound = args.flags & uapi::QUIESCE_BIND_PROCESS != 0;
+        let mut watch = self.watch.lock();
+        // A party that is bound to the process stays so, and needs no room for another one.
+        let current = Pid::current();
+        if bound
+            && watch
+                .as_ref()
+                .is_some_and(|watch| watch.pid.as_ptr() == current.as_ptr())
+        {
+            return set(current, bound);
+        }
         let new = if bound {
             Some(NewWatch::new()?.start(barrier.clone(), party))
         } else {
             None
         };
-        let mut watch = self.watch.lock();
         // Stops watching the former owner before the owner changes, so that its exit cannot end the
         // party.
         let old = watch.take();
         drop(old);
-        set(Pid::current(), bound)?;
+        set(current, bound)?;
         *watch = new;
         Ok(())
     }

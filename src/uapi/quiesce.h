@@ -46,6 +46,10 @@
  *   descriptor is closed nobody can join any more, and the open seats end in the
  *   same way. LEAVE and QUIESCE_ARRIVE_DROP give a seat up and break nothing.
  *
+ *   A party that has ended and arrived breaks the group when the next phase
+ *   begins, or its seat is removed then; of several, the one with the lowest
+ *   number is the cause.
+ *
  *   A broken group stays broken, with the cause of the first break, until
  *   RESET. RESET starts a new phase, in which the remaining parties have to
  *   arrive; seats of ended parties are open again or, with
@@ -128,11 +132,12 @@
  *   EINTR         a signal handler without SA_RESTART ran. With SA_RESTART, and
  *                 where there is no handler, the kernel restarts the call
  *   EDQUOT        QUIESCE_MAX_OBJECTS barriers of this open file exist;
- *                 QUIESCE_MAX_BOUND parties are bound to this process; or the
- *                 user has as many groups and parties as the module's
- *                 parameter user_files allows. A party of a group counts until
- *                 its descriptor is closed and another party has its seat or
- *                 the group is gone
+ *                 QUIESCE_MAX_BOUND parties are bound to this process, those
+ *                 included that have left and are not closed; or the user has
+ *                 as many groups and parties as the module's parameter
+ *                 user_files allows. A party of a group counts until its
+ *                 descriptor is closed and another party has its seat or the
+ *                 group is gone
  *   ENOSPC        group: no open seat, and max_parties seats
  *   EBUSY         JOIN: all have arrived, and the leader has not called COMPLETE
  *   EMFILE ENFILE no descriptor, or no file, is left
