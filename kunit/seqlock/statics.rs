@@ -10,6 +10,7 @@ use kernel::{
 use quiesce::seqlock::SeqData;
 use quiesce::{
     latch_static, new_latch, new_seqlock,
+    rundown::RundownRef,
     seqlock::{
         Bh,
         Irq,
@@ -173,6 +174,27 @@ mod tests {
         let latch = KBox::pin_init(new_latch!(Latch<u8>, 1, "latch"), GFP_KERNEL)?;
         assert_eq!(by_name.read() + by_c_name.read() + typed.read().x, 1);
         assert_eq!(latch.read(), 1);
+        Ok(())
+    }
+
+    /// One place in the source makes a sequence lock and a rundown reference: lockdep must not take one
+    /// for the other.
+    #[test]
+    fn one_place_makes_locks_of_two_kinds() -> Result {
+        #[derive(Default)]
+        struct Both {
+            users: RundownRef,
+            value: SeqLock<u64>,
+        }
+
+        let both = KBox::new(Both::default(), GFP_KERNEL)?;
+        for i in 0..3 {
+            both.value.write().update(|v| *v += i);
+            let user = both.users.try_acquire()?;
+            assert_eq!(*both.value.read_exclusive(), both.value.read());
+            drop(user);
+        }
+        both.users.wait_for_rundown();
         Ok(())
     }
 

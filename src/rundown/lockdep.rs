@@ -7,8 +7,9 @@
 //! holds it for writing. With that, lockdep reports a wait by a task that holds a guard of the same
 //! class, and cycles such as "a holder needs a mutex under which another task waits".
 //!
-//! Each place in the source that creates a reference is a class. Its key is the address of the
-//! [`Location`], which is static as lockdep demands: so `const` constructors need no key.
+//! Each place in the source that creates a reference is a class. Its key is an address in the
+//! [`Location`], which is static as lockdep demands: so `const` constructors need no key. The beginning
+//! of the location is left to the keys of a sequence lock that is created there.
 //!
 //! lockdep keeps the address of the map of a held lock until the task releases it. A task may leak its
 //! guard, and the reference may be freed. So lockdep gets no map of a reference, but one of this module
@@ -58,9 +59,11 @@ mod imp {
         pub(crate) const fn new() -> Self {
             // lockdep uses only the address of the key. The helpers set the name, which is then in
             // this module's memory, unlike a literal here.
+            let place: *const Location<'_> = Location::caller();
+            let key = size_of::<Location<'_>>() - bindings::MAX_LOCKDEP_SUBCLASSES as usize;
             Self::with(
                 core::ptr::null(),
-                core::ptr::from_ref(Location::caller()).cast_mut().cast(),
+                place.cast_mut().wrapping_byte_add(key).cast(),
             )
         }
 

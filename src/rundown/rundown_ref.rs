@@ -78,7 +78,8 @@ pub struct RundownRef<C: Drained = ()> {
 impl RundownRef {
     /// Creates a live reference without holders.
     ///
-    /// Each place in the source that calls this is a lockdep class.
+    /// Each place in the source that calls this is a lockdep class. `#[derive(Default)]` is one place for
+    /// all fields of the type.
     #[cfg_attr(CONFIG_LOCKDEP, track_caller)]
     pub const fn new() -> Self {
         Self::with_callback(())

@@ -319,7 +319,8 @@ impl<T: SeqData, C: Context, K: Kind> SeqLock<T, C, K> {
     /// Makes a lock, for any place: a static, a part of one, an `Arc`.
     ///
     /// All locks that are made by the same call in the source are of one lockdep class, which is
-    /// identified by the address of that call's [`Location`], in the module that calls.
+    /// identified by the address of that call's [`Location`], in the module that calls. With
+    /// `#[derive(Default)]` all fields of the type are made by one call.
     ///
     /// # Examples
     ///
