@@ -381,7 +381,14 @@ void quiesce_helper_rundown_monitor_start(bool again)
 
 	if (again && ms)
 		mod_delayed_work(system_dfl_wq, &rundown_monitor_dwork, msecs_to_jiffies(ms) + 1);
-	else if (ms && !delayed_work_pending(&rundown_monitor_dwork))
+	if (again || !ms)
+		return;
+	/*
+	 * Pairs with the barrier of the workqueue, which clears the pending bit before it
+	 * runs the work item: either that sees the caller's waiter, or this the bit cleared.
+	 */
+	smp_mb();
+	if (!delayed_work_pending(&rundown_monitor_dwork))
 		queue_delayed_work(system_dfl_wq, &rundown_monitor_dwork, msecs_to_jiffies(ms) + 1);
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_rundown_monitor_start);
