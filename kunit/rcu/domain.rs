@@ -476,6 +476,65 @@ mod tests {
         Ok(())
     }
 
+    /// The readers of two domains are named; one work item searches for both.
+    #[test]
+    fn two_stalls_are_reported() -> Result {
+        rcu::define_domain! {
+            /// Stalls with [`Second`].
+            First
+        }
+        rcu::define_domain! {
+            /// Stalls with [`First`].
+            Second
+        }
+        const NAMES: [&CStr; 2] = [
+            c"] is in a read-side critical section of First",
+            c"] is in a read-side critical section of Second",
+        ];
+        let (first, second) = (Srcu::<First>::init()?, Srcu::<Second>::init()?);
+        let named = NAMES.map(support::logged);
+        let was = rcu::set_stall_report_ms(50);
+        let ret = complaining(STALL, || {
+            with_reader(
+                first,
+                || support::msleep(5),
+                |one| {
+                    with_reader(
+                        second,
+                        || support::msleep(5),
+                        |two| {
+                            let waiters = [
+                                support::spawn(c"rcu_waiter", move || {
+                                    let _ = first.synchronize();
+                                })?,
+                                support::spawn(c"rcu_waiter", move || {
+                                    let _ = second.synchronize();
+                                })?,
+                            ];
+                            // For ten seconds at most.
+                            let mut now = named;
+                            for _ in 0..1000 {
+                                support::msleep(10);
+                                now = NAMES.map(support::logged);
+                                if now[0] != named[0] && now[1] != named[1] {
+                                    break;
+                                }
+                            }
+                            one.store(2, Release);
+                            two.store(2, Release);
+                            waiters.map(support::Thread::join);
+                            Ok::<_, Error>(now)
+                        },
+                    )?
+                },
+            )
+        });
+        rcu::set_stall_report_ms(was);
+        let now = ret??;
+        assert!(now[0] != named[0] && now[1] != named[1]);
+        Ok(())
+    }
+
     #[test]
     fn quiesce_from_anywhere() -> Result {
         let global = rcu::global();

@@ -245,17 +245,55 @@ MODULE_PARM_DESC(rcu_stall_ms,
 static atomic_t rcu_stalls;
 
 /*
- * The domain whose readers the work below searches for, and how many reports count
- * when it has.
+ * The domains whose readers the work below searches for, and how many reports count
+ * when it has. Without a mark a place is free. If all are taken, a domain has to wait
+ * for its next report.
  */
-static struct {
-	raw_spinlock_t lock;
+static struct quiesce_rcu_wanted {
 	unsigned int reports;
 	unsigned long mark;
 	char domain[32];
-} quiesce_rcu_wanted = {
-	.lock = __RAW_SPIN_LOCK_UNLOCKED(quiesce_rcu_wanted.lock),
-};
+} quiesce_rcu_wanted[8];
+static DEFINE_RAW_SPINLOCK(quiesce_rcu_wanted_lock);
+
+static struct quiesce_rcu_wanted *quiesce_rcu_find_wanted(unsigned long mark)
+{
+	struct quiesce_rcu_wanted *place;
+
+	for (place = quiesce_rcu_wanted;
+	     place < quiesce_rcu_wanted + ARRAY_SIZE(quiesce_rcu_wanted); place++)
+		if (place->mark == mark)
+			return place;
+	return NULL;
+}
+
+static void quiesce_rcu_want(unsigned long mark, const char *domain, bool counts)
+{
+	struct quiesce_rcu_wanted *place;
+
+	guard(raw_spinlock_irqsave)(&quiesce_rcu_wanted_lock);
+	place = quiesce_rcu_find_wanted(mark);
+	if (!place) {
+		place = quiesce_rcu_find_wanted(0);
+		if (place)
+			strscpy(place->domain, domain);
+	}
+	if (!place) {
+		atomic_add(counts, &rcu_stalls);
+		return;
+	}
+	place->mark = mark;
+	place->reports += counts;
+}
+
+/* Frees a place, and returns what was there. */
+static struct quiesce_rcu_wanted quiesce_rcu_take_wanted(struct quiesce_rcu_wanted *place)
+{
+	struct quiesce_rcu_wanted taken = *place;
+
+	*place = (struct quiesce_rcu_wanted){};
+	return taken;
+}
 
 /*
  * Whether another task's stack has a mark. A task that ends may free its stack,
@@ -282,19 +320,10 @@ static bool quiesce_rcu_is_reader(struct task_struct *task, unsigned long mark)
  * src/rcu/srcu.rs. A running task's stack changes meanwhile, so that a section
  * that begins or ends now may be missed, and one that stalls is not.
  */
-static void quiesce_rcu_report_readers(struct work_struct *work)
+static void quiesce_rcu_report_readers_of(const struct quiesce_rcu_wanted *wanted)
 {
 	struct task_struct *process, *task;
-	unsigned int left = 8, reports;
-	unsigned long mark, flags;
-	char domain[32];
-
-	raw_spin_lock_irqsave(&quiesce_rcu_wanted.lock, flags);
-	reports = quiesce_rcu_wanted.reports;
-	quiesce_rcu_wanted.reports = 0;
-	mark = quiesce_rcu_wanted.mark;
-	strscpy(domain, quiesce_rcu_wanted.domain);
-	raw_spin_unlock_irqrestore(&quiesce_rcu_wanted.lock, flags);
+	unsigned int left = 8;
 
 	rcu_read_lock();
 	for_each_process_thread(process, task) {
@@ -303,28 +332,59 @@ static void quiesce_rcu_report_readers(struct work_struct *work)
 		unsigned int n;
 #endif
 
-		if (!left || !quiesce_rcu_is_reader(task, mark))
+		if (!left || !quiesce_rcu_is_reader(task, wanted->mark))
 			continue;
 		left--;
 		pr_warn("quiesce: rcu: %s[%d] is in a read-side critical section of %s\n",
-			task->comm, task_pid_nr(task), domain);
+			task->comm, task_pid_nr(task), wanted->domain);
 #ifdef CONFIG_STACKTRACE
 		n = stack_trace_save_tsk(task, trace, ARRAY_SIZE(trace), 0);
 		stack_trace_print(trace, n, 1);
 #endif
 	}
 	rcu_read_unlock();
-	atomic_add(reports, &rcu_stalls);
+	atomic_add(wanted->reports, &rcu_stalls);
+}
+
+static void quiesce_rcu_report_readers(struct work_struct *work)
+{
+	struct quiesce_rcu_wanted wanted;
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(quiesce_rcu_wanted); i++) {
+		scoped_guard(raw_spinlock_irqsave, &quiesce_rcu_wanted_lock)
+			wanted = quiesce_rcu_take_wanted(&quiesce_rcu_wanted[i]);
+		if (wanted.mark)
+			quiesce_rcu_report_readers_of(&wanted);
+	}
 }
 
 static DECLARE_WORK(quiesce_rcu_readers, quiesce_rcu_report_readers);
+
+/* The readers of a domain are of no interest any more, and not reported after this. */
+static void quiesce_rcu_forget(unsigned long mark)
+{
+	struct quiesce_rcu_wanted *place;
+	bool others = false;
+	size_t i;
+
+	cancel_work_sync(&quiesce_rcu_readers);
+	scoped_guard(raw_spinlock_irqsave, &quiesce_rcu_wanted_lock) {
+		place = quiesce_rcu_find_wanted(mark);
+		if (place)
+			atomic_add(quiesce_rcu_take_wanted(place).reports, &rcu_stalls);
+		for (i = 0; i < ARRAY_SIZE(quiesce_rcu_wanted); i++)
+			others |= quiesce_rcu_wanted[i].mark;
+	}
+	if (others)
+		queue_work(system_dfl_wq, &quiesce_rcu_readers);
+}
 
 static void quiesce_rcu_report(struct timer_list *timer)
 {
 	struct quiesce_rcu_stall *stall = timer_container_of(stall, timer, timer);
 	unsigned int ms = jiffies_to_msecs(jiffies - stall->since);
 	unsigned long period = READ_ONCE(stall->period);
-	unsigned long flags;
 
 	/* The wait may have ended while this timer was running. */
 	if (!period || cmpxchg(&stall->period, period, 2 * period) != period)
@@ -340,11 +400,7 @@ static void quiesce_rcu_report(struct timer_list *timer)
 		pr_warn("quiesce: rcu: %s blocked for %u ms waiting for the readers of %s\n",
 			stall->what, ms, stall->domain);
 	if (stall->mark) {
-		raw_spin_lock_irqsave(&quiesce_rcu_wanted.lock, flags);
-		quiesce_rcu_wanted.reports += !stall->task;
-		quiesce_rcu_wanted.mark = stall->mark;
-		strscpy(quiesce_rcu_wanted.domain, stall->domain);
-		raw_spin_unlock_irqrestore(&quiesce_rcu_wanted.lock, flags);
+		quiesce_rcu_want(stall->mark, stall->domain, !stall->task);
 		queue_work(system_dfl_wq, &quiesce_rcu_readers);
 	}
 	mod_timer(timer, jiffies + 2 * period);
@@ -372,9 +428,8 @@ void quiesce_helper_rcu_stall_end(struct quiesce_rcu_stall *stall)
 {
 	timer_delete_sync(&stall->timer);
 	timer_destroy_on_stack(&stall->timer);
-	/* Its readers are of no interest any more. */
-	if (stall->reported)
-		cancel_work_sync(&quiesce_rcu_readers);
+	if (stall->reported && stall->mark)
+		quiesce_rcu_forget(stall->mark);
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_rcu_stall_end);
 
