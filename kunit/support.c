@@ -351,14 +351,13 @@ static int nmi_call_run(unsigned int type, struct pt_regs *regs)
 	return NMI_HANDLED;
 }
 
-bool quiesce_kunit_run_nmi(quiesce_kunit_fn fn, void *data)
+bool quiesce_kunit_run_nmi_on(int cpu, quiesce_kunit_fn fn, void *data)
 {
 	struct nmi_call call = {
 		.fn = fn,
 		.data = data,
 	};
 	unsigned int us = 0;
-	bool done;
 
 	if (!preemptible() || !boot_cpu_has(X86_FEATURE_APIC))
 		return false;
@@ -370,28 +369,33 @@ bool quiesce_kunit_run_nmi(quiesce_kunit_fn fn, void *data)
 	}
 
 	preempt_disable();
-	call.cpu = smp_processor_id();
+	call.cpu = cpu == QUIESCE_KUNIT_ANY_CPU ? smp_processor_id() : cpu;
 	WRITE_ONCE(nmi_call, &call);
 	__apic_send_IPI_mask(cpumask_of(call.cpu), NMI_VECTOR);
-	/* The NMI is taken on this CPU: either it was, or it is not under way. */
-	while (!(done = smp_load_acquire(&call.done)) && us++ < USEC_PER_SEC)
+	while (!smp_load_acquire(&call.done) && us++ < USEC_PER_SEC)
 		udelay(1);
 	WRITE_ONCE(nmi_call, NULL);
 	preempt_enable();
 
+	/* Waits for an NMI that is under way. */
 	unregister_nmi_handler(NMI_LOCAL, "quiesce_kunit");
 	mutex_unlock(&nmi_call_mutex);
-	return done;
+	return smp_load_acquire(&call.done);
 }
 
 #else
 
-bool quiesce_kunit_run_nmi(quiesce_kunit_fn fn, void *data)
+bool quiesce_kunit_run_nmi_on(int cpu, quiesce_kunit_fn fn, void *data)
 {
 	return false;
 }
 
 #endif
+
+bool quiesce_kunit_run_nmi(quiesce_kunit_fn fn, void *data)
+{
+	return quiesce_kunit_run_nmi_on(QUIESCE_KUNIT_ANY_CPU, fn, data);
+}
 
 /* Timers */
 

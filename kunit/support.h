@@ -82,6 +82,7 @@ void quiesce_kunit_thread_join(void *thread);
 /* fn() once in another context of this CPU; returns after it has run. */
 bool quiesce_kunit_run_hardirq(quiesce_kunit_fn fn, void *data);
 bool quiesce_kunit_run_softirq(quiesce_kunit_fn fn, void *data);
+bool quiesce_kunit_run_nmi_on(int cpu, quiesce_kunit_fn fn, void *data);
 bool quiesce_kunit_run_nmi(quiesce_kunit_fn fn, void *data);
 
 /*

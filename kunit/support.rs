@@ -281,13 +281,22 @@ unsafe extern "C" fn run_call<F: FnOnce() -> R, R>(data: *mut c_void) {
 
 /// Runs `f` by `runner`; `None` if it did not run it.
 fn run_in<F: FnOnce() -> R + Send, R: Send>(runner: Runner, f: F) -> Option<R> {
+    // SAFETY: `run_by` passes what the runner needs.
+    run_by(|f, data| unsafe { runner(f, data) }, f)
+}
+
+/// As [`run_in`], by a closure.
+fn run_by<F: FnOnce() -> R + Send, R: Send>(
+    runner: impl FnOnce(bindings::quiesce_kunit_fn, *mut c_void) -> bool,
+    f: F,
+) -> Option<R> {
     let mut call = Call {
         f: Some(f),
         ret: MaybeUninit::uninit(),
     };
-    // SAFETY: `run_call::<F, R>` takes what the second argument is; it lives until the runner is
-    // back, and the runner calls at most once, before that.
-    if !unsafe { runner(Some(run_call::<F, R>), (&raw mut call).cast()) } {
+    // `run_call::<F, R>` takes what the second argument is; it lives until the runner is back, and
+    // the runner calls at most once, before that.
+    if !runner(Some(run_call::<F, R>), (&raw mut call).cast()) {
         return None;
     }
     // SAFETY: The runner says that it ran the closure, so that the value is there.
@@ -314,6 +323,15 @@ pub(crate) fn in_softirq<R: Send>(f: impl FnOnce() -> R + Send) -> Option<R> {
 /// `None`, and `f` not run, where there is no way to send one or the caller may not sleep.
 pub(crate) fn in_nmi<R: Send>(f: impl FnOnce() -> R + Send) -> Option<R> {
     run_in(bindings::quiesce_kunit_run_nmi, f)
+}
+
+/// As [`in_nmi`], on the CPU `cpu`, whatever is running there.
+pub(crate) fn in_nmi_on<R: Send>(cpu: i32, f: impl FnOnce() -> R + Send) -> Option<R> {
+    // SAFETY: `run_by` passes what the function needs.
+    run_by(
+        |f, data| unsafe { bindings::quiesce_kunit_run_nmi_on(cpu, f, data) },
+        f,
+    )
 }
 
 /// The context a [`Timer`] calls from.

@@ -468,13 +468,8 @@ mod tests {
         let (gate, dropped) = (Arc::new(Atomic::new(0i32), GFP_KERNEL)?, counter()?);
         let sleepy = Srcu::<Sleepy>::init()?;
         defer::<_, Global>(boxed(Gate(gate.clone()))?);
-        // The barrier hurries the callback; it cannot return before the gate is open.
-        let theirs = gate.clone();
-        let opener = support::spawn(c"rcu_opener", move || {
-            while theirs.load(Acquire) != 2 {
-                support::msleep(1);
-            }
-        })?;
+        // A barrier that waits for the destructor ends all the same.
+        let opener = stop_later(&gate, 10_000)?;
         while gate.load(Acquire) == 0 {
             let _ = rcu::global().start_expedited().wait_expedited();
             support::msleep(1);
@@ -483,9 +478,10 @@ mod tests {
         let ret = sleepy.barrier();
         let meanwhile = (dropped.load(Relaxed), rcu::global().pending() != 0);
         gate.store(2, Release);
+        let opened = rcu::global().barrier();
+        gate.store(3, Release);
         opener.join();
-        rcu::global().barrier()?;
-        assert!(ret.is_ok());
+        assert!(ret.is_ok() && opened.is_ok());
         assert_eq!(meanwhile, (1, true));
         assert_eq!(rcu::global().pending(), 0);
         Ok(())

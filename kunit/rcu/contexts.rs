@@ -4,7 +4,10 @@
 
 use super::{
     complaining,
-    domain::Sleepy,
+    domain::{
+        with_reader,
+        Sleepy, //
+    },
     executor::{
         waker,
         Wake, //
@@ -22,9 +25,11 @@ use kernel::{
 };
 use quiesce::rcu::{
     self,
+    Cookie,
     Domain,
     Global,
     Object,
+    PolledRetired,
     RcuCell,
     Srcu, //
 };
@@ -92,7 +97,10 @@ mod tests {
 
     #[test]
     fn grace_periods_are_polled_in_interrupts() -> Result {
-        fn all<D: Domain>(domain: D) -> Result<bool> {
+        type Polled<D> = core::result::Result<Number, PolledRetired<Number, D>>;
+        type Seen<D> = KVec<Option<(Polled<D>, [Cookie<D>; 3], [bool; 3])>>;
+
+        fn all<D: Domain>(domain: D) -> Result<Seen<D>> {
             let cell = RcuCell::<_, D>::new(number(0)?);
             let mut retired = KVec::new();
             for n in 1..=3 {
@@ -101,18 +109,34 @@ mod tests {
             let seen = in_interrupts(|| {
                 let polled = retired.pop()?.start();
                 let cookies = [domain.cookie(), domain.start(), domain.start_expedited()];
-                let over = cookies.iter().filter(|cookie| cookie.is_over()).count();
+                let over = cookies.map(|cookie| cookie.is_over());
                 // Neither is freed here: the pointer, or what still waits, is returned.
-                Some((polled.try_reclaim(), over))
+                Some((polled.try_reclaim(), cookies, over))
             })?;
-            let all = seen.iter().all(|seen| seen.is_some());
-            drop(seen);
-            domain.barrier()?;
-            Ok(all)
+            Ok(seen)
         }
+        /// Whether the grace periods that were started, but in an NMI, elapse by themselves.
+        fn elapse<D: Domain>(seen: Seen<D>) -> bool {
+            let started = seen.iter().take(2).flatten();
+            let mut cookies = started.flat_map(|(_, cookies, _)| &cookies[1..]);
+            cookies.all(|cookie| {
+                (0..1000).any(|_| {
+                    support::msleep(10);
+                    cookie.is_over()
+                })
+            })
+        }
+        let sleepy = Srcu::<Sleepy>::init()?;
         let global = all(rcu::global())?;
-        let sleepy = all(Srcu::<Sleepy>::init()?)?;
-        assert!(global && sleepy);
+        let behind_a_reader = with_reader(sleepy, || support::msleep(1), |_| all(sleepy))??;
+        let refused = behind_a_reader.iter().flatten();
+        assert!(refused
+            .clone()
+            .all(|(polled, _, over)| polled.is_err() && *over == [false; 3]));
+        assert!(global.iter().all(Option::is_some) && behind_a_reader.iter().all(Option::is_some));
+        assert!(elapse(global) && elapse(behind_a_reader));
+        rcu::global().barrier()?;
+        sleepy.barrier()?;
         Ok(())
     }
 
@@ -161,7 +185,12 @@ mod tests {
 
     #[test]
     fn quiesce_in_interrupts() -> Result {
-        in_interrupts(|| rcu::global().quiesce())?;
+        let states = in_interrupts(|| {
+            let before = support::rcu_watching();
+            rcu::global().quiesce();
+            support::rcu_watching().wrapping_sub(before)
+        })?;
+        assert!(states.iter().all(|states| *states == 0));
         Ok(())
     }
 }

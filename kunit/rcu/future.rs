@@ -418,24 +418,33 @@ mod tests {
 
     #[test]
     fn polled_in_every_context() -> Result {
+        let sleepy = Srcu::<Sleepy>::init()?;
         let woken = woken()?;
         let waker = waker(woken.clone());
-        let mut future = KBox::pin(rcu::global().synchronize_async(), GFP_KERNEL)?;
-        let at = &mut future;
-        let w = &waker;
-        let hardirq =
-            support::in_hardirq(move || at.as_mut().poll(&mut Context::from_waker(w)).is_ready());
-        let at = &mut future;
-        let softirq =
-            support::in_softirq(move || at.as_mut().poll(&mut Context::from_waker(w)).is_ready());
-        rcu::global().synchronize()?;
+        let mut future = KBox::pin(sleepy.synchronize_async(), GFP_KERNEL)?;
+        let mut poll = || {
+            let mut cx = Context::from_waker(&waker);
+            future.as_mut().poll(&mut cx).is_ready()
+        };
+        let polled = with_reader(
+            sleepy,
+            || support::msleep(1),
+            |_| {
+                (
+                    support::in_hardirq(&mut poll),
+                    support::in_softirq(&mut poll),
+                )
+            },
+        )?;
+        sleepy.synchronize()?;
         let ready = future
             .as_mut()
             .poll(&mut Context::from_waker(&waker))
             .is_ready();
-        rcu::global().barrier()?;
-        assert!(hardirq.is_some() && softirq.is_some());
+        sleepy.barrier()?;
+        assert_eq!(polled, (Some(false), Some(false)));
         assert!(ready);
+        assert_eq!(woken.0.load(Relaxed), 1);
         Ok(())
     }
 

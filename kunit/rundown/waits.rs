@@ -221,7 +221,8 @@ fn resurrected_under_owners<R: Form>(object: Arc<Rundown<u32, R>>) -> Result {
     Ok(())
 }
 
-/// A last release and a resurrection at the same time: either wins, and the waiter learns who.
+/// A last release and a resurrection: either wins, and the waiter learns who. Of three rounds one has
+/// the release first, one the resurrection, and one both at the same time.
 fn resurrect_races_with_wait<R: Form>(rounds: u32) -> Result {
     let r = R::live()?;
     let told = Told::new()?;
@@ -232,13 +233,28 @@ fn resurrect_races_with_wait<R: Form>(rounds: u32) -> Result {
         while !r.is_rundown_requested() {
             support::cond_resched();
         }
+        let release = Arc::new(Atomic::new(i32::from(round % 3 != 1)), GFP_KERNEL)?;
+        let theirs = release.clone();
         let releaser = support::spawn(c"rundown_releaser", move || {
+            while theirs.load(Acquire) == 0 {
+                support::msleep(1);
+            }
             support::udelay(round % 50);
             drop(guard);
         })?;
+        let mut threads = Some((releaser, waiter));
+        if round % 3 == 2 {
+            // Waits for both.
+            threads = None;
+        }
         let won = r.resurrect().is_ok();
-        releaser.join();
-        waiter.join();
+        release.store(1, Release);
+        drop(threads);
+        match round % 3 {
+            1 => ensure!(won),
+            2 => ensure!(!won),
+            _ => (),
+        }
         resurrected += u32::from(won);
         ensure_eq!(told.all(), (round + 1 - resurrected, resurrected, 0));
         if won {

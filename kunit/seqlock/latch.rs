@@ -176,14 +176,25 @@ mod tests {
         let mut last = 0;
         let mut nmis = 0;
         let theirs = latch.clone();
-        let writer = support::spawn(c"latch-writer", move || {
-            for n in 1..=20_000 {
-                theirs.store(Payload::of(n));
+        let cpu = support::next_cpu(-1);
+        let stop = Arc::new(Atomic::new(0i32), GFP_KERNEL)?;
+        let stopped = stop.clone();
+        let written = Arc::new(Atomic::new(0u64), GFP_KERNEL)?;
+        let last_written = written.clone();
+        // All that the CPU does is to store, so that most of the NMIs come within a store.
+        let writer = support::spawn_on(cpu, c"latch-writer", move || {
+            let mut n = 0;
+            while stopped.load(Relaxed) == 0 {
+                for _ in 0..100 {
+                    n += 1;
+                    theirs.store(Payload::of(n));
+                }
                 support::cond_resched();
             }
+            last_written.store(n, Relaxed);
         })?;
         for _ in 0..200 {
-            match support::in_nmi(|| latch.read().n()) {
+            match support::in_nmi_on(cpu, || latch.read().n()) {
                 None => break,
                 Some(None) => torn += 1,
                 Some(Some(n)) if n < last => older += 1,
@@ -191,9 +202,10 @@ mod tests {
             }
             nmis += 1;
         }
+        stop.store(1, Relaxed);
         writer.join();
         assert_eq!((torn, older), (0, 0));
-        assert_eq!(latch.read().n(), Some(20_000));
+        assert_eq!(latch.read().n(), Some(written.load(Relaxed)));
         if cfg!(all(CONFIG_X86_64, CONFIG_X86_LOCAL_APIC)) {
             assert_eq!(nmis, 200);
         }
