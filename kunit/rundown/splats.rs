@@ -115,6 +115,12 @@ fn leaked_under_mutex() -> Result {
     Ok(())
 }
 
+/// Waits under a mutex for an object that nobody holds: lockdep records the order.
+fn wait_below<R: RundownProtect + HasRundown<Ref = R>>(mutex: &Mutex<()>, r: &R) {
+    let _locked = mutex.lock();
+    r.wait_for_rundown();
+}
+
 /// Waits for an object under a mutex that a holder of the object takes. `moved` holders got their
 /// guard from another task.
 fn cycle<R>(r: Arc<R>, moved: bool) -> Result
@@ -164,6 +170,13 @@ impl kernel::Module for Splats {
             9 => own_exclusive()?,
             10 => report_owner()?,
             11 => leaked_under_mutex()?,
+            12 => {
+                let below_word = Arc::pin_init(new_mutex!((), "rundown_waits_word"), GFP_KERNEL)?;
+                let below_percpu =
+                    Arc::pin_init(new_mutex!((), "rundown_waits_percpu"), GFP_KERNEL)?;
+                wait_below(&below_word, &*word()?);
+                wait_below(&below_percpu, &*percpu()?);
+            }
             _ => return Err(EINVAL),
         }
         Ok(Self)
