@@ -372,7 +372,8 @@ bool quiesce_kunit_run_nmi_on(int cpu, quiesce_kunit_fn fn, void *data)
 	call.cpu = cpu == QUIESCE_KUNIT_ANY_CPU ? smp_processor_id() : cpu;
 	WRITE_ONCE(nmi_call, &call);
 	__apic_send_IPI_mask(cpumask_of(call.cpu), NMI_VECTOR);
-	while (!smp_load_acquire(&call.done) && us++ < USEC_PER_SEC)
+	/* Pairs with the release of the NMI. */
+	while (!smp_load_acquire(&call.done) && us++ < 10 * USEC_PER_SEC)
 		udelay(1);
 	WRITE_ONCE(nmi_call, NULL);
 	preempt_enable();
@@ -380,6 +381,7 @@ bool quiesce_kunit_run_nmi_on(int cpu, quiesce_kunit_fn fn, void *data)
 	/* Waits for an NMI that is under way. */
 	unregister_nmi_handler(NMI_LOCAL, "quiesce_kunit");
 	mutex_unlock(&nmi_call_mutex);
+	/* Pairs with the release of the NMI. */
 	return smp_load_acquire(&call.done);
 }
 

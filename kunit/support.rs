@@ -281,8 +281,11 @@ unsafe extern "C" fn run_call<F: FnOnce() -> R, R>(data: *mut c_void) {
 
 /// Runs `f` by `runner`; `None` if it did not run it.
 fn run_in<F: FnOnce() -> R + Send, R: Send>(runner: Runner, f: F) -> Option<R> {
-    // SAFETY: `run_by` passes what the runner needs.
-    run_by(|f, data| unsafe { runner(f, data) }, f)
+    let run = |f, data| {
+        // SAFETY: `run_by` passes what the runner needs.
+        unsafe { runner(f, data) }
+    };
+    run_by(run, f)
 }
 
 /// As [`run_in`], by a closure.
@@ -327,11 +330,11 @@ pub(crate) fn in_nmi<R: Send>(f: impl FnOnce() -> R + Send) -> Option<R> {
 
 /// As [`in_nmi`], on the CPU `cpu`, whatever is running there.
 pub(crate) fn in_nmi_on<R: Send>(cpu: i32, f: impl FnOnce() -> R + Send) -> Option<R> {
-    // SAFETY: `run_by` passes what the function needs.
-    run_by(
-        |f, data| unsafe { bindings::quiesce_kunit_run_nmi_on(cpu, f, data) },
-        f,
-    )
+    let run = |f, data| {
+        // SAFETY: `run_by` passes what the function needs.
+        unsafe { bindings::quiesce_kunit_run_nmi_on(cpu, f, data) }
+    };
+    run_by(run, f)
 }
 
 /// The context a [`Timer`] calls from.

@@ -148,6 +148,9 @@ struct quiesce_rcu_stall {
 	struct timer_list timer;
 };
 
+int quiesce_helper_rcu_wakers_enter(void);
+void quiesce_helper_rcu_wakers_exit(int section);
+void quiesce_helper_rcu_wakers_synchronize(void);
 void quiesce_helper_rcu_stall_begin(struct quiesce_rcu_stall *stall);
 void quiesce_helper_rcu_stall_end(struct quiesce_rcu_stall *stall);
 void quiesce_helper_rcu_stall_init(struct quiesce_rcu_stall *stall);

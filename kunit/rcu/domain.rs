@@ -506,10 +506,10 @@ mod tests {
                             let waiters = [
                                 support::spawn(c"rcu_waiter", move || {
                                     let _ = first.synchronize();
-                                })?,
+                                }),
                                 support::spawn(c"rcu_waiter", move || {
                                     let _ = second.synchronize();
-                                })?,
+                                }),
                             ];
                             // For ten seconds at most.
                             let mut now = named;
@@ -522,7 +522,9 @@ mod tests {
                             }
                             one.store(2, Release);
                             two.store(2, Release);
-                            waiters.map(support::Thread::join);
+                            for waiter in waiters {
+                                waiter?.join();
+                            }
                             Ok::<_, Error>(now)
                         },
                     )?

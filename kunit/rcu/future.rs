@@ -421,29 +421,33 @@ mod tests {
         let sleepy = Srcu::<Sleepy>::init()?;
         let woken = woken()?;
         let waker = waker(woken.clone());
-        let mut future = KBox::pin(sleepy.synchronize_async(), GFP_KERNEL)?;
-        let mut poll = || {
-            let mut cx = Context::from_waker(&waker);
-            future.as_mut().poll(&mut cx).is_ready()
-        };
-        let polled = with_reader(
+        let (polled, mut future) = with_reader(
             sleepy,
             || support::msleep(1),
             |_| {
-                (
+                let mut future = KBox::pin(sleepy.synchronize_async(), GFP_KERNEL)?;
+                let mut poll = || {
+                    let mut cx = Context::from_waker(&waker);
+                    future.as_mut().poll(&mut cx).is_ready()
+                };
+                let polled = (
                     support::in_hardirq(&mut poll),
                     support::in_softirq(&mut poll),
-                )
+                );
+                Ok::<_, Error>((polled, future))
             },
-        )?;
-        sleepy.synchronize()?;
+        )??;
+        let was_woken = (0..1000).any(|_| {
+            support::msleep(10);
+            woken.0.load(Relaxed) != 0
+        });
         let ready = future
             .as_mut()
             .poll(&mut Context::from_waker(&waker))
             .is_ready();
         sleepy.barrier()?;
         assert_eq!(polled, (Some(false), Some(false)));
-        assert!(ready);
+        assert!(was_woken && ready);
         assert_eq!(woken.0.load(Relaxed), 1);
         Ok(())
     }

@@ -360,21 +360,21 @@ impl<B: ExitListener> Binding<B> {
             return Err(EINVAL);
         }
         let bound = args.flags & uapi::QUIESCE_BIND_PROCESS != 0;
-        let mut watch = self.watch.lock();
-        // A party that is bound to the process stays so, and needs no room for another one.
         let current = Pid::current();
-        if bound
-            && watch
-                .as_ref()
-                .is_some_and(|watch| watch.pid.as_ptr() == current.as_ptr())
         {
-            return set(current, bound);
+            let watch = self.watch.lock();
+            let is_current = |watch: &Pin<KBox<Watch<B>>>| watch.pid.as_ptr() == current.as_ptr();
+            // The party stays bound to the process, which needs no room for another binding.
+            if bound && watch.as_ref().is_some_and(is_current) {
+                return set(current, bound);
+            }
         }
         let new = if bound {
             Some(NewWatch::new()?.start(barrier.clone(), party))
         } else {
             None
         };
+        let mut watch = self.watch.lock();
         // Stops watching the former owner before the owner changes, so that its exit cannot end the
         // party.
         let old = watch.take();

@@ -368,11 +368,13 @@ static void quiesce_rcu_forget(unsigned long mark)
 	bool others = false;
 	size_t i;
 
-	cancel_work_sync(&quiesce_rcu_readers);
 	scoped_guard(raw_spinlock_irqsave, &quiesce_rcu_wanted_lock) {
 		place = quiesce_rcu_find_wanted(mark);
 		if (place)
 			atomic_add(quiesce_rcu_take_wanted(place).reports, &rcu_stalls);
+	}
+	cancel_work_sync(&quiesce_rcu_readers);
+	scoped_guard(raw_spinlock_irqsave, &quiesce_rcu_wanted_lock) {
 		for (i = 0; i < ARRAY_SIZE(quiesce_rcu_wanted); i++)
 			others |= quiesce_rcu_wanted[i].mark;
 	}
@@ -485,6 +487,31 @@ void quiesce_helper_call_rcu_hurry(struct callback_head *head,
 	call_rcu_hurry(head, func);
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_call_rcu_hurry);
+
+/*
+ * Read while a waker is called or dropped. Not RCU's own: a waker may poll a future of
+ * that, which is an error in a section of it.
+ */
+DEFINE_STATIC_SRCU(quiesce_rcu_wakers);
+
+int quiesce_helper_rcu_wakers_enter(void)
+{
+	return srcu_read_lock(&quiesce_rcu_wakers);
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_rcu_wakers_enter);
+
+void quiesce_helper_rcu_wakers_exit(int section)
+{
+	srcu_read_unlock(&quiesce_rcu_wakers, section);
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_rcu_wakers_exit);
+
+/* Waits for calls of wakers that are under way. */
+void quiesce_helper_rcu_wakers_synchronize(void)
+{
+	synchronize_srcu_expedited(&quiesce_rcu_wakers);
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_rcu_wakers_synchronize);
 
 #define quiesce_rcu_counts(counts) \
 	((__force struct quiesce_rcu_counts __percpu *)(unsigned long)(counts))

@@ -10,6 +10,7 @@ use super::{
         DomainState,
         GLOBAL, //
     },
+    waiters, //
 };
 use crate::bindings as helpers;
 use core::{
@@ -195,8 +196,14 @@ pub(super) fn count() -> usize {
     core::iter::successors(first, |domain| unsafe { (*domain.next.get()).as_ref() }).count()
 }
 
-/// Drops the wakers of a module that is unloaded and has no account, in all domains. Process context.
+/// Drops the wakers of a module that is unloaded and has no account, in all domains, and waits for
+/// those that are being called. Process context.
 pub(super) fn forget_wakers(module: *mut bindings::module) {
+    forget_in_all(module);
+    waiters::synchronize();
+}
+
+fn forget_in_all(module: *mut bindings::module) {
     let list = DOMAINS.lock();
     let mut at = list.0;
     // SAFETY: The domains are static, and those on the list are there until they are removed.

@@ -37,9 +37,8 @@
 //! # Wakers of other modules
 //!
 //! A waker can be in a module that does not use this one and has no account: an executor. When such a
-//! module is unloaded, its wakers are taken from the futures of all domains and dropped, by the notifier.
-//! Those that are being woken meanwhile are in a read-side critical section of RCU, and the kernel frees
-//! a module a grace period after the notifiers (`free_module()`).
+//! module is unloaded, its wakers are taken from the futures of all domains and dropped, by the notifier,
+//! which then waits for wakers that are being called. They do not sleep.
 //!
 //! # Domains
 //!

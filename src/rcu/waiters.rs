@@ -23,6 +23,7 @@ use core::{
 };
 use kernel::{
     bindings,
+    ffi::c_int,
     sync::rcu,
     types::Opaque, //
 };
@@ -66,21 +67,45 @@ impl Node {
     }
 }
 
+/// A time in which wakers are taken from nodes and called.
+struct Calling(c_int);
+
+impl Calling {
+    fn new() -> Self {
+        // SAFETY: The helper enters a section of an SRCU domain of this module; this is no NMI.
+        Self(unsafe { helpers::quiesce_helper_rcu_wakers_enter() })
+    }
+}
+
+impl Drop for Calling {
+    fn drop(&mut self) {
+        // SAFETY: `new` has entered the section.
+        unsafe { helpers::quiesce_helper_rcu_wakers_exit(self.0) };
+    }
+}
+
+/// Waits until no waker is called that was taken from its node before. Process context.
+pub(super) fn synchronize() {
+    // SAFETY: This is process context, and not in a [`Calling`].
+    unsafe { helpers::quiesce_helper_rcu_wakers_synchronize() };
+}
+
 /// A waker that was taken from a node, and the account that counts the wait.
 ///
-/// It is taken and used in one read-side critical section of RCU. A module without an account is freed
-/// a grace period after [`Waiters::forget`], so its functions stay during that section.
+/// It is taken and used in one [`Calling`]. A module without an account is freed after
+/// [`synchronize`], so its functions stay meanwhile.
 struct Woken {
     waker: Option<Waker>,
     account: *const Account,
 }
 
 impl Woken {
-    /// Calls `f` with the waker, and counts the wait as done after that, in `_section`.
-    fn finish(self, _section: &rcu::Guard, f: impl FnOnce(Waker)) {
+    /// Calls `f` with the waker, and counts the wait as done after that.
+    fn finish(self, _section: &Calling, f: impl FnOnce(Waker)) {
         if let Some(waker) = self.waker {
             f(waker);
         }
+        let _section = rcu::read_lock();
         // SAFETY: The account stays as long as the wait is counted there, and during this section.
         if let Some(account) = unsafe { self.account.as_ref() } {
             account.done();
@@ -144,9 +169,11 @@ impl Guard<'_> {
     unsafe fn after(&self, links: *mut bindings::list_head) -> Option<*mut Node> {
         // SAFETY: The lock is held, and the list is initialised.
         let next = unsafe { (*links).next };
+        if next == self.waiters.list.get() {
+            return None;
+        }
         // SAFETY: `insert` links no other entries into the list than the `links` of nodes.
-        (next != self.waiters.list.get())
-            .then(|| unsafe { next.byte_sub(offset_of!(Node, links)).cast() })
+        Some(unsafe { next.byte_sub(offset_of!(Node, links)).cast() })
     }
 
     /// Inserts a node before `next`.
@@ -292,7 +319,7 @@ impl Waiters {
         if let Some(account) = unsafe { account.as_ref() } {
             account.counts().posted();
         }
-        let section = rcu::read_lock();
+        let section = Calling::new();
         let mut guard = self.lock();
         // SAFETY: `node` is valid, as this function requires, and `guard` holds the lock of the
         // list.
@@ -320,7 +347,7 @@ impl Waiters {
     ///
     /// `node` is valid and was passed to no other domain.
     pub(super) unsafe fn cancel(&self, node: *mut Node) {
-        let section = rcu::read_lock();
+        let section = Calling::new();
         let mut guard = self.lock();
         // SAFETY: `node` is valid, as this function requires, and `guard` holds the lock of the
         // list.
@@ -333,13 +360,12 @@ impl Waiters {
 
     /// Drops the wakers of a module that is unloaded and has no account: their futures wait no longer.
     ///
-    /// The domain is ready, and the module is freed a grace period of RCU after this has returned.
-    /// Process context.
+    /// The domain is ready, and the module is freed after [`synchronize`]. Process context.
     pub(super) fn forget(&self, module: *mut bindings::module) {
         let mut place = Node::new(bindings::rcu_gp_seq::default());
         let place = &raw mut place;
         loop {
-            let section = rcu::read_lock();
+            let section = Calling::new();
             let mut guard = self.lock();
             // SAFETY: `place` is used here only, and this returns when it is not in the list. `module`
             // is not freed before this has returned.
@@ -373,7 +399,7 @@ impl Waiters {
         for _ in 0..batches {
             let mut batch = [const { None::<Woken> }; BATCH];
             let mut left = Left::More;
-            let section = rcu::read_lock();
+            let section = Calling::new();
             let mut guard = self.lock();
             for place in &mut batch {
                 // SAFETY: It is the list.

@@ -60,7 +60,8 @@ mod imp {
             // lockdep uses only the address of the key. The helpers set the name, which is then in
             // this module's memory, unlike a literal here.
             let place: *const Location<'_> = Location::caller();
-            let key = size_of::<Location<'_>>() - bindings::MAX_LOCKDEP_SUBCLASSES as usize;
+            // Only the first subclass is used, and lockdep takes each byte for another one.
+            let key = size_of::<Location<'_>>() - 4;
             Self::with(
                 core::ptr::null(),
                 place.cast_mut().wrapping_byte_add(key).cast(),
