@@ -30,12 +30,12 @@ static WAKERS: Atomic<i32> = Atomic::new(0);
 
 static TABLE: RawWakerVTable = RawWakerVTable::new(clone, drop_waker, |_| (), drop_waker);
 
-unsafe fn clone(data: *const ()) -> RawWaker {
+fn clone(data: *const ()) -> RawWaker {
     WAKERS.add(1, Relaxed);
     RawWaker::new(data, &TABLE)
 }
 
-unsafe fn drop_waker(_data: *const ()) {
+fn drop_waker(_data: *const ()) {
     if WAKERS.fetch_sub(1, Full) == 1 {
         pr_info!("the last waker is dropped\n");
     }
