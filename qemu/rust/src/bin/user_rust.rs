@@ -205,7 +205,7 @@ fn pair_deadlines() {
 
 fn waits_until_killed() {
     match inherited() {
-        Endpoint::Pair(pair) => pair.sync_next(Deadline::NEVER).unwrap(),
+        Endpoint::Pair(pair) => pair.wait_next(Deadline::NEVER).unwrap(),
         Endpoint::Party(party) => drop(party.arrive_and_wait(Deadline::NEVER)),
         Endpoint::Group(_) => {}
     }
