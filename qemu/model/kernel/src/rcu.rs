@@ -218,7 +218,7 @@ mod imp {
             pub rcu: callback_head,
         }
         /// How many grace periods had begun.
-        #[derive(Clone, Copy)]
+        #[derive(Clone, Copy, Default)]
         pub struct rcu_gp_seq {
             pub norm: usize,
             pub exp: usize,

@@ -210,6 +210,18 @@ pub(crate) unsafe fn quiesce_helper_rcu_marked(_: usize) -> bool {
     false
 }
 pub(crate) unsafe fn quiesce_helper_rcu_cond_resched() {}
+// No module of a model is unloaded.
+pub(crate) unsafe fn quiesce_helper_rcu_wakers_enter() -> i32 {
+    0
+}
+pub(crate) unsafe fn quiesce_helper_rcu_wakers_exit(_: i32) {}
+pub(crate) unsafe fn quiesce_helper_rcu_wakers_synchronize() {}
+pub(crate) unsafe fn quiesce_helper_within_module(
+    _: *const core::ffi::c_void,
+    _: *const module,
+) -> bool {
+    false
+}
 pub(crate) unsafe fn quiesce_helper_rcu_init_work(
     _: *mut work_struct,
     _: Option<unsafe extern "C" fn(*mut work_struct)>,
