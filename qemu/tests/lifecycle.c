@@ -681,12 +681,10 @@ TEST(exits_in_turn)
 	struct busy *busy;
 
 	ASSERT_EQ(0, gate_make(&bound));
-	for (int i = 0; i < PARTIES; i++) {
-		if (i % 2 == 0) {
-			ASSERT_LE(0, group[i / 2] = make_group(0, 2, 0));
-		}
+	for (int i = 0; i < GROUPS; i++)
+		ASSERT_LE(0, group[i] = make_group(0, 2, 0));
+	for (int i = 0; i < PARTIES; i++)
 		ASSERT_LE(0, party[i] = join_group(group[i / 2], 0, NULL));
-	}
 	for (int i = 0; i < PARTIES; i++) {
 		pid[i] = spawn({
 			hold_cpu(cpus - 1, 2);
@@ -702,13 +700,13 @@ TEST(exits_in_turn)
 		gate_pass(&bound);
 	}
 	busy = hold_all_cpus();
-	for (int i = PARTIES; i-- > 0;) {
-		kill(pid[i], SIGKILL);
-		while (!waitpid(pid[i], NULL, WNOHANG))
-			sched_yield();
-		if (i % 2 == 0) {
-			EXPECT_EQ(0, status_of(group[i / 2], &status[i / 2]));
+	for (int i = 0; i < GROUPS; i++) {
+		for (int j = 2 * i + 1; j >= 2 * i; j--) {
+			kill(pid[j], SIGKILL);
+			while (!waitpid(pid[j], NULL, WNOHANG))
+				sched_yield();
 		}
+		EXPECT_EQ(0, status_of(group[i], &status[i]));
 	}
 	release_all_cpus(busy);
 	for (int i = 0; i < GROUPS; i++) {
