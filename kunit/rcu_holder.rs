@@ -34,15 +34,13 @@ use kernel::{
             Atomic,
             Release, //
         },
-        Arc,
-        LockClassKey, //
+        Arc, //
     },
 };
 use quiesce::rcu::{
     self,
     AtomicDrop,
     Domain,
-    DomainState,
     Global,
     InProcess,
     InSoftirq,
@@ -53,7 +51,11 @@ use quiesce::rcu::{
     Tag, //
 };
 
+#[path = "rcu/lent.rs"]
+mod lent;
 mod support;
+
+use lent::Lent;
 
 module! {
     type: Holder,
@@ -123,24 +125,6 @@ extern "C" {
     fn quiesce_gate_call();
     fn quiesce_gate_lend(which: u32, address: *const c_void);
     fn quiesce_gate_lent(which: u32) -> *const c_void;
-}
-
-/// The domain of the module that lends it.
-enum Lent {}
-
-// SAFETY: `state` returns that of `Held` in the lender, which is of the same flavor; the test keeps the
-// lender loaded. An enum without parameters is a subtype and a supertype of itself only.
-unsafe impl Tag for Lent {
-    const UP_DOWN: bool = false;
-
-    fn state() -> &'static DomainState {
-        // SAFETY: The test loads this module only while another one lends its domain.
-        unsafe { &*quiesce_gate_lent(0).cast() }
-    }
-
-    fn class() -> Pin<&'static LockClassKey> {
-        Held::class()
-    }
 }
 
 fn wait_at_gate(place: u32) {

@@ -7,23 +7,22 @@
 use core::{
     future::Future,
     mem::forget,
-    pin::Pin,
     ptr::null,
     task::{
         Context,
         Waker, //
     }, //
 };
-use kernel::{
-    prelude::*,
-    sync::LockClassKey, //
-};
+use kernel::prelude::*;
 use quiesce::rcu::{
     Domain,
-    DomainState,
-    Srcu,
-    Tag, //
+    Srcu, //
 };
+
+#[path = "rcu/lent.rs"]
+mod lent;
+
+use lent::Lent;
 
 module! {
     type: Waiter,
@@ -34,26 +33,7 @@ module! {
 }
 
 extern "C" {
-    fn quiesce_gate_lent(which: u32) -> *const c_void;
     fn quiesce_waker_table() -> *const c_void;
-}
-
-/// The domain of the module that lends it.
-enum Lent {}
-
-// SAFETY: `state` returns that of a domain of the same flavor; the test keeps the lender loaded. An enum
-// without parameters is a subtype and a supertype of itself only.
-unsafe impl Tag for Lent {
-    const UP_DOWN: bool = false;
-
-    fn state() -> &'static DomainState {
-        // SAFETY: The test loads this module only while another one lends its domain.
-        unsafe { &*quiesce_gate_lent(0).cast() }
-    }
-
-    fn class() -> Pin<&'static LockClassKey> {
-        kernel::static_lock_class!()
-    }
 }
 
 struct Waiter;
