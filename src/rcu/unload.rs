@@ -14,11 +14,10 @@
 //! `MODULE_STATE_GOING` notifiers after the last call into the module, and frees the module later.
 //! From the notifier on, the account changes only by functions that are in flight and by those that
 //! they defer in turn. So once the account is empty it stays empty, and no code of the module runs
-//! any more. Usually the account is empty when the notifier runs, and nothing is waited for. A
-//! module whose account was never used costs one look-up.
+//! any more. Usually the account is empty when the notifier runs, and nothing is waited for.
 //!
 //! Callbacks of the kernel's RCU are waited for with `rcu_barrier()`, which also ends their laziness:
-//! they do nothing but count. The worker, callbacks of SRCU domains and wakers wake the task that
+//! they count, and wake nobody. The worker, callbacks of SRCU domains and wakers wake the task that
 //! waits.
 //!
 //! Functions that other modules have posted are in the accounts of those modules and are not waited

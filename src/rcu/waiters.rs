@@ -115,7 +115,7 @@ impl Woken {
 
 /// The futures that are left after a call of [`Waiters::wake`].
 pub(super) enum Left {
-    /// No future waits.
+    /// The list is empty.
     Nobody,
     /// The futures that wait do so for a later grace period.
     Later,

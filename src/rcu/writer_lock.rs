@@ -4,7 +4,7 @@
 //!
 //! Without SMP the kernel's spin locks disable preemption and exclude nobody: a context can acquire one
 //! that it holds, and would have two guards of one list. So a flag behind the lock is set while there is
-//! a guard, as in `seqlock/spinlock.rs`. With SMP there is none.
+//! a guard, as in `seqlock/spinlock.rs`. With SMP it is an empty type.
 
 #[cfg(CONFIG_SMP)]
 use core::marker::PhantomData;

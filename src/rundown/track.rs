@@ -4,9 +4,8 @@
 //!
 //! Exclusive owners are recorded on every kernel. With `--cfg quiesce_track`, which a kernel with
 //! lockdep and `make modules KDIR=PATH QUIESCE_TRACK=1` give to the crate, each guard is recorded as
-//! well; otherwise the types for that are empty and nothing is done. The tables have a fixed size, so
-//! that nothing is allocated and entries can be made in any context; owners that find no free entry
-//! are not recorded.
+//! well; otherwise the types for that are empty and nothing is done. The tables are static, so that
+//! entries can be made in interrupts as well; owners that find them full are not recorded.
 
 use crate::bindings as helpers;
 use core::panic::Location;
@@ -48,7 +47,7 @@ struct OwnerTable<const N: usize> {
     next: Atomic<usize>,
 }
 
-/// The index of owners that found no free entry.
+/// The index of owners that are not in the table.
 const NONE: u16 = u16::MAX;
 
 impl<const N: usize> OwnerTable<N> {
@@ -101,7 +100,7 @@ impl<const N: usize> OwnerTable<N> {
         }
     }
 
-    /// Removes all entries of the object with the key `key`.
+    /// Removes the entries of the object with the key `key`.
     fn forget(&self, key: usize) {
         for entry in &self.entries {
             if entry.key.load(Relaxed) == key {

@@ -153,8 +153,8 @@ impl Drained for () {
 /// The operations that both rundown references have.
 ///
 /// Sealed; implemented by [`RundownRef`](super::RundownRef) and
-/// [`PerCpuRundownRef`](super::PerCpuRundownRef), which have the same operations as inherent
-/// methods. Guards come from [`HasRundown`].
+/// [`PerCpuRundownRef`](super::PerCpuRundownRef), which have the usual ones as inherent methods,
+/// too. Guards come from [`HasRundown`].
 pub trait RundownProtect: raw::RawRundown {
     /// Begins the rundown without waiting: from now on no acquisition succeeds.
     ///
@@ -279,7 +279,8 @@ pub trait RundownProtect: raw::RawRundown {
     ///
     /// Returns how many are listed. Holders are recorded in a kernel with lockdep, or if the crate
     /// was built with `make modules KDIR=PATH QUIESCE_TRACK=1`; otherwise there are none. The
-    /// report of a wait that takes long lists them as well.
+    /// report of a wait that takes long lists them as well. The holder that leaked a guard of a
+    /// [`RundownRef`](super::RundownRef) is listed for a later reference at that address, too.
     fn report_holders(&self) -> usize {
         track::report(self.key(Internal::new()))
     }
@@ -300,8 +301,8 @@ pub trait RundownProtect: raw::RawRundown {
     }
 }
 
-/// Adds the operations of [`RundownProtect`] and [`HasRundown`] to a reference as inherent methods,
-/// so that users need no trait in scope.
+/// Adds the usual operations of [`RundownProtect`] and [`HasRundown`] to a reference as inherent
+/// methods, which work without a trait in scope.
 macro_rules! inherent_methods {
     () => {
         /// Acquires the object, or fails if its rundown has begun.

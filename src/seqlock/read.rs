@@ -4,8 +4,8 @@
 //!
 //! A reader waits until the counter is even, copies the value, and reads the counter again. If it
 //! has not changed, no writer stored during the copy, which is a value of the type then; otherwise
-//! the copy is discarded and the reader repeats. It writes nothing, so readers share the cache
-//! lines of the lock. [`ReadSection`] gives the same steps to the caller one by one.
+//! the copy is discarded and the reader repeats. It only loads, so readers share the cache lines of
+//! the lock; on PREEMPT_RT a reader that meets a writer that sleeps waits for its lock. [`ReadSection`] gives the same steps to the caller one by one.
 
 use core::{
     marker::PhantomData,

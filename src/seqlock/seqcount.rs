@@ -4,7 +4,7 @@
 //!
 //! The counter is bound to its lock by the address of the data that the lock protects: writing
 //! takes an exclusive reference to these data, which only the lock's holder has. So the type of the
-//! lock does not matter, and there is no second lock to acquire. Readers are those of a
+//! lock does not matter, and a writer acquires that lock alone. Readers are those of a
 //! [`SeqLock`].
 
 use core::{

@@ -221,8 +221,8 @@ mod x86 {
     /// The state of a section that finds as many others that it is not counted; no flag of x86.
     const UNCOUNTED: usize = 1 << 63;
 
-    /// Begins a section that is counted. Returns its argument, so that the caller of the fast path
-    /// keeps no register for it across this call, or [`UNCOUNTED`].
+    /// Begins a section that is counted. Returns its argument, which saves the caller of the fast path
+    /// a register, or [`UNCOUNTED`].
     #[cold]
     #[inline(never)]
     fn begin_counted(flags: usize) -> usize {

@@ -33,8 +33,8 @@ use crate::arch::preempt;
 /// A proof that preemption is disabled; enables it on drop.
 ///
 /// A leaked token leaves preemption disabled: the task can never sleep again. C counts sections in
-/// eight bits, those of spin locks too, without a check: the 256th at a time clears the count. So no
-/// access to memory by this crate relies on the count.
+/// eight bits, those of spin locks too, without a check: the 256th at a time clears the count. So this
+/// crate's accesses to memory do not rely on the count.
 ///
 /// # Invariants
 ///

@@ -132,7 +132,7 @@ struct Limit {
 }
 
 impl Limit {
-    /// Returns the time between two checks: nothing wakes this process when a party arrives.
+    /// Returns the time between two checks: an arrival does not wake this process.
     fn interval(&self) -> Duration {
         (self.time / 20).clamp(Duration::from_millis(1), Duration::from_millis(100))
     }

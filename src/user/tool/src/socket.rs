@@ -157,7 +157,7 @@ pub fn serve(mut parser: Parser) -> Result<u8, Failure> {
 enum End {
     Signal(i32),
     Broken(Break),
-    /// All parties have left or, with --shrink, ended.
+    /// The last party has left or, with --shrink, ended.
     NoSeat,
 }
 

@@ -169,7 +169,7 @@ pub struct Timeline {
 }
 
 impl Timeline {
-    /// Sorts the events of all barriers.
+    /// Returns the timeline of each barrier, with its events in their order.
     pub fn all(mut events: Vec<Event>) -> Vec<Self> {
         events.sort_by_key(|event| event.at);
         let mut barriers: BTreeMap<u64, Vec<Event>> = BTreeMap::new();
