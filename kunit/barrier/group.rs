@@ -28,6 +28,7 @@ use quiesce::barrier::{
         Machine,
         Wakes, //
     },
+    set::Set,
     End,
     Id,
     Pid,
@@ -722,6 +723,33 @@ mod tests {
         assert_eq!(outcome(&other, &seats[0], 1), Some(Err(ENOTCONN)));
         assert!(!other.release(&seats[0]));
         Ok(())
+    }
+
+    /// The party that had a seat before is not the one that has it.
+    #[test]
+    fn who_had_the_seat_before_is_another_party() -> Result {
+        let (mut group, seats) = full(2, false)?;
+        assert!(group.end(&seats[1], end(Why::Close)));
+        group.reset();
+        let tenant = join(&mut group)?;
+        group.arrive(&tenant, false)?;
+        let (old, new) = (group.own(&seats[1]), group.own(&tenant));
+        assert_eq!(tenant.party(), seats[1].party());
+        assert_eq!((old.arrived, old.ended), (false, true));
+        assert_eq!((new.arrived, new.ended), (true, false));
+        Ok(())
+    }
+
+    #[test]
+    fn large_numbers_are_in_no_set() {
+        let mut set = Set::first_n(2);
+        let before = set;
+        for n in [1024, 1024 + 64, u32::MAX] {
+            set.insert(n);
+            assert!(!set.contains(n));
+            set.remove(n);
+        }
+        assert!(set == before);
     }
 
     /// What io_uring returns of a key is true of every party that polls.

@@ -127,11 +127,19 @@ mod tests {
     fn read_with_the_kernel_crates_guard() -> Result {
         let cell = RcuCell::<_, Global>::new(number(3)?);
         let guard = kernel::sync::rcu::read_lock();
-        let (seen, inside) =
-            rcu::global().run_in(&guard, |t| (*cell.read(t), rcu::global().in_reader()));
+        let outside = support::counts().rcu;
+        let (seen, inside, sections) = rcu::global().run_in(&guard, |t| {
+            (
+                *cell.read(t),
+                rcu::global().in_reader(),
+                support::counts().rcu,
+            )
+        });
         drop(guard);
         assert_eq!(seen, 3);
         assert!(inside);
+        // Another section is not entered.
+        assert_eq!(sections, outside);
         Ok(())
     }
 

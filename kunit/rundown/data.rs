@@ -250,6 +250,17 @@ fn drops<R: Make>() -> Result {
     drop(object);
     ensure_eq!((cleared, next), (4, Some(RundownError::Vacant)));
     ensure_eq!(count.load(Acquire), 4);
+
+    // A borrowed guard drops nothing, not even as the last one of a rundown.
+    let object = R::object(Counted(count.clone()))?;
+    drop(object.try_acquire()?);
+    let live = count.load(Acquire);
+    let guard = object.try_acquire()?;
+    object.begin_rundown();
+    drop(guard);
+    ensure_eq!((live, count.load(Acquire)), (4, 4));
+    drop(object);
+    ensure_eq!(count.load(Acquire), 5);
     Ok(())
 }
 

@@ -127,6 +127,10 @@ mod tests {
         let section = lock.begin();
         drop(lock.read_exclusive());
         assert_eq!(section.load().validate(), Ok(VALUE));
+        // Nor is another reader.
+        let section = lock.begin();
+        let other = lock.read();
+        assert_eq!((section.load().validate(), other), (Ok(VALUE), VALUE));
         Ok(())
     }
 

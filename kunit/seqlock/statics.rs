@@ -58,6 +58,12 @@ fn initialised_here() -> Result<KBox<SeqLock<u64>>> {
     KBox::init(SeqLock::init(pin_init::init_zeroed()), GFP_KERNEL)
 }
 
+/// Locks of several types, initialised by one call.
+#[cfg(CONFIG_DEBUG_LOCK_ALLOC)]
+fn initialised_anywhere<T: SeqData + Zeroable>() -> Result<KBox<SeqLock<T>>> {
+    KBox::init(SeqLock::init(pin_init::init_zeroed()), GFP_KERNEL)
+}
+
 /// lockdep's keys of a lock and of its counter, and their name.
 #[cfg(CONFIG_DEBUG_LOCK_ALLOC)]
 fn class<T: SeqData>(lock: &SeqLock<T>) -> (usize, usize, &'static CStr) {
@@ -216,6 +222,12 @@ mod tests {
         assert!(a.0 != other.0 && a.1 != other.1);
         // In the module that calls, which is not the crate's.
         assert!(ours(a.0) && ours(other.0));
+        // The name is in the crate's: the lock may stay in use when that module is unloaded.
+        assert!(!ours(a.2.as_char_ptr().addr()) && !ours(in_place.0 .2.as_char_ptr().addr()));
+        assert_eq!(
+            class(&*initialised_anywhere::<u64>()?),
+            class(&*initialised_anywhere::<u32>()?)
+        );
         assert_eq!(a.2, c"quiesce::seqlock");
         assert_eq!(class(&named).2, c"a name");
         assert_eq!(class(&c_named).2, c"another");

@@ -644,6 +644,7 @@ TEST(open_seats_break)
 	struct report *r = report_make();
 	struct quiesce_status s;
 	int group = make_group(3, 0, 0), party;
+	struct quiesce_member m;
 	uint64_t late;
 	pid_t pid;
 
@@ -655,6 +656,11 @@ TEST(open_seats_break)
 	EXPECT_EQ(3, s.parties);
 	EXPECT_EQ(2, s.open);
 	EXPECT_EQ(6, late);
+	ASSERT_EQ(0, member_of(group, 2, &m));
+	EXPECT_EQ(QUIESCE_STATE_OPEN, m.state);
+	EXPECT_EQ(0, m.pid);
+	ASSERT_EQ(0, member_of(group, 0, &m));
+	EXPECT_EQ(QUIESCE_STATE_ARRIVED, m.state);
 	pid = spawn({
 		close(group);
 		r->ret = wait_phase(party, 1, QUIESCE_FOREVER, &r->w);

@@ -698,6 +698,18 @@ TEST(device_that_may_not_be_opened)
 	EXPECT_EQ(0, chmod(QUIESCE_DEVICE, st.st_mode & 07777));
 }
 
+/* Nor is there one where there is no node; pairs there are. */
+TEST(groups_need_the_device)
+{
+	EXPECT_EQ(0, join(spawn({
+		Barrier b = BARRIER_NULL;
+
+		check(chroot("/proc") == 0);
+		check(quiesce_group_create(1, 0, 0) == -ENOENT);
+		check(barrier_create(&b) == 0);
+	})));
+}
+
 /* Each side belongs to the process that has taken its role. */
 TEST(process_of_a_role)
 {

@@ -1211,6 +1211,26 @@ fn sample() {
 
 // Without the device.
 
+fn ls_without_proc() {
+    // SAFETY: The strings are terminated, and the mounts are seen by this process only.
+    unsafe {
+        assert_eq!(libc::unshare(libc::CLONE_NEWNS), 0);
+        let (null, tmpfs) = (std::ptr::null(), c"tmpfs".as_ptr());
+        libc::mount(
+            tmpfs,
+            c"/".as_ptr(),
+            null,
+            libc::MS_REC | libc::MS_PRIVATE,
+            null.cast(),
+        );
+        assert_eq!(
+            libc::mount(tmpfs, c"/proc".as_ptr(), tmpfs, 0, null.cast()),
+            0
+        );
+    }
+    sh("quiesce ls").status(4).err("/proc is not mounted");
+}
+
 fn tool_without_the_device() {
     // SAFETY: The strings are terminated, and the mounts are seen by this process only.
     unsafe {
@@ -1328,6 +1348,7 @@ fn main() {
             trace_needs_root
             sample
             device_that_may_not_be_opened
+            ls_without_proc
             tool_without_the_device
         },
         &[],

@@ -778,9 +778,16 @@ fn deadlines_of_other_clocks() {
     assert_eq!(group.status().unwrap().cause.unwrap().why, Why::TimedOut);
     // Longer than any clock runs.
     let (c, d) = Pair::new().unwrap();
-    d.place().unwrap();
+    let placer = thread::spawn(move || {
+        until("a side waits", || d.status().unwrap().waiting == 1);
+        d.place().unwrap();
+        d
+    });
     c.wait_next(Deadline::after_boottime(Duration::MAX))
         .unwrap();
+    placer.join().unwrap();
+    // The two clocks have the same time in a machine that was not suspended.
+    assert_ne!(Deadline::NOW, Deadline::boottime(Duration::ZERO));
 }
 
 fn timeout_that_breaks() {
@@ -826,6 +833,8 @@ fn seats() {
     let status = large.status().unwrap();
     assert_eq!((status.open, status.late.len()), (max, max as usize));
     fails!(large.member(max), Error::Os(_));
+    assert!(large.member(0).unwrap().state.is_open());
+    assert!(!group.member(0).unwrap().state.is_open());
 }
 
 fn unclaimed() {
