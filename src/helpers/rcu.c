@@ -191,13 +191,13 @@ EXPORT_SYMBOL_GPL(quiesce_helper_rcu_depth);
 
 /*
  * Whether the word that was read from an address on a task's stack marks a section
- * of a domain: it is the address combined with @mark. The top byte is left out:
- * pointers can have tags of their own there.
+ * of a domain: it is the address combined with @mark. The top byte of 64-bit
+ * pointers is left out: they can have tags of their own there.
  */
 static bool quiesce_rcu_is_mark(unsigned long word, const unsigned long *from,
 				unsigned long mark)
 {
-	return !((word ^ mark ^ (unsigned long)from) << 8);
+	return !((word ^ mark ^ (unsigned long)from) << (BITS_PER_LONG == 64 ? 8 : 0));
 }
 
 /* Interrupts can have another stack, and nobody waits there. */
@@ -496,7 +496,15 @@ DEFINE_STATIC_SRCU(quiesce_rcu_wakers);
 
 int quiesce_helper_rcu_wakers_enter(void)
 {
-	return srcu_read_lock(&quiesce_rcu_wakers);
+	int section;
+
+	if (IS_ENABLED(CONFIG_TINY_SRCU))
+		preempt_disable();
+	quiesce_srcu_check_count(&quiesce_rcu_wakers);
+	section = srcu_read_lock(&quiesce_rcu_wakers);
+	if (IS_ENABLED(CONFIG_TINY_SRCU))
+		preempt_enable();
+	return section;
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_rcu_wakers_enter);
 
@@ -854,7 +862,7 @@ static int quiesce_module_notify(struct notifier_block *nb, unsigned long state,
 		quiesce_module_going(mod);
 	if (state != MODULE_STATE_COMING)
 		return NOTIFY_DONE;
-#ifdef CONFIG_MODULE_UNLOAD
+#if defined(MODULE) && defined(CONFIG_MODULE_UNLOAD)
 	/* Modules that use no other module's symbols do not use this one's. */
 	if (list_empty(&mod->target_list))
 		return NOTIFY_DONE;
