@@ -315,9 +315,10 @@ impl Account {
         func.addr().wrapping_sub(self.text.0) < self.text.1
     }
 
-    /// Returns whether no function of the module was ever posted.
+    /// Returns whether no function of the module was ever posted, or, after so many that the sum is zero
+    /// again, none is in flight.
     pub(super) fn is_unused(&self) -> bool {
-        self.counts.posted_sum() == 0
+        self.counts.posted_sum() == 0 && self.counts.in_flight() == 0
     }
 
     /// Returns whether the module's code has returned, except for the functions that are counted
