@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A module that leaks futures with wakers of `waker.rs`, a module that does not use quiesce.
+//! A module that leaks futures with wakers of `waker.rs`, a module that does not use quiesce: on the heap,
+//! and one in a static.
 //!
 //! They wait for the domain that `quiesce_rcu_holder lend=1` reads.
 
 use core::{
     future::Future,
-    mem::forget,
+    mem::{
+        forget,
+        MaybeUninit, //
+    },
+    pin::Pin,
     ptr::null,
     task::{
         Context,
@@ -14,9 +19,16 @@ use core::{
     }, //
 };
 use kernel::prelude::*;
-use quiesce::rcu::{
-    Domain,
-    Srcu, //
+use quiesce::{
+    rcu::{
+        Domain,
+        Global,
+        GracePeriod,
+        Object,
+        RcuCell,
+        Srcu, //
+    },
+    rundown::Rundown, //
 };
 
 #[path = "rcu/lent.rs"]
@@ -30,10 +42,30 @@ module! {
     authors: ["The quiesce developers"],
     description: "Leaks futures with wakers of another module",
     license: "GPL",
+    params: {
+        defer: u32 {
+            default: 0,
+            description: "Also defer an object",
+        },
+    },
 }
 
 extern "C" {
     fn quiesce_waker_table() -> *const c_void;
+}
+
+/// A place in the module's memory, which is freed without a call of any destructor.
+struct Slot(MaybeUninit<GracePeriod<Srcu<Lent>>>);
+
+impl Unpin for Slot {}
+
+static SLOT: Rundown<Slot> = Rundown::new(Slot(MaybeUninit::uninit()));
+
+/// Pins a future in the static.
+fn in_a_static(lent: Srcu<Lent>) -> Result<Pin<&'static mut GracePeriod<Srcu<Lent>>>> {
+    let owner = KBox::leak(KBox::new(SLOT.wait_for_rundown()?, GFP_KERNEL)?);
+    let slot: &'static mut Slot = &mut *owner;
+    Ok((&mut slot.0).write_pin_init(lent.synchronize_async())?)
 }
 
 struct Waiter;
@@ -54,6 +86,16 @@ impl kernel::Module for Waiter {
                 return Err(EINVAL);
             }
             forget(future);
+        }
+        if in_a_static(lent)?
+            .poll(&mut Context::from_waker(&waker))
+            .is_ready()
+        {
+            return Err(EINVAL);
+        }
+        if module_parameters::defer.value() != 0 {
+            let cell = RcuCell::<_, Global>::new(Some(Object::new(waker).boxed(GFP_KERNEL)?));
+            drop(cell.replace(None));
         }
         Ok(Self)
     }

@@ -60,6 +60,52 @@ fn woken() -> Result<Arc<Woken>> {
     Ok(Arc::new(Woken(Atomic::new(0)), GFP_KERNEL)?)
 }
 
+/// Has an object whose destructor may sleep, and notes who drops it.
+struct Owner {
+    _cell: RcuCell<KBox<Object<Noted>>>,
+    /// The result of a barrier in the waker's destructor.
+    barrier: Arc<Atomic<i32>>,
+}
+
+struct Noted(Arc<Atomic<i32>>);
+
+impl Wake for Owner {
+    fn wake(self: Arc<Self>) {}
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        let result = rcu::global()
+            .barrier()
+            .map_or_else(|e| e.to_errno(), |()| 1);
+        self.barrier.store(result, Relaxed);
+    }
+}
+
+impl Drop for Noted {
+    fn drop(&mut self) {
+        self.0.store(kernel::current!().pid(), Relaxed);
+    }
+}
+
+/// Polls a future when it is woken, and notes the result.
+struct Polls {
+    other: core::task::Waker,
+    result: Atomic<i32>,
+}
+
+impl Wake for Polls {
+    fn wake(self: Arc<Self>) {
+        let mut future = pin!(rcu::global().synchronize_async());
+        let result = match future.as_mut().poll(&mut Context::from_waker(&self.other)) {
+            Poll::Pending => 1,
+            Poll::Ready(Ok(())) => 2,
+            Poll::Ready(Err(e)) => e.to_errno(),
+        };
+        self.result.store(result, Relaxed);
+    }
+}
+
 /// Is pending once, and wakes at once.
 struct Yield(bool);
 
@@ -112,6 +158,69 @@ mod tests {
         block_on(sleepy.synchronize_async())??;
         assert!(cookie.is_over());
         assert!(other.is_over());
+        Ok(())
+    }
+
+    /// Modules that are unloaded wait for the functions of wakers.
+    #[test]
+    fn wakers_run_no_destructor() -> Result {
+        let (dropped_by, barrier) = (
+            Arc::new(Atomic::new(0i32), GFP_KERNEL)?,
+            Arc::new(Atomic::new(0i32), GFP_KERNEL)?,
+        );
+        let object = Object::new(Noted(dropped_by.clone())).boxed(GFP_KERNEL)?;
+        let first = Arc::new(
+            Owner {
+                _cell: RcuCell::new(object),
+                barrier: barrier.clone(),
+            },
+            GFP_KERNEL,
+        )?;
+        let (first, second) = (waker(first), waker(woken()?));
+        let sleepy = Srcu::<Sleepy>::init()?;
+        // The message is of the barrier.
+        crate::rcu::complaining(crate::rcu::MISUSE, || {
+            with_reader(
+                sleepy,
+                || support::msleep(1),
+                |_| {
+                    let mut future = pin!(sleepy.synchronize_async());
+                    let first_poll = future.as_mut().poll(&mut Context::from_waker(&first));
+                    drop(first);
+                    // This drops the first waker.
+                    let next_poll = future.as_mut().poll(&mut Context::from_waker(&second));
+                    assert!(first_poll.is_pending() && next_poll.is_pending());
+                },
+            )
+        })?;
+        rcu::barrier()?;
+        assert_eq!(barrier.load(Relaxed), EDEADLK.to_errno());
+        let who = dropped_by.load(Relaxed);
+        assert!(who != 0 && who != kernel::current!().pid());
+        Ok(())
+    }
+
+    #[test]
+    fn wakers_can_poll_futures() -> Result {
+        let polls = Arc::new(
+            Polls {
+                other: waker(woken()?),
+                result: Atomic::new(0),
+            },
+            GFP_KERNEL,
+        )?;
+        let waker = waker(polls.clone());
+        let mut future = pin!(rcu::global().synchronize_async());
+        let begun = future.as_mut().poll(&mut Context::from_waker(&waker));
+        for _ in 0..10_000 {
+            if begun.is_ready() || polls.result.load(Relaxed) != 0 {
+                break;
+            }
+            support::msleep(1);
+        }
+        // It is still a waker of nobody's if the grace period was over at once.
+        let result = polls.result.load(Relaxed);
+        assert!(begun.is_ready() || result == 1 || result == 2);
         Ok(())
     }
 

@@ -34,6 +34,7 @@ use super::{
         DomainState,
         GLOBAL, //
     },
+    waiters,
     worker::{
         self,
         Worker, //
@@ -123,7 +124,8 @@ pub(super) unsafe fn dispose(
         // of that module or of one that it depends on, as this function requires.
         from_ref(unsafe { of_function(module, func as *const _) })
     };
-    if context == helpers::QUIESCE_RCU_MAY_WAIT {
+    // Unloads of modules wait for functions of wakers, in which therefore no destructor runs.
+    if context == helpers::QUIESCE_RCU_MAY_WAIT && !waiters::is_called() {
         let account = account();
         let queues = || own.into_iter().chain(set_of(task));
         if let Some(queue) = queues().find(|q| q.owner.load(Relaxed) == task) {

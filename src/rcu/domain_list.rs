@@ -39,6 +39,26 @@ kernel::sync::global_lock! {
     unsafe(uninit) static PREPARING: Mutex<()> = ();
 }
 
+kernel::sync::global_lock! {
+    /// Held while wakers are dropped, so that the domains stay on the list.
+    // SAFETY: `create()` initialises the mutex once, before a domain is prepared.
+    unsafe(uninit) static FORGETTING: Mutex<()> = ();
+}
+
+/// The domains on the list from `first` on.
+///
+/// # Safety
+///
+/// `first` is null or a domain on the list, whose mutex is held while the iterator is used.
+unsafe fn from(first: *const DomainState) -> impl Iterator<Item = &'static DomainState> {
+    // SAFETY: The domains are static, and those on the list are there until they are removed, which
+    // acquires the list's mutex.
+    let first = unsafe { first.as_ref() };
+    // SAFETY: The domains are static, and `next` is only accessed with the list's mutex held, as this
+    // function requires.
+    core::iter::successors(first, |domain| unsafe { (*domain.next.get()).as_ref() })
+}
+
 /// Makes the list, with the kernel's RCU in it.
 ///
 /// # Safety
@@ -49,6 +69,7 @@ pub(super) unsafe fn create() -> Result {
     unsafe {
         DOMAINS.init();
         PREPARING.init();
+        FORGETTING.init();
     }
     prepare(&GLOBAL, kernel::static_lock_class!())
 }
@@ -95,16 +116,9 @@ fn next_used(
 ) -> Option<&'static DomainState> {
     let list = DOMAINS.lock();
     // SAFETY: `next` is only accessed with the list's mutex held, which `list` is the guard of.
-    let mut at = domain.map_or(list.0, |domain| unsafe { *domain.next.get() });
-    // SAFETY: The domains are static, and those on the list are there until they are removed.
-    while let Some(domain) = unsafe { at.as_ref() } {
-        if domain.sleepable() && domain.was_used_by(account) {
-            return Some(domain);
-        }
-        // SAFETY: `next` is only accessed with the list's mutex held, which `list` is the guard of.
-        at = unsafe { *domain.next.get() };
-    }
-    None
+    let at = domain.map_or(list.0, |domain| unsafe { *domain.next.get() });
+    // SAFETY: `list` is the guard of the list's mutex.
+    unsafe { from(at) }.find(|domain| domain.sleepable() && domain.was_used_by(account))
 }
 
 /// Waits for what a module has deferred before, in all domains.
@@ -173,13 +187,8 @@ fn barrier_once(account: &Account, caller: &Location<'_>) -> Result {
 /// Removes a module that is unloaded from the users of all domains, those included that are not ready.
 pub(super) fn forget_user(account: &Account) {
     let list = DOMAINS.lock();
-    let mut at = list.0;
-    // SAFETY: The domains are static, and those on the list are there until they are removed.
-    while let Some(domain) = unsafe { at.as_ref() } {
-        domain.forget_user(account);
-        // SAFETY: `next` is only accessed with the list's mutex held, which `list` is the guard of.
-        at = unsafe { *domain.next.get() };
-    }
+    // SAFETY: `list` is the guard of the list's mutex.
+    unsafe { from(list.0) }.for_each(|domain| domain.forget_user(account));
     // SAFETY: `list` is the guard that excludes other calls. The code of the module has ended, and so
     // has that of the modules that depend on it.
     unsafe { forget_early(account, |domain| is_in(domain, account.module())) };
@@ -189,27 +198,32 @@ pub(super) fn forget_user(account: &Account) {
 #[cfg(CONFIG_KUNIT)]
 pub(super) fn count() -> usize {
     let list = DOMAINS.lock();
-    // SAFETY: The domains are static, and those on the list are there until they are removed.
-    let first = unsafe { list.0.as_ref() };
-    // SAFETY: The domains are static, and `next` is only accessed with the list's mutex held, which
-    // `list` is the guard of.
-    core::iter::successors(first, |domain| unsafe { (*domain.next.get()).as_ref() }).count()
+    // SAFETY: `list` is the guard of the list's mutex.
+    unsafe { from(list.0) }.count()
 }
 
-/// Drops the wakers of a module that is unloaded and has no account, in all domains, and waits for
-/// those that are being called. Process context.
+/// Takes off the futures that are in a module that is unloaded, and those with wakers of the module, in
+/// all domains, and waits for wakers that are being called. Process context.
+///
+/// Each future that waits is visited.
 pub(super) fn forget_wakers(module: *mut bindings::module) {
+    if !waiters::are_used() {
+        return;
+    }
     forget_in_all(module);
     waiters::synchronize();
 }
 
 fn forget_in_all(module: *mut bindings::module) {
-    let list = DOMAINS.lock();
-    let mut at = list.0;
-    // SAFETY: The domains are static, and those on the list are there until they are removed.
+    // Wakers are dropped without the list's mutex, which others acquire that free memory.
+    let _forgetting = FORGETTING.lock();
+    let mut at = DOMAINS.lock().0;
+    // SAFETY: The domains are static, and those on the list are there until they are removed, which
+    // acquires the mutex that is held here.
     while let Some(domain) = unsafe { at.as_ref() } {
         domain.forget_wakers(module);
-        // SAFETY: `next` is only accessed with the list's mutex held, which `list` is the guard of.
+        let _list = DOMAINS.lock();
+        // SAFETY: `next` is only accessed with the list's mutex held, which `_list` is the guard of.
         at = unsafe { *domain.next.get() };
     }
 }
@@ -217,16 +231,8 @@ fn forget_in_all(module: *mut bindings::module) {
 /// Returns a domain that is ready and in `module`.
 fn first_in(module: *mut bindings::module) -> Option<&'static DomainState> {
     let list = DOMAINS.lock();
-    let mut at = list.0;
-    // SAFETY: The domains are static, and those on the list are there until they are removed.
-    while let Some(domain) = unsafe { at.as_ref() } {
-        if is_in(domain, module) {
-            return Some(domain);
-        }
-        // SAFETY: `next` is only accessed with the list's mutex held, which `list` is the guard of.
-        at = unsafe { *domain.next.get() };
-    }
-    None
+    // SAFETY: `list` is the guard of the list's mutex.
+    unsafe { from(list.0) }.find(|domain| is_in(domain, module))
 }
 
 /// Returns whether a domain that is ready is in `module`.
@@ -259,6 +265,7 @@ pub(super) unsafe fn remove(module: *mut bindings::module) {
 
 /// Takes a domain off the list.
 fn unlink(domain: &'static DomainState) {
+    let _forgetting = FORGETTING.lock();
     let mut list = DOMAINS.lock();
     let mut link: *mut *const DomainState = &mut list.0;
     // SAFETY: `link` is the list's beginning or a field that belongs to the list's lock, and the

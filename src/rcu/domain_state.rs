@@ -15,6 +15,7 @@ use super::{
         Wait, //
     },
     waiters::{
+        self,
         Left,
         Node,
         Waiters, //
@@ -333,8 +334,8 @@ impl DomainState {
         kernel::sync::barrier::smp_mb(Full);
     }
 
-    /// Waits for grace periods that were started without a callback, and for futures that are in no
-    /// module's account. Process context.
+    /// Waits for grace periods that were started without a callback, and for futures and their wakers.
+    /// Process context.
     ///
     /// # Safety
     ///
@@ -483,8 +484,8 @@ impl DomainState {
     /// Checks that the caller may wait for destructors as well as readers.
     fn may_flush(&self, caller: &Location<'_>) -> Result {
         self.may_wait(caller)?;
-        // A destructor could wait for itself, or in a circle with another one.
-        if worker::is_current() {
+        // A destructor could wait for itself, or in a circle with another one, and a waker is waited for.
+        if worker::is_current() || waiters::is_called() {
             log_misuse(caller, self.name, EDEADLK);
             return Err(EDEADLK);
         }

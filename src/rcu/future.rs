@@ -40,13 +40,16 @@ use kernel::prelude::*;
 /// # Context
 ///
 /// Poll and drop it in any context but NMI. Its waker is cloned and dropped there, and woken with
-/// bottom halves disabled or by a kernel thread, so it must do all three without sleeping, as wakers
-/// that wake a task or queue a work do.
+/// bottom halves disabled or by a kernel thread (on PREEMPT_RT by the latter), so it must do all three
+/// without sleeping, as wakers that wake a task or queue a work do. The unload of the waker's module
+/// drops it as well. In a function of a waker, what it disposes of is left to a worker, and a barrier fails
+/// with [`EDEADLK`].
 ///
 /// # Leaks
 ///
-/// A leaked future costs its memory and one spurious wake-up. A module that uses this one is not freed
-/// before its wakers are woken; wakers of other modules are dropped when their module is unloaded.
+/// A leaked future costs its memory and one spurious wake-up. When a module is unloaded, its wakers are
+/// dropped, and futures in its memory, such as a static, wait no longer. A task that dies by an oops
+/// leaves the futures on its stack in the list, as it does with a wait queue of the kernel's.
 ///
 /// # Invariants
 ///

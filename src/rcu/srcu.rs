@@ -251,8 +251,8 @@ impl<T: UpDownTag> OwnedSection<T> {
     /// Waiting for the domain in `f` is an error, as in [`Domain::run`].
     #[inline]
     pub fn run<R>(&self, f: impl for<'r> FnOnce(ReadToken<'r, Srcu<T>>) -> R) -> R {
-        let mark = Mark(UnsafeCell::new(0));
-        mark.set(T::state());
+        let mark = Mark::new();
+        mark.set(T::state().mark());
         // SAFETY: By the type invariants the section lasts while `self` is borrowed, and `f` cannot
         // keep the token.
         f(unsafe { ReadToken::new() })
@@ -313,15 +313,21 @@ impl<D: Domain> Drop for Section<D> {
 /// that a search of the current stack finds the sections of the current task. Two stores pay for it;
 /// no memory is shared or allocated. A stale mark reads as zero, and a copied mark does not match
 /// because it encodes its own address.
-struct Mark(UnsafeCell<usize>);
+pub(super) struct Mark(UnsafeCell<usize>);
 
 impl Mark {
-    /// Marks the stack; the mark must not move after this.
+    /// Creates a mark that marks nothing.
     #[inline(always)]
-    fn set(&self, domain: &DomainState) {
+    pub(super) fn new() -> Self {
+        Self(UnsafeCell::new(0))
+    }
+
+    /// Marks the stack with `value`, that of a domain; the mark must not move after this.
+    #[inline(always)]
+    pub(super) fn set(&self, value: usize) {
         let word = self.0.get();
         // SAFETY: The word is a field of `self`, which is borrowed, and only this task accesses it.
-        unsafe { word.write_volatile(word.expose_provenance() ^ domain.mark()) };
+        unsafe { word.write_volatile(word.expose_provenance() ^ value) };
     }
 }
 
@@ -347,8 +353,8 @@ pub(super) unsafe fn run<D: Domain, R>(
     // SAFETY: `D` is an SRCU domain that is ready, of the flavor that `up_down` selects, and stays
     // so during the call, as this function requires; the section ends with the call.
     let _section = unsafe { Section::<D>::enter(up_down) };
-    let mark = Mark(UnsafeCell::new(0));
-    mark.set(D::state());
+    let mark = Mark::new();
+    mark.set(D::state().mark());
     // SAFETY: The section lasts until this function returns, and `f` cannot keep the token.
     f(unsafe { ReadToken::new() })
 }

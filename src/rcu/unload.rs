@@ -2,7 +2,7 @@
 
 //! Module unload: no deferred function outlives the module that it is in.
 //!
-//! Deferred work runs code of the module that deferred it: destructors and wakers. Requiring
+//! Deferred work runs code of the module that deferred it: destructors. Requiring
 //! authors to call `rcu_barrier()` in their exit functions does not work: the call is forgotten,
 //! and an error path of init has no exit function. So `quiesce.ko` waits by itself.
 //!
@@ -17,8 +17,7 @@
 //! any more. Usually the account is empty when the notifier runs, and nothing is waited for.
 //!
 //! Callbacks of the kernel's RCU are waited for with `rcu_barrier()`, which also ends their laziness:
-//! they count, and wake nobody. The worker, callbacks of SRCU domains and wakers wake the task that
-//! waits.
+//! they count, and wake nobody. The worker and callbacks of SRCU domains wake the task that waits.
 //!
 //! Functions that other modules have posted are in the accounts of those modules and are not waited
 //! for. Neither are readers of domains in which the module has nothing pending. A module that
@@ -28,16 +27,20 @@
 //!
 //! # Waiting
 //!
-//! The notifier does not wait, because its chain has a lock that every load and unload of a module
-//! acquires. It takes a reference to the module's kobject and queues a work item that waits.
+//! The notifier does not wait for grace periods of domains or for destructors, because its chain has a
+//! lock that every load and unload of a module acquires. It takes a reference to the module's kobject and queues a work item that waits.
 //! `free_module()` waits for the last such reference, without a lock, before it frees anything
 //! (`mod_kobject_put()` in `kernel/module/sysfs.c`), so only rmmod of this module is delayed.
 //!
-//! # Wakers of other modules
+//! # Futures
 //!
-//! A waker can be in a module that does not use this one and has no account: an executor. When such a
-//! module is unloaded, its wakers are taken from the futures of all domains and dropped, by the notifier,
-//! which then waits for wakers that are being called. They do not sleep.
+//! A waker can be in a module that does not use this one and has no account: an executor. And a future
+//! can be in a module's own memory, which is freed with the module, without a call of its destructor. So
+//! when any module is unloaded, the futures that are in it are taken off the lists of all domains, as
+//! are those with wakers of the module, and the wakers are dropped; then wakers that are being called
+//! are waited for, which do not sleep. For a module whose functions are in flight that is done when they
+//! have returned, as they may wait for a future; for others the notifier does it, unless no future has
+//! ever waited.
 //!
 //! # Domains
 //!
@@ -48,7 +51,6 @@
 //! [`Domain::barrier`]: super::Domain::barrier
 
 use super::{
-    account::Account,
     client::{
         self,
         Client, //
@@ -127,7 +129,7 @@ impl Drop for Runtime {
         // itself has deferred may be pending.
         // SAFETY: The client of this module itself is removed by `client::exit()`, which comes later.
         if let Some(client) = unsafe { client::find(super::account::this_module()) } {
-            wait(client.account());
+            client.account().wait_empty(Location::caller());
         }
         // SAFETY: Nothing is pending and nobody uses any of them. What this module has deferred itself
         // may have begun another grace period.
@@ -167,6 +169,7 @@ unsafe extern "C" fn going(module: *mut bindings::module) {
         return domain_list::forget_wakers(module);
     };
     if client.account().is_unused() && !domain_list::has_domains_of(module) {
+        domain_list::forget_wakers(client.account().module());
         // It may have deferred functions of a module that it depends on.
         domain_list::forget_user(client.account());
         // SAFETY: Nothing of the module is pending, and its code has returned.
@@ -213,17 +216,14 @@ unsafe extern "C" fn unload(work: *mut bindings::work_struct) {
 ///
 /// The code of the module has returned but for what is pending. Called once for the client.
 unsafe fn release(client: &Client) {
-    wait(client.account());
+    let account = client.account();
+    account.wait_empty(Location::caller());
+    domain_list::forget_wakers(account.module());
     // SAFETY: The account is empty, so no code of the module runs any more, nor does code of those
     // that depend on it, which were unloaded before. Nothing is pending in the domains.
     unsafe {
-        domain_list::remove(client.account().module());
-        domain_list::forget_user(client.account());
+        domain_list::remove(account.module());
+        domain_list::forget_user(account);
         client.remove();
     }
-}
-
-/// Waits until an account is empty.
-fn wait(account: &Account) {
-    account.wait_empty(Location::caller());
 }

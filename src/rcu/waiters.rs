@@ -6,17 +6,13 @@
 //! those whose grace period has elapsed and is posted again if others wait. liburcu's polled grace
 //! periods work the same way.
 
-use super::account::{
-    of_address,
-    Account, //
-};
+use super::srcu::Mark;
 use crate::bindings as helpers;
 use core::{
     cell::UnsafeCell,
     mem::offset_of,
     ptr::{
         from_ref,
-        null,
         null_mut, //
     },
     task::Waker, //
@@ -24,7 +20,10 @@ use core::{
 use kernel::{
     bindings,
     ffi::c_int,
-    sync::rcu,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    },
     types::Opaque, //
 };
 
@@ -39,15 +38,15 @@ const SEARCHED: usize = 32;
 /// # Invariants
 ///
 /// - All fields belong to the lock of the domain's waiters.
-/// - While `waits`, the node is in a list of the domain and does not move. `waker` is there, and the
-///   wait is counted in `account`, if that is not null; or neither is there, and the node is the
-///   place that [`Waiters::forget`] has reached.
+/// - While `waits`, the node is in a list of the domain and does not move. `waker` is there; or it is
+///   not, and the node is the place that [`Waiters::forget`] has reached.
+/// - `number` is larger than that of the nodes before it in the list.
 pub(super) struct Node {
     links: bindings::list_head,
     waits: bool,
+    number: u64,
     seq: bindings::rcu_gp_seq,
     waker: Option<Waker>,
-    account: *const Account,
 }
 
 impl Node {
@@ -60,14 +59,22 @@ impl Node {
                 prev: null_mut(),
             },
             waits: false,
+            number: 0,
             seq,
             waker: None,
-            account: null(),
         }
     }
 }
 
+/// Whether a future has ever waited.
+static USED: Atomic<bool> = Atomic::new(false);
+
+/// The number of wakers that are being called or dropped.
+static CALLED: Atomic<usize> = Atomic::new(0);
+
 /// A time in which wakers are taken from nodes and called.
+///
+/// A module is freed after [`synchronize`], so the functions of its wakers stay meanwhile.
 struct Calling(c_int);
 
 impl Calling {
@@ -75,6 +82,31 @@ impl Calling {
         // SAFETY: The helper enters a section of an SRCU domain of this module; this is no NMI.
         Self(unsafe { helpers::quiesce_helper_rcu_wakers_enter() })
     }
+
+    /// Calls `f` with a waker that was taken from a node in this time.
+    ///
+    /// Its function is marked on the stack, as a section of an SRCU domain is: see [`is_called`].
+    fn finish(&self, waker: Option<Waker>, f: impl FnOnce(Waker)) {
+        let Some(waker) = waker else { return };
+        let mark = Mark::new();
+        mark.set(mark_of_calls());
+        CALLED.fetch_add(1usize, Relaxed);
+        f(waker);
+        CALLED.fetch_sub(1usize, Relaxed);
+    }
+}
+
+/// The value that marks calls of wakers on the stack, see [`Mark::set`].
+fn mark_of_calls() -> usize {
+    (&raw const CALLED).addr().wrapping_add(1)
+}
+
+/// Returns whether the current task is in a function of a waker that this module calls.
+///
+/// Such a function must not sleep, and modules that are unloaded wait for it.
+pub(super) fn is_called() -> bool {
+    // SAFETY: The helper only reads words of the current task's stack.
+    CALLED.load(Relaxed) != 0 && unsafe { helpers::quiesce_helper_rcu_marked(mark_of_calls()) }
 }
 
 impl Drop for Calling {
@@ -84,33 +116,15 @@ impl Drop for Calling {
     }
 }
 
+/// Returns whether a future has ever waited.
+pub(super) fn are_used() -> bool {
+    USED.load(Relaxed)
+}
+
 /// Waits until no waker is called that was taken from its node before. Process context.
 pub(super) fn synchronize() {
     // SAFETY: This is process context, and not in a [`Calling`].
     unsafe { helpers::quiesce_helper_rcu_wakers_synchronize() };
-}
-
-/// A waker that was taken from a node, and the account that counts the wait.
-///
-/// It is taken and used in one [`Calling`]. A module without an account is freed after
-/// [`synchronize`], so its functions stay meanwhile.
-struct Woken {
-    waker: Option<Waker>,
-    account: *const Account,
-}
-
-impl Woken {
-    /// Calls `f` with the waker, and counts the wait as done after that.
-    fn finish(self, _section: &Calling, f: impl FnOnce(Waker)) {
-        if let Some(waker) = self.waker {
-            f(waker);
-        }
-        let _section = rcu::read_lock();
-        // SAFETY: The account stays as long as the wait is counted there, and during this section.
-        if let Some(account) = unsafe { self.account.as_ref() } {
-            account.done();
-        }
-    }
 }
 
 /// The futures that are left after a call of [`Waiters::wake`].
@@ -127,8 +141,9 @@ pub(super) enum Left {
 ///
 /// # Invariants
 ///
-/// - `list` is initialised once the domain is ready, as is `lock`, to which all of `list` and
+/// - `list` is initialised once the domain is ready, as is `lock`, to which all of `list`, `last` and
 ///   `armed` belong.
+/// - `last` is the largest number that a node of this domain was given.
 /// - While `armed`, `head` is posted, or its callback or the work item runs or is queued, or a task
 ///   is about to post it.
 pub(super) struct Waiters {
@@ -137,6 +152,7 @@ pub(super) struct Waiters {
     pub(super) work: Opaque<bindings::work_struct>,
     lock: Opaque<bindings::raw_spinlock_t>,
     list: UnsafeCell<bindings::list_head>,
+    last: UnsafeCell<u64>,
     armed: UnsafeCell<bool>,
 }
 
@@ -194,11 +210,18 @@ impl Guard<'_> {
         }
     }
 
-    /// Searches some nodes for a waker whose table is in `module`, and takes that off, if there is one.
+    /// Returns the number of the node that was inserted last.
+    fn last(&mut self) -> &mut u64 {
+        // SAFETY: `self` is the guard of the waiters' lock, which protects `last`.
+        unsafe { &mut *self.waiters.last.get() }
+    }
+
+    /// Searches some nodes for one that is in `module`, or whose waker's table is, and takes that off, if
+    /// there is one.
     ///
     /// From `place` on, or from the beginning if that is not in the list: those who wake futures take
     /// them off from the front, so then all before `place` have been taken off, too. Returns true with
-    /// `place` in the list if there are more nodes.
+    /// `place` in the list if there are more nodes with numbers up to `last`.
     ///
     /// # Safety
     ///
@@ -208,7 +231,8 @@ impl Guard<'_> {
         &mut self,
         place: *mut Node,
         module: *mut bindings::module,
-    ) -> (Option<Woken>, bool) {
+        last: u64,
+    ) -> (Option<Waker>, bool) {
         let mut found = None;
         // SAFETY: The lock is held, so that the nodes in the list are valid, and `place` and `module`
         // are, as this function requires.
@@ -219,23 +243,25 @@ impl Guard<'_> {
                 self.remove(place);
             }
             for _ in 0..SEARCHED {
-                let Some(node) = self.after(at) else {
+                let Some(node) = self.after(at).filter(|node| (**node).number <= last) else {
                     return (found, false);
                 };
-                let is_in = |waker: &Waker| {
-                    let table = from_ref(waker.vtable()).cast();
-                    helpers::quiesce_helper_within_module(table, module)
-                };
-                if (*node).waker.as_ref().is_some_and(is_in) {
-                    found = Some(self.remove(node));
-                    break;
+                let is_in = |address| helpers::quiesce_helper_within_module(address, module);
+                let table = |waker: &Waker| from_ref(waker.vtable()).cast();
+                // Another module's place has no waker.
+                if let Some(waker) = &(*node).waker {
+                    if is_in(table(waker)) || is_in(node.cast_const().cast()) {
+                        found = self.remove(node);
+                        break;
+                    }
                 }
                 at = &raw mut (*node).links;
             }
-            let Some(next) = self.after(at) else {
+            let Some(next) = self.after(at).filter(|next| (**next).number <= last) else {
                 return (found, false);
             };
             (*place).seq = (*next).seq;
+            (*place).number = (*next).number;
             self.insert(place, &raw mut (*next).links);
         }
         (found, true)
@@ -244,17 +270,14 @@ impl Guard<'_> {
     /// # Safety
     ///
     /// `node` waits.
-    unsafe fn remove(&mut self, node: *mut Node) -> Woken {
+    unsafe fn remove(&mut self, node: *mut Node) -> Option<Waker> {
         // SAFETY: The lock is held, and the node is in the list.
         unsafe {
             let links = (*node).links;
             (*links.prev).next = links.next;
             (*links.next).prev = links.prev;
             (*node).waits = false;
-            Woken {
-                waker: (*node).waker.take(),
-                account: core::mem::replace(&mut (*node).account, null()),
-            }
+            (*node).waker.take()
         }
     }
 }
@@ -271,6 +294,7 @@ impl Waiters {
                 next: null_mut(),
                 prev: null_mut(),
             }),
+            last: UnsafeCell::new(0),
             armed: UnsafeCell::new(false),
         }
     }
@@ -312,12 +336,8 @@ impl Waiters {
     /// `node` is valid, is one of a future that waits for this domain alone, and does not move
     /// until [`cancel`](Self::cancel) was called.
     pub(super) unsafe fn wait(&self, node: *mut Node, waker: Waker) -> bool {
-        // The waker's functions are in the module that made its table. Those that have no account are
-        // the kernel, and modules that `forget` is called for.
-        let account = of_address(from_ref(waker.vtable()).cast()).unwrap_or(null());
-        // SAFETY: The account stays, as the module of a waker does while there is one.
-        if let Some(account) = unsafe { account.as_ref() } {
-            account.counts().posted();
+        if !USED.load(Relaxed) {
+            USED.store(true, Relaxed);
         }
         let section = Calling::new();
         let mut guard = self.lock();
@@ -325,17 +345,17 @@ impl Waiters {
         // list.
         let old = unsafe {
             if !(*node).waits {
+                // INVARIANT: It is the largest so far, and the node is the last in the list.
+                *guard.last() = guard.last().wrapping_add(1);
+                (*node).number = *guard.last();
                 guard.insert(node, self.list.get());
             }
-            Woken {
-                waker: (*node).waker.replace(waker),
-                account: core::mem::replace(&mut (*node).account, account),
-            }
+            (*node).waker.replace(waker)
         };
         // INVARIANT: If it was not armed, the caller posts the callback.
         let post = !core::mem::replace(guard.armed(), true);
         drop(guard);
-        old.finish(&section, drop);
+        section.finish(old, drop);
         post
     }
 
@@ -351,29 +371,29 @@ impl Waiters {
         let mut guard = self.lock();
         // SAFETY: `node` is valid, as this function requires, and `guard` holds the lock of the
         // list.
-        let woken = unsafe { (*node).waits.then(|| guard.remove(node)) };
+        let woken = unsafe { (*node).waits.then(|| guard.remove(node)).flatten() };
         drop(guard);
-        if let Some(woken) = woken {
-            woken.finish(&section, drop);
-        }
+        section.finish(woken, drop);
     }
 
-    /// Drops the wakers of a module that is unloaded and has no account: their futures wait no longer.
+    /// Takes off the futures that are in a module that is unloaded, and those with wakers of the module,
+    /// and drops the wakers: they wait no longer.
+    ///
+    /// A future is in the module if it was pinned in a static, which is never dropped.
     ///
     /// The domain is ready, and the module is freed after [`synchronize`]. Process context.
     pub(super) fn forget(&self, module: *mut bindings::module) {
         let mut place = Node::new(bindings::rcu_gp_seq::default());
         let place = &raw mut place;
+        let last = *self.lock().last();
         loop {
             let section = Calling::new();
             let mut guard = self.lock();
             // SAFETY: `place` is used here only, and this returns when it is not in the list. `module`
             // is not freed before this has returned.
-            let (woken, more) = unsafe { guard.search(place, module) };
+            let (woken, more) = unsafe { guard.search(place, module, last) };
             drop(guard);
-            if let Some(woken) = woken {
-                woken.finish(&section, drop);
-            }
+            section.finish(woken, drop);
             drop(section);
             if !more {
                 return;
@@ -397,7 +417,7 @@ impl Waiters {
         is_over: impl Fn(&bindings::rcu_gp_seq) -> bool,
     ) -> Left {
         for _ in 0..batches {
-            let mut batch = [const { None::<Woken> }; BATCH];
+            let mut batch = [const { None::<Waker> }; BATCH];
             let mut left = Left::More;
             let section = Calling::new();
             let mut guard = self.lock();
@@ -418,12 +438,12 @@ impl Waiters {
                 }
                 // SAFETY: `node` is in the list, so it waits, and `guard` holds the lock of the
                 // list.
-                *place = Some(unsafe { guard.remove(node) });
+                *place = unsafe { guard.remove(node) };
             }
             // From here on the futures may be gone.
             drop(guard);
-            for woken in batch.iter_mut().filter_map(Option::take) {
-                woken.finish(&section, Waker::wake);
+            for woken in &mut batch {
+                section.finish(woken.take(), Waker::wake);
             }
             if !matches!(left, Left::More) {
                 return left;
