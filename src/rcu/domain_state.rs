@@ -355,6 +355,12 @@ impl DomainState {
                 break;
             }
         }
+        // The callback or the work item that has left nobody behind may still call wakers.
+        // SAFETY: This is the context of the calls above, and the work item is initialised.
+        unsafe {
+            self.barrier_now();
+            bindings::flush_work(self.waiters.work.get());
+        }
     }
 
     /// Undoes [`prepare`](Self::prepare). Process context.
