@@ -1194,8 +1194,10 @@ unsafe extern "C" fn grace_period_over(head: *mut bindings::callback_head) {
     // the `DomainState`, and domains are static.
     let state = unsafe { &*head.byte_sub(OFFSET).cast::<DomainState>() };
     state.stall.stop();
+    // On PREEMPT_RT callbacks run in a read-side critical section of RCU, in which a waker could not poll
+    // futures of `Global`.
     // SAFETY: RCU has called this function as the callback of the waiters, which `wake` requires.
-    if matches!(unsafe { state.wake(BATCHES_IN_CALLBACK) }, Left::More) {
+    if cfg!(CONFIG_PREEMPT_RT) || matches!(unsafe { state.wake(BATCHES_IN_CALLBACK) }, Left::More) {
         // SAFETY: The domain has callbacks, so it is ready, and stays so until it has been flushed.
         unsafe { worker::WORK.queue(state.waiters.work.get()) };
     }
