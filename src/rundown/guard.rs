@@ -123,6 +123,12 @@ pub(super) fn check_count(n: usize) -> Result<(), RundownError> {
     }
 }
 
+/// Makes a guard invariant in its pointer, and so in the object's type.
+///
+/// That type's [`HasRundown`] chooses the reference. A supertype, such as `O<fn(&'static u64)>` of
+/// `O<for<'a> fn(&'a u64)>`, may implement it by another field than the one that was acquired.
+type Invariant<P> = PhantomData<fn(P) -> P>;
+
 macro_rules! guard {
     ($(#[$doc:meta])* $name:ident { $($count:ident: $usize:ty)? }) => {
         $(#[$doc])*
@@ -133,6 +139,7 @@ macro_rules! guard {
             held: DepHold,
             site: Site,
             _mobility: PhantomData<M::Marker>,
+            _object: Invariant<P>,
         }
 
         impl<P: GuardPointer, M: GuardMobility> $name<P, M> {
@@ -159,6 +166,7 @@ macro_rules! guard {
                     held,
                     site,
                     _mobility: PhantomData,
+                    _object: PhantomData,
                 }
             }
 
