@@ -4,7 +4,8 @@
 //!
 //! Reads return a message once, and then block until the device is to be unplugged. Writing `unplug`
 //! has another thread unplug it. After `resurrect`, a read that should end makes the device live once
-//! more instead.
+//! more instead. The implementation is as one of a library that is no module: an open file holds the
+//! module that registers the device.
 
 use kernel::{
     fs::File,
@@ -81,6 +82,17 @@ fn resurrect(device: &DeviceGuard<'_, Device>) -> bool {
     done
 }
 
+/// The owner that a library names which is no module.
+struct Library;
+
+impl kernel::ModuleMetadata for Library {
+    const NAME: &'static CStr = c"library";
+    const THIS_MODULE: ThisModule = {
+        // SAFETY: References to the module of built-in code, which null stands for, are not counted.
+        unsafe { ThisModule::from_ptr(core::ptr::null_mut()) }
+    };
+}
+
 /// An open file: whether the message was read.
 struct Open(Atomic<bool>);
 
@@ -93,6 +105,7 @@ impl Drop for Open {
 
 #[vtable]
 impl UnpluggableDevice for Device {
+    type OwnerModule = Library;
     type Open = Open;
 
     fn open(_device: &DeviceGuard<'_, Self>, _file: &File) -> Result<Open> {

@@ -15,6 +15,7 @@ use super::{
     Wait, //
 };
 use kernel::{
+    bindings,
     fs::{
         File,
         Kiocb, //
@@ -29,7 +30,9 @@ use kernel::{
         MiscDeviceRegistration, //
     },
     prelude::*,
+    str::CStr,
     sync::Arc,
+    ModuleMetadata, //
 };
 
 /// A guard of an unpluggable device: the device stays until it is dropped.
@@ -42,9 +45,10 @@ pub type DeviceGuard<'a, D> = RundownGuard<'a, Rundown<D>>;
 /// for long stops when the device is to be unplugged, see
 /// [`on_rundown`](super::Guard::on_rundown); the unplugging waits for it.
 ///
-/// An open file holds a reference to the module of the implementation, so that the module is not
-/// unloaded before the file is closed. There is no `mmap()`: it fails with `ENODEV`, as the kernel
-/// cannot wait for accesses to mapped memory.
+/// An open file holds a reference to the module that registered the device, so that the module is not
+/// unloaded before the file is closed. The module of the implementation stays too, if it is another
+/// one: the first depends on it. There is no `mmap()`: it fails with `ENODEV`, as the kernel cannot wait for
+/// accesses to mapped memory.
 #[vtable]
 pub trait UnpluggableDevice: Send + Sync + Sized + 'static {
     /// The state of an open file. It is dropped when the file is closed, also after the device was
@@ -89,10 +93,33 @@ struct Opened<D: UnpluggableDevice> {
     open: D::Open,
 }
 
+/// The module that registers a device: the functions that the kernel calls are generated there.
+///
+/// `D::OwnerModule` is a type of the implementation's crate, which may be a library that is no module.
+struct Registrant;
+
+impl ModuleMetadata for Registrant {
+    // Unused: the name differs from module to module.
+    const NAME: &'static CStr = c"quiesce";
+
+    #[cfg(MODULE)]
+    const THIS_MODULE: ThisModule = {
+        // SAFETY: The file operations that have this constant refer to a symbol that each module has of
+        // its own. So it is the module that they, and the functions in them, are in.
+        unsafe { ThisModule::from_ptr(&raw mut bindings::__this_module) }
+    };
+
+    // If this crate is built in, its users are too: it exports nothing then.
+    #[cfg(not(MODULE))]
+    const THIS_MODULE: ThisModule = {
+        // SAFETY: Code that is built in is in no module, for which null stands.
+        unsafe { ThisModule::from_ptr(core::ptr::null_mut()) }
+    };
+}
+
 #[vtable]
 impl<D: UnpluggableDevice> MiscDevice for Opened<D> {
-    // The functions that the kernel calls are generated in the module of the implementation.
-    type OwnerModule = D::OwnerModule;
+    type OwnerModule = Registrant;
     type Ptr = KBox<Self>;
 
     const HAS_READ_ITER: bool = D::HAS_READ;
