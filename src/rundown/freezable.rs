@@ -20,11 +20,12 @@ use super::{
 };
 use kernel::{
     fmt,
-    new_condvar,
-    new_mutex,
     prelude::*,
+    static_lock_class,
+    str::CStr,
     sync::{
         CondVar,
+        LockClassKey,
         Mutex, //
     },
     types::NotThreadSafe, //
@@ -103,11 +104,12 @@ impl<R: RundownProtect> Freezable<R> {
                 Ok(())
             })
         };
+        let (name, mutex, condvar) = classes();
         // INVARIANT: The reference is live, and the depth is zero.
         try_pin_init!(Self {
             rundown <- rundown,
-            state <- new_mutex!(State { depth: 0, removed: false }, "quiesce_freezable"),
-            thawed <- new_condvar!("quiesce_freezable"),
+            state <- Mutex::new(State { depth: 0, removed: false }, name, mutex),
+            thawed <- CondVar::new(name, condvar),
         }? Error)
     }
 
@@ -249,6 +251,23 @@ impl<R: RundownProtect> Freezable<R> {
         }
         self.thawed.notify_all();
     }
+}
+
+/// Returns the name of the mutex and the condition variable, and the lockdep class of each.
+///
+/// Not inlined: [`Freezable::new`] is compiled into each module that calls it. The name must be in this
+/// module, as the keys are.
+#[inline(never)]
+fn classes() -> (
+    &'static CStr,
+    Pin<&'static LockClassKey>,
+    Pin<&'static LockClassKey>,
+) {
+    (
+        c"quiesce_freezable",
+        static_lock_class!(),
+        static_lock_class!(),
+    )
 }
 
 // SAFETY: `rundown()` returns a field of the object, so both have the same lifetime and each object
