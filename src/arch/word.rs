@@ -106,6 +106,8 @@ pub(crate) fn add_one_if_live(word: &Atomic<isize>) -> bool {
     while old & LIVE != 0 {
         // With 32 bits, that number can be reached. Saturated words do not count any more.
         if cfg!(not(CONFIG_64BIT)) && old < 0 {
+            // Pairs with what made the word live again; `old` was read without ordering.
+            word.load(Acquire);
             return true;
         }
         match word.cmpxchg(old, old.wrapping_add(ONE), Acquire) {
