@@ -267,7 +267,8 @@ pub(super) fn wait(
 
 /// Sleeps until woken, or for `timeout`; returns the rest of it.
 ///
-/// Without a timeout this does not wake up in between, so that the hung task detector sees it.
+/// Without a timeout this does not wake up in between, so that the hung task detector sees it if it is
+/// uninterruptible.
 ///
 /// # Safety
 ///
@@ -354,8 +355,8 @@ pub(super) fn forever() -> ! {
 ///
 /// This is the module parameter `rundown_stall_ms`, with a default of 30 seconds. There is one report
 /// for each reference, with up to four waiters, the owner of the exclusive ownership, and the holders
-/// if they are recorded. The hung task detector (`CONFIG_DETECT_HUNG_TASK`) reports waits without
-/// timeout as well.
+/// if they are recorded. The hung task detector (`CONFIG_DETECT_HUNG_TASK`) reports uninterruptible
+/// waits without timeout as well.
 pub fn set_stall_report_ms(ms: Msecs) -> Msecs {
     // SAFETY: The function only computes from a number or stores one.
     unsafe { helpers::quiesce_helper_set_rundown_stall_ms(ms) }
