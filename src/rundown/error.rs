@@ -26,7 +26,8 @@ pub enum RundownError {
     Resurrected,
     /// The rundown has not completed, or has not begun. `EBUSY`.
     NotDrained,
-    /// The caller may not sleep, which the call would do. Nothing was changed. `EAGAIN`.
+    /// The caller may not sleep, which the call would do. Nothing was changed, except by
+    /// [`Guard::into_rundown`](super::Guard::into_rundown), which releases its guard. `EAGAIN`.
     WouldSleep,
     /// No rundown can be cancelled: none has begun, or it has completed. `EINVAL`.
     NotInProgress,

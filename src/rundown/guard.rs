@@ -421,8 +421,8 @@ impl<P: GuardPointer, M: GuardMobility> Guard<P, M> {
     ///
     /// Those of [`RundownProtect::wait_with`]. The guard is released in any case. With
     /// [`RundownError::WouldSleep`] the rundown has begun if the reference is a
-    /// [`RundownRef`](super::RundownRef), and not if it is another one, whose rundown begins in process
-    /// context. An `Arc` is dropped as that of an [`ArcGuard`] is.
+    /// [`RundownRef`](super::RundownRef) and is not in a [`Freezable`](super::Freezable). Otherwise it has
+    /// not, as it begins in process context. An `Arc` is dropped as that of an [`ArcGuard`] is.
     #[track_caller]
     pub fn into_rundown(self) -> Result<P, RundownError> {
         self.into_rundown_with(Wait::uninterruptible())
