@@ -29,7 +29,8 @@ pub enum RundownError {
     /// The caller may not sleep, which the call would do. Nothing was changed, except by
     /// [`Guard::into_rundown`](super::Guard::into_rundown), which releases its guard. `EAGAIN`.
     WouldSleep,
-    /// No rundown can be cancelled: none has begun, or it has completed. `EINVAL`.
+    /// No rundown can be cancelled: none has begun, it has completed, or the count is saturated.
+    /// `EINVAL`.
     NotInProgress,
     /// The count is saturated: the object is leaked and will never be run down. `EOVERFLOW`.
     Saturated,

@@ -195,8 +195,8 @@ pub trait RundownProtect: raw::RawRundown {
     /// # Errors
     ///
     /// [`RundownError::NotInProgress`] if none has begun, or it has completed: then
-    /// [`re_init`](Self::re_init) makes the object live. [`RundownError::WouldSleep`], with a warning,
-    /// if the context is not allowed.
+    /// [`re_init`](Self::re_init) makes the object live; also if the count is saturated.
+    /// [`RundownError::WouldSleep`], with a warning, if the context is not allowed.
     fn resurrect(&self) -> Result<(), RundownError>;
 
     /// Returns the number of acquisitions, which may have changed by the time it is used.
