@@ -37,12 +37,10 @@ use core::{
         DerefMut, //
     },
 };
-use kernel::{
-    bindings,
-    prelude::*, //
-};
+use kernel::prelude::*;
 
 use super::{
+    backend::SpinSeqlock,
     context::Held,
     data::assert_by_value,
     sequence,
@@ -67,7 +65,7 @@ pub use SIZEOF_SEQLOCK as SIZEOF_XWOS_SQLK;
 pub type Seqlock<T> = SeqLock<T>;
 
 /// The memory that a sequence lock takes beside its value.
-pub const SIZEOF_SEQLOCK: usize = size_of::<bindings::seqlock_t>();
+pub const SIZEOF_SEQLOCK: usize = size_of::<SpinSeqlock>();
 
 /// The error of [`SeqLock::trylock`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
