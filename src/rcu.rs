@@ -15,6 +15,7 @@ mod domain_state;
 mod future;
 mod hash_map;
 mod list;
+mod mark;
 mod object;
 mod pointer;
 pub(crate) mod posting;

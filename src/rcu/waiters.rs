@@ -6,7 +6,7 @@
 //! those whose grace period has elapsed and is posted again if others wait. liburcu's polled grace
 //! periods work the same way.
 
-use super::srcu::Mark;
+use super::mark::Mark;
 use crate::bindings as helpers;
 use core::{
     cell::UnsafeCell,

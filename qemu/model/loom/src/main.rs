@@ -131,6 +131,7 @@ pub(crate) mod rcu {
     pub(crate) mod domain;
     pub(crate) mod domain_state;
     pub(crate) mod future;
+    mod mark;
     pub(crate) mod object;
     pub(crate) mod pointer;
     pub(crate) mod retired;
