@@ -7,6 +7,7 @@
 #include "ops.h"
 
 #include <sched.h>
+#include <sys/epoll.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -713,6 +714,54 @@ TEST(exits_in_turn)
 		EXPECT_EQ(QUIESCE_STATE_BROKEN, status[i].state);
 		EXPECT_EQ(1, status[i].cause.party);
 		EXPECT_EQ(pid[2 * i + 1], status[i].cause.pid);
+	}
+}
+
+/*
+ * Who sleeps on a pidfd is woken after all parties that the process ends have ended,
+ * also after the one that was bound first.
+ */
+TEST(ended_before_its_pidfd_wakes)
+{
+	enum { ROUNDS = 5, PAIRS = QUIESCE_MAX_BOUND / 2 - 1 };
+	struct rlimit limit = { 4096, 4096 };
+
+	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &limit));
+	for (int i = 0; i < ROUNDS; i++) {
+		struct epoll_event event = { .events = EPOLLIN };
+		struct quiesce_member m;
+		struct gate bound;
+		int fd[2], pidfd, epoll;
+		pid_t pid;
+
+		ASSERT_EQ(0, make_pair(0, fd));
+		ASSERT_EQ(0, gate_make(&bound));
+		pid = spawn({
+			int more[2];
+
+			check(bind_to_me(fd[0], QUIESCE_BIND_PROCESS) == 0);
+			for (int j = 0; j < PAIRS; j++) {
+				check(make_pair(0, more) == 0);
+				check(bind_to_me(more[0], QUIESCE_BIND_PROCESS) == 0);
+				check(bind_to_me(more[1], QUIESCE_BIND_PROCESS) == 0);
+			}
+			gate_open(&bound);
+			pause();
+		});
+		gate_pass(&bound);
+		pidfd = syscall(SYS_pidfd_open, pid, 0);
+		ASSERT_LE(0, pidfd);
+		epoll = epoll_create1(EPOLL_CLOEXEC);
+		ASSERT_EQ(0, epoll_ctl(epoll, EPOLL_CTL_ADD, pidfd, &event));
+		kill(pid, SIGKILL);
+		ASSERT_EQ(1, epoll_wait(epoll, &event, 1, 60000));
+		ASSERT_EQ(0, member_of(fd[1], 0, &m));
+		EXPECT_EQ(QUIESCE_STATE_ENDED | QUIESCE_STATE_BOUND, m.state);
+		EXPECT_EQ(KILLED, join(pid));
+		close(epoll);
+		close(pidfd);
+		close(fd[0]);
+		close(fd[1]);
 	}
 }
 

@@ -4,11 +4,11 @@
 //!
 //! A [`Watch`] is on the wait queue that pidfds are polled on, as KVM's irqfd is on an eventfd's.
 //! The kernel wakes it when the last thread of the process has exited, before its parent can have
-//! waited for it, and with `tasklist_lock` held and interrupts disabled. So what runs there takes
-//! constant time and acquires no lock of a barrier: it adds the party to the barrier's [`Exits`]
-//! and queues one work item per barrier. The next task that acquires the barrier's lock ends the
-//! parties on that list, so that no call sees the party of a dead process alive, and wakes the
-//! waiters once.
+//! waited for it, before those who sleep on a pidfd, and with `tasklist_lock` held and interrupts
+//! disabled. So what runs there takes constant time and acquires no lock of a barrier: it adds the
+//! party to the barrier's [`Exits`] and queues one work item per barrier. The next task that
+//! acquires the barrier's lock ends the parties on that list, so that no call sees the party of a
+//! process alive whose death its caller was told of, and wakes the waiters once.
 
 use super::{
     args::{

@@ -70,11 +70,16 @@ bool quiesce_helper_pid_ended(struct pid *pid, int *code)
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_pid_ended);
 
+/*
+ * The entry comes before those of all who poll a pidfd, also of those who come
+ * later: epoll and io_uring return as soon as their entry is woken. It is not
+ * exclusive, so that it takes the event from none of them.
+ */
 void quiesce_helper_pid_watch(struct pid *pid, struct wait_queue_entry *entry,
 			      wait_queue_func_t func)
 {
 	init_waitqueue_func_entry(entry, func);
-	add_wait_queue(&pid->wait_pidfd, entry);
+	add_wait_queue_priority(&pid->wait_pidfd, entry);
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_pid_watch);
 

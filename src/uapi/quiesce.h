@@ -301,7 +301,8 @@ struct quiesce_join {
  *
  * @flags:    [in] QUIESCE_BIND_PROCESS: the party ends with this process, even
  *            if copies of the descriptor live on elsewhere. Without it, the
- *            process is only what MEMBER reports
+ *            process is only what MEMBER reports. The party has ended when
+ *            wait() returns the process, and when a pidfd of it wakes a poller
  * @reserved: [in] 0
  *
  * Replaces what an earlier BIND or JOIN set.
