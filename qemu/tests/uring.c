@@ -3,6 +3,7 @@
 #include "ops.h"
 
 #include <liburing.h>
+#include <sys/epoll.h>
 
 FIXTURE(uring)
 {
@@ -169,6 +170,84 @@ TEST_F(uring, own_complete_reports_the_phase)
 	ASSERT_EQ(0, ctl(b, QUIESCE_IOC_COMPLETE, &c));
 	EXPECT_EQ(0, poll_now(b) & POLLIN);
 	EXPECT_EQ(-ETIME, reap(&self->ring, false, NULL));
+}
+
+/* What the tasks of late_poll have. */
+struct late {
+	int *fd;
+	int reader;
+};
+
+static void *wait_for_abortion(void *fd)
+{
+	check(wait_for(*(int *)fd, QUIESCE_WAIT_ABORTION, QUIESCE_FOREVER, NULL) == 0);
+	return NULL;
+}
+
+static void hold_cpu(int cpu)
+{
+	struct sched_param param = { .sched_priority = 1 };
+	cpu_set_t cpus;
+
+	CPU_ZERO(&cpus);
+	CPU_SET(cpu, &cpus);
+	check(!sched_setaffinity(0, sizeof(cpus), &cpus));
+	check(!sched_setscheduler(0, SCHED_FIFO, &param));
+}
+
+static void *arrive_once(void *arg)
+{
+	struct late *late = arg;
+
+	hold_cpu(0);
+	check(wait_asleep(late->reader));
+	check(place(late->fd[1]) == 0);
+	return NULL;
+}
+
+/*
+ * A poll that comes after the arrival was read, while the task that arrived wakes many
+ * others, is not told of it.
+ */
+TEST_F(uring, polled_after_the_arrival_was_read)
+{
+	enum { WAITERS = 500, ROUNDS = 5 };
+	struct epoll_event event = { .events = EPOLLIN };
+	struct __kernel_timespec soon = { .tv_nsec = 100 * NSEC_PER_MSEC };
+	struct late late = { .fd = self->fd, .reader = gettid() };
+	int cpus = sysconf(_SC_NPROCESSORS_ONLN), epoll = epoll_create1(EPOLL_CLOEXEC);
+	pthread_t waiter[WAITERS], arriving;
+	struct quiesce_status status;
+	struct io_uring_cqe *cqe;
+	pthread_attr_t attr;
+
+	/* There is a poller before the arrival, too. */
+	ASSERT_EQ(0, epoll_ctl(epoll, EPOLL_CTL_ADD, self->fd[0], &event));
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, 1 << 16);
+	for (int i = 0; i < WAITERS; i++)
+		ASSERT_EQ(0, pthread_create(&waiter[i], &attr, wait_for_abortion, &self->fd[1]));
+	hold_cpu(cpus - 1);
+	for (int i = 0; i < ROUNDS; i++) {
+		do {
+			nap();
+			ASSERT_EQ(0, status_of(self->fd[0], &status));
+		} while (status.waiting != WAITERS);
+		ASSERT_EQ(0, pthread_create(&arriving, &attr, arrive_once, &late));
+		/* The last to sleep is the first to be woken. */
+		ASSERT_EQ(0, wait_for(self->fd[0], QUIESCE_WAIT_NEXT, in_ms(60000), NULL));
+		ASSERT_EQ(1, submit_poll(&self->ring, self->fd[0], POLLIN, false));
+		EXPECT_EQ(-ETIME, io_uring_wait_cqe_timeout(&self->ring, &cqe, &soon));
+		ASSERT_EQ(0, pthread_join(arriving, NULL));
+		/* The next arrival. */
+		ASSERT_EQ(0, place(self->fd[1]));
+		EXPECT_EQ(POLLIN, reap(&self->ring, true, NULL));
+		ASSERT_EQ(0, wait_for(self->fd[0], QUIESCE_WAIT_NEXT, QUIESCE_NOW, NULL));
+	}
+	ASSERT_EQ(0, abort_with(self->fd[0], 0, NULL));
+	for (int i = 0; i < WAITERS; i++)
+		EXPECT_EQ(0, pthread_join(waiter[i], NULL));
+	close(epoll);
 }
 
 /* A poll that is under way holds the descriptor's file; it can be cancelled. */
