@@ -867,6 +867,43 @@ TEST_F(group, own_end_ends_own_wait)
 	EXPECT_EQ(7, join(waiter));
 }
 
+/*
+ * Two parties end with one process, and the end of one ends the phase: the other one
+ * does not lead it, whichever of them the kernel ends first.
+ */
+TEST(party_of_a_dead_process_does_not_lead)
+{
+	for (int first = 0; first < 2; first++) {
+		int group = make_group(3, 0, QUIESCE_GROUP_SHRINK), me, party[2];
+		struct quiesce_status s;
+		struct quiesce_wait w;
+		struct gate bound;
+		pid_t pid;
+
+		ASSERT_LE(0, group);
+		ASSERT_LE(0, me = join_group(group, 0, NULL));
+		for (int i = 0; i < 2; i++)
+			ASSERT_LE(0, party[i] = join_group(group, 0, NULL));
+		ASSERT_EQ(0, gate_make(&bound));
+		pid = spawn({
+			check(bind_to_me(party[first], QUIESCE_BIND_PROCESS) == 0);
+			check(bind_to_me(party[!first], QUIESCE_BIND_PROCESS) == 0);
+			gate_open(&bound);
+			pause();
+		});
+		gate_pass(&bound);
+		ASSERT_EQ(0, place(me));
+		ASSERT_EQ(0, place(party[0]));
+		kill(pid, SIGKILL);
+		ASSERT_EQ(KILLED, join(pid));
+		EXPECT_EQ(0, wait_phase(me, 1, in_ms(60000), &w));
+		EXPECT_EQ(QUIESCE_RESULT_DONE | QUIESCE_RESULT_LEADER, w.result);
+		ASSERT_EQ(0, status_of(group, &s));
+		EXPECT_EQ(1, s.parties);
+		EXPECT_EQ(2, s.phase);
+	}
+}
+
 struct stalled {
 	int group, ret;
 	struct quiesce_status status;

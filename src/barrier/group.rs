@@ -377,13 +377,22 @@ impl Group {
         self.all_arrived(leader);
     }
 
-    /// The seat of the last to arrive of those that have neither left nor ended.
+    /// The seats of the parties that have arrived, and have not left or ended.
+    fn rest(&self) -> Set {
+        self.arrived.without(&self.dead).without(&self.leaving)
+    }
+
+    /// The seat of the last to arrive of the rest. A process's parties end one after the other:
+    /// those that it has yet to end count as ended here.
     fn last_of_the_rest(&self) -> Option<u32> {
-        let mut rest = self.arrived.without(&self.dead).without(&self.leaving);
+        let mut rest = self.rest();
         let mut leader = None;
         while let Some(n) = rest.pop() {
-            let index = self.tenant(n).map_or(0, |state| state.newest().index);
-            if leader.is_none_or(|(best, _)| index >= best) {
+            let Some(state) = self.tenant(n) else {
+                continue;
+            };
+            let index = state.newest().index;
+            if leader.is_none_or(|(best, _)| index >= best) && !state.owner_ended() {
                 leader = Some((index, n));
             }
         }
@@ -467,7 +476,7 @@ impl Group {
             (true, true) if !drop => (false, true),
             // A party that leaves completes the phase only if no other can.
             (true, true) => {
-                let alone = self.last_of_the_rest().is_none();
+                let alone = self.rest().is_empty();
                 (alone, alone)
             }
         };

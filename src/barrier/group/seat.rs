@@ -97,6 +97,12 @@ impl SeatState {
         self.owner.as_ref().filter(|_| self.bound)
     }
 
+    /// Whether the process that the party ends with, if there is one, is dead.
+    pub(super) fn owner_ended(&self) -> bool {
+        self.bound_owner()
+            .is_some_and(|owner| owner.ended().is_some())
+    }
+
     /// A party that has not joined yet.
     fn new() -> impl Init<Self> {
         init!(Self {
