@@ -97,6 +97,32 @@ TEST(bind_that_is_refused)
 	EXPECT_EQ(owner, w.cause.pid);
 }
 
+/* A party that has left stays bound, and BIND fails: it makes no room for another one. */
+TEST(bind_of_a_party_that_has_left)
+{
+	int group = make_group(0, QUIESCE_MAX_PARTIES, 0), fd[2], first, one;
+	struct quiesce_member m;
+
+	allow_fds(QUIESCE_MAX_BOUND + 200);
+	ASSERT_LE(0, group);
+	ASSERT_EQ(0, make_pair(0, fd));
+	ASSERT_LE(0, first = join_group(group, QUIESCE_BIND_PROCESS, NULL));
+	for (int i = 1; i < QUIESCE_MAX_BOUND; i++)
+		ASSERT_LE(0, one = join_group(group, QUIESCE_BIND_PROCESS, NULL));
+	ASSERT_EQ(0, leave(one));
+	EXPECT_EQ(-ENOTCONN, bind_to_me(one, 0));
+	EXPECT_EQ(0, join(spawn({
+		check(bind_to_me(one, QUIESCE_BIND_PROCESS) == -ENOTCONN);
+	})));
+	ASSERT_EQ(0, member_of(group, QUIESCE_MAX_BOUND - 1, &m));
+	EXPECT_EQ(QUIESCE_STATE_LEFT | QUIESCE_STATE_BOUND, m.state);
+	EXPECT_EQ(getpid(), m.pid);
+	EXPECT_EQ(-EDQUOT, bind_to_me(fd[0], QUIESCE_BIND_PROCESS));
+	/* One that succeeds does. */
+	EXPECT_EQ(0, bind_to_me(first, 0));
+	EXPECT_EQ(0, bind_to_me(fd[0], QUIESCE_BIND_PROCESS));
+}
+
 /*
  * All parties of a process end with its descriptors, before its parent has waited for
  * it, each with its cause, and who sleeps on one of the barriers is woken.

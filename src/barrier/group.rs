@@ -666,6 +666,13 @@ impl Group {
         Ok(())
     }
 
+    /// Returns whether the party ends with the process `pid`.
+    pub fn ends_with(&self, seat: &Seat, pid: &Pid) -> bool {
+        self.state(seat)
+            .and_then(|state| state.bound_owner())
+            .is_some_and(|owner| owner.as_ptr() == pid.as_ptr())
+    }
+
     // Out of line: users of the crate do not see the tracepoints.
     #[inline(never)]
     fn trace_changes(&self, before: &Seen) {

@@ -474,6 +474,13 @@ impl Pair {
         Ok(())
     }
 
+    /// Returns whether `side` ends with the process `pid`.
+    pub fn ends_with(&self, side: Side, pid: &Pid) -> bool {
+        self.side(side)
+            .bound_owner()
+            .is_some_and(|owner| owner.as_ptr() == pid.as_ptr())
+    }
+
     /// Returns the events of `poll()` for `side`.
     pub fn poll(&self, side: Side) -> u32 {
         self.seen().poll(side)

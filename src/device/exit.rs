@@ -375,12 +375,10 @@ impl<B: ExitListener> Binding<B> {
             None
         };
         let mut watch = self.watch.lock();
-        // Stops watching the former owner before the owner changes, so that its exit cannot end the
-        // party.
-        let old = watch.take();
-        drop(old);
         set(current, bound)?;
-        *watch = new;
+        // The exit of the former owner ends the party no more, also if it comes before this.
+        let old = core::mem::replace(&mut *watch, new);
+        drop(old);
         Ok(())
     }
 

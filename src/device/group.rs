@@ -368,6 +368,10 @@ impl BarrierKind for Group {
         Group::bind(self, seat, owner, bound)
     }
 
+    fn ends_with(&self, seat: &Seat, pid: &Pid) -> bool {
+        Group::ends_with(self, seat, pid)
+    }
+
     fn closing(&mut self, seat: &Seat, end: End) {
         Group::closing(self, seat, end);
     }

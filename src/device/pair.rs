@@ -266,6 +266,10 @@ impl BarrierKind for Pair {
         Pair::bind(self, side, owner, bound)
     }
 
+    fn ends_with(&self, &side: &Side, pid: &Pid) -> bool {
+        Pair::ends_with(self, side, pid)
+    }
+
     fn closing(&mut self, &side: &Side, end: End) {
         Pair::closing(self, side, end);
     }

@@ -166,6 +166,9 @@ pub(super) trait BarrierKind: Machine + Send + Sized + 'static {
     /// `ENOTCONN`.
     fn bind(&mut self, seat: &Self::Seat, owner: ARef<Pid>, bound: bool) -> Result;
 
+    /// Whether the party ends with the process `pid`.
+    fn ends_with(&self, seat: &Self::Seat, pid: &Pid) -> bool;
+
     /// A copy of the party's descriptor is closed, as `end` says.
     fn closing(&mut self, seat: &Self::Seat, end: End);
 
@@ -295,6 +298,11 @@ impl<K: BarrierKind> Barrier<K> {
     fn end_exited(&self, barrier: &mut Guard<'_, K>) {
         while !self.exits.is_empty() {
             self.exits.take(|seat, end| {
+                // BIND has replaced that process, and its watch is still there.
+                let is_bound = |pid: &ARef<Pid>| barrier.ends_with(&seat, pid);
+                if !end.pid.as_ref().is_some_and(is_bound) {
+                    return;
+                }
                 if let Some(end) = barrier.end(&seat, end) {
                     trace::party_end(self.id, K::number(&seat), &end);
                 }
