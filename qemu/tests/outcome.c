@@ -405,6 +405,7 @@ TEST_F(unwritable, group)
 	struct quiesce_reset r = {};
 	struct quiesce_join j = {};
 	struct quiesce_status s, look = {};
+	uint64_t late = POISON;
 	struct quiesce_wait w;
 	int fds = count_fds();
 
@@ -429,6 +430,12 @@ TEST_F(unwritable, group)
 	EXPECT_EQ(0, place(self->party[1]));
 
 	EXPECT_REFUSED(self->group, QUIESCE_IOC_STATUS, &look);
+	EXPECT_EQ(POLLIN, poll_now(self->group));
+	/* Nor is the bitmap written, which is on another page. */
+	look.late = (uintptr_t)&late;
+	look.late_words = 1;
+	EXPECT_REFUSED(self->group, QUIESCE_IOC_STATUS, &look);
+	EXPECT_EQ(POISON, late);
 	EXPECT_EQ(POLLIN, poll_now(self->group));
 	w = wait_args(QUIESCE_WAIT_PHASE, QUIESCE_NOW);
 	w.ticket = 1;

@@ -180,6 +180,26 @@ impl Command {
         })
     }
 
+    /// Makes the first `size` bytes of the struct writable, and does not change them.
+    ///
+    /// # Errors
+    ///
+    /// `EFAULT`.
+    fn fault_in(&self, size: usize) -> Result {
+        // SAFETY: The helper reads user memory at an address that it checks, and takes no
+        // pointer to kernel memory.
+        to_result(unsafe { bindings::quiesce_helper_fault_in(self.arg, size) })
+    }
+
+    /// Checks that [`Command::write`] can write the struct back.
+    ///
+    /// # Errors
+    ///
+    /// `EFAULT`.
+    pub(super) fn check_writable(&self) -> Result {
+        self.fault_in(self.size)
+    }
+
     /// Calls `act` until it returns something else than `EFAULT`, and makes the memory of a `T`
     /// writable in between.
     ///
@@ -198,9 +218,7 @@ impl Command {
                 Err(EFAULT) => (),
                 result => return result,
             }
-            // SAFETY: The helper reads user memory at an address that it checks, and takes no
-            // pointer to kernel memory.
-            to_result(unsafe { bindings::quiesce_helper_fault_in(self.arg, size_of::<T>()) })?;
+            self.fault_in(size_of::<T>())?;
         }
         Err(EFAULT)
     }

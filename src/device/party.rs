@@ -359,6 +359,8 @@ impl<K: BarrierKind> Barrier<K> {
         let late = self.lock().status(seat, &mut args);
         if args.late != 0 {
             let words = room.min(args.late_words as usize);
+            // Without the struct the words are not written, either.
+            command.check_writable()?;
             args::write_words(args.late as usize, &late.words()[..words])?;
         }
         command.write(&args)?;
