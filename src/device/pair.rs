@@ -204,6 +204,8 @@ impl BarrierKind for Pair {
     ) -> Result<Option<Result>> {
         let (goal, begun) = wait.goal;
         let begun = begun.unwrap_or_else(|| self.begin(side, goal));
+        // If `put` fails, another task may read arrivals until it is tried again.
+        wait.goal = (goal, Some(begun));
         let mut ticket = wait.ticket;
         let mut arrived = 0;
         if wait.arrives {
@@ -226,7 +228,6 @@ impl BarrierKind for Pair {
             }
         }
         self.apply(side, &step);
-        wait.goal = (goal, Some(begun));
         wait.ticket = ticket;
         wait.arrives = false;
         wait.first = false;

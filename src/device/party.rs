@@ -114,7 +114,7 @@ pub(super) trait BarrierKind: Machine + Send + Sized + 'static {
     ///
     /// # Errors
     ///
-    /// Those of `put`; then nothing has changed.
+    /// Those of `put`; then nothing has changed but that the wait has begun.
     fn try_wait(
         &mut self,
         seat: &Self::Seat,
