@@ -428,7 +428,7 @@ impl BarrierKind for Group {
     fn show(barrier: &Barrier<Self>, seat: Option<&Seat>, m: &SeqFile) {
         let capacity = barrier.lock().capacity() as usize;
         // Without memory nothing is shown.
-        let Ok(late) = KVec::with_capacity(capacity, GFP_KERNEL) else {
+        let Ok(late) = KVec::with_capacity(capacity, GFP_KERNEL_ACCOUNT) else {
             return;
         };
         let snapshot = Snapshot::take(barrier, seat, late, m);
