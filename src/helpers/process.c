@@ -89,13 +89,16 @@ void quiesce_helper_pid_unwatch(struct pid *pid, struct wait_queue_entry *entry)
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_pid_unwatch);
 
+/* As many items as an exit may queue would each make a worker, which nobody is charged for. */
+#define QUIESCE_EXIT_WORKERS	8
+
 /*
  * Creates the workqueue on which barriers wake their waiters after a process
- * has exited.
+ * has exited. Its items wait for locks only, so that few can run at a time.
  */
 struct workqueue_struct *quiesce_helper_exit_workqueue(void)
 {
-	return alloc_workqueue("quiesce_exit", WQ_UNBOUND, 0);
+	return alloc_workqueue("quiesce_exit", WQ_UNBOUND, QUIESCE_EXIT_WORKERS);
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_exit_workqueue);
 
