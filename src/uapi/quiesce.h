@@ -394,8 +394,11 @@ struct quiesce_arrive {
  * the same call with it continues the wait, as the kernel does itself after
  * SA_RESTART, and does not arrive again. Once the wait is over, with success or
  * an error that writes [out], 0 is written, so that the same struct serves for the
- * next round. A ticket that was not written so, or was used, is EINVAL: no two
- * calls return for one arrival. (A pair counts such waits and does not
+ * next round. A ticket that was not written so, or that was used by the call that
+ * continued the wait, is EINVAL: no two ARRIVE_WAITs return for one arrival. WAIT
+ * does not use the ticket of an ARRIVE_WAIT: a program that ends the wait with it
+ * has to write 0 before the next ARRIVE_WAIT, or else that continues the old wait
+ * and does not arrive. (A pair counts such waits and does not
  * distinguish them: a ticket of an arrival is EINVAL once as many calls have
  * continued waits as were to be continued.) A leader that has to call COMPLETE
  * gets its ticket for that call, and has to write 0 itself before the next
