@@ -141,7 +141,10 @@
  *   ENOSPC        group: no open seat, and max_parties seats
  *   EBUSY         JOIN: all have arrived, and the leader has not called COMPLETE
  *   EMFILE ENFILE no descriptor, or no file, is left
- *   ENOMEM        no memory, or the cgroup's limit
+ *   ENOMEM        no memory, or the cgroup's limit. As with open(), the kernel
+ *                 may call the OOM killer instead where the process's table of
+ *                 descriptors grows, or where other tasks of the cgroup take what
+ *                 memory is left while the call makes its files
  *   ESRCH         MEMBER: no such party
  *
  * Where several hold, a wait prefers its result to EINTR and EINTR to
