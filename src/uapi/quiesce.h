@@ -492,8 +492,8 @@ struct quiesce_abort {
  *              many the whole bitmap needs. Words beyond those are not written
  * @late:       [in] 0, or a pointer to a bitmap: bit n is set if party n is
  *              late. Group: it has not arrived in this phase, or had not when
- *              the group broke; open seats are late. Pair: it has arrived less often
- *              than the other side
+ *              the group broke and has not left since; open seats are late. Pair:
+ *              it has arrived less often than the other side
  * @phase:      [out] group: number of the current phase, from 1
  * @balance:    [out] pair: as in struct quiesce_wait
  * @unread:     [out] pair: arrivals of the other side that this side has not read
