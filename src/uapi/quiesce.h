@@ -137,7 +137,9 @@
  *                 as many groups and parties as the module's parameter
  *                 user_files allows. A party of a group counts until its
  *                 descriptor is closed and another party has its seat or the
- *                 group is gone
+ *                 group is gone. That is shortly after its last descriptor is
+ *                 closed, if a process that a party was bound to has died just
+ *                 before
  *   ENOSPC        group: no open seat, and max_parties seats
  *   EBUSY         JOIN: all have arrived, and the leader has not called COMPLETE
  *   EMFILE ENFILE no descriptor, or no file, is left
