@@ -207,7 +207,7 @@ static void *arrive_once(void *arg)
 
 /*
  * A poll that comes after the arrival was read, while the task that arrived wakes many
- * others, is not told of it.
+ * others, is not notified of it.
  */
 TEST_F(uring, polled_after_the_arrival_was_read)
 {

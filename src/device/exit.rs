@@ -8,7 +8,7 @@
 //! disabled. So what runs there takes constant time and acquires no lock of a barrier: it adds the
 //! party to the barrier's [`Exits`] and queues one work item per barrier. The next task that
 //! acquires the barrier's lock ends the parties on that list, so that no call sees the party of a
-//! process alive whose death its caller was told of, and wakes the waiters once.
+//! process alive of whose death its caller was notified, and wakes the waiters once.
 
 use super::{
     args::{
