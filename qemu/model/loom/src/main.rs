@@ -143,6 +143,12 @@ pub(crate) mod rcu {
 
     fn quiesce() {}
 
+    /// The first accesses of the statics, which make loom's objects.
+    pub(crate) fn touch() {
+        waiters::are_used();
+        waiters::is_called();
+    }
+
     pub(crate) use batch::{Batch, PolledBatch, ReclaimedBatch};
     pub(crate) use cell::{CellValue, RcuCell};
     pub(crate) use cookie::Cookie;

@@ -89,6 +89,7 @@ fn begin() {
         GLOBAL.prepare(kernel::static_lock_class!()).unwrap();
         GLOBAL.set_ready();
     }
+    crate::rcu::touch();
 }
 /// Lets the thread of the callbacks end; all that was deferred is freed then.
 fn end(softirq: thread::JoinHandle<()>) {
