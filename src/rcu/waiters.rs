@@ -40,7 +40,7 @@ const SEARCHED: usize = 32;
 /// - All fields belong to the lock of the domain's waiters.
 /// - While `waits`, the node is in a list of the domain and does not move. `waker` is there; or it is
 ///   not, and the node is the place that [`Waiters::forget`] has reached.
-/// - `number` is larger than that of the nodes before it in the list.
+/// - `number` is not smaller than that of the nodes before it in the list.
 pub(super) struct Node {
     links: bindings::list_head,
     waits: bool,
@@ -248,7 +248,7 @@ impl Guard<'_> {
                 };
                 let is_in = |address| helpers::quiesce_helper_within_module(address, module);
                 let table = |waker: &Waker| from_ref(waker.vtable()).cast();
-                // Another module's place has no waker.
+                // Only a place has none.
                 if let Some(waker) = &(*node).waker {
                     if is_in(table(waker)) || is_in(node.cast_const().cast()) {
                         found = self.remove(node);
