@@ -6,7 +6,8 @@
 //! They wait for the domain that `quiesce_rcu_holder lend=1` reads.
 
 use core::{
-    future::Future,
+    cell::UnsafeCell,
+    future::Future as _,
     mem::{
         forget,
         MaybeUninit, //
@@ -19,16 +20,13 @@ use core::{
     }, //
 };
 use kernel::prelude::*;
-use quiesce::{
-    rcu::{
-        Domain,
-        Global,
-        GracePeriod,
-        Object,
-        RcuCell,
-        Srcu, //
-    },
-    rundown::Rundown, //
+use quiesce::rcu::{
+    Domain,
+    Global,
+    GracePeriod,
+    Object,
+    RcuCell,
+    Srcu, //
 };
 
 #[path = "rcu/lent.rs"]
@@ -54,18 +52,24 @@ extern "C" {
     fn quiesce_waker_table() -> *const c_void;
 }
 
+type Future = GracePeriod<Srcu<Lent>>;
+
 /// A place in the module's memory, which is freed without a call of any destructor.
-struct Slot(MaybeUninit<GracePeriod<Srcu<Lent>>>);
+///
+/// Safe code gets `&'static mut` of one, too: from the exclusive owner of a `Rundown` in a static, by leaking
+/// it. lockdep would report that owner as a lock that insmod holds when it returns.
+struct Slot(UnsafeCell<MaybeUninit<Future>>);
 
-impl Unpin for Slot {}
+// SAFETY: Accessed by the module's init only.
+unsafe impl Sync for Slot {}
 
-static SLOT: Rundown<Slot> = Rundown::new(Slot(MaybeUninit::uninit()));
+static SLOT: Slot = Slot(UnsafeCell::new(MaybeUninit::uninit()));
 
 /// Pins a future in the static.
-fn in_a_static(lent: Srcu<Lent>) -> Result<Pin<&'static mut GracePeriod<Srcu<Lent>>>> {
-    let owner = KBox::leak(KBox::new(SLOT.wait_for_rundown()?, GFP_KERNEL)?);
-    let slot: &'static mut Slot = &mut *owner;
-    Ok((&mut slot.0).write_pin_init(lent.synchronize_async())?)
+fn in_a_static(lent: Srcu<Lent>) -> Result<Pin<&'static mut Future>> {
+    // SAFETY: The module's init calls this once, and nothing else accesses the static.
+    let slot = unsafe { &mut *SLOT.0.get() };
+    Ok(slot.write_pin_init(lent.synchronize_async())?)
 }
 
 struct Waiter;
