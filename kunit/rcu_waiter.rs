@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! A module that leaks futures with wakers of `waker.rs`, a module that does not use quiesce: on the heap,
-//! and one in a static.
+//! and one in a static. With `own=1` it leaks two of its own instead: when the exit function has returned,
+//! one waker has another future wait, and the other is the last owner of an object.
 //!
 //! They wait for the domain that `quiesce_rcu_holder lend=1` reads.
 
@@ -19,8 +20,30 @@ use core::{
         Waker, //
     }, //
 };
-use kernel::prelude::*;
+use executor::{
+    waker,
+    Wake, //
+};
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Release, //
+        },
+        Arc, //
+    },
+    time::{
+        delay::{
+            fsleep,
+            udelay, //
+        },
+        Delta, //
+    },
+};
 use quiesce::rcu::{
+    self,
     Domain,
     Global,
     GracePeriod,
@@ -29,6 +52,9 @@ use quiesce::rcu::{
     Srcu, //
 };
 
+#[path = "rcu/executor.rs"]
+#[allow(dead_code, reason = "this module needs wakers only")]
+mod executor;
 #[path = "rcu/lent.rs"]
 mod lent;
 
@@ -44,6 +70,10 @@ module! {
         defer: u32 {
             default: 0,
             description: "Also defer an object",
+        },
+        own: u32 {
+            default: 0,
+            description: "Use the module's own wakers",
         },
     },
 }
@@ -72,7 +102,114 @@ fn in_a_static(lent: Srcu<Lent>) -> Result<Pin<&'static mut Future>> {
     Ok(slot.write_pin_init(lent.synchronize_async())?)
 }
 
+/// Whether the exit function is about to return.
+static EXITS: Atomic<bool> = Atomic::new(false);
+/// Whether [`Again`] is called.
+static CALLED: Atomic<bool> = Atomic::new(false);
+
+/// Has a future wait with another waker, but only when the exit function has returned.
+struct Again(Srcu<Lent>, core::task::Waker);
+
+impl Wake for Again {
+    fn wake(self: Arc<Self>) {
+        CALLED.store(true, Release);
+        for _ in 0..5000 {
+            if EXITS.load(Acquire) {
+                break;
+            }
+            delay();
+        }
+        // The notifier searches the lists meanwhile.
+        for _ in 0..200 {
+            delay();
+        }
+        if let Ok(mut future) = KBox::pin(self.0.synchronize_async(), GFP_ATOMIC) {
+            let _ = future.as_mut().poll(&mut Context::from_waker(&self.1));
+            forget(future);
+        }
+    }
+}
+
+/// Busy-waits for a millisecond: wakers do not sleep.
+fn delay() {
+    udelay(Delta::from_millis(1));
+}
+
+/// Owns an object whose destructor takes its time.
+struct Owner {
+    _cell: Option<RcuCell<KBox<Object<Slow>>>>,
+}
+
+impl Wake for Owner {
+    fn wake(self: Arc<Self>) {}
+}
+
+struct Slow;
+
+impl Drop for Slow {
+    fn drop(&mut self) {
+        fsleep(Delta::from_millis(300));
+        pr_info!("the object of a waker is dropped\n");
+    }
+}
+
+/// Leaks a future that waits with `waker`.
+fn leak<D: Domain>(domain: D, waker: &Waker) -> Result {
+    let mut future = KBox::pin(domain.synchronize_async(), GFP_KERNEL)?;
+    let pending = future
+        .as_mut()
+        .poll(&mut Context::from_waker(waker))
+        .is_pending();
+    forget(future);
+    if pending {
+        Ok(())
+    } else {
+        Err(EINVAL)
+    }
+}
+
+fn own_wakers(lent: Srcu<Lent>) -> Result {
+    let object = Object::new(Slow).boxed(GFP_KERNEL)?;
+    let owner = waker(Arc::new(
+        Owner {
+            _cell: Some(RcuCell::new(object)),
+        },
+        GFP_KERNEL,
+    )?);
+    leak(lent, &owner)?;
+    drop(owner);
+    let none = waker(Arc::new(Owner { _cell: None }, GFP_KERNEL)?);
+    leak(
+        rcu::global(),
+        &waker(Arc::new(Again(lent, none), GFP_KERNEL)?),
+    )?;
+    while !CALLED.load(Acquire) {
+        fsleep(Delta::from_millis(1));
+    }
+    Ok(())
+}
+
+/// Leaks futures on the heap, and one in the static.
+fn others(lent: Srcu<Lent>, waker: &Waker) -> Result {
+    for _ in 0..100 {
+        leak(lent, waker)?;
+    }
+    if in_a_static(lent)?
+        .poll(&mut Context::from_waker(waker))
+        .is_ready()
+    {
+        return Err(EINVAL);
+    }
+    Ok(())
+}
+
 struct Waiter;
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        EXITS.store(true, Release);
+    }
+}
 
 impl kernel::Module for Waiter {
     fn init(_module: &'static ThisModule) -> Result<Self> {
@@ -80,22 +217,10 @@ impl kernel::Module for Waiter {
         // SAFETY: The function returns the address of a static table, whose functions ignore the data. This
         // module depends on that of the table.
         let waker = unsafe { Waker::new(null(), &*quiesce_waker_table().cast()) };
-        for _ in 0..100 {
-            let mut future = KBox::pin(lent.synchronize_async(), GFP_KERNEL)?;
-            if future
-                .as_mut()
-                .poll(&mut Context::from_waker(&waker))
-                .is_ready()
-            {
-                return Err(EINVAL);
-            }
-            forget(future);
-        }
-        if in_a_static(lent)?
-            .poll(&mut Context::from_waker(&waker))
-            .is_ready()
-        {
-            return Err(EINVAL);
+        if module_parameters::own.value() != 0 {
+            own_wakers(lent)?;
+        } else {
+            others(lent, &waker)?;
         }
         if module_parameters::defer.value() != 0 {
             let cell = RcuCell::<_, Global>::new(Some(Object::new(waker).boxed(GFP_KERNEL)?));

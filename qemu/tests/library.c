@@ -698,7 +698,7 @@ TEST(device_that_may_not_be_opened)
 	EXPECT_EQ(0, chmod(QUIESCE_DEVICE, st.st_mode & 07777));
 }
 
-/* Nor is there one where there is no node; pairs there are. */
+/* Without the node a group fails, and eventfds and a pipe take the place of a pair. */
 TEST(groups_need_the_device)
 {
 	EXPECT_EQ(0, join(spawn({

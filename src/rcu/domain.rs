@@ -158,8 +158,8 @@ pub trait Domain: sealed::Sealed + Copy + Send + Sync + 'static {
 
     /// As [`synchronize`](Self::synchronize), with an expedited grace period.
     ///
-    /// It is shorter, and interrupts the CPUs that are not idle. PREEMPT_RT uses normal grace periods instead, unless
-    /// `rcupdate.rcu_normal_after_boot` is zero.
+    /// It is shorter, and interrupts the CPUs that are not idle. PREEMPT_RT uses normal grace periods
+    /// instead, unless `rcupdate.rcu_normal_after_boot` is zero.
     #[track_caller]
     fn synchronize_expedited(self) -> Result {
         Self::state().synchronize(true, Location::caller())
@@ -404,9 +404,9 @@ kernel_section! {
 impl Global {
     /// Calls `f` with a token of a section that the caller is in already.
     ///
-    /// With a guard of `rcu_read_lock()` this costs nothing on kernels with preemptible RCU. With a token that preemption, bottom
-    /// halves or interrupts are disabled it costs what [`run`](Domain::run) costs, and like that keeps
-    /// memory safe if `f` sleeps by mistake.
+    /// With a guard of `rcu_read_lock()` this costs nothing on kernels with preemptible RCU. With a
+    /// token that preemption, bottom halves or interrupts are disabled it costs what
+    /// [`run`](Domain::run) costs, and like that keeps memory safe if `f` sleeps by mistake.
     ///
     /// # Examples
     ///

@@ -15,7 +15,10 @@ use super::{
 use crate::bindings as helpers;
 use core::{
     panic::Location,
-    ptr::null, //
+    ptr::{
+        null,
+        null_mut, //
+    },
 };
 use kernel::{
     bindings,
@@ -205,21 +208,26 @@ pub(super) fn count() -> usize {
 /// Takes off the futures that are in a module that is unloaded, and those with wakers of the module, in
 /// all domains, and waits for wakers that are being called. Process context.
 ///
-/// Each future that waits is visited.
+/// Each future that waits is visited. What the wakers own is dropped with them, so that functions of the
+/// module may be in flight when this returns.
 pub(super) fn forget_wakers(module: *mut bindings::module) {
     if !waiters::are_used() {
         return;
     }
-    forget_in_all(module);
-    waiters::synchronize();
-}
-
-fn forget_in_all(module: *mut bindings::module) {
     // Wakers are dropped without the list's mutex, which others acquire that free memory.
     let _forgetting = FORGETTING.lock();
+    // A waker that is called now may have another future wait with it.
+    waiters::refuse(module);
+    forget_in_all(module);
+    waiters::synchronize();
+    waiters::refuse(null_mut());
+}
+
+/// The caller holds `FORGETTING`.
+fn forget_in_all(module: *mut bindings::module) {
     let mut at = DOMAINS.lock().0;
     // SAFETY: The domains are static, and those on the list are there until they are removed, which
-    // acquires the mutex that is held here.
+    // acquires the mutex that the caller holds.
     while let Some(domain) = unsafe { at.as_ref() } {
         domain.forget_wakers(module);
         let _list = DOMAINS.lock();

@@ -28,7 +28,8 @@
 //! # Waiting
 //!
 //! The notifier does not wait for grace periods of domains or for destructors, because its chain has a
-//! lock that every load and unload of a module acquires. It takes a reference to the module's kobject and queues a work item that waits.
+//! lock that every load and unload of a module acquires. It takes a reference to the module's kobject
+//! and queues a work item that waits.
 //! `free_module()` waits for the last such reference, without a lock, before it frees anything
 //! (`mod_kobject_put()` in `kernel/module/sysfs.c`), so only rmmod of this module is delayed.
 //!
@@ -38,9 +39,10 @@
 //! can be in a module's own memory, which is freed with the module, without a call of its destructor. So
 //! when any module is unloaded, the futures that are in it are taken off the lists of all domains, as
 //! are those with wakers of the module, and the wakers are dropped; then wakers that are being called
-//! are waited for, which do not sleep. For a module whose functions are in flight that is done when they
-//! have returned, as they may wait for a future; for others the notifier does it, unless no future has
-//! ever waited.
+//! are waited for, which do not sleep. Meanwhile no future begins to wait with such a waker. For a module
+//! whose functions are in flight that is done when they have returned, as they may wait for a future;
+//! for others the notifier does it, unless no future has ever waited. A waker that is dropped may be the
+//! last owner of something that is deferred then, so the account is checked again.
 //!
 //! # Domains
 //!
@@ -168,8 +170,15 @@ unsafe extern "C" fn going(module: *mut bindings::module) {
     let Some(client) = (unsafe { client::find(module) }) else {
         return domain_list::forget_wakers(module);
     };
-    if client.account().is_unused() && !domain_list::has_domains_of(module) {
+    let nothing_is_pending =
+        || client.account().is_unused() && !domain_list::has_domains_of(module);
+    let mut unused = nothing_is_pending();
+    if unused {
         domain_list::forget_wakers(client.account().module());
+        // What a waker owned may have been deferred with it.
+        unused = nothing_is_pending();
+    }
+    if unused {
         // It may have deferred functions of a module that it depends on.
         domain_list::forget_user(client.account());
         // SAFETY: Nothing of the module is pending, and its code has returned.
@@ -217,8 +226,14 @@ unsafe extern "C" fn unload(work: *mut bindings::work_struct) {
 /// The code of the module has returned but for what is pending. Called once for the client.
 unsafe fn release(client: &Client) {
     let account = client.account();
-    account.wait_empty(Location::caller());
-    domain_list::forget_wakers(account.module());
+    loop {
+        account.wait_empty(Location::caller());
+        domain_list::forget_wakers(account.module());
+        // What a waker owned may have been deferred with it.
+        if account.counts().in_flight() == 0 {
+            break;
+        }
+    }
     // SAFETY: The account is empty, so no code of the module runs any more, nor does code of those
     // that depend on it, which were unloaded before. Nothing is pending in the domains.
     unsafe {

@@ -69,6 +69,9 @@ impl Node {
 /// Whether a future has ever waited.
 static USED: Atomic<bool> = Atomic::new(false);
 
+/// The module whose wakers are being dropped, or null. No future begins to wait for it any more.
+static LEAVING: Atomic<*mut bindings::module> = Atomic::new(null_mut());
+
 /// The number of wakers that are being called or dropped.
 static CALLED: Atomic<usize> = Atomic::new(0);
 
@@ -121,6 +124,14 @@ pub(super) fn are_used() -> bool {
     USED.load(Relaxed)
 }
 
+/// Has futures refuse the wakers of `module`, or of none if it is null.
+///
+/// Called with other calls excluded, by the notifier of the module or before that is freed. A future
+/// that still reads the module is in a read-side critical section of RCU, which `free_module()` waits for.
+pub(super) fn refuse(module: *mut bindings::module) {
+    LEAVING.store(module, Relaxed);
+}
+
 /// Waits until no waker is called that was taken from its node before. Process context.
 pub(super) fn synchronize() {
     // SAFETY: This is process context, and not in a [`Calling`].
@@ -171,7 +182,29 @@ impl Drop for Guard<'_> {
     }
 }
 
+/// Returns whether a future is in `module`, or its waker's functions are.
+///
+/// # Safety
+///
+/// `module` is not freed during the call.
+unsafe fn is_of(module: *mut bindings::module, node: *const Node, waker: &Waker) -> bool {
+    let is_in = |address| {
+        // SAFETY: Reads the address ranges of the module, which is not freed, as this function requires.
+        unsafe { helpers::quiesce_helper_within_module(address, module) }
+    };
+    is_in(from_ref(waker.vtable()).cast()) || is_in(node.cast())
+}
+
 impl Guard<'_> {
+    /// Returns whether a future must not wait, because its module or its waker's is being unloaded.
+    fn refuses(&self, node: *const Node, waker: &Waker) -> bool {
+        // ORDERING: Who stores it acquires this lock then, and finds a future that did not see it.
+        let module = LEAVING.load(Relaxed);
+        // SAFETY: The lock disables preemption, or interrupts: this is a read-side critical section of
+        // RCU, and the module is freed a grace period after it was stored.
+        !module.is_null() && unsafe { is_of(module, node, waker) }
+    }
+
     fn armed(&mut self) -> &mut bool {
         // SAFETY: `self` is the guard of the waiters' lock, which protects `armed`.
         unsafe { &mut *self.waiters.armed.get() }
@@ -246,14 +279,14 @@ impl Guard<'_> {
                 let Some(node) = self.after(at).filter(|node| (**node).number <= last) else {
                     return (found, false);
                 };
-                let is_in = |address| helpers::quiesce_helper_within_module(address, module);
-                let table = |waker: &Waker| from_ref(waker.vtable()).cast();
                 // Only a place has none.
-                if let Some(waker) = &(*node).waker {
-                    if is_in(table(waker)) || is_in(node.cast_const().cast()) {
-                        found = self.remove(node);
-                        break;
-                    }
+                if (*node)
+                    .waker
+                    .as_ref()
+                    .is_some_and(|waker| is_of(module, node, waker))
+                {
+                    found = self.remove(node);
+                    break;
                 }
                 at = &raw mut (*node).links;
             }
@@ -329,6 +362,8 @@ impl Waiters {
     /// Registers `waker` to be woken after the node's grace period. Returns true if the caller has
     /// to post the callback.
     ///
+    /// Drops it instead if its module, or the future's, is being unloaded.
+    ///
     /// The domain is ready.
     ///
     /// # Safety
@@ -341,6 +376,11 @@ impl Waiters {
         }
         let section = Calling::new();
         let mut guard = self.lock();
+        if guard.refuses(node, &waker) {
+            drop(guard);
+            section.finish(Some(waker), drop);
+            return false;
+        }
         // SAFETY: `node` is valid, as this function requires, and `guard` holds the lock of the
         // list.
         let old = unsafe {
