@@ -210,13 +210,16 @@ mod tests {
             GFP_KERNEL,
         )?;
         let waker = waker(polls.clone());
-        let mut future = KBox::pin(rcu::global().synchronize_async(), GFP_KERNEL)?;
         // The reader holds up the grace period until the future waits.
-        let begun = with_reader(
+        let (_future, begun) = with_reader(
             rcu::global(),
             || support::udelay(10),
-            |_| future.as_mut().poll(&mut Context::from_waker(&waker)),
-        )?;
+            |_| {
+                let mut future = KBox::pin(rcu::global().synchronize_async(), GFP_KERNEL)?;
+                let begun = future.as_mut().poll(&mut Context::from_waker(&waker));
+                Ok::<_, Error>((future, begun))
+            },
+        )??;
         assert!(begun.is_pending());
         for _ in 0..10_000 {
             if polls.result.load(Relaxed) != 0 {
