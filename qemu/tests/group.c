@@ -2,8 +2,6 @@
 /* Groups: phases, tickets, joining and leaving, breaks and their cause, reset. */
 #include "ops.h"
 
-#include <linux/userfaultfd.h>
-
 #define CODE 0xfeedbeefcafeULL
 
 /* A group of four, all of whose parties this process has. */
@@ -923,7 +921,6 @@ TEST(phase_that_ends_during_status)
 	struct uffdio_register range = { .mode = UFFDIO_REGISTER_MODE_MISSING };
 	struct uffdio_api api = { .api = UFFD_API };
 	struct uffdio_zeropage zero = {};
-	struct uffd_msg fault;
 	struct stalled s = {};
 	const size_t page = sysconf(_SC_PAGESIZE);
 	pthread_t thread;
@@ -948,8 +945,7 @@ TEST(phase_that_ends_during_status)
 	s.status.late_words = 1;
 	ASSERT_EQ(0, pthread_create(&thread, NULL, ask, &s));
 	/* It writes the bitmap: the answer is made. */
-	ASSERT_EQ(sizeof(fault), read(uffd, &fault, sizeof(fault)));
-	ASSERT_EQ(UFFD_EVENT_PAGEFAULT, fault.event);
+	wait_stalled(uffd);
 	ASSERT_EQ(0, place(party));
 	zero.range = range.range;
 	ASSERT_EQ(0, ioctl(uffd, UFFDIO_ZEROPAGE, &zero));
@@ -982,33 +978,21 @@ static void *join_by(void *arg)
  */
 TEST(join_that_waits_and_fails)
 {
-	struct uffdio_register range = { .mode = UFFDIO_REGISTER_MODE_WP };
-	struct uffdio_api api = {
-		.api = UFFD_API,
-		.features = UFFD_FEATURE_PAGEFAULT_FLAG_WP,
-	};
-	struct uffdio_writeprotect wp = { .mode = UFFDIO_WRITEPROTECT_MODE_WP };
 	const size_t page = sysconf(_SC_PAGESIZE);
 	struct quiesce_status s;
 	struct quiesce_join next;
 	struct quiesce_wait w;
-	struct uffd_msg fault;
+	struct uffdio_range range;
 	struct joining j = {};
 	int uffd, party, before;
 	pthread_t thread;
 
-	uffd = syscall(SYS_userfaultfd, O_CLOEXEC);
-	if (uffd < 0)
-		SKIP(return, "no userfaultfd");
-	ASSERT_EQ(0, ioctl(uffd, UFFDIO_API, &api));
 	j.args = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	ASSERT_TRUE(j.args != MAP_FAILED);
 	memset(j.args, 0, sizeof(*j.args));
-	range.range.start = (uintptr_t)j.args;
-	range.range.len = page;
-	ASSERT_EQ(0, ioctl(uffd, UFFDIO_REGISTER, &range));
-	wp.range = range.range;
-	ASSERT_EQ(0, ioctl(uffd, UFFDIO_WRITEPROTECT, &wp));
+	uffd = stall_writes(j.args);
+	if (uffd < 0)
+		SKIP(return, "no userfaultfd");
 
 	j.group = make_group(1, 2, 0);
 	ASSERT_LE(0, j.group);
@@ -1016,8 +1000,7 @@ TEST(join_that_waits_and_fails)
 	before = count_fds();
 	ASSERT_EQ(0, pthread_create(&thread, NULL, join_by, &j));
 	/* It writes its result. */
-	ASSERT_EQ(sizeof(fault), read(uffd, &fault, sizeof(fault)));
-	ASSERT_EQ(UFFD_EVENT_PAGEFAULT, fault.event);
+	wait_stalled(uffd);
 
 	/* The only party goes on alone. */
 	w = wait_args(QUIESCE_WAIT_PHASE, QUIESCE_NOW);
@@ -1031,7 +1014,8 @@ TEST(join_that_waits_and_fails)
 	EXPECT_EQ(0, s.state);
 
 	ASSERT_EQ(0, munmap(j.args, page));
-	ASSERT_EQ(0, ioctl(uffd, UFFDIO_WAKE, &range.range));
+	range = (struct uffdio_range) { (uintptr_t)j.args, page };
+	ASSERT_EQ(0, ioctl(uffd, UFFDIO_WAKE, &range));
 	ASSERT_EQ(0, pthread_join(thread, NULL));
 	EXPECT_EQ(-EFAULT, j.ret);
 	EXPECT_EQ(before, count_fds());

@@ -6,7 +6,6 @@
  */
 #include "ops.h"
 
-#include <sched.h>
 #include <sys/epoll.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
@@ -503,18 +502,6 @@ TEST_F(pair, bind_is_replaced)
 	ASSERT_EQ(KILLED, join(pid));
 	EXPECT_FALSE(they_ended(self->me));
 	EXPECT_EQ(0, place(self->them));
-}
-
-/* Moves the calling task to that CPU, with a real-time priority if it may have one. */
-static void hold_cpu(int cpu, int priority)
-{
-	struct sched_param param = { .sched_priority = priority };
-	cpu_set_t cpus;
-
-	sched_setscheduler(0, SCHED_FIFO, &param);
-	CPU_ZERO(&cpus);
-	CPU_SET(cpu, &cpus);
-	check(!sched_setaffinity(0, sizeof(cpus), &cpus));
 }
 
 /*

@@ -8,6 +8,9 @@
 
 #include "common.h"
 
+#include <linux/userfaultfd.h>
+#include <sched.h>
+
 #define POISON 0xcc
 
 static inline int make_pair(unsigned int flags, int fd[2])
@@ -286,6 +289,52 @@ static inline bool wait_for_waiters(int fd, unsigned int n)
 		nap();
 	}
 	return false;
+}
+
+/* Moves the calling task to that CPU, with a real-time priority if it may have one. */
+static inline void hold_cpu(int cpu, int priority)
+{
+	struct sched_param param = { .sched_priority = priority };
+	cpu_set_t cpus;
+
+	sched_setscheduler(0, SCHED_FIFO, &param);
+	CPU_ZERO(&cpus);
+	CPU_SET(cpu, &cpus);
+	check(!sched_setaffinity(0, sizeof(cpus), &cpus));
+}
+
+/* The first write to @page, which is mapped, stalls. -1 if there is no userfaultfd. */
+static inline int stall_writes(void *page)
+{
+	struct uffdio_api api = {
+		.api = UFFD_API,
+		.features = UFFD_FEATURE_PAGEFAULT_FLAG_WP,
+	};
+	struct uffdio_register range = {
+		.range = { (uintptr_t)page, sysconf(_SC_PAGESIZE) },
+		.mode = UFFDIO_REGISTER_MODE_WP,
+	};
+	struct uffdio_writeprotect wp = {
+		.range = range.range,
+		.mode = UFFDIO_WRITEPROTECT_MODE_WP,
+	};
+	int uffd = syscall(SYS_userfaultfd, O_CLOEXEC);
+
+	if (uffd < 0)
+		return -1;
+	check(!ioctl(uffd, UFFDIO_API, &api));
+	check(!ioctl(uffd, UFFDIO_REGISTER, &range));
+	check(!ioctl(uffd, UFFDIO_WRITEPROTECT, &wp));
+	return uffd;
+}
+
+/* Waits until a task stalls. */
+static inline void wait_stalled(int uffd)
+{
+	struct uffd_msg fault;
+
+	check(read(uffd, &fault, sizeof(fault)) == sizeof(fault));
+	check(fault.event == UFFD_EVENT_PAGEFAULT);
 }
 
 #endif /* _QUIESCE_TESTS_OPS_H */

@@ -5,8 +5,6 @@
  */
 #include "ops.h"
 
-#include <linux/userfaultfd.h>
-
 /* The way in which the other party ends, if it does. */
 enum ending {
 	LIVES,		/* does nothing further */
@@ -724,7 +722,7 @@ struct stalled {
 	struct quiesce_wait *w;
 };
 
-static void *wait_stalled(void *arg)
+static void *wait_thread(void *arg)
 {
 	struct stalled *s = arg;
 
@@ -735,40 +733,28 @@ static void *wait_stalled(void *arg)
 /* An arrival that another task reads while a wait has its memory made writable ends that wait. */
 TEST(read_while_the_memory_of_a_wait_is_faulted_in)
 {
-	struct uffdio_register range = { .mode = UFFDIO_REGISTER_MODE_WP };
-	struct uffdio_api api = {
-		.api = UFFD_API,
-		.features = UFFD_FEATURE_PAGEFAULT_FLAG_WP,
-	};
-	struct uffdio_writeprotect wp = { .mode = UFFDIO_WRITEPROTECT_MODE_WP };
 	const size_t page = sysconf(_SC_PAGESIZE);
-	struct uffd_msg fault;
+	struct uffdio_writeprotect writable = {};
 	struct stalled s;
 	pthread_t thread;
 	int uffd, fd[2];
 
-	uffd = syscall(SYS_userfaultfd, O_CLOEXEC);
-	if (uffd < 0)
-		SKIP(return, "no userfaultfd");
-	ASSERT_EQ(0, ioctl(uffd, UFFDIO_API, &api));
 	ASSERT_EQ(0, make_pair(0, fd));
 	s.fd = fd[0];
 	s.w = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	ASSERT_TRUE(s.w != MAP_FAILED);
 	*s.w = wait_args(QUIESCE_WAIT_NEXT, in_ms(10000));
-	range.range.start = (uintptr_t)s.w;
-	range.range.len = page;
-	ASSERT_EQ(0, ioctl(uffd, UFFDIO_REGISTER, &range));
-	wp.range = range.range;
-	ASSERT_EQ(0, ioctl(uffd, UFFDIO_WRITEPROTECT, &wp));
+	uffd = stall_writes(s.w);
+	if (uffd < 0)
+		SKIP(return, "no userfaultfd");
 
-	ASSERT_EQ(0, pthread_create(&thread, NULL, wait_stalled, &s));
-	ASSERT_EQ(sizeof(fault), read(uffd, &fault, sizeof(fault)));
-	ASSERT_EQ(UFFD_EVENT_PAGEFAULT, fault.event);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, wait_thread, &s));
+	wait_stalled(uffd);
 	ASSERT_EQ(0, place(fd[1]));
 	ASSERT_EQ(0, wait_for(fd[0], QUIESCE_WAIT_NEXT, QUIESCE_NOW, NULL));
-	wp.mode = 0;
-	ASSERT_EQ(0, ioctl(uffd, UFFDIO_WRITEPROTECT, &wp));
+	writable.range.start = (uintptr_t)s.w;
+	writable.range.len = page;
+	ASSERT_EQ(0, ioctl(uffd, UFFDIO_WRITEPROTECT, &writable));
 	ASSERT_EQ(0, pthread_join(thread, NULL));
 	EXPECT_EQ(0, s.ret);
 	close(uffd);

@@ -184,22 +184,12 @@ static void *wait_for_abortion(void *fd)
 	return NULL;
 }
 
-static void hold_cpu(int cpu)
-{
-	struct sched_param param = { .sched_priority = 1 };
-	cpu_set_t cpus;
-
-	CPU_ZERO(&cpus);
-	CPU_SET(cpu, &cpus);
-	check(!sched_setaffinity(0, sizeof(cpus), &cpus));
-	check(!sched_setscheduler(0, SCHED_FIFO, &param));
-}
-
 static void *arrive_once(void *arg)
 {
 	struct late *late = arg;
 
-	hold_cpu(0);
+	hold_cpu(0, 1);
+	check(sched_getscheduler(0) == SCHED_FIFO);
 	check(wait_asleep(late->reader));
 	check(place(late->fd[1]) == 0);
 	return NULL;
@@ -227,7 +217,8 @@ TEST_F(uring, polled_after_the_arrival_was_read)
 	pthread_attr_setstacksize(&attr, 1 << 16);
 	for (int i = 0; i < WAITERS; i++)
 		ASSERT_EQ(0, pthread_create(&waiter[i], &attr, wait_for_abortion, &self->fd[1]));
-	hold_cpu(cpus - 1);
+	hold_cpu(cpus - 1, 1);
+	ASSERT_EQ(SCHED_FIFO, sched_getscheduler(0));
 	for (int i = 0; i < ROUNDS; i++) {
 		do {
 			nap();

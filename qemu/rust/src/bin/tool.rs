@@ -5,6 +5,7 @@
 use quiesce_barrier::{Deadline, Device, Group, GroupOptions, Pair, Party, Why, ENV_FD};
 use quiesce_tests::{signal, until};
 use std::{
+    ffi::CStr,
     fs,
     io::{Read, Write},
     os::{
@@ -1211,59 +1212,28 @@ fn sample() {
 
 // Without the device.
 
-fn ls_without_proc() {
-    // SAFETY: The strings are terminated, and the mounts are seen by this process only.
+/// Mounts `what` at `at`, for this process only.
+fn mount(what: &CStr, at: &CStr, flags: libc::c_ulong) {
+    let (what, null) = (what.as_ptr(), std::ptr::null());
+    // SAFETY: The strings are terminated.
     unsafe {
         assert_eq!(libc::unshare(libc::CLONE_NEWNS), 0);
-        let (null, tmpfs) = (std::ptr::null(), c"tmpfs".as_ptr());
-        libc::mount(
-            tmpfs,
-            c"/".as_ptr(),
-            null,
-            libc::MS_REC | libc::MS_PRIVATE,
-            null.cast(),
-        );
-        assert_eq!(
-            libc::mount(tmpfs, c"/proc".as_ptr(), tmpfs, 0, null.cast()),
-            0
-        );
+        let private = libc::MS_REC | libc::MS_PRIVATE;
+        libc::mount(what, c"/".as_ptr(), null, private, null.cast());
+        assert_eq!(libc::mount(what, at.as_ptr(), what, flags, null.cast()), 0);
     }
+}
+
+fn ls_without_proc() {
+    mount(c"tmpfs", c"/proc", 0);
     sh("quiesce ls").status(4).err("/proc is not mounted");
 }
 
 fn tool_without_the_device() {
-    // SAFETY: The strings are terminated, and the mounts are seen by this process only.
-    unsafe {
-        assert_eq!(libc::unshare(libc::CLONE_NEWNS), 0);
-        let (null, tmpfs) = (std::ptr::null(), c"tmpfs".as_ptr());
-        libc::mount(
-            tmpfs,
-            c"/".as_ptr(),
-            null,
-            libc::MS_REC | libc::MS_PRIVATE,
-            null.cast(),
-        );
-        assert_eq!(
-            libc::mount(
-                c"/dev/null".as_ptr(),
-                c"/dev/quiesce".as_ptr(),
-                null,
-                libc::MS_BIND,
-                null.cast()
-            ),
-            0
-        );
-    }
+    mount(c"/dev/null", c"/dev/quiesce", libc::MS_BIND);
     // Something else by that name.
     sh("quiesce run -n 2 true").status(125).err("quiesce: ");
-    // SAFETY: The string is terminated.
-    unsafe {
-        let tmpfs = c"tmpfs".as_ptr();
-        assert_eq!(
-            libc::mount(tmpfs, c"/dev".as_ptr(), tmpfs, 0, std::ptr::null()),
-            0
-        );
-    }
+    mount(c"tmpfs", c"/dev", 0);
     for line in ["run -n 2 true", "serve -n 2 ./none"] {
         sh(&format!("quiesce {line}"))
             .status(4)
