@@ -1029,4 +1029,62 @@ TEST(join_that_waits_and_fails)
 	close(uffd);
 }
 
+struct meeting {
+	int party, ret;
+	struct quiesce_wait *w;
+};
+
+static void *meet_by(void *arg)
+{
+	struct meeting *m = arg;
+
+	m->ret = ctl(m->party, QUIESCE_IOC_ARRIVE_WAIT, m->w);
+	return NULL;
+}
+
+/*
+ * An ARRIVE_WAIT that finds the group broken once its memory is writable returns no
+ * ticket: the same struct arrives after a RESET.
+ */
+TEST(broken_while_the_memory_of_an_arrival_is_faulted_in)
+{
+	const size_t page = sysconf(_SC_PAGESIZE);
+	struct uffdio_writeprotect writable = {};
+	struct meeting m = {};
+	int uffd, group, other;
+	pthread_t thread;
+
+	m.w = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_TRUE(m.w != MAP_FAILED);
+	*m.w = wait_args(QUIESCE_WAIT_PHASE, QUIESCE_NOW);
+	m.w->count = 1;
+	uffd = stall_writes(m.w);
+	if (uffd < 0)
+		SKIP(return, "no userfaultfd");
+
+	group = make_group(2, 0, 0);
+	ASSERT_LE(0, group);
+	ASSERT_LE(0, m.party = join_group(group, 0, NULL));
+	ASSERT_LE(0, other = join_group(group, 0, NULL));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, meet_by, &m));
+	/* It could arrive, and writes the ticket. */
+	wait_stalled(uffd);
+	ASSERT_EQ(0, abort_with(other, 3, NULL));
+	writable.range.start = (uintptr_t)m.w;
+	writable.range.len = page;
+	ASSERT_EQ(0, ioctl(uffd, UFFDIO_WRITEPROTECT, &writable));
+	ASSERT_EQ(0, pthread_join(thread, NULL));
+	EXPECT_EQ(-ECONNABORTED, m.ret);
+	EXPECT_EQ(QUIESCE_CAUSE_ABORT, m.w->cause.cause);
+	EXPECT_EQ(3, m.w->cause.code);
+	EXPECT_EQ(0, m.w->ticket);
+
+	ASSERT_EQ(0, reset(group, NULL));
+	ASSERT_EQ(0, place(other));
+	EXPECT_EQ(0, ctl(m.party, QUIESCE_IOC_ARRIVE_WAIT, m.w));
+	EXPECT_EQ(QUIESCE_RESULT_DONE | QUIESCE_RESULT_LEADER, m.w->result);
+	EXPECT_EQ(1, m.w->index);
+	close(uffd);
+}
+
 TEST_HARNESS_MAIN

@@ -181,8 +181,16 @@ impl Group {
     }
 }
 
-/// Fills in what a wait writes, but for the ticket.
-fn fill(args: &mut uapi::quiesce_wait, result: u32, index: u32, cause: uapi::quiesce_cause) {
+/// Fills in what a wait writes, the ticket included: an attempt whose result could not be written
+/// may have left other values.
+fn fill(
+    args: &mut uapi::quiesce_wait,
+    ticket: u64,
+    result: u32,
+    index: u32,
+    cause: uapi::quiesce_cause,
+) {
+    args.ticket = ticket;
     args.balance = 0;
     args.view = 0;
     args.result = result;
@@ -266,17 +274,17 @@ impl BarrierKind for Group {
                 Ok(arrival) => {
                     wait.ticket = arrival.ticket;
                     done = arrival.done;
-                    args.ticket = if done { 0 } else { arrival.ticket };
+                    let ticket = if done { 0 } else { arrival.ticket };
                     if arrival.leader {
                         let result = result(done, true);
-                        fill(args, result, arrival.index, Default::default());
+                        fill(args, ticket, result, arrival.index, Default::default());
                     } else {
-                        fill(args, 0, 0, Default::default());
+                        fill(args, ticket, 0, 0, Default::default());
                     }
                     arrival.leader.then_some(Ok(()))
                 }
                 Err(e) => {
-                    fill(args, 0, 0, self.cause_of(e));
+                    fill(args, 0, 0, 0, self.cause_of(e));
                     Some(Err(e))
                 }
             };
@@ -300,21 +308,19 @@ impl BarrierKind for Group {
             None => None,
             Some(Ok(outcome)) => {
                 leads = !outcome.done;
-                args.ticket = if leads { wait.ticket } else { 0 };
+                let ticket = if leads { wait.ticket } else { 0 };
                 let result = result(outcome.done, outcome.leader);
-                fill(args, result, outcome.index, Default::default());
+                fill(args, ticket, result, outcome.index, Default::default());
                 Some(Ok(()))
             }
             Some(Err(refusal)) => {
-                args.ticket = 0;
-                fill(args, 0, 0, cause(refusal.cause));
+                fill(args, 0, 0, 0, cause(refusal.cause));
                 Some(Err(refusal.error))
             }
         };
         match &over {
             None if wait.first => {
-                args.ticket = wait.ticket;
-                fill(args, 0, 0, Default::default());
+                fill(args, wait.ticket, 0, 0, Default::default());
                 put(args)?;
             }
             Some(result) if args::writes_out(result) => {
@@ -330,7 +336,8 @@ impl BarrierKind for Group {
     }
 
     fn fill_pending(&self, _seat: &Seat, args: &mut uapi::quiesce_wait) {
-        fill(args, 0, 0, Default::default());
+        let ticket = args.ticket;
+        fill(args, ticket, 0, 0, Default::default());
     }
 
     fn expire(&mut self, seat: &Seat, flags: u32) {
