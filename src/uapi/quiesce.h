@@ -409,8 +409,8 @@ struct quiesce_arrive {
  * gets its ticket for that call, and has to write 0 itself before the next
  * ARRIVE_WAIT.
  *
- * WAIT of a group takes the ticket of any arrival, and writes 0 once it is over;
- * of a pair, it takes 0.
+ * WAIT of a group takes the ticket of any arrival of this party, or the number of
+ * a phase that is over, and writes 0 once the wait is over; of a pair, it takes 0.
  *
  * ARRIVE_WAIT of a pair whose view is aborted does not arrive and returns what the
  * wait returns.
@@ -418,8 +418,9 @@ struct quiesce_arrive {
  * Errors, pair: ENOTCONN, ESHUTDOWN, ECONNABORTED, EOWNERDEAD, ETIMEDOUT, EAGAIN,
  * EINTR, ARRIVE_WAIT also EOVERFLOW, EINVAL for the ticket.
  * Errors, group: ENOTCONN, ECONNABORTED, EOWNERDEAD, ECANCELED, ESTALE,
- * ETIMEDOUT, EAGAIN, EINTR, EINVAL for a ticket that was not given out yet,
- * ARRIVE_WAIT also EALREADY.
+ * ETIMEDOUT, EAGAIN, EINTR, WAIT also EINVAL for ticket 0 and for a phase that is
+ * not over and in which this party has not arrived, ARRIVE_WAIT also EALREADY,
+ * EINVAL for the ticket.
  */
 struct quiesce_wait {
 	__u32 kind;

@@ -426,7 +426,7 @@ fn arrive_and_wait() {
         .err("has not arrived");
     sh("quiesce run -n 1 -- sh -c 'quiesce sync; quiesce wait --ticket 2; echo $?'")
         .out("2\n")
-        .err("was not given out");
+        .err("has not arrived in that phase");
     let line = "if [ $QUIESCE_PARTY = 0 ]; then quiesce arrive; quiesce arrive; echo $?; \
         : >./arrived; else while ! [ -e ./arrived ]; do sleep 0.05; done; fi; \
         quiesce wait || quiesce sync";

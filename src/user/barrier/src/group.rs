@@ -209,7 +209,7 @@ impl Party {
     ///
     /// [`Error::Broken`], [`Error::Reset`], [`Error::Stale`], [`Error::Left`],
     /// [`Error::TimedOut`], [`Error::Interrupted`], [`Error::WouldBlock`]; [`Error::Os`] with
-    /// `EINVAL` for a ticket that was not given out.
+    /// `EINVAL` for a phase that is not over and in which this party has not arrived.
     pub fn wait(&self, ticket: Ticket, deadline: impl Into<Deadline>) -> Result<Phase> {
         let deadline = deadline.into();
         let mut args = quiesce_wait {

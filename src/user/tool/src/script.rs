@@ -156,7 +156,7 @@ fn wait_phase(party: &Party, arrives: bool, options: &Wait) -> Result<u8, Failur
         Ok((end, _)) if options.leader && !end.leader => Ok(NOT_LEADER),
         Ok(_) => Ok(0),
         Err(Error::Os(e)) if e.kind() == io::ErrorKind::InvalidInput => {
-            Err(Failure::usage("the ticket was not given out yet"))
+            Err(Failure::usage("the party has not arrived in that phase"))
         }
         Err(e) => Err(e.into()),
     }
