@@ -94,7 +94,9 @@ EXPORT_SYMBOL_GPL(quiesce_helper_pid_unwatch);
 
 /*
  * Creates the workqueue on which barriers wake their waiters after a process
- * has exited. Its items wait for locks only, so that few can run at a time.
+ * has exited. An item does not sleep for long, but it wakes all who wait for its
+ * barrier or poll it, whose number only memory limits: the items of one user's
+ * barriers can delay those of another's.
  */
 struct workqueue_struct *quiesce_helper_exit_workqueue(void)
 {
