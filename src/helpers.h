@@ -233,10 +233,7 @@ struct seq_file;
 
 unsigned long quiesce_helper_queue_lock(struct wait_queue_head *head);
 void quiesce_helper_queue_unlock(struct wait_queue_head *head, unsigned long flags);
-void quiesce_helper_queue_wake(struct wait_queue_head *head, unsigned long *flags);
-void quiesce_helper_queue_unlock_wake(struct wait_queue_head *head, unsigned long flags,
-				      bool waiters, struct wait_queue_head *pollers, u32 which,
-				      const u32 *events);
+void quiesce_helper_queue_wake(struct wait_queue_head *head, unsigned long *flags, u32 events);
 int quiesce_helper_queue_sleep(struct wait_queue_head *head, unsigned long *flags,
 			       s64 *deadline, int clock);
 u32 quiesce_helper_spin_limit(const s64 *deadline, int clock);

@@ -5,11 +5,9 @@
 use super::random::Random;
 use kernel::{
     bindings::{
-        POLLERR,
         POLLHUP,
         POLLIN,
         POLLOUT,
-        POLLPRI,
         POLLRDNORM,
         POLLWRNORM, //
     },
@@ -644,8 +642,7 @@ mod tests {
         assert_eq!(group.complete_phase(&seats[2], 1), Ok(2));
         // Whoever polls the leader's descriptor is not given POLLIN, which is off.
         let wakes = group.wakes(&before);
-        let news = Some(POLLIN | POLLRDNORM);
-        assert_eq!((wakes.waiters, wakes.pollers), (true, [Some(0), news]));
+        assert_eq!((wakes.waiters, wakes.pollers), (true, [Some(0); 2]));
         assert_eq!(group.complete_phase(&seats[2], 1), Err(EINVAL));
         assert_eq!(group.poll(&seats[2]), POLLOUT | POLLWRNORM);
         assert_eq!(outcome(&group, &seats[0], 1), Some(Ok((false, 0))));
@@ -752,11 +749,10 @@ mod tests {
         assert!(set == before);
     }
 
-    /// What io_uring returns of a key is true of every party that polls.
+    /// Who polls is woken without a key, so that io_uring asks for the events.
     #[test]
-    fn pollers_are_woken_by_key() -> Result {
-        const IN: u32 = POLLIN | POLLRDNORM;
-        const OUT: u32 = POLLOUT | POLLWRNORM;
+    fn pollers_are_woken_without_a_key() -> Result {
+        const ALL: Option<u32> = Some(0);
         let (mut group, seats) = full(3, false)?;
         let mut seen = group.seen();
         group.arrive(&seats[0], false)?;
@@ -764,36 +760,26 @@ mod tests {
         group.arrive(&seats[1], false)?;
         group.arrive(&seats[2], false)?;
         let ended = group.wakes(&seen);
-        assert_eq!(ended.pollers, [Some(IN | OUT), Some(IN)]);
+        assert_eq!(ended.pollers, [ALL; 2]);
         assert!(ended.waiters);
         seen = group.seen();
-        // The call that ends the phase reports that at once: it is no news to its own party.
-        group.arrive(&seats[1], false)?;
-        group.arrive(&seats[2], false)?;
-        group.arrive(&seats[0], false)?;
-        group.report(&seats[0], 2);
-        assert_eq!(group.wakes(&seen).pollers, [Some(0), Some(IN)]);
-        seen = group.seen();
-        // A report without the end of a phase wakes nobody.
-        group.report(&seats[1], 2);
+        // A report wakes nobody.
+        group.report(&seats[1], 1);
         assert_eq!(group.wakes(&seen), Wakes::default());
-        // Not all have arrived, so not all have news.
         group.arrive(&seats[0], false)?;
         group.reset();
-        assert_eq!(group.wakes(&seen).pollers, [Some(0), Some(IN)]);
+        assert_eq!(group.wakes(&seen).pollers, [ALL; 2]);
         seen = group.seen();
         group.leave(&seats[0])?;
-        assert_eq!(group.wakes(&seen).pollers, [Some(0), None]);
-        seen = group.seen();
-        // With one that has left, a phase's end is not the same for all.
-        group.arrive(&seats[1], false)?;
-        group.arrive(&seats[2], false)?;
-        assert_eq!(group.wakes(&seen).pollers, [Some(0), Some(IN)]);
+        assert_eq!(group.wakes(&seen).pollers, [ALL, None]);
         group.release(&seats[0]);
         seen = group.seen();
         group.abort(None, end(Why::Abort(0)))?;
-        let broken = Some(POLLPRI | POLLERR);
-        assert_eq!(group.wakes(&seen).pollers, [broken, broken]);
+        assert_eq!(group.wakes(&seen).pollers, [ALL; 2]);
+        seen = group.seen();
+        group.leave(&seats[1])?;
+        group.leave(&seats[2])?;
+        assert_eq!(group.wakes(&seen).pollers, [ALL; 2]);
         Ok(())
     }
 }

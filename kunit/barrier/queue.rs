@@ -8,8 +8,8 @@ use crate::support::{
 };
 use kernel::{
     bindings::{
-        POLLIN,
-        POLLRDNORM, //
+        POLLHUP,
+        POLLRDHUP, //
     },
     c_str,
     prelude::*,
@@ -234,10 +234,10 @@ mod tests {
         Ok(())
     }
 
-    /// The keys of pollers: what turned on, for the side whose it is, and each arrival.
+    /// Each arrival wakes the pollers of the side whose it is, without a key as a wait may read
+    /// it; an end wakes by key.
     #[test]
     fn pollers_are_woken_by_key() {
-        const IN: u32 = POLLIN | POLLRDNORM;
         let mut pair = Pair::new(None);
         let seen = pair.seen();
         let none = pair.wakes(&seen);
@@ -251,7 +251,7 @@ mod tests {
         }
         let expected = Wakes {
             waiters: true,
-            pollers: [Some(IN), None],
+            pollers: [Some(0), None],
         };
         assert_eq!(edges, [Some(expected); 2]);
         // Reading turns a level off, and wakes nobody.
@@ -260,6 +260,10 @@ mod tests {
         let read = pair.step(Side::Zero, &wait);
         assert_eq!(read, Some(Ok(())));
         assert_eq!(pair.wakes(&seen), Wakes::default());
+        let seen = pair.seen();
+        let ended = pair.end(Side::One, None);
+        assert!(ended);
+        assert_eq!(pair.wakes(&seen).pollers[0], Some(POLLRDHUP | POLLHUP));
     }
 
     #[test]

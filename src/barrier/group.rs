@@ -48,15 +48,6 @@ use crate::{
     trace, //
 };
 use kernel::{
-    bindings::{
-        POLLERR,
-        POLLHUP,
-        POLLIN,
-        POLLOUT,
-        POLLPRI,
-        POLLRDNORM,
-        POLLWRNORM, //
-    },
     prelude::*,
     sync::aref::ARef, //
 };
@@ -169,8 +160,6 @@ pub struct Group {
     completing: Option<u32>,
     /// Number of times that a party became the leader otherwise than by its own arrival.
     handovers: u32,
-    /// Number of times that a call reported an outcome.
-    reports: u32,
     broken: Option<Cause>,
     /// The process that closed a copy of the group's descriptor last.
     closer: Option<ARef<Pid>>,
@@ -207,7 +196,6 @@ impl Group {
             policy,
             completing: None,
             handovers: 0,
-            reports: 0,
             broken: None,
             closer: None,
         }))
@@ -604,7 +592,6 @@ impl Group {
             .and_then(|state| state.find_mut(ticket))
         {
             arrived.reported = true;
-            self.reports = self.reports.wrapping_add(1);
         }
     }
 
@@ -695,7 +682,6 @@ pub struct Seen {
     hung_up: u32,
     completing: Option<u32>,
     handovers: u32,
-    reports: u32,
     broken: bool,
     empty: bool,
 }
@@ -711,7 +697,6 @@ impl Machine for Group {
             hung_up: self.hung_up,
             completing: self.completing,
             handovers: self.handovers,
-            reports: self.reports,
             broken: self.broken.is_some(),
             empty: self.parties == 0,
         }
@@ -729,37 +714,16 @@ impl Machine for Group {
         let broken = now.broken && !before.broken;
         let hung_up = now.hung_up > before.hung_up;
         let leads = now.completing.is_some() && now.completing != before.completing;
-        // A wake-up with a key reports its events to all parties. Where they are not the same for
-        // all, the pollers are woken without a key, so that each reads its own events: the end of a
-        // phase is no event for a party whose own call has ended the phase and reported that.
-        let reported = now.reports != before.reports;
-        let differs = now.void != before.void || now.hung_up != 0 || reported;
-        let unkeyed = hung_up || leads || (phase && differs);
-        let (mut parties, mut group) = (0, 0);
-        if phase {
-            group |= POLLIN | POLLRDNORM;
-            parties |= POLLIN | POLLRDNORM;
-            if !now.broken {
-                parties |= POLLOUT | POLLWRNORM;
-            }
-        }
-        if broken {
-            group |= POLLPRI | POLLERR;
-            parties |= POLLPRI | POLLERR;
-        }
-        if now.empty && !before.empty {
-            group |= POLLHUP;
-        }
+        let empty = now.empty && !before.empty;
+        // Each event of a party or of the group's descriptor can be turned off, by a wait, STATUS,
+        // RESET or JOIN, and a party's need not be another one's.
+        let unkeyed = |wakes: bool| wakes.then_some(0);
         Wakes {
             // A party that leads by its own arrival does not wait for that phase yet.
             waiters: phase || broken || hung_up || now.handovers != before.handovers,
             pollers: [
-                if unkeyed {
-                    Some(0)
-                } else {
-                    (parties != 0).then_some(parties)
-                },
-                (group != 0).then_some(group),
+                unkeyed(phase || broken || hung_up || leads),
+                unkeyed(phase || broken || empty),
             ],
         }
     }

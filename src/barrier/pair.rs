@@ -587,13 +587,14 @@ impl Seen {
 
     fn wakes(&self, before: &Seen) -> Wakes {
         let pollers = Side::BOTH.map(|side| {
-            let (_, other) = self.sides(side);
+            let arrived = self.sides(side).1.arrivals != before.sides(side).1.arrivals;
             let poll = self.poll(side);
-            let mut events = poll & !before.poll(side);
-            if other.arrivals != before.sides(side).1.arrivals {
-                // Each arrival is an edge.
-                events |= poll & (POLLIN | POLLRDNORM);
+            if arrived && poll & POLLIN != 0 {
+                // Each arrival is an edge. A wait may read it before the pollers are woken.
+                return Some(0);
             }
+            // No other event is ever turned off.
+            let events = poll & !before.poll(side);
             (events != 0).then_some(events)
         });
         Wakes {

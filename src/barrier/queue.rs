@@ -5,7 +5,8 @@
 //! As in `eventfd`, the lock of the wait queue also protects the state, so that changing the state
 //! and waking the waiters take one lock, and no waiter misses a change between its check and its
 //! sleep. Pollers have two queues of their own, so that a wake-up can carry the events that turned
-//! on: `poll()` and `epoll` filter by them, and `io_uring` returns them to its caller.
+//! on: `poll()` and `epoll` filter by them, and `io_uring` returns them to its caller; see
+//! [`Wakes::pollers`].
 //!
 //! C header: [`include/linux/wait.h`](srctree/include/linux/wait.h)
 
@@ -66,20 +67,26 @@ pub struct Wakes {
     pub waiters: bool,
     /// The pollers of each queue that poll for one of these events. `Some(0)` wakes all of them
     /// without a key, and each of them reads its events.
+    ///
+    /// They are woken after the lock is released, and `io_uring` returns the events of a key to its
+    /// caller without asking for them. So the events of a key are those that stay on.
     pub pollers: [Option<u32>; 2],
 }
 
 impl Wakes {
-    /// Returns whom `self` has to wake, and those of `owed`, whose events may be off again.
-    fn and_owed(self, owed: Self) -> Self {
-        let mut pollers = self.pollers;
-        for (events, owed) in pollers.iter_mut().zip(owed.pollers) {
-            if owed.is_some() {
-                *events = Some(0);
-            }
+    /// Returns whom `self` or `other` has to wake.
+    fn or(self, other: Self) -> Self {
+        let mut pollers = other.pollers;
+        for (events, more) in pollers.iter_mut().zip(self.pollers) {
+            *events = match (*events, more) {
+                // All of them, without a key.
+                (Some(0), _) | (_, Some(0)) => Some(0),
+                (Some(events), Some(more)) => Some(events | more),
+                (events, more) => events.or(more),
+            };
         }
         Self {
-            waiters: self.waiters || owed.waiters,
+            waiters: self.waiters || other.waiters,
             pollers,
         }
     }
@@ -209,6 +216,20 @@ impl<T: Machine> Queue<T> {
             ptr::read_volatile(&raw const (*list).next) != list
         }
     }
+
+    /// Wakes the pollers of queue `which` that poll for one of `events`; see [`Wakes::pollers`].
+    ///
+    /// Process context, without the lock.
+    fn wake_pollers(&self, which: usize, events: u32) {
+        let head = self.pollers(which);
+        // SAFETY: By the type invariants `head` is an initialised wait queue, which stays in place
+        // while `self` is borrowed.
+        unsafe {
+            let mut flags = bindings::quiesce_helper_queue_lock(head);
+            bindings::quiesce_helper_queue_wake(head, &mut flags, events);
+            bindings::quiesce_helper_queue_unlock(head, flags);
+        }
+    }
 }
 
 /// The lock of a [`Queue`], held. Dropped, it wakes those whom the changes concern.
@@ -235,48 +256,13 @@ impl<T: Machine> Guard<'_, T> {
         if !wakes.waiters {
             return;
         }
-        self.count_change();
-        // INVARIANT: The helper returns with the lock held, and `flags` saved by its last hold.
-        // SAFETY: The queue is initialised and, by the type invariants, its lock is held with
-        // `flags`; `&mut self` shows that nobody borrows what the lock protects.
-        unsafe { bindings::quiesce_helper_queue_wake(self.queue.head.get(), &mut self.flags) }
-    }
-
-    /// Ends the waits that busy-poll.
-    fn count_change(&mut self) {
         // SAFETY: By the type invariants the lock is held, so nobody else writes the counter;
         // readers without the lock use READ_ONCE().
         unsafe { seq::increment_u32(self.queue.changes.get()) };
-    }
-
-    /// Releases the lock, and wakes the waiters if `waiters`, and `pollers`. Process context.
-    ///
-    /// A poller that queues itself later than this is called is not woken: `io_uring` would
-    /// return events to it that another task may have turned off before it came.
-    ///
-    /// # Safety
-    ///
-    /// The caller takes the lock again, or does not use the guard any more.
-    #[cold]
-    unsafe fn unlock_and_wake(&mut self, waiters: bool, pollers: [Option<u32>; 2]) {
-        if waiters {
-            self.count_change();
-        }
-        let [a, b] = pollers.map(|events| u32::from(events.is_some()));
-        let events = pollers.map(|events| events.unwrap_or(0));
-        // SAFETY: By the type invariants all three queues are initialised, and stay in place while
-        // `self` is borrowed, and the lock of `head` is held with `flags`; there are as many
-        // events as queues of pollers.
-        unsafe {
-            bindings::quiesce_helper_queue_unlock_wake(
-                self.queue.head.get(),
-                self.flags,
-                waiters,
-                (&raw const self.queue.pollers).cast_mut().cast(),
-                a | (b << 1),
-                events.as_ptr(),
-            )
-        }
+        // INVARIANT: The helper returns with the lock held, and `flags` saved by its last hold.
+        // SAFETY: The queue is initialised and, by the type invariants, its lock is held with
+        // `flags`; `&mut self` shows that nobody borrows what the lock protects.
+        unsafe { bindings::quiesce_helper_queue_wake(self.queue.head.get(), &mut self.flags, 0) }
     }
 
     /// Leaves of `wakes` only the pollers that there are.
@@ -299,16 +285,19 @@ impl<T: Machine> Guard<'_, T> {
         }
         self.trace(&self.before);
         let pollers = self.present(&wakes);
-        if pollers == [None; 2] {
-            self.wake_waiters(&wakes);
-        } else {
-            // INVARIANT: The lock is taken again.
-            // SAFETY: The guard is not used before the lock is taken again. By the type invariants
-            // `head` is an initialised wait queue, which stays in place while `self` is borrowed.
-            unsafe {
-                self.unlock_and_wake(wakes.waiters, pollers);
-                self.flags = bindings::quiesce_helper_queue_lock(self.queue.head.get());
+        self.wake_waiters(&wakes);
+        if pollers != [None; 2] {
+            // SAFETY: By the type invariants the lock is held with `flags`.
+            unsafe { bindings::quiesce_helper_queue_unlock(self.queue.head.get(), self.flags) };
+            for (which, events) in pollers.into_iter().enumerate() {
+                if let Some(events) = events {
+                    self.queue.wake_pollers(which, events);
+                }
             }
+            // INVARIANT: The lock is taken again.
+            // SAFETY: By the type invariants `head` is an initialised wait queue, which stays in
+            // place while `self` is borrowed.
+            self.flags = unsafe { bindings::quiesce_helper_queue_lock(self.queue.head.get()) };
         }
         self.take_note();
         true
@@ -321,7 +310,7 @@ impl<T: Machine> Guard<'_, T> {
     #[inline]
     fn due(&self) -> Wakes {
         if (0..2).any(|which| self.queue.has_pollers(which)) {
-            return self.wakes(&self.before).and_owed(self.owed);
+            return self.wakes(&self.before).or(self.owed);
         }
         Wakes {
             waiters: self.wakes_waiters(&self.before) || self.owed.waiters,
@@ -486,12 +475,13 @@ impl<T: Machine> Drop for Guard<'_, T> {
         self.trace(&self.before);
         let wakes = self.due();
         let pollers = self.present(&wakes);
-        if pollers != [None; 2] {
-            // SAFETY: The guard is gone.
-            return unsafe { self.unlock_and_wake(wakes.waiters, pollers) };
-        }
         self.wake_waiters(&wakes);
         // SAFETY: By the type invariants the lock is held with `flags`, and the guard is gone.
         unsafe { bindings::quiesce_helper_queue_unlock(self.queue.head.get(), self.flags) };
+        for (which, events) in pollers.into_iter().enumerate() {
+            if let Some(events) = events {
+                self.queue.wake_pollers(which, events);
+            }
+        }
     }
 }

@@ -44,70 +44,41 @@ static int quiesce_wake_mark(struct wait_queue_entry *entry, unsigned int mode, 
 	return 0;
 }
 
-/* Two marks, and the entries of a queue between them. */
-struct quiesce_span {
-	struct wait_queue_entry first, last;
-};
-
-static void quiesce_span_init(struct quiesce_span *span)
-{
-	span->first = (struct wait_queue_entry) { .func = quiesce_wake_mark };
-	span->last = (struct wait_queue_entry) { .func = quiesce_wake_mark };
-}
-
-static void quiesce_relax(struct wait_queue_head *head, unsigned long *flags)
-{
-	spin_unlock_irqrestore(&head->lock, *flags);
-	cond_resched();
-	spin_lock_irqsave(&head->lock, *flags);
-}
-
-/* Wakes the entries of @span, releases the lock after each batch, and removes the marks. */
-static void quiesce_span_wake(struct wait_queue_head *head, unsigned long *flags,
-			      struct quiesce_span *span, void *key)
-{
-	struct wait_queue_entry *entry, *next;
-	int n = 0;
-
-	for (entry = list_next_entry(&span->first, entry); entry != &span->last; entry = next) {
-		if (n++ == QUIESCE_WAKE_BATCH) {
-			/* Entries leave the queue meanwhile; the mark keeps the place. */
-			list_move_tail(&span->first.entry, &entry->entry);
-			quiesce_relax(head, flags);
-			next = list_next_entry(&span->first, entry);
-			n = 0;
-			continue;
-		}
-		next = list_next_entry(entry, entry);
-		entry->func(entry, TASK_NORMAL, 0, key);
-	}
-	list_del(&span->first.entry);
-	list_del(&span->last.entry);
-}
-
 /*
- * Wakes @entry and those behind it. Entries that are queued meanwhile belong to
- * callers that have seen the new state, so this ends where the queue ended at
- * first.
+ * Wakes @entry and those behind it, and releases the lock after each batch.
+ * Entries that are queued meanwhile belong to callers that have seen the new
+ * state, so this ends where the queue ended at first.
  */
 static noinline void quiesce_wake_rest(struct wait_queue_head *head, unsigned long *flags,
-				       struct wait_queue_entry *entry)
+				       struct wait_queue_entry *entry, void *key)
 {
-	struct quiesce_span span;
+	struct wait_queue_entry last = { .func = quiesce_wake_mark };
+	struct wait_queue_entry mark = { .func = quiesce_wake_mark };
+	struct wait_queue_entry *next;
 
-	quiesce_span_init(&span);
-	list_add_tail(&span.first.entry, &entry->entry);
-	list_add_tail(&span.last.entry, &head->head);
-	quiesce_relax(head, flags);
-	quiesce_span_wake(head, flags, &span, NULL);
+	list_add_tail(&last.entry, &head->head);
+	while (entry != &last) {
+		list_add_tail(&mark.entry, &entry->entry);
+		spin_unlock_irqrestore(&head->lock, *flags);
+		cond_resched();
+		spin_lock_irqsave(&head->lock, *flags);
+		entry = list_next_entry(&mark, entry);
+		list_del(&mark.entry);
+		for (int n = 0; entry != &last && n < QUIESCE_WAKE_BATCH; n++, entry = next) {
+			next = list_next_entry(entry, entry);
+			entry->func(entry, TASK_NORMAL, 0, key);
+		}
+	}
+	list_del(&last.entry);
 }
 
 /*
- * Wakes all waiters. Releases the lock and takes it again if there are many.
- * Process context.
+ * Wakes all waiters, and the pollers of one of @events. Releases the lock and
+ * takes it again if there are many. Process context.
  */
-void quiesce_helper_queue_wake(struct wait_queue_head *head, unsigned long *flags)
+void quiesce_helper_queue_wake(struct wait_queue_head *head, unsigned long *flags, u32 events)
 {
+	void *key = poll_to_key((__force __poll_t)events);
 	struct wait_queue_entry *entry, *next;
 	int n = 0;
 
@@ -118,53 +89,13 @@ void quiesce_helper_queue_wake(struct wait_queue_head *head, unsigned long *flag
 	 */
 	list_for_each_entry_safe(entry, next, &head->head, entry) {
 		if (n++ == QUIESCE_WAKE_BATCH) {
-			quiesce_wake_rest(head, flags, entry);
+			quiesce_wake_rest(head, flags, entry, key);
 			return;
 		}
-		entry->func(entry, TASK_NORMAL, 0, NULL);
+		entry->func(entry, TASK_NORMAL, 0, key);
 	}
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_queue_wake);
-
-/*
- * Wakes all waiters if @waiters, releases the lock and wakes pollers: for each
- * bit n of @which those of queue n that poll for one of @events[n], or all of
- * them, without a key, if that is 0. Process context.
- *
- * The pollers are those that are on the queue now. One that comes later may
- * come after another task has turned the events off, and io_uring completes a
- * request with the events of its key without asking for them.
- */
-void quiesce_helper_queue_unlock_wake(struct wait_queue_head *head, unsigned long flags,
-				      bool waiters, struct wait_queue_head *pollers, u32 which,
-				      const u32 *events)
-{
-	struct quiesce_span span[2];
-
-	lockdep_assert_held(&head->lock);
-	for (int n = 0; n < ARRAY_SIZE(span); n++) {
-		if (!(which & BIT(n)))
-			continue;
-		quiesce_span_init(&span[n]);
-		spin_lock(&pollers[n].lock);
-		/* Pollers are queued at either end: exclusive ones at the tail. */
-		list_add(&span[n].first.entry, &pollers[n].head);
-		list_add_tail(&span[n].last.entry, &pollers[n].head);
-		spin_unlock(&pollers[n].lock);
-	}
-	if (waiters)
-		quiesce_helper_queue_wake(head, &flags);
-	spin_unlock_irqrestore(&head->lock, flags);
-	for (int n = 0; n < ARRAY_SIZE(span); n++) {
-		if (!(which & BIT(n)))
-			continue;
-		spin_lock_irqsave(&pollers[n].lock, flags);
-		quiesce_span_wake(&pollers[n], &flags, &span[n],
-				  poll_to_key((__force __poll_t)events[n]));
-		spin_unlock_irqrestore(&pollers[n].lock, flags);
-	}
-}
-EXPORT_SYMBOL_GPL(quiesce_helper_queue_unlock_wake);
 
 /*
  * Releases the lock, sleeps and acquires the lock again. Returns 0 if the caller

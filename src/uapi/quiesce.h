@@ -78,6 +78,11 @@
  *
  *   A change that sets a level wakes the tasks that poll for it, even if this
  *   party made the change. Each arrival of the other side of a pair is an edge.
+ *   Such an arrival, and a change of a group, wake those too that poll for another
+ *   level of the descriptor: with EPOLLET they may get a level once more that was
+ *   set before. io_uring reads the level after the wake-up, and posts no completion
+ *   if a call has cleared it by then: a poll that was submitted before a WAIT does
+ *   not complete later with the phase, or the arrivals, that the WAIT has reported.
  *
  * Structs and their versions
  *

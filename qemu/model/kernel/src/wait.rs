@@ -89,29 +89,12 @@ mod imp {
     pub unsafe fn quiesce_helper_queue_unlock(head: *mut wait_queue_head, _: usize) {
         crate::sync::bindings::unlock(head.addr());
     }
-    pub unsafe fn quiesce_helper_queue_wake(head: *mut wait_queue_head, _: *mut usize) {
-        WAKES.with_borrow_mut(|wakes| wakes.push((head.addr(), 0)));
-    }
-    pub unsafe fn quiesce_helper_queue_unlock_wake(
+    pub unsafe fn quiesce_helper_queue_wake(
         head: *mut wait_queue_head,
-        mut flags: usize,
-        waiters: bool,
-        pollers: *mut wait_queue_head,
-        which: u32,
-        events: *const u32,
+        _: *mut usize,
+        events: u32,
     ) {
-        // SAFETY: The function requires the barrier's queue, with its lock held, and two queues of
-        // pollers with their events, as C's does.
-        unsafe {
-            if waiters {
-                quiesce_helper_queue_wake(head, &mut flags);
-            }
-            quiesce_helper_queue_unlock(head, flags);
-            for n in (0..2).filter(|n| which & (1 << n) != 0) {
-                let wake = (pollers.add(n).addr(), *events.add(n));
-                WAKES.with_borrow_mut(|wakes| wakes.push(wake));
-            }
-        }
+        WAKES.with_borrow_mut(|wakes| wakes.push((head.addr(), events)));
     }
     pub unsafe fn quiesce_helper_queue_sleep(
         _: *mut wait_queue_head,
@@ -185,51 +168,16 @@ mod imp {
     pub unsafe fn quiesce_helper_queue_unlock(head: *mut wait_queue_head, _: usize) {
         crate::sync::bindings::unlock(head.addr());
     }
-    /// With the lock held.
-    fn list(head: *mut wait_queue_head) -> Vec<Arc<Entry>> {
-        entries(head).0.borrow().clone()
-    }
-    fn wake(list: Vec<Arc<Entry>>, events: u32) {
+    pub unsafe fn quiesce_helper_queue_wake(
+        head: *mut wait_queue_head,
+        _: *mut usize,
+        events: u32,
+    ) {
+        let list = entries(head).0.borrow().clone();
         for entry in list {
             if entry.events == 0 || events == 0 || entry.events & events != 0 {
                 entry.woken.set(true);
                 entry.notify.notify();
-            }
-        }
-    }
-    pub unsafe fn quiesce_helper_queue_wake(head: *mut wait_queue_head, _: *mut usize) {
-        wake(list(head), 0);
-    }
-    pub unsafe fn quiesce_helper_queue_unlock_wake(
-        head: *mut wait_queue_head,
-        mut flags: usize,
-        waiters: bool,
-        pollers: *mut wait_queue_head,
-        which: u32,
-        events: *const u32,
-    ) {
-        // SAFETY: The function requires the barrier's queue, with its lock held, and two queues of
-        // pollers with their events, as C's does.
-        unsafe {
-            let which = (0..2).filter(|n| which & (1 << n) != 0);
-            let marked: Vec<_> = which
-                .map(|n| {
-                    let flags = quiesce_helper_queue_lock(pollers.add(n));
-                    let list = list(pollers.add(n));
-                    quiesce_helper_queue_unlock(pollers.add(n), flags);
-                    (n, list)
-                })
-                .collect();
-            if waiters {
-                quiesce_helper_queue_wake(head, &mut flags);
-            }
-            quiesce_helper_queue_unlock(head, flags);
-            for (n, mut marked) in marked {
-                let flags = quiesce_helper_queue_lock(pollers.add(n));
-                let there = list(pollers.add(n));
-                marked.retain(|entry| there.iter().any(|other| Arc::ptr_eq(entry, other)));
-                wake(marked, *events.add(n));
-                quiesce_helper_queue_unlock(pollers.add(n), flags);
             }
         }
     }

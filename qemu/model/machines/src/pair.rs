@@ -633,6 +633,12 @@ impl Pair {
                 if queue == queues[side] && events & !now != 0 {
                     return Err(format!("a poller of side {side} is given the events {events:#x}, and {now:#x} are on"));
                 }
+                // A wait may read the arrival before a poller is woken.
+                if queue == queues[side] && events & (POLLIN | POLLRDNORM) != 0 {
+                    return Err(format!(
+                        "a poller of side {side} is given the events {events:#x}, and does not ask"
+                    ));
+                }
             }
             for kind in KINDS {
                 if before.would(side, kind) == Over::No
