@@ -2,7 +2,8 @@
 
 //! A module that leaks futures with wakers of `waker.rs`, a module that does not use quiesce: on the heap,
 //! and one in a static. With `own=1` it leaks two of its own instead: when the exit function has returned,
-//! one waker has another future wait, and the other is the last owner of an object.
+//! one waker has another future wait, and the other is the last owner of an object. Its destructor waits for
+//! a future, leaves a callback to be dropped, and leaks another future.
 //!
 //! They wait for the domain that `quiesce_rcu_holder lend=1` reads.
 
@@ -21,6 +22,7 @@ use core::{
     }, //
 };
 use executor::{
+    block_on,
     waker,
     Wake, //
 };
@@ -42,14 +44,20 @@ use kernel::{
         Delta, //
     },
 };
-use quiesce::rcu::{
-    self,
-    Domain,
-    Global,
-    GracePeriod,
-    Object,
-    RcuCell,
-    Srcu, //
+use quiesce::{
+    rcu::{
+        self,
+        Domain,
+        Global,
+        GracePeriod,
+        Object,
+        RcuCell,
+        Srcu, //
+    },
+    rundown::{
+        Drained,
+        PerCpuRundownRef, //
+    }, //
 };
 
 #[path = "rcu/executor.rs"]
@@ -135,7 +143,7 @@ fn delay() {
     udelay(Delta::from_millis(1));
 }
 
-/// Owns an object whose destructor takes its time.
+/// Owns an object with a destructor.
 struct Owner {
     _cell: Option<RcuCell<KBox<Object<Slow>>>>,
 }
@@ -144,12 +152,40 @@ impl Wake for Owner {
     fn wake(self: Arc<Self>) {}
 }
 
-struct Slow;
+struct Slow(Srcu<Lent>);
+
+impl Slow {
+    fn leave(&self) -> Result {
+        // The notifier searches the lists meanwhile.
+        block_on(rcu::global().synchronize_async())??;
+        fsleep(Delta::from_millis(300));
+        let reference = KBox::pin_init(PerCpuRundownRef::with_callback(Callback), GFP_KERNEL)?;
+        reference.begin_rundown();
+        let none = Arc::new(Owner { _cell: None }, GFP_KERNEL)?;
+        leak(self.0, &waker(none))
+    }
+}
 
 impl Drop for Slow {
     fn drop(&mut self) {
-        fsleep(Delta::from_millis(300));
-        pr_info!("the object of a waker is dropped\n");
+        let left = self.leave().is_ok();
+        pr_info!("the object of a waker is dropped: {left}\n");
+    }
+}
+
+struct Callback;
+
+impl Drained for Callback {
+    #[inline(never)]
+    fn drained(&self) {
+        core::hint::black_box(self);
+    }
+}
+
+impl Drop for Callback {
+    fn drop(&mut self) {
+        fsleep(Delta::from_millis(1000));
+        pr_info!("the callback that it left is dropped\n");
     }
 }
 
@@ -169,7 +205,7 @@ fn leak<D: Domain>(domain: D, waker: &Waker) -> Result {
 }
 
 fn own_wakers(lent: Srcu<Lent>) -> Result {
-    let object = Object::new(Slow).boxed(GFP_KERNEL)?;
+    let object = Object::new(Slow(lent)).boxed(GFP_KERNEL)?;
     let owner = waker(Arc::new(
         Owner {
             _cell: Some(RcuCell::new(object)),

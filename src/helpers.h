@@ -52,9 +52,6 @@ void quiesce_helper_rundown_queue(struct work_struct *work,
 				  void (*func)(struct work_struct *work));
 void quiesce_helper_rundown_reaper_kick(void);
 void quiesce_helper_rundown_reaper_flush(void);
-int quiesce_helper_rundown_on_module_going(void *(*going)(struct module *mod),
-					   void (*release)(struct module *mod, void *posting));
-void quiesce_helper_rundown_off_module_going(void);
 void quiesce_helper_rundown_leaked(void);
 void quiesce_helper_rundown_forever(void);
 u64 quiesce_helper_jiffies_64(void);
@@ -84,6 +81,7 @@ unsigned int quiesce_helper_dep_hold_exclusive(const struct lockdep_map *of);
 void quiesce_helper_dep_let_go(unsigned int held);
 void quiesce_helper_dep_sync(const struct lockdep_map *of);
 bool quiesce_helper_dep_is_held(const struct lockdep_map *of);
+void quiesce_helper_dep_forget(const struct module *mod);
 
 /* seqlock */
 struct lock_class_key;

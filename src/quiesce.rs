@@ -51,7 +51,6 @@ struct Quiesce {
     // Fields are dropped in this order: the device first, then what it may use.
     #[pin]
     _device: device::Registration,
-    _unload: rundown::Notifier,
     _rcu: rcu::Runtime,
     _rundown: rundown::Runtime,
 }
@@ -62,8 +61,6 @@ impl kernel::InPlaceModule for Quiesce {
             // SAFETY: A module's start runs once, and before those of modules that need it.
             _rundown: unsafe { rundown::Runtime::new()? },
             _rcu: rcu::Runtime::new()?,
-            // SAFETY: A module's start runs once, and before modules that need it create references.
-            _unload: unsafe { rundown::Notifier::new()? },
             _device <- device::Registration::new(module_parameters::mode.value()),
         })
     }

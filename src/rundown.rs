@@ -84,10 +84,9 @@ pub use self::waiters::for_each_overdue_for_test;
 
 use kernel::prelude::*;
 
-pub(crate) use self::unload::Notifier;
+pub(crate) use self::unload::Callbacks;
 
-/// The parts of this module that exist as long as the kernel module is loaded, apart from the
-/// [`Notifier`].
+/// The parts of this module that exist as long as the kernel module is loaded.
 pub(crate) struct Runtime {
     // Fields are dropped in this order.
     _reaper: reaper::Reaper,
@@ -103,6 +102,11 @@ impl Runtime {
     pub(crate) unsafe fn new() -> Result<Self> {
         // SAFETY: This function is called once, before anybody uses the table of listeners.
         unsafe { listeners::init() };
+        #[cfg(CONFIG_64BIT)]
+        // SAFETY: This function is called once, before anybody creates a reference.
+        unsafe {
+            callbacks::init()
+        };
         // SAFETY: This function is called once, before anybody uses the table of waiters.
         let waiters = unsafe { waiters::WaiterTable::new(wait::monitor, wait::list) };
         // SAFETY: This function is called once, before anybody uses the worker.

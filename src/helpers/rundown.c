@@ -181,8 +181,8 @@ again:
 	goto again;
 }
 
-/* lockdep removes the classes of @mod when it is freed. */
-static void dep_forget(const struct module *mod)
+/* lockdep removes the classes of @mod, whose code has ended, when it is freed. */
+void quiesce_helper_dep_forget(const struct module *mod)
 {
 	unsigned long key;
 	unsigned int i;
@@ -249,74 +249,11 @@ bool quiesce_helper_dep_is_held(const struct lockdep_map *of)
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_dep_is_held);
 #else
-static void dep_forget(const struct module *mod)
+void quiesce_helper_dep_forget(const struct module *mod)
 {
 }
 #endif
-
-static void *(*rundown_going)(struct module *mod);
-static void (*rundown_release)(struct module *mod, void *posting);
-
-/* A module that is unloaded while destructors or callbacks of it are left. */
-struct rundown_gone {
-	struct work_struct work;
-	struct module *mod;
-	void *posting;
-};
-
-static void rundown_module_release(struct work_struct *work)
-{
-	struct rundown_gone *gone = container_of(work, struct rundown_gone, work);
-
-	rundown_release(gone->mod, gone->posting);
-	quiesce_helper_module_release(gone->mod);
-	kfree(gone);
-}
-
-static int rundown_module_notify(struct notifier_block *nb, unsigned long state, void *mod)
-{
-	struct rundown_gone *gone;
-	void *posting;
-
-	if (state != MODULE_STATE_GOING)
-		return NOTIFY_DONE;
-	dep_forget(mod);
-	posting = rundown_going(mod);
-	if (!posting)
-		return NOTIFY_DONE;
-	gone = kmalloc_obj(*gone);
-	if (gone && quiesce_helper_module_hold(mod)) {
-		INIT_WORK(&gone->work, rundown_module_release);
-		gone->mod = mod;
-		gone->posting = posting;
-		queue_work(rundown_wq, &gone->work);
-	} else {
-		kfree(gone);
-		rundown_release(mod, posting);
-	}
-	return NOTIFY_DONE;
-}
-
-/* Before that of quiesce::rcu, which removes the module's account. */
-static struct notifier_block rundown_module_nb = {
-	.notifier_call = rundown_module_notify,
-	.priority = INT_MIN + 1,
-};
-
-int quiesce_helper_rundown_on_module_going(void *(*going)(struct module *mod),
-					   void (*release)(struct module *mod, void *posting))
-{
-	rundown_going = going;
-	rundown_release = release;
-	return register_module_notifier(&rundown_module_nb);
-}
-EXPORT_SYMBOL_GPL(quiesce_helper_rundown_on_module_going);
-
-void quiesce_helper_rundown_off_module_going(void)
-{
-	unregister_module_notifier(&rundown_module_nb);
-}
-EXPORT_SYMBOL_GPL(quiesce_helper_rundown_off_module_going);
+EXPORT_SYMBOL_GPL(quiesce_helper_dep_forget);
 
 void quiesce_helper_rundown_leaked(void)
 {

@@ -208,32 +208,46 @@ pub(super) fn count() -> usize {
 /// Takes off the futures that are in a module that is unloaded, and those with wakers of the module, in
 /// all domains, and waits for wakers that are being called. Process context.
 ///
+/// Returns false if `may_take` does, which is called with a lock held for each such future: a function
+/// of the module may wait for the future then. True means that neither was left at a moment of the call,
+/// if only wakers could make more of them.
+///
 /// Each future that waits is visited. What the wakers own is dropped with them, so that functions of the
 /// module may be in flight when this returns.
-pub(super) fn forget_wakers(module: *mut bindings::module) {
+pub(super) fn forget_wakers(module: *mut bindings::module, may_take: impl Fn() -> bool) -> bool {
     if !waiters::are_used() {
-        return;
+        return true;
     }
     // Wakers are dropped without the list's mutex, which others acquire that free memory.
     let _forgetting = FORGETTING.lock();
-    // A waker that is called now may have another future wait with it.
-    waiters::refuse(module);
-    forget_in_all(module);
-    waiters::synchronize();
-    waiters::refuse(null_mut());
+    let mut taken = true;
+    let mut again = true;
+    while taken && again {
+        waiters::watch(module);
+        taken = forget_in_all(module, &may_take);
+        waiters::synchronize();
+        // A waker that was called may have had another future wait with it, in a list that had been
+        // searched.
+        again = waiters::were_seen();
+    }
+    waiters::watch(null_mut());
+    taken
 }
 
 /// The caller holds `FORGETTING`.
-fn forget_in_all(module: *mut bindings::module) {
+fn forget_in_all(module: *mut bindings::module, may_take: &impl Fn() -> bool) -> bool {
     let mut at = DOMAINS.lock().0;
     // SAFETY: The domains are static, and those on the list are there until they are removed, which
     // acquires the mutex that the caller holds.
     while let Some(domain) = unsafe { at.as_ref() } {
-        domain.forget_wakers(module);
+        if !domain.forget_wakers(module, may_take) {
+            return false;
+        }
         let _list = DOMAINS.lock();
         // SAFETY: `next` is only accessed with the list's mutex held, which `_list` is the guard of.
         at = unsafe { *domain.next.get() };
     }
+    true
 }
 
 /// Returns a domain that is ready and in `module`.

@@ -1036,8 +1036,12 @@ impl DomainState {
     }
 
     /// Drops the wakers of a module, as [`Waiters::forget`]. The domain is ready.
-    pub(super) fn forget_wakers(&self, module: *mut bindings::module) {
-        self.waiters.forget(module);
+    pub(super) fn forget_wakers(
+        &self,
+        module: *mut bindings::module,
+        may_take: &impl Fn() -> bool,
+    ) -> bool {
+        self.waiters.forget(module, may_take)
     }
 
     /// Posts the callback of the futures.

@@ -3,12 +3,15 @@
 //! Functions that other parts of this crate call later, in the accounts of the modules they are in.
 //!
 //! A destructor that [`rundown`](crate::rundown) leaves to a work item may defer an object here, and a
-//! destructor that is called here may leave one to that work item. So both are in one account, and
-//! what a module waits for when it is unloaded cannot hide in one part while the other is read.
+//! destructor that is called here may leave one to that work item. So both are in one account: see
+//! `unload.rs`.
 
-use super::account::{
-    self,
-    Account, //
+use super::{
+    account::{
+        self,
+        Account, //
+    },
+    waiters, //
 };
 use core::ffi::c_void;
 use kernel::{
@@ -16,30 +19,34 @@ use kernel::{
     sync::rcu, //
 };
 
+/// Returns whether the current task is in a function of a waker; see [`waiters::is_called`].
+pub(crate) fn is_in_waker() -> bool {
+    waiters::is_called()
+}
+
 /// Returns the module that the calling code is in; see [`account::this_module`].
 #[inline(always)]
 pub(crate) fn this_module() -> *mut bindings::module {
     account::this_module()
 }
 
-/// The number of slots, see [`slot_of_module`].
+/// The number of slots, see [`slot_of_address`].
 #[cfg(CONFIG_64BIT)]
 pub(crate) const SLOTS: usize = account::SLOTS;
 
-/// Returns the slot of a module's account, a number that no other module has until the account is
-/// removed.
+/// Returns the slot of a module's account.
 ///
 /// # Safety
 ///
 /// The account of `module` is not removed during the call.
-#[cfg(CONFIG_64BIT)]
+#[cfg(all(CONFIG_KUNIT, CONFIG_64BIT))]
 pub(crate) unsafe fn slot_of_module(module: *mut bindings::module) -> Option<usize> {
     // SAFETY: The account is not removed during the call, as this function requires.
     account::find_account(module).map(|account| unsafe { (*account).slot() })
 }
 
-/// As [`slot_of_module`], for the module that an address is in; that of this module, if it is in none
-/// that has an account.
+/// Returns the slot of the account of the module that an address is in, a number that no other module has
+/// until the account is removed; that of this module, if it is in none that has an account.
 ///
 /// # Safety
 ///
@@ -79,24 +86,6 @@ impl Posting {
         Self(account)
     }
 
-    /// Counts the caller as a function of a module that is unloaded, if anything of that module was
-    /// ever counted or if `always`.
-    ///
-    /// # Safety
-    ///
-    /// The account of `module` is not removed during the call.
-    pub(crate) unsafe fn of_module(module: *mut bindings::module, always: bool) -> Option<Self> {
-        let account = account::find_account(module)?;
-        // SAFETY: The account is not removed during the call, as this function requires.
-        let account = unsafe { &*account };
-        if !always && account.is_unused() {
-            return None;
-        }
-        account.counts().posted();
-        // INVARIANT: Counted in the line above.
-        Some(Self(account))
-    }
-
     /// Converts the posting to a pointer.
     pub(crate) fn into_raw(self) -> *mut c_void {
         self.0.cast_mut().cast()
@@ -116,16 +105,6 @@ impl Posting {
         // SAFETY: By the type invariants a function is counted that is not done, so the account is
         // not removed.
         unsafe { &*self.0 }
-    }
-
-    /// Returns whether nothing but this function is in flight in the account. True is exact.
-    pub(crate) fn is_alone(&self) -> bool {
-        self.account().counts().in_flight() <= 1
-    }
-
-    /// Returns the number of functions that were ever counted in the account.
-    pub(crate) fn posted_sum(&self) -> usize {
-        self.account().counts().posted_sum()
     }
 
     /// Counts the function as done: no code of the module is called for it any more.

@@ -8,13 +8,19 @@
 //!
 //! # Accounting
 //!
-//! Every function of a module that is to be called is counted in the module's
-//! [account](super::account), from before the code that defers it has returned until the function
-//! has returned. When the module is unloaded, or its init has failed, the kernel calls the
-//! `MODULE_STATE_GOING` notifiers after the last call into the module, and frees the module later.
-//! From the notifier on, the account changes only by functions that are in flight and by those that
-//! they defer in turn. So once the account is empty it stays empty, and no code of the module runs
-//! any more. Usually the account is empty when the notifier runs, and nothing is waited for.
+//! A function of a module that is deferred is counted in the module's [account](super::account), from
+//! before the code that defers it has returned until the function has returned; so are destructors that
+//! [`rundown`](crate::rundown) leaves to its reaper. When the module is unloaded, or its init has failed,
+//! the kernel calls the `MODULE_STATE_GOING` notifiers after the last call into the module, and frees the
+//! module later.
+//!
+//! From the notifier on, three kinds of code of the module run, and each may cause the others: functions
+//! that are counted, wakers of futures, and callbacks of per-CPU references. The last two are counted
+//! nowhere. So [`release`] ends when all of these are true in this order: a number of functions were
+//! posted and of callbacks created; no function is in flight; there is no callback; there is no waker, and
+//! none is being called; the two numbers have not changed. Then no code of the module has run since there
+//! was no callback but wakers, and those were the last. Usually all of this is so when the notifier runs,
+//! and nothing is waited for.
 //!
 //! Callbacks of the kernel's RCU are waited for with `rcu_barrier()`, which also ends their laziness:
 //! they count, and wake nobody. The worker and callbacks of SRCU domains wake the task that waits.
@@ -29,7 +35,7 @@
 //!
 //! The notifier does not wait for grace periods of domains or for destructors, because its chain has a
 //! lock that every load and unload of a module acquires. It takes a reference to the module's kobject
-//! and queues a work item that waits.
+//! and queues a work item that waits. (Without kobjects, `CONFIG_SYSFS=n`, it does wait.)
 //! `free_module()` waits for the last such reference, without a lock, before it frees anything
 //! (`mod_kobject_put()` in `kernel/module/sysfs.c`), so only rmmod of this module is delayed.
 //!
@@ -39,10 +45,10 @@
 //! can be in a module's own memory, which is freed with the module, without a call of its destructor. So
 //! when any module is unloaded, the futures that are in it are taken off the lists of all domains, as
 //! are those with wakers of the module, and the wakers are dropped; then wakers that are being called
-//! are waited for, which do not sleep. Meanwhile no future begins to wait with such a waker. For a module
-//! whose functions are in flight that is done when they have returned, as they may wait for a future;
-//! for others the notifier does it, unless no future has ever waited. A waker that is dropped may be the
-//! last owner of something that is deferred then, so the account is checked again.
+//! are waited for, which do not sleep. If such a future began to wait meanwhile, all of this is repeated.
+//! Where functions of the module are in flight, or callbacks are being dropped, which may wait for one of
+//! these futures, that is done when they have returned. Otherwise the notifier does it, unless no future
+//! has ever waited.
 //!
 //! # Domains
 //!
@@ -53,6 +59,7 @@
 //! [`Domain::barrier`]: super::Domain::barrier
 
 use super::{
+    account::Account,
     client::{
         self,
         Client, //
@@ -61,7 +68,10 @@ use super::{
     domain_state::GLOBAL,
     worker, //
 };
-use crate::bindings as helpers;
+use crate::{
+    bindings as helpers,
+    rundown::Callbacks, //
+};
 use core::{
     mem::offset_of,
     panic::Location, //
@@ -123,8 +133,7 @@ impl Drop for Runtime {
             helpers::quiesce_helper_off_module();
         }
         // Modules that do not use this one may be about to be freed, by work items that use their
-        // accounts. None is queued any more: the notifiers, of which rundown's was unregistered
-        // before, have returned.
+        // accounts. None is queued any more: the notifier has returned.
         // SAFETY: This is process context, outside of work items, and the workqueue is there.
         unsafe { worker::WAIT.flush() };
         // The modules that used this one are gone, and their domains with them. What this module
@@ -168,21 +177,26 @@ unsafe extern "C" fn going(module: *mut bindings::module) {
     // Nobody else removes it, as the kernel calls this once.
     // SAFETY: The client of `module` is removed by this notifier only, below.
     let Some(client) = (unsafe { client::find(module) }) else {
-        return domain_list::forget_wakers(module);
+        domain_list::forget_wakers(module, || true);
+        // SAFETY: The module is not freed before this notifier has returned.
+        return unsafe { helpers::quiesce_helper_dep_forget(module) };
     };
-    let nothing_is_pending =
-        || client.account().is_unused() && !domain_list::has_domains_of(module);
-    let mut unused = nothing_is_pending();
-    if unused {
-        domain_list::forget_wakers(client.account().module());
-        // What a waker owned may have been deferred with it.
-        unused = nothing_is_pending();
-    }
-    if unused {
+    let account = client.account();
+    let (callbacks, before) = (Callbacks::of(account.slot()), state(account));
+    let nothing_is_left = || account.is_unused() && !callbacks.are_left();
+    if nothing_is_left()
+        && !domain_list::has_domains_of(module)
+        && domain_list::forget_wakers(module, || is_idle(account))
+        && nothing_is_left()
+        && state(account) == before
+    {
         // It may have deferred functions of a module that it depends on.
-        domain_list::forget_user(client.account());
+        domain_list::forget_user(account);
         // SAFETY: Nothing of the module is pending, and its code has returned.
-        return unsafe { client.remove_soon() };
+        return unsafe {
+            helpers::quiesce_helper_dep_forget(module);
+            client.remove_soon();
+        };
     }
     // SAFETY: The kernel frees the module after this notifier has returned and the references to
     // its kobject are put.
@@ -217,7 +231,7 @@ unsafe extern "C" fn unload(work: *mut bindings::work_struct) {
     unsafe { helpers::quiesce_helper_module_release(module) };
 }
 
-/// Waits until nothing of a module is pending, and removes its domains and its client.
+/// Waits until nothing of a module is left that is called, and removes its domains and its client.
 ///
 /// Process context.
 ///
@@ -226,19 +240,45 @@ unsafe extern "C" fn unload(work: *mut bindings::work_struct) {
 /// The code of the module has returned but for what is pending. Called once for the client.
 unsafe fn release(client: &Client) {
     let account = client.account();
+    let callbacks = Callbacks::of(account.slot());
     loop {
+        let before = state(account);
         account.wait_empty(Location::caller());
-        domain_list::forget_wakers(account.module());
-        // What a waker owned may have been deferred with it.
-        if account.counts().in_flight() == 0 {
+        let left = callbacks.are_left();
+        // From here on, only wakers run, and callbacks if there is one.
+        if !domain_list::forget_wakers(account.module(), || is_idle(account))
+            || state(account) != before
+        {
+            continue;
+        }
+        if !left {
             break;
         }
+        // References that functions in flight own are not among those that the module has leaked.
+        // SAFETY: This is process context, outside of work items of the reaper, and the module's code
+        // has returned but for what is pending.
+        unsafe { callbacks.end(|| state(account) == before) };
     }
-    // SAFETY: The account is empty, so no code of the module runs any more, nor does code of those
+    // SAFETY: By the end of the loop no code of the module runs any more, nor does code of those
     // that depend on it, which were unloaded before. Nothing is pending in the domains.
     unsafe {
         domain_list::remove(account.module());
         domain_list::forget_user(account);
+        helpers::quiesce_helper_dep_forget(account.module());
         client.remove();
     }
+}
+
+/// Returns how many functions of a module were posted, and callbacks created.
+fn state(account: &Account) -> (usize, usize) {
+    (
+        account.counts().posted_sum(),
+        Callbacks::of(account.slot()).created(),
+    )
+}
+
+/// Returns whether no code of a module, whose own code has returned, waits for a future. Any context but
+/// NMI.
+fn is_idle(account: &Account) -> bool {
+    account.counts().in_flight() == 0 && !Callbacks::of(account.slot()).are_dropped()
 }

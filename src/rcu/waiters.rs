@@ -69,8 +69,11 @@ impl Node {
 /// Whether a future has ever waited.
 static USED: Atomic<bool> = Atomic::new(false);
 
-/// The module whose wakers are being dropped, or null. No future begins to wait for it any more.
+/// The module whose wakers are being dropped, or null.
 static LEAVING: Atomic<*mut bindings::module> = Atomic::new(null_mut());
+
+/// Whether a future of that module, or with one of its wakers, has begun to wait; see [`watch`].
+static SEEN: Atomic<bool> = Atomic::new(false);
 
 /// The number of wakers that are being called or dropped.
 static CALLED: Atomic<usize> = Atomic::new(0);
@@ -124,12 +127,20 @@ pub(super) fn are_used() -> bool {
     USED.load(Relaxed)
 }
 
-/// Has futures refuse the wakers of `module`, or of none if it is null.
+/// Watches for futures of `module`, and for those with wakers of it, that begin to wait; for none if it is
+/// null.
 ///
 /// Called with other calls excluded, by the notifier of the module or before that is freed. A future
 /// that still reads the module is in a read-side critical section of RCU, which `free_module()` waits for.
-pub(super) fn refuse(module: *mut bindings::module) {
+pub(super) fn watch(module: *mut bindings::module) {
+    // ORDERING: A future that is seen before this store is in its list, which is searched later.
+    SEEN.store(false, Relaxed);
     LEAVING.store(module, Relaxed);
+}
+
+/// Returns whether one has begun to wait since the call of [`watch`].
+pub(super) fn were_seen() -> bool {
+    SEEN.load(Relaxed)
 }
 
 /// Waits until no waker is called that was taken from its node before. Process context.
@@ -196,13 +207,15 @@ unsafe fn is_of(module: *mut bindings::module, node: *const Node, waker: &Waker)
 }
 
 impl Guard<'_> {
-    /// Returns whether a future must not wait, because its module or its waker's is being unloaded.
-    fn refuses(&self, node: *const Node, waker: &Waker) -> bool {
+    /// Records that a future begins to wait, if its module or its waker's is being unloaded.
+    fn note(&self, node: *const Node, waker: &Waker) {
         // ORDERING: Who stores it acquires this lock then, and finds a future that did not see it.
         let module = LEAVING.load(Relaxed);
         // SAFETY: The lock disables preemption, or interrupts: this is a read-side critical section of
         // RCU, and the module is freed a grace period after it was stored.
-        !module.is_null() && unsafe { is_of(module, node, waker) }
+        if !module.is_null() && unsafe { is_of(module, node, waker) } {
+            SEEN.store(true, Relaxed);
+        }
     }
 
     fn armed(&mut self) -> &mut bool {
@@ -250,7 +263,7 @@ impl Guard<'_> {
     }
 
     /// Searches some nodes for one that is in `module`, or whose waker's table is, and takes that off, if
-    /// there is one.
+    /// there is one and `may_take` allows it. Returns none if that does not.
     ///
     /// From `place` on, or from the beginning if that is not in the list: those who wake futures take
     /// them off from the front, so then all before `place` have been taken off, too. Returns true with
@@ -265,7 +278,8 @@ impl Guard<'_> {
         place: *mut Node,
         module: *mut bindings::module,
         last: u64,
-    ) -> (Option<Waker>, bool) {
+        may_take: &impl Fn() -> bool,
+    ) -> Option<(Option<Waker>, bool)> {
         let mut found = None;
         // SAFETY: The lock is held, so that the nodes in the list are valid, and `place` and `module`
         // are, as this function requires.
@@ -277,7 +291,7 @@ impl Guard<'_> {
             }
             for _ in 0..SEARCHED {
                 let Some(node) = self.after(at).filter(|node| (**node).number <= last) else {
-                    return (found, false);
+                    return Some((found, false));
                 };
                 // Only a place has none.
                 if (*node)
@@ -285,19 +299,22 @@ impl Guard<'_> {
                     .as_ref()
                     .is_some_and(|waker| is_of(module, node, waker))
                 {
+                    if !may_take() {
+                        return None;
+                    }
                     found = self.remove(node);
                     break;
                 }
                 at = &raw mut (*node).links;
             }
             let Some(next) = self.after(at).filter(|next| (**next).number <= last) else {
-                return (found, false);
+                return Some((found, false));
             };
             (*place).seq = (*next).seq;
             (*place).number = (*next).number;
             self.insert(place, &raw mut (*next).links);
         }
-        (found, true)
+        Some((found, true))
     }
 
     /// # Safety
@@ -362,8 +379,6 @@ impl Waiters {
     /// Registers `waker` to be woken after the node's grace period. Returns true if the caller has
     /// to post the callback.
     ///
-    /// Drops it instead if its module, or the future's, is being unloaded.
-    ///
     /// The domain is ready.
     ///
     /// # Safety
@@ -376,11 +391,7 @@ impl Waiters {
         }
         let section = Calling::new();
         let mut guard = self.lock();
-        if guard.refuses(node, &waker) {
-            drop(guard);
-            section.finish(Some(waker), drop);
-            return false;
-        }
+        guard.note(node, &waker);
         // SAFETY: `node` is valid, as this function requires, and `guard` holds the lock of the
         // list.
         let old = unsafe {
@@ -419,10 +430,16 @@ impl Waiters {
     /// Takes off the futures that are in a module that is unloaded, and those with wakers of the module,
     /// and drops the wakers: they wait no longer.
     ///
-    /// A future is in the module if it was pinned in a static, which is never dropped.
+    /// A future is in the module if it was pinned in a static, which is never dropped. `may_take` is
+    /// called with a lock held when there is one: if it returns false, the future stays, and this returns
+    /// false.
     ///
     /// The domain is ready, and the module is freed after [`synchronize`]. Process context.
-    pub(super) fn forget(&self, module: *mut bindings::module) {
+    pub(super) fn forget(
+        &self,
+        module: *mut bindings::module,
+        may_take: &impl Fn() -> bool,
+    ) -> bool {
         let mut place = Node::new(bindings::rcu_gp_seq::default());
         let place = &raw mut place;
         let last = *self.lock().last();
@@ -431,12 +448,15 @@ impl Waiters {
             let mut guard = self.lock();
             // SAFETY: `place` is used here only, and this returns when it is not in the list. `module`
             // is not freed before this has returned.
-            let (woken, more) = unsafe { guard.search(place, module, last) };
+            let Some((woken, more)) = (unsafe { guard.search(place, module, last, may_take) })
+            else {
+                return false;
+            };
             drop(guard);
             section.finish(woken, drop);
             drop(section);
             if !more {
-                return;
+                return true;
             }
             // SAFETY: This is process context, and no lock of this file is held.
             unsafe { helpers::quiesce_helper_rcu_cond_resched() };

@@ -94,6 +94,8 @@ struct List {
     dropping: usize,
     /// The number of those that ever were.
     dropped: usize,
+    /// The number of cores that were ever entered.
+    entered: usize,
 }
 
 impl List {
@@ -186,6 +188,7 @@ static CALLBACKS: Callbacks = Callbacks {
                 len: 0,
                 dropping: 0,
                 dropped: 0,
+                entered: 0,
             }
         }; posting::SLOTS],
     ),
@@ -225,6 +228,7 @@ pub(super) unsafe fn list(core: NonNull<PerCpuCore>) {
             // is removed.
             unsafe {
                 list.insert(core.as_ptr());
+                list.entered = list.entered.wrapping_add(1);
                 // INVARIANT: It was entered into this list, which is the one of the functions' module.
                 *callback.list.get() = at;
             }
@@ -304,16 +308,8 @@ pub(super) unsafe fn drop_callback(core: NonNull<PerCpuCore>) {
     });
 }
 
-/// Whether there is a callback of `module`, or one is being dropped.
-///
-/// # Safety
-///
-/// The account of `module` is not removed during the call.
-pub(super) unsafe fn are_left(module: *mut bindings::module) -> bool {
-    // SAFETY: The account is not removed during the call, as this function requires.
-    let Some(at) = (unsafe { posting::slot_of_module(module) }) else {
-        return false;
-    };
+/// Whether there is a callback of the module with the slot `at`, or one is being dropped.
+pub(super) fn are_left(at: usize) -> bool {
     CALLBACKS.locked(|lists| {
         lists
             .get(at)
@@ -321,16 +317,18 @@ pub(super) unsafe fn are_left(module: *mut bindings::module) -> bool {
     })
 }
 
-/// Whether a callback of `module` is being dropped, or will be because its reference was.
-///
-/// # Safety
-///
-/// As for [`are_left`].
-pub(super) unsafe fn will_be_dropped(module: *mut bindings::module) -> bool {
-    // SAFETY: The account is not removed during the call, as this function requires.
-    let Some(at) = (unsafe { posting::slot_of_module(module) }) else {
-        return false;
-    };
+/// Whether a callback of the module is being dropped. Any context but NMI.
+pub(super) fn are_dropped(at: usize) -> bool {
+    CALLBACKS.locked(|lists| lists.get(at).is_some_and(|list| list.dropping != 0))
+}
+
+/// Returns a number that changes when a reference with a callback of the module is created.
+pub(super) fn created(at: usize) -> usize {
+    CALLBACKS.locked(|lists| lists.get(at).map_or(0, |list| list.entered))
+}
+
+/// Whether a callback of the module is being dropped, or will be because its reference was.
+pub(super) fn will_be_dropped(at: usize) -> bool {
     let (len, dropped) = CALLBACKS.locked(|lists| {
         lists
             .get(at)
@@ -364,17 +362,12 @@ pub(super) unsafe fn will_be_dropped(module: *mut bindings::module) -> bool {
         })
 }
 
-/// Revokes the callbacks of `module`, and waits for those that are being called or dropped. Returns
-/// whether there was one.
+/// Revokes the callbacks of the module, and waits for those that are being called or dropped.
 ///
 /// # Safety
 ///
-/// Process context; as for [`are_left`].
-pub(super) unsafe fn revoke(module: *mut bindings::module) -> bool {
-    // SAFETY: The account is not removed during the call, as this function requires.
-    let Some(at) = (unsafe { posting::slot_of_module(module) }) else {
-        return false;
-    };
+/// Process context.
+pub(super) unsafe fn revoke(at: usize) {
     let mut revoked = false;
     // One at a time, so that interrupts are not disabled for long.
     while CALLBACKS.locked(|lists| {
@@ -402,7 +395,6 @@ pub(super) unsafe fn revoke(module: *mut bindings::module) -> bool {
         // SAFETY: This function requires process context, and holds no lock here, so it may sleep.
         unsafe { bindings::schedule_timeout_uninterruptible(1) };
     }
-    revoked
 }
 
 /// Returns the number of cores that were ever read in the lists.

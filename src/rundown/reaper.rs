@@ -18,6 +18,7 @@ use super::percpu_core::PerCpuCore;
 use crate::{
     bindings as helpers,
     rcu::posting::{
+        is_in_waker,
         this_module,
         Posting, //
     },
@@ -85,11 +86,11 @@ static TABLE: [ReaperSlot; SLOTS] = [const {
 /// Whether this is a context in which any destructor can run.
 ///
 /// A kernel without `CONFIG_PREEMPT_COUNT` does not know that, and takes each for one in which none
-/// can.
+/// can. Unloads of modules wait for functions of wakers, in which therefore none does.
 pub(super) fn may_drop_here() -> bool {
     // SAFETY: The helper reads the preemption and interrupt state of this CPU, and may be called in
     // any context.
-    unsafe { helpers::quiesce_helper_preemptible() }
+    unsafe { helpers::quiesce_helper_preemptible() && !is_in_waker() }
 }
 
 /// Drops an `Arc` in any context. The last one is dropped by a work item where the caller cannot be

@@ -147,7 +147,7 @@ pub(crate) mod rcu {
     pub(crate) fn touch() {
         waiters::are_used();
         waiters::is_called();
-        waiters::refuse(core::ptr::null_mut());
+        waiters::watch(core::ptr::null_mut());
     }
 
     pub(crate) use batch::{Batch, PolledBatch, ReclaimedBatch};
