@@ -38,13 +38,21 @@ use kernel::{
         Arc, //
     },
 };
-use quiesce::rcu::{
-    self,
-    Domain,
-    GracePeriod,
-    Object,
-    RcuCell,
-    Srcu, //
+use quiesce::{
+    impl_has_rundown,
+    rcu::{
+        self,
+        Domain,
+        GracePeriod,
+        Object,
+        RcuCell,
+        Srcu, //
+    },
+    rundown::{
+        ArcGuard,
+        HasRundown,
+        RundownRef, //
+    },
 };
 
 /// Counts how often it is woken.
@@ -60,14 +68,24 @@ fn woken() -> Result<Arc<Woken>> {
     Ok(Arc::new(Woken(Atomic::new(0)), GFP_KERNEL)?)
 }
 
-/// Has an object whose destructor may sleep, and notes who drops it.
+/// Has objects whose destructors may sleep, and note who drops them.
 struct Owner {
     _cell: RcuCell<KBox<Object<Noted>>>,
+    _guard: ArcGuard<Guarded>,
     /// The result of a barrier in the waker's destructor.
     barrier: Arc<Atomic<i32>>,
 }
 
 struct Noted(Arc<Atomic<i32>>);
+
+struct Guarded {
+    users: RundownRef,
+    _noted: Noted,
+}
+
+impl_has_rundown! {
+    impl HasRundown for Guarded { self.users: RundownRef }
+}
 
 impl Wake for Owner {
     fn wake(self: Arc<Self>) {}
@@ -164,14 +182,17 @@ mod tests {
     /// Modules that are unloaded wait for the functions of wakers.
     #[test]
     fn wakers_run_no_destructor() -> Result {
-        let (dropped_by, barrier) = (
-            Arc::new(Atomic::new(0i32), GFP_KERNEL)?,
-            Arc::new(Atomic::new(0i32), GFP_KERNEL)?,
-        );
+        let new = || Ok::<_, Error>(Arc::new(Atomic::new(0i32), GFP_KERNEL)?);
+        let (dropped_by, guarded_by, barrier) = (new()?, new()?, new()?);
         let object = Object::new(Noted(dropped_by.clone())).boxed(GFP_KERNEL)?;
+        let guarded = Guarded {
+            users: RundownRef::new(),
+            _noted: Noted(guarded_by.clone()),
+        };
         let first = Arc::new(
             Owner {
                 _cell: RcuCell::new(object),
+                _guard: HasRundown::try_acquire_arc(Arc::new(guarded, GFP_KERNEL)?)?,
                 barrier: barrier.clone(),
             },
             GFP_KERNEL,
@@ -195,8 +216,17 @@ mod tests {
         })?;
         rcu::barrier()?;
         assert_eq!(barrier.load(Relaxed), EDEADLK.to_errno());
-        let who = dropped_by.load(Relaxed);
-        assert!(who != 0 && who != kernel::current!().pid());
+        for by in [dropped_by, guarded_by] {
+            // A work item that no barrier waits for drops the second.
+            for _ in 0..10_000 {
+                if by.load(Relaxed) != 0 {
+                    break;
+                }
+                support::msleep(1);
+            }
+            let who = by.load(Relaxed);
+            assert!(who != 0 && who != kernel::current!().pid());
+        }
         Ok(())
     }
 

@@ -2,10 +2,10 @@
 
 //! Accounts: counts of the functions that a module, or a domain, has posted and that are not done.
 //!
-//! A callback, a destructor on the workqueue and a future that waits run functions of a module after
-//! the module's own code has returned. Each is counted when it is posted and when it is done, for
-//! the module that its function is in. A module may be freed when its account is empty and its own
-//! code has returned, and never before: see `unload.rs`.
+//! A callback and a destructor on the workqueue run functions of a module after the module's own code has
+//! returned. Each is counted when it is posted and when it is done, for the module that its function is
+//! in. Wakers of futures and callbacks of per-CPU references are not counted: `unload.rs` says when a
+//! module is freed.
 //!
 //! Which module a function is in has to be known on the fast path. Generic functions of this crate
 //! are code of the module that they are instantiated in, and there `__this_module`, a symbol that
@@ -354,8 +354,8 @@ impl Account {
 
     /// Waits until nothing is in flight any more, and until the callbacks that were have returned.
     ///
-    /// From here on, functions are posted only by functions that are in flight. Process context;
-    /// called once at a time. The caller is reported if nothing is done for long.
+    /// Functions that are not counted may post others at any time. Process context; called once at a
+    /// time. The caller is reported if nothing is done for long.
     pub(super) fn wait_empty(&self, caller: &Location<'_>) {
         // SAFETY: The module is not freed before its account is removed, which comes later; its
         // name is a string in it.

@@ -3,7 +3,7 @@
 //! Functions that other parts of this crate call later, in the accounts of the modules they are in.
 //!
 //! A destructor that [`rundown`](crate::rundown) leaves to a work item may defer an object here, and a
-//! destructor that is called here may leave one to that work item. So both are in one account: see
+//! destructor that is called here may leave one to that work item. So both use the same accounts: see
 //! `unload.rs`.
 
 use super::{

@@ -16,11 +16,11 @@
 //!
 //! From the notifier on, three kinds of code of the module run, and each may cause the others: functions
 //! that are counted, wakers of futures, and callbacks of per-CPU references. The last two are counted
-//! nowhere. So [`release`] ends when all of these are true in this order: a number of functions were
-//! posted and of callbacks created; no function is in flight; there is no callback; there is no waker, and
-//! none is being called; the two numbers have not changed. Then no code of the module has run since there
-//! was no callback but wakers, and those were the last. Usually all of this is so when the notifier runs,
-//! and nothing is waited for.
+//! nowhere. So [`release`] reads the numbers of functions that were posted and of callbacks that were
+//! created, and then waits until no function is in flight, there is no callback, and there is no waker and
+//! none is being called, in this order. If the two numbers have not changed then, only wakers of the
+//! module can have run since there was no callback, and they were the last. Otherwise it begins again.
+//! Usually the notifier finds that nothing of the module is left, and the module waits for nothing.
 //!
 //! Callbacks of the kernel's RCU are waited for with `rcu_barrier()`, which also ends their laziness:
 //! they count, and wake nobody. The worker and callbacks of SRCU domains wake the task that waits.
@@ -45,7 +45,7 @@
 //! can be in a module's own memory, which is freed with the module, without a call of its destructor. So
 //! when any module is unloaded, the futures that are in it are taken off the lists of all domains, as
 //! are those with wakers of the module, and the wakers are dropped; then wakers that are being called
-//! are waited for, which do not sleep. If such a future began to wait meanwhile, all of this is repeated.
+//! are waited for, which do not sleep. If such a future began to wait meanwhile, that is repeated.
 //! Where functions of the module are in flight, or callbacks are being dropped, which may wait for one of
 //! these futures, that is done when they have returned. Otherwise the notifier does it, unless no future
 //! has ever waited.
@@ -209,7 +209,7 @@ unsafe extern "C" fn going(module: *mut bindings::module) {
             worker::WAIT.queue(client.unload.get());
         }
     } else {
-        // It failed before its init function was called, and has no kobject.
+        // It has no kobject: it failed before its init function was called, or there is no sysfs.
         // SAFETY: `going` is called after the module's last code has returned.
         unsafe { release(client) };
     }
@@ -231,7 +231,7 @@ unsafe extern "C" fn unload(work: *mut bindings::work_struct) {
     unsafe { helpers::quiesce_helper_module_release(module) };
 }
 
-/// Waits until nothing of a module is left that is called, and removes its domains and its client.
+/// Waits until no code of a module is called any more, and removes its domains and its client.
 ///
 /// Process context.
 ///

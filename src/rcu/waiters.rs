@@ -263,7 +263,7 @@ impl Guard<'_> {
     }
 
     /// Searches some nodes for one that is in `module`, or whose waker's table is, and takes that off, if
-    /// there is one and `may_take` allows it. Returns none if that does not.
+    /// there is one and `may_take` returns true; if it does not, this returns [`None`].
     ///
     /// From `place` on, or from the beginning if that is not in the list: those who wake futures take
     /// them off from the front, so then all before `place` have been taken off, too. Returns true with

@@ -86,7 +86,7 @@ static TABLE: [ReaperSlot; SLOTS] = [const {
 /// Whether this is a context in which any destructor can run.
 ///
 /// A kernel without `CONFIG_PREEMPT_COUNT` does not know that, and takes each for one in which none
-/// can. Unloads of modules wait for functions of wakers, in which therefore none does.
+/// can. It is false in functions of wakers, for which unloads of modules wait.
 pub(super) fn may_drop_here() -> bool {
     // SAFETY: The helper reads the preemption and interrupt state of this CPU, and may be called in
     // any context.

@@ -2,10 +2,10 @@
 
 //! The callbacks of a module that is unloaded.
 //!
-//! A callback is counted in no account, as its reference may be leaked. So the unload of a module asks
-//! here whether there is one, see `unload.rs` of [`rcu`](crate::rcu). Those of references that the module
-//! has dropped are called and dropped as usual. References that it leaked, or passed to another module,
-//! lose theirs.
+//! They are not counted in the module's account, as their references may be leaked. So the unload of a
+//! module asks here whether there is one, see `unload.rs` of [`rcu`](crate::rcu). Those of references that
+//! the module has dropped are called and dropped as usual. References that it leaked, or passed to another
+//! module, lose theirs.
 
 #[cfg(CONFIG_64BIT)]
 use super::{
