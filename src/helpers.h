@@ -180,6 +180,7 @@ unsigned long quiesce_helper_rcu_posted_sum(const void *counts);
 unsigned long quiesce_helper_rcu_done_sum(const void *counts);
 unsigned long quiesce_helper_rcu_in_flight(const void *counts);
 unsigned long quiesce_helper_rcu_callbacks_done(const void *counts);
+unsigned long quiesce_helper_rcu_completing(const void *counts);
 unsigned long quiesce_helper_rcu_callbacks(const void *counts);
 void quiesce_helper_rcu_callback_done(void *counts);
 void quiesce_helper_rcu_post(void *counts, struct callback_head *head,

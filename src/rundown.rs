@@ -77,7 +77,7 @@ pub use self::{
 pub use self::reaper::idle_slots_for_test;
 #[cfg(all(CONFIG_KUNIT, CONFIG_64BIT))]
 #[doc(hidden)]
-pub use self::unload::callbacks_visited_for_test;
+pub use self::unload::callbacks_for_test;
 #[cfg(CONFIG_KUNIT)]
 #[doc(hidden)]
 pub use self::waiters::for_each_overdue_for_test;

@@ -629,6 +629,21 @@ unsigned long quiesce_helper_rcu_callbacks(const void *counts)
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_rcu_callbacks);
 
+/* As quiesce_helper_rcu_in_flight(), of all but callbacks of the kernel's RCU. */
+unsigned long quiesce_helper_rcu_completing(const void *counts)
+{
+	unsigned long done = 0, posted = 0;
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		done += READ_ONCE(per_cpu_ptr(quiesce_rcu_counts(counts), cpu)->done);
+	smp_rmb(); /* Pairs with the barriers of those who count what is done. */
+	for_each_possible_cpu(cpu)
+		posted += READ_ONCE(per_cpu_ptr(quiesce_rcu_counts(counts), cpu)->posted);
+	return posted - done;
+}
+EXPORT_SYMBOL_GPL(quiesce_helper_rcu_completing);
+
 /* Counts a callback for its module, and posts it. */
 void quiesce_helper_rcu_post(void *counts, struct callback_head *head,
 			     void (*func)(struct callback_head *head))

@@ -171,6 +171,14 @@ impl Counts {
         unsafe { helpers::quiesce_helper_rcu_callbacks(self.as_ptr()) }
     }
 
+    /// As [`callbacks`](Self::callbacks), of the other functions: each of them wakes the task that waits for
+    /// the account.
+    fn completing(&self) -> usize {
+        // SAFETY: `percpu` was allocated, as this function requires, and by the type invariants it
+        // was not freed.
+        unsafe { helpers::quiesce_helper_rcu_completing(self.as_ptr()) }
+    }
+
     /// Returns the number of posted functions that are not done, at a moment during the call.
     ///
     /// Zero is exact: everything that was posted before the call is done, and so is everything that
@@ -372,8 +380,7 @@ impl Account {
         // sections.
         unsafe { bindings::synchronize_rcu() };
         loop {
-            // Callbacks of the kernel's RCU complete nothing, and may be lazy. Once there are none,
-            // only a function that completes can post one.
+            // Callbacks of the kernel's RCU complete nothing, and may be lazy.
             if self.counts.callbacks() != 0 {
                 // SAFETY: This function is called in process context, outside of read-side critical
                 // sections.
@@ -382,6 +389,10 @@ impl Account {
             }
             if self.counts.in_flight() == 0 {
                 break;
+            }
+            // A waker or a callback may just have posted such a callback of RCU.
+            if self.counts.completing() == 0 {
+                continue;
             }
             // SAFETY: By the type invariants `changed` is an initialised completion.
             wait.watched(caller, || unsafe {

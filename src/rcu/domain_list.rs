@@ -208,9 +208,9 @@ pub(super) fn count() -> usize {
 /// Takes off the futures that are in a module that is unloaded, and those with wakers of the module, in
 /// all domains, and waits for wakers that are being called. Process context.
 ///
-/// Returns false if `may_take` does, which is called with a lock held for each such future: a function
-/// of the module may wait for the future then. True means that neither was left at a moment of the call,
-/// if only wakers could make more of them.
+/// Returns false if such a future began to wait meanwhile, or if `may_take` does, which is called with a
+/// lock held for each such future: a function of the module may wait for the future then. True means that
+/// neither was left at a moment of the call, if only wakers could make more of them.
 ///
 /// Each future that waits is visited. What the wakers own is dropped with them, so that functions of the
 /// module may be in flight when this returns.
@@ -220,18 +220,14 @@ pub(super) fn forget_wakers(module: *mut bindings::module, may_take: impl Fn() -
     }
     // Wakers are dropped without the list's mutex, which others acquire that free memory.
     let _forgetting = FORGETTING.lock();
-    let mut taken = true;
-    let mut again = true;
-    while taken && again {
-        waiters::watch(module);
-        taken = forget_in_all(module, &may_take);
-        waiters::synchronize();
-        // A waker that was called may have had another future wait with it, in a list that had been
-        // searched.
-        again = waiters::were_seen();
-    }
+    waiters::watch(module);
+    let taken = forget_in_all(module, &may_take);
+    waiters::synchronize();
+    // A waker that was called may have had another future wait with it, in a list that had been
+    // searched.
+    let seen = waiters::were_seen();
     waiters::watch(null_mut());
-    taken
+    taken && !seen
 }
 
 /// The caller holds `FORGETTING`.

@@ -46,9 +46,9 @@
 //! when any module is unloaded, the futures that are in it are taken off the lists of all domains, as
 //! are those with wakers of the module, and the wakers are dropped; then wakers that are being called
 //! are waited for, which do not sleep. If such a future began to wait meanwhile, that is repeated.
-//! Where functions of the module are in flight, or callbacks are being dropped, which may wait for one of
-//! these futures, that is done when they have returned. Otherwise the notifier does it, unless no future
-//! has ever waited.
+//! Where functions of the module are in flight, or callbacks are about to be dropped, which may wait for
+//! one of these futures, that is done when they have returned. Otherwise the notifier does it, unless no
+//! future has ever waited.
 //!
 //! # Domains
 //!
@@ -177,15 +177,15 @@ unsafe extern "C" fn going(module: *mut bindings::module) {
     // Nobody else removes it, as the kernel calls this once.
     // SAFETY: The client of `module` is removed by this notifier only, below.
     let Some(client) = (unsafe { client::find(module) }) else {
-        domain_list::forget_wakers(module, || true);
+        while !domain_list::forget_wakers(module, || true) {}
         // SAFETY: The module is not freed before this notifier has returned.
         return unsafe { helpers::quiesce_helper_dep_forget(module) };
     };
     let account = client.account();
     let (callbacks, before) = (Callbacks::of(account.slot()), state(account));
-    let nothing_is_left = || account.is_unused() && !callbacks.are_left();
+    let nothing_is_left =
+        || account.is_unused() && !callbacks.are_left() && !domain_list::has_domains_of(module);
     if nothing_is_left()
-        && !domain_list::has_domains_of(module)
         && domain_list::forget_wakers(module, || is_idle(account))
         && nothing_is_left()
         && state(account) == before
@@ -202,8 +202,7 @@ unsafe extern "C" fn going(module: *mut bindings::module) {
     // its kobject are put.
     if unsafe { helpers::quiesce_helper_module_hold(module) } {
         // SAFETY: The work item is not in use, stays until the client is removed, which it does
-        // itself, and the workqueue is there as long as this module is, which the one that is
-        // unloaded keeps.
+        // itself, and the workqueue is there until `Runtime::drop()` has waited for what is queued.
         unsafe {
             helpers::quiesce_helper_rcu_init_work(client.unload.get(), Some(unload), true);
             worker::WAIT.queue(client.unload.get());
@@ -244,20 +243,18 @@ unsafe fn release(client: &Client) {
     loop {
         let before = state(account);
         account.wait_empty(Location::caller());
-        let left = callbacks.are_left();
+        // SAFETY: This is process context, outside of work items of the reaper.
+        unsafe { callbacks.wait() };
         // From here on, only wakers run, and callbacks if there is one.
-        if !domain_list::forget_wakers(account.module(), || is_idle(account))
-            || state(account) != before
-        {
-            continue;
-        }
-        if !left {
+        let left = callbacks.are_left();
+        let taken = domain_list::forget_wakers(account.module(), || is_idle(account));
+        if left {
+            // References that functions in flight own are not among those that the module has leaked.
+            // SAFETY: This is process context.
+            unsafe { callbacks.revoke(|| account.counts().in_flight() == 0) };
+        } else if taken && state(account) == before {
             break;
         }
-        // References that functions in flight own are not among those that the module has leaked.
-        // SAFETY: This is process context, outside of work items of the reaper, and the module's code
-        // has returned but for what is pending.
-        unsafe { callbacks.end(|| state(account) == before) };
     }
     // SAFETY: By the end of the loop no code of the module runs any more, nor does code of those
     // that depend on it, which were unloaded before. Nothing is pending in the domains.
@@ -280,5 +277,5 @@ fn state(account: &Account) -> (usize, usize) {
 /// Returns whether no code of a module, whose own code has returned, waits for a future. Any context but
 /// NMI.
 fn is_idle(account: &Account) -> bool {
-    account.counts().in_flight() == 0 && !Callbacks::of(account.slot()).are_dropped()
+    account.counts().in_flight() == 0 && !Callbacks::of(account.slot()).are_pending()
 }

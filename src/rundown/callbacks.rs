@@ -47,10 +47,12 @@ pub(super) struct CallbackOperations {
 ///
 /// `operations` is null, or points to the functions for the type that the core was allocated with,
 /// in a module whose text is there. The lock of [`CALLBACKS`] protects `list`, `prev` and `next`. If
-/// `list` is not [`NONE`], the core is in that list, which is the one of that module.
+/// `list` is not [`NONE`], the core is in that list, which is the one of that module. `slot` is the number
+/// of the list that it was entered into.
 pub(super) struct Callback {
     operations: Atomic<*mut CallbackOperations>,
     listed: bool,
+    slot: Atomic<usize>,
     list: UnsafeCell<usize>,
     prev: UnsafeCell<*mut PerCpuCore>,
     next: UnsafeCell<*mut PerCpuCore>,
@@ -75,6 +77,7 @@ impl Callback {
         Self {
             listed: !operations.is_null(),
             operations: Atomic::new(operations.cast_mut()),
+            slot: Atomic::new(NONE),
             list: UnsafeCell::new(NONE),
             prev: UnsafeCell::new(ptr::null_mut()),
             next: UnsafeCell::new(ptr::null_mut()),
@@ -86,20 +89,18 @@ impl Callback {
 ///
 /// # Invariants
 ///
-/// `first` is null, or one of a circle of `len` cores, which are alive.
+/// `first` is null, or one of a circle of cores, which are alive.
 struct List {
     first: *mut PerCpuCore,
-    len: usize,
-    /// The number of cores that were removed and whose callbacks are being dropped.
-    dropping: usize,
-    /// The number of those that ever were.
-    dropped: usize,
     /// The number of cores that were ever entered.
     entered: usize,
+    /// The number of cores in the circle, for tests.
+    #[cfg(CONFIG_KUNIT)]
+    len: usize,
 }
 
 impl List {
-    /// Enters a core, which is the last one that [`next`](Self::next) returns.
+    /// Enters a core.
     ///
     /// # Safety
     ///
@@ -123,7 +124,11 @@ impl List {
             // INVARIANT: The core is in the circle.
             self.first = first;
         }
-        self.len += 1;
+        self.entered = self.entered.wrapping_add(1);
+        #[cfg(CONFIG_KUNIT)]
+        {
+            self.len = self.len.wrapping_add(1);
+        }
     }
 
     /// Removes a core.
@@ -145,28 +150,16 @@ impl List {
                 self.first = next;
             }
         }
-        self.len = self.len.saturating_sub(1);
-    }
-
-    /// Returns the first core, and makes the next one the first.
-    ///
-    /// # Safety
-    ///
-    /// The lock is held, and is not released while the core is borrowed.
-    unsafe fn next<'a>(&mut self) -> Option<&'a PerCpuCore> {
-        // SAFETY: By the type invariants the cores in the list are alive while the lock is held.
-        let core = unsafe { self.first.as_ref() }?;
         #[cfg(CONFIG_KUNIT)]
-        VISITS.add(1, Relaxed);
-        // SAFETY: This function requires the lock to be held, which protects the links.
-        self.first = unsafe { *core.callback.next.get() };
-        Some(core)
+        {
+            self.len = self.len.wrapping_sub(1);
+        }
     }
 }
 
-/// The cores that were read in lists, for tests.
-#[cfg(CONFIG_KUNIT)]
-static VISITS: Atomic<usize> = Atomic::new(0);
+/// The number of callbacks of each module that will be dropped, or are being dropped, because their
+/// references were. By the slot of the module's account.
+static PENDING: [Atomic<usize>; posting::SLOTS] = [const { Atomic::new(0) }; posting::SLOTS];
 
 /// The lists of all cores that have a callback, one for each module, by the slot of its account, and
 /// their lock.
@@ -185,10 +178,9 @@ static CALLBACKS: Callbacks = Callbacks {
         [const {
             List {
                 first: ptr::null_mut(),
-                len: 0,
-                dropping: 0,
-                dropped: 0,
                 entered: 0,
+                #[cfg(CONFIG_KUNIT)]
+                len: 0,
             }
         }; posting::SLOTS],
     ),
@@ -197,7 +189,7 @@ static CALLBACKS: Callbacks = Callbacks {
 impl Callbacks {
     /// Runs `f` with the lock held.
     fn locked<R>(&self, f: impl FnOnce(&mut [List]) -> R) -> R {
-        // SAFETY: `Revoker::new` initialised the lock before anybody creates a reference.
+        // SAFETY: `init` initialised the lock before anybody creates a reference.
         let flags = unsafe { helpers::quiesce_helper_raw_spin_lock_irqsave(self.lock.get()) };
         // SAFETY: The lock is held, so nobody else accesses the lists until `f` has returned.
         let ret = f(unsafe { &mut *self.lists.get() });
@@ -207,6 +199,7 @@ impl Callbacks {
         ret
     }
 }
+
 /// Enters a new core into the list of the module of its callback, if it has one.
 ///
 /// # Safety
@@ -222,13 +215,13 @@ pub(super) unsafe fn list(core: NonNull<PerCpuCore>) {
     let functions = callback.operations.load(Relaxed).cast();
     // SAFETY: The module of the functions stays during the call, as this function requires.
     let at = unsafe { posting::slot_of_address(functions) };
+    callback.slot.store(at, Relaxed);
     CALLBACKS.locked(|lists| {
         if let Some(list) = lists.get_mut(at) {
             // SAFETY: The lock is held. The core is alive, in no list as it is new, and stays until it
             // is removed.
             unsafe {
                 list.insert(core.as_ptr());
-                list.entered = list.entered.wrapping_add(1);
                 // INVARIANT: It was entered into this list, which is the one of the functions' module.
                 *callback.list.get() = at;
             }
@@ -236,11 +229,28 @@ pub(super) unsafe fn list(core: NonNull<PerCpuCore>) {
     });
 }
 
-/// Removes a core from its list, if it is in one. The callback is not called afterwards.
+/// Records that the owner has dropped the reference of a core, whose callback will therefore be dropped:
+/// [`unlist`] or [`drop_callback`] is called next. Any context.
+pub(super) fn will_drop(callback: &Callback) {
+    if let Some(pending) = PENDING.get(callback.slot.load(Relaxed)) {
+        pending.fetch_add(1usize, Relaxed);
+    }
+}
+
+/// Records that the callback was dropped.
+fn was_dropped(callback: &Callback) {
+    if let Some(pending) = PENDING.get(callback.slot.load(Relaxed)) {
+        // ORDERING: Who finds that none is pending finds what the destructor has posted, and created.
+        pending.fetch_sub(1usize, Release);
+    }
+}
+
+/// Removes a core from its list, if it is in one. The callback is not called afterwards, and is dropped by
+/// the caller, in code that keeps its module loaded.
 ///
 /// # Safety
 ///
-/// The core was entered by [`list`], and is removed once.
+/// The core was entered by [`list`], and is removed once, after [`will_drop`].
 pub(super) unsafe fn unlist(core: NonNull<PerCpuCore>) {
     // SAFETY: The core is alive by the requirements of this function.
     let callback = unsafe { &core.as_ref().callback };
@@ -255,6 +265,7 @@ pub(super) unsafe fn unlist(core: NonNull<PerCpuCore>) {
             }
         }
     });
+    was_dropped(callback);
 }
 
 /// Calls the callback of a core, unless it has none.
@@ -278,11 +289,11 @@ pub(super) unsafe fn call(core: *mut PerCpuCore) {
 ///
 /// # Safety
 ///
-/// Nobody else uses the core, which was entered by [`list`]. Process context.
+/// Nobody else uses the core, which was entered by [`list`]; after [`will_drop`]. Process context.
 pub(super) unsafe fn drop_callback(core: NonNull<PerCpuCore>) {
     // SAFETY: The core is alive by the requirements of this function.
     let callback = unsafe { &core.as_ref().callback };
-    let (operations, at) = CALLBACKS.locked(|lists| {
+    let operations = CALLBACKS.locked(|lists| {
         // With the lock, so that no revocation comes between the two.
         let operations = callback.operations.xchg(ptr::null_mut(), Relaxed);
         // SAFETY: The closure runs with the lock of `CALLBACKS` held, which protects `list`.
@@ -290,36 +301,32 @@ pub(super) unsafe fn drop_callback(core: NonNull<PerCpuCore>) {
         if let Some(list) = lists.get_mut(at) {
             // SAFETY: The lock is held, and by the type invariants the core is in this list.
             unsafe { list.remove(core.as_ptr()) };
-            list.dropping = list.dropping.wrapping_add(1);
-            list.dropped = list.dropped.wrapping_add(1);
         }
-        (operations, at)
+        operations
     });
     // SAFETY: By the type invariants of `Callback` they are there, and stay until they have returned:
-    // the unloading of their module waits for `dropping`.
+    // the unloading of their module waits while they are pending.
     if let Some(operations) = unsafe { operations.as_ref() } {
         // SAFETY: They are the functions for this core, whose callback is dropped once.
         unsafe { (operations.drop)(core.as_ptr()) };
     }
-    CALLBACKS.locked(|lists| {
-        if let Some(list) = lists.get_mut(at) {
-            list.dropping = list.dropping.wrapping_sub(1);
-        }
-    });
+    was_dropped(callback);
 }
 
-/// Whether there is a callback of the module with the slot `at`, or one is being dropped.
+/// Returns whether a callback of the module with the slot `at` is being dropped, or will be because its
+/// reference was. Any context.
+pub(super) fn are_pending(at: usize) -> bool {
+    // ORDERING: Pairs with the release in `was_dropped`.
+    PENDING
+        .get(at)
+        .is_some_and(|pending| pending.load(Acquire) != 0)
+}
+
+/// Returns whether there is a callback of the module, or one is being dropped.
 pub(super) fn are_left(at: usize) -> bool {
-    CALLBACKS.locked(|lists| {
-        lists
-            .get(at)
-            .is_some_and(|list| !list.first.is_null() || list.dropping != 0)
-    })
-}
-
-/// Whether a callback of the module is being dropped. Any context but NMI.
-pub(super) fn are_dropped(at: usize) -> bool {
-    CALLBACKS.locked(|lists| lists.get(at).is_some_and(|list| list.dropping != 0))
+    // In this order: what is not in the list any more is pending, or was dropped.
+    let listed = CALLBACKS.locked(|lists| lists.get(at).is_some_and(|list| !list.first.is_null()));
+    listed || are_pending(at)
 }
 
 /// Returns a number that changes when a reference with a callback of the module is created.
@@ -327,62 +334,31 @@ pub(super) fn created(at: usize) -> usize {
     CALLBACKS.locked(|lists| lists.get(at).map_or(0, |list| list.entered))
 }
 
-/// Whether a callback of the module is being dropped, or will be because its reference was.
-pub(super) fn will_be_dropped(at: usize) -> bool {
-    let (len, dropped) = CALLBACKS.locked(|lists| {
-        lists
-            .get(at)
-            .map_or((0, 0), |list| (list.len, list.dropped))
-    });
-    // One at a time, so that interrupts are not disabled for long. Cores that are entered meanwhile
-    // come after these.
-    let orphan = (0..len).any(|_| {
-        CALLBACKS.locked(|lists| {
-            let Some(list) = lists.get_mut(at) else {
-                return false;
-            };
-            // SAFETY: The closure runs with the lock of `CALLBACKS` held.
-            let Some(core) = (unsafe { list.next() }) else {
-                return false;
-            };
-            let orphan = core.is_orphan();
-            if orphan {
-                // INVARIANT: It is in the circle. The next call checks it first.
-                list.first = ptr::from_ref(core).cast_mut();
-            }
-            orphan
-        })
-    });
-    // A destructor that ran meanwhile may have dropped a reference after its core was checked.
-    orphan
-        || CALLBACKS.locked(|lists| {
-            lists
-                .get(at)
-                .is_some_and(|list| list.dropping != 0 || list.dropped != dropped)
-        })
-}
-
-/// Revokes the callbacks of the module, and waits for those that are being called or dropped.
+/// Revokes callbacks of the module as long as `may_revoke`, which is called with a lock held, returns true,
+/// and the next reference was not dropped; then waits for those of them that are being called.
 ///
 /// # Safety
 ///
 /// Process context.
-pub(super) unsafe fn revoke(at: usize) {
+pub(super) unsafe fn revoke(at: usize, may_revoke: impl Fn() -> bool) {
     let mut revoked = false;
     // One at a time, so that interrupts are not disabled for long.
     while CALLBACKS.locked(|lists| {
         let Some(list) = lists.get_mut(at) else {
             return false;
         };
-        // SAFETY: The closure runs with the lock of `CALLBACKS` held.
-        let Some(core) = (unsafe { list.next() }) else {
+        // SAFETY: The closure runs with the lock of `CALLBACKS` held, and by the type invariants the cores
+        // in the list are alive then.
+        let Some(core) = (unsafe { list.first.as_ref() }) else {
             return false;
         };
-        // SAFETY: The lock is held, and the core was in this list just now.
+        if !may_revoke() || core.is_orphan() {
+            return false;
+        }
+        // SAFETY: The lock is held, and the core is in this list.
         unsafe { list.remove(ptr::from_ref(core).cast_mut()) };
-        let callback = &core.callback;
         // INVARIANT: Null, before the module's text is freed.
-        callback.operations.store(ptr::null_mut(), Release);
+        core.callback.operations.store(ptr::null_mut(), Release);
         true
     }) {
         revoked = true;
@@ -391,16 +367,12 @@ pub(super) unsafe fn revoke(at: usize) {
         // A call that has read the functions ends.
         rcu::synchronize_rcu();
     }
-    while CALLBACKS.locked(|lists| lists.get(at).is_some_and(|list| list.dropping != 0)) {
-        // SAFETY: This function requires process context, and holds no lock here, so it may sleep.
-        unsafe { bindings::schedule_timeout_uninterruptible(1) };
-    }
 }
 
-/// Returns the number of cores that were ever read in the lists.
+/// Returns the number of callbacks in the list of a module.
 #[cfg(CONFIG_KUNIT)]
-pub(super) fn visits() -> usize {
-    VISITS.load(Relaxed)
+pub(super) fn count(at: usize) -> usize {
+    CALLBACKS.locked(|lists| lists.get(at).map_or(0, |list| list.len))
 }
 
 /// Initialises the lock of the lists.

@@ -323,6 +323,7 @@ impl PerCpuCore {
         // SAFETY: This function requires the owner's reference, which is not put before the end of
         // this function and keeps the core alive.
         let core = unsafe { this.as_ref() };
+        callbacks::will_drop(&core.callback);
         core.orphan.store(true, Relaxed);
         if core.callback_pending() || !reaper::may_drop_here() {
             // SAFETY: The reference is the owner's, as this function requires, and is given to the

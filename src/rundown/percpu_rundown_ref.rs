@@ -75,8 +75,9 @@ use kernel::{
 ///
 /// Dropping this does not sleep, and is allowed in any context. If a rundown is in progress, the
 /// kernel still uses the counters: they are freed later, by a worker in process context, which also
-/// drops the callback. So it is where the caller cannot be preempted. So it is as well while the
-/// reference is live by a [resurrection](Self::resurrect). Otherwise both are dropped at once.
+/// drops the callback. So it is where the caller cannot be preempted, and in functions of wakers of
+/// [futures](crate::rcu::GracePeriod). So it is as well while the reference is live by a
+/// [resurrection](Self::resurrect). Otherwise both are dropped at once.
 ///
 /// When the module that created the reference is unloaded, the callbacks of references that were
 /// dropped have been dropped. Those of references that were leaked, or are owned by another module,

@@ -88,13 +88,17 @@ static TABLE: [ReaperSlot; SLOTS] = [const {
 /// A kernel without `CONFIG_PREEMPT_COUNT` does not know that, and takes each for one in which none
 /// can. It is false in functions of wakers, for which unloads of modules wait.
 pub(super) fn may_drop_here() -> bool {
+    is_preemptible() && !is_in_waker()
+}
+
+fn is_preemptible() -> bool {
     // SAFETY: The helper reads the preemption and interrupt state of this CPU, and may be called in
     // any context.
-    unsafe { helpers::quiesce_helper_preemptible() && !is_in_waker() }
+    unsafe { helpers::quiesce_helper_preemptible() }
 }
 
 /// Drops an `Arc` in any context. The last one is dropped by a work item where the caller cannot be
-/// preempted, which may be after the caller has returned: hence the bounds.
+/// preempted, or is a function of a waker, which may be after the caller has returned: hence the bounds.
 pub(super) fn drop_arc<T: Send + Sync + 'static>(this: Arc<T>) {
     /// Drops a raw `Arc`.
     ///
@@ -120,6 +124,11 @@ pub(super) fn drop_arc<T: Send + Sync + 'static>(this: Arc<T>) {
     // one is, in the module that `this_module()` returns here, or in one that it depends on.
     if unsafe { defer(object, drop_raw::<T>, this_module()) } {
         return;
+    }
+    if is_preemptible() {
+        // In a function of a waker: better here than not at all.
+        // SAFETY: The pointer is from `Arc::into_raw()` above, and `defer()` did not take it.
+        return unsafe { drop_raw::<T>(object) };
     }
     // SAFETY: No requirements. The object is leaked, because its destructor may sleep.
     unsafe { helpers::quiesce_helper_rundown_leaked() };

@@ -35,9 +35,9 @@ impl Callbacks {
         callbacks::are_left(self.slot)
     }
 
-    /// Returns whether one is being dropped. Any context but NMI.
-    pub(crate) fn are_dropped(self) -> bool {
-        callbacks::are_dropped(self.slot)
+    /// Returns whether one is being dropped, or will be because its reference was. Any context.
+    pub(crate) fn are_pending(self) -> bool {
+        callbacks::are_pending(self.slot)
     }
 
     /// Returns a number that changes when one is created.
@@ -45,15 +45,13 @@ impl Callbacks {
         callbacks::created(self.slot)
     }
 
-    /// Waits for those that will be dropped, because their references were, and then, if `may_revoke`
-    /// returns true, revokes the others.
+    /// Waits until none is pending at a moment.
     ///
     /// # Safety
     ///
-    /// Process context, and not the dispatcher of the reaper. The code of the module has returned, but for
-    /// what is called later, and the module is not freed.
-    pub(crate) unsafe fn end(self, may_revoke: impl FnOnce() -> bool) {
-        while callbacks::will_be_dropped(self.slot) {
+    /// Process context, and not the dispatcher of the reaper.
+    pub(crate) unsafe fn wait(self) {
+        while self.are_pending() {
             // SAFETY: This function requires process context and not to be called by the dispatcher,
             // so it may wait for that.
             unsafe {
@@ -61,10 +59,17 @@ impl Callbacks {
                 bindings::schedule_timeout_uninterruptible(1);
             }
         }
-        if may_revoke() {
-            // SAFETY: This function requires process context.
-            unsafe { callbacks::revoke(self.slot) };
-        }
+    }
+
+    /// Revokes those of references that were not dropped, as long as `may_revoke` returns true, which is
+    /// called with a lock held.
+    ///
+    /// # Safety
+    ///
+    /// Process context.
+    pub(crate) unsafe fn revoke(self, may_revoke: impl Fn() -> bool) {
+        // SAFETY: This function has the requirement of `callbacks::revoke()`.
+        unsafe { callbacks::revoke(self.slot, may_revoke) };
     }
 }
 
@@ -79,7 +84,7 @@ impl Callbacks {
         false
     }
 
-    pub(crate) fn are_dropped(self) -> bool {
+    pub(crate) fn are_pending(self) -> bool {
         false
     }
 
@@ -87,21 +92,17 @@ impl Callbacks {
         0
     }
 
-    pub(crate) unsafe fn end(self, _may_revoke: impl FnOnce() -> bool) {}
+    pub(crate) unsafe fn wait(self) {}
+
+    pub(crate) unsafe fn revoke(self, _may_revoke: impl Fn() -> bool) {}
 }
 
-/// Returns the number of callbacks that are read for the unloading of `module`, or of this one, in
-/// the notifier and in each check whether to wait.
+/// Returns the number of callbacks in the list of `module`, or of this one.
 #[cfg(all(CONFIG_KUNIT, CONFIG_64BIT))]
 #[doc(hidden)]
-pub fn callbacks_visited_for_test(module: Option<&ThisModule>) -> usize {
+pub fn callbacks_for_test(module: Option<&ThisModule>) -> usize {
     use crate::rcu::posting;
-    let before = callbacks::visits();
     let module = module.map_or_else(posting::this_module, ThisModule::as_ptr);
     // SAFETY: The module stays as long as it is borrowed, and so does its account.
-    if let Some(slot) = unsafe { posting::slot_of_module(module) } {
-        callbacks::are_left(slot);
-        callbacks::will_be_dropped(slot);
-    }
-    callbacks::visits() - before
+    unsafe { posting::slot_of_module(module) }.map_or(0, callbacks::count)
 }

@@ -79,6 +79,7 @@ pub(crate) mod rundown {
                 false
             }
         }
+        pub(crate) fn will_drop(_: &Callback) {}
         pub(crate) unsafe fn call(_: *mut PerCpuCore) {}
         pub(crate) unsafe fn drop_callback(_: core::ptr::NonNull<PerCpuCore>) {}
     }
