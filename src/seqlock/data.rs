@@ -199,7 +199,8 @@ macro_rules! seq_field {
         let get = |value: &$t| value.$($field)+;
         let set = |value: &mut $t, new| value.$($field)+ = new;
         // SAFETY: `offset_of!` and the functions name the same field, because `offset_of!` goes
-        // through no `Deref`, and a field of `$t` comes before one that is reached by `Deref`.
+        // through no `Deref`, and a field of `$t` comes before one that is reached by `Deref`; of an
+        // enum, whose variants are no fields, the kernel's compiler flags allow none in `offset_of!`.
         unsafe { $crate::seqlock::Field::new(offset, get, set) }
     }};
 }
