@@ -91,6 +91,35 @@ impl Wake for Owner {
     fn wake(self: Arc<Self>) {}
 }
 
+/// Has more objects that a worker drops than the workers have room for.
+struct Many {
+    _guards: KVec<ArcGuard<Gated>>,
+}
+
+impl Wake for Many {
+    fn wake(self: Arc<Self>) {}
+}
+
+/// Is dropped when the gate opens, and counted.
+struct Gated {
+    users: RundownRef,
+    gate: Arc<Atomic<i32>>,
+    dropped: Arc<Atomic<i32>>,
+}
+
+impl_has_rundown! {
+    impl HasRundown for Gated { self.users: RundownRef }
+}
+
+impl Drop for Gated {
+    fn drop(&mut self) {
+        while self.gate.load(Relaxed) == 0 {
+            support::msleep(1);
+        }
+        self.dropped.add(1, Relaxed);
+    }
+}
+
 impl Drop for Owner {
     fn drop(&mut self) {
         let result = rcu::global()
@@ -227,6 +256,47 @@ mod tests {
             let who = by.load(Relaxed);
             assert!(who != 0 && who != kernel::current!().pid());
         }
+        Ok(())
+    }
+
+    #[test]
+    fn wakers_can_drop_many_guards() -> Result {
+        const MANY: i32 = 700;
+
+        let new = || Ok::<_, Error>(Arc::new(Atomic::new(0i32), GFP_KERNEL)?);
+        let (gate, dropped) = (new()?, new()?);
+        let mut guards = KVec::new();
+        for _ in 0..MANY {
+            let gated = Gated {
+                users: RundownRef::new(),
+                gate: gate.clone(),
+                dropped: dropped.clone(),
+            };
+            let gated = Arc::new(gated, GFP_KERNEL)?;
+            guards.push(HasRundown::try_acquire_arc(gated)?, GFP_KERNEL)?;
+        }
+        let waker = waker(Arc::new(Many { _guards: guards }, GFP_KERNEL)?);
+        let sleepy = Srcu::<Sleepy>::init()?;
+        let begun = with_reader(
+            sleepy,
+            || support::msleep(1),
+            |_| {
+                let mut future = pin!(sleepy.synchronize_async());
+                let begun = future.as_mut().poll(&mut Context::from_waker(&waker));
+                drop(waker);
+                begun
+                // The future is dropped, and its waker with it.
+            },
+        );
+        gate.store(1, Relaxed);
+        assert!(begun?.is_pending());
+        for _ in 0..60_000 {
+            if dropped.load(Relaxed) == MANY {
+                break;
+            }
+            support::msleep(1);
+        }
+        assert_eq!(dropped.load(Relaxed), MANY);
         Ok(())
     }
 

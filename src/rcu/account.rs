@@ -4,8 +4,8 @@
 //!
 //! A callback and a destructor on the workqueue run functions of a module after the module's own code has
 //! returned. Each is counted when it is posted and when it is done, for the module that its function is
-//! in. Wakers of futures and callbacks of per-CPU references are not counted: `unload.rs` says when a
-//! module is freed.
+//! in. Wakers of futures and callbacks of per-CPU references are not counted here: `unload.rs` says when
+//! a module is freed.
 //!
 //! Which module a function is in has to be known on the fast path. Generic functions of this crate
 //! are code of the module that they are instantiated in, and there `__this_module`, a symbol that

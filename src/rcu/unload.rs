@@ -15,15 +15,15 @@
 //! module later.
 //!
 //! From the notifier on, three kinds of code of the module run, and each may cause the others: functions
-//! that are counted, wakers of futures, and callbacks of per-CPU references. The last two are counted
-//! nowhere. So [`release`] reads the numbers of functions that were posted and of callbacks that were
+//! that are counted, wakers of futures, and callbacks of per-CPU references. Wakers are counted nowhere,
+//! and callbacks only when they are about to be dropped. So [`release`] reads the numbers of functions that were posted and of callbacks that were
 //! created, and then waits until no function is in flight, there is no callback, and there is no waker and
 //! none is being called, in this order. If the two numbers have not changed then, only wakers of the
 //! module can have run since there was no callback, and they were the last. Otherwise it begins again.
 //! Usually the notifier finds that nothing of the module is left, and the module waits for nothing.
 //!
 //! Callbacks of the kernel's RCU are waited for with `rcu_barrier()`, which also ends their laziness:
-//! they count, and wake nobody. The worker and callbacks of SRCU domains wake the task that waits.
+//! they count, and wake nobody. All other functions that are counted wake the task that waits.
 //!
 //! Functions that other modules have posted are in the accounts of those modules and are not waited
 //! for. Neither are readers of domains in which the module has nothing pending. A module that
@@ -245,14 +245,16 @@ unsafe fn release(client: &Client) {
         account.wait_empty(Location::caller());
         // SAFETY: This is process context, outside of work items of the reaper.
         unsafe { callbacks.wait() };
-        // From here on, only wakers run, and callbacks if there is one.
         let left = callbacks.are_left();
-        let taken = domain_list::forget_wakers(account.module(), || is_idle(account));
+        // What waits for one of these futures is waited for above, the next time.
+        if !domain_list::forget_wakers(account.module(), || is_idle(account)) {
+            continue;
+        }
         if left {
-            // References that functions in flight own are not among those that the module has leaked.
+            // Neither wakers nor what is in flight or pending own the references of these.
             // SAFETY: This is process context.
-            unsafe { callbacks.revoke(|| account.counts().in_flight() == 0) };
-        } else if taken && state(account) == before {
+            unsafe { callbacks.revoke(|| is_idle(account)) };
+        } else if state(account) == before {
             break;
         }
     }
@@ -274,8 +276,13 @@ fn state(account: &Account) -> (usize, usize) {
     )
 }
 
-/// Returns whether no code of a module, whose own code has returned, waits for a future. Any context but
-/// NMI.
+/// Returns whether there was a moment during the call with no function of a module in flight and no
+/// callback pending. Any context but NMI.
 fn is_idle(account: &Account) -> bool {
-    account.counts().in_flight() == 0 && !Callbacks::of(account.slot()).are_pending()
+    let counts = account.counts();
+    let posted = counts.posted_sum();
+    // If nothing was posted since, that moment is the one at which none is pending.
+    counts.in_flight() == 0
+        && !Callbacks::of(account.slot()).are_pending()
+        && counts.posted_sum() == posted
 }

@@ -158,7 +158,8 @@ impl List {
 }
 
 /// The number of callbacks of each module that will be dropped, or are being dropped, because their
-/// references were. By the slot of the module's account.
+/// references were. By the slot of the module's account when the callback was created: those that were
+/// revoked, and are only freed, may count for a module that has the slot now.
 static PENDING: [Atomic<usize>; posting::SLOTS] = [const { Atomic::new(0) }; posting::SLOTS];
 
 /// The lists of all cores that have a callback, one for each module, by the slot of its account, and
@@ -229,8 +230,8 @@ pub(super) unsafe fn list(core: NonNull<PerCpuCore>) {
     });
 }
 
-/// Records that the owner has dropped the reference of a core, whose callback will therefore be dropped:
-/// [`unlist`] or [`drop_callback`] is called next. Any context.
+/// Records that the owner has dropped the reference of a core, whose callback, if it has one, will therefore
+/// be dropped: [`unlist`] or [`drop_callback`] will be called. Any context.
 pub(super) fn will_drop(callback: &Callback) {
     if let Some(pending) = PENDING.get(callback.slot.load(Relaxed)) {
         pending.fetch_add(1usize, Relaxed);

@@ -51,7 +51,7 @@ use kernel::{
 ///
 /// If `state` is `FULL` or `QUEUED`, `object` and `drop` are set and not dropped, or being dropped by
 /// the work item, and `posting` is the [`Posting`] of `drop`. While it is `QUEUED`, `work` is queued or
-/// runs.
+/// runs. A slot that is not in the table is `QUEUED` as soon as it is used.
 struct ReaperSlot {
     state: Atomic<u32>,
     object: Atomic<*mut c_void>,
@@ -69,19 +69,12 @@ const BUSY: u32 = 1;
 const FULL: u32 = 2;
 const QUEUED: u32 = 3;
 
-/// Objects are dropped as soon as possible, so that few slots are in use. An object that finds none
-/// is leaked, with a warning.
+/// Objects are dropped as soon as possible, so that few slots are in use. An object that finds none gets
+/// memory for one if the caller can be preempted, as in functions of wakers. Otherwise, and if there is
+/// none, it is leaked, with a warning.
 const SLOTS: usize = 512;
 
-static TABLE: [ReaperSlot; SLOTS] = [const {
-    ReaperSlot {
-        state: Atomic::new(FREE),
-        object: Atomic::new(ptr::null_mut()),
-        drop: Atomic::new(ptr::null_mut()),
-        posting: Atomic::new(ptr::null_mut()),
-        work: Opaque::zeroed(),
-    }
-}; SLOTS];
+static TABLE: [ReaperSlot; SLOTS] = [const { ReaperSlot::new() }; SLOTS];
 
 /// Whether this is a context in which any destructor can run.
 ///
@@ -106,8 +99,8 @@ pub(super) fn drop_arc<T: Send + Sync + 'static>(this: Arc<T>) {
     ///
     /// `object` comes from `Arc::into_raw`, and is dropped once.
     unsafe fn drop_raw<T: Send + Sync + 'static>(object: *mut c_void) {
-        // SAFETY: `defer()` passes a pointer from `Arc::into_raw()` together with this function of
-        // the same type, and the reaper calls it once.
+        // SAFETY: `defer()` gets a pointer from `Arc::into_raw()` together with this function of
+        // the same type, and a work item calls it once.
         drop(unsafe { Arc::from_raw(object.cast::<T>().cast_const()) });
     }
 
@@ -125,16 +118,59 @@ pub(super) fn drop_arc<T: Send + Sync + 'static>(this: Arc<T>) {
     if unsafe { defer(object, drop_raw::<T>, this_module()) } {
         return;
     }
-    if is_preemptible() {
-        // In a function of a waker: better here than not at all.
-        // SAFETY: The pointer is from `Arc::into_raw()` above, and `defer()` did not take it.
-        return unsafe { drop_raw::<T>(object) };
-    }
     // SAFETY: No requirements. The object is leaked, because its destructor may sleep.
     unsafe { helpers::quiesce_helper_rundown_leaked() };
 }
 
-/// Calls `drop` with `object` in process context; returns `false` if there is no free slot.
+impl ReaperSlot {
+    const fn new() -> Self {
+        // INVARIANT: It is free.
+        Self {
+            state: Atomic::new(FREE),
+            object: Atomic::new(ptr::null_mut()),
+            drop: Atomic::new(ptr::null_mut()),
+            posting: Atomic::new(ptr::null_mut()),
+            work: Opaque::zeroed(),
+        }
+    }
+
+    /// Stores what is to be dropped.
+    ///
+    /// # Safety
+    ///
+    /// As for [`defer`], and nobody else uses the slot.
+    unsafe fn fill(
+        &self,
+        object: *mut c_void,
+        drop: unsafe fn(*mut c_void),
+        module: *mut bindings::module,
+    ) {
+        self.object.store(object, Relaxed);
+        self.drop.store(drop as *mut c_void, Relaxed);
+        // Counted before the caller can return, which may itself be a function that is counted.
+        //
+        // SAFETY: `module` was returned by `this_module()` in code that runs, and `drop` is in it
+        // or in a module that it depends on, as this function requires.
+        let posting = unsafe { Posting::of_function(module, drop as *const c_void) };
+        self.posting.store(posting.into_raw(), Relaxed);
+    }
+
+    /// Drops the object of a slot whose work item runs.
+    ///
+    /// # Safety
+    ///
+    /// [`fill`](Self::fill) was called, and this is called once after that.
+    unsafe fn drop_object(&self) -> Posting {
+        // SAFETY: The slot holds the address of a function of this type, stored by `fill`.
+        let drop: unsafe fn(*mut c_void) = unsafe { core::mem::transmute(self.drop.load(Relaxed)) };
+        // SAFETY: `fill` stored both, and this function is called once after that.
+        unsafe { drop(self.object.load(Relaxed)) };
+        // SAFETY: `fill` stored the pointer of a posting, which is restored once for each object.
+        unsafe { Posting::from_raw(self.posting.load(Relaxed)) }
+    }
+}
+
+/// Calls `drop` with `object` in process context; returns `false` if that finds neither a slot nor memory.
 ///
 /// # Safety
 ///
@@ -147,45 +183,69 @@ unsafe fn defer(
 ) -> bool {
     for slot in &TABLE {
         if slot.state.load(Relaxed) == FREE && slot.state.cmpxchg(FREE, BUSY, Acquire).is_ok() {
-            slot.object.store(object, Relaxed);
-            slot.drop.store(drop as *mut c_void, Relaxed);
-            // Counted before the caller can return, which may itself be a function that is counted.
-            //
-            // SAFETY: `module` was returned by `this_module()` in code that runs, and `drop` is in it
-            // or in a module that it depends on, as this function requires.
-            let posting = unsafe { Posting::of_function(module, drop as *const c_void) };
-            slot.posting.store(posting.into_raw(), Relaxed);
+            // SAFETY: This function has the other requirements, and the slot was free.
+            unsafe { slot.fill(object, drop, module) };
             // INVARIANT: The slot was free, and all three are set.
             slot.state.store(FULL, Release);
             kick();
             return true;
         }
     }
-    false
+    if !is_preemptible() {
+        return false;
+    }
+    let Ok(slot) = KBox::new(ReaperSlot::new(), GFP_NOWAIT) else {
+        return false;
+    };
+    // SAFETY: This function has the other requirements, and the slot is new.
+    unsafe { slot.fill(object, drop, module) };
+    // INVARIANT: All three are set, and the work item is queued next.
+    slot.state.store(QUEUED, Relaxed);
+    // SAFETY: The work item is not queued, and its function frees the slot.
+    unsafe {
+        let slot = KBox::into_raw(slot);
+        helpers::quiesce_helper_rundown_queue((*slot).work.get(), Some(drop_and_free));
+    }
+    true
 }
 
-/// The work item of a slot.
+/// Returns the slot that a work item is of.
+fn slot_of(work: *mut bindings::work_struct) -> *mut ReaperSlot {
+    work.wrapping_byte_sub(offset_of!(ReaperSlot, work)).cast()
+}
+
+/// The work item of a slot of the table.
 ///
 /// # Safety
 ///
-/// Called by the workqueue with the work item of a slot.
+/// Called by the workqueue with the work item of a slot in the table.
 unsafe extern "C" fn drop_object(work: *mut bindings::work_struct) {
-    // SAFETY: The workqueue calls this function with the work item of a slot, which is static.
-    let slot = unsafe {
-        &*work
-            .byte_sub(offset_of!(ReaperSlot, work))
-            .cast::<ReaperSlot>()
+    // SAFETY: The workqueue calls this function with the work item of a slot, which is static, and which
+    // `defer` has filled. Only this work item empties it.
+    let (slot, posting) = unsafe {
+        let slot = &*slot_of(work);
+        (slot, slot.drop_object())
     };
-    // SAFETY: By the type invariants the slot, whose work item runs, holds the address of a function
-    // of this type, stored by `defer`.
-    let drop: unsafe fn(*mut c_void) = unsafe { core::mem::transmute(slot.drop.load(Relaxed)) };
-    // SAFETY: `defer` stored both, and only this work item empties the slot.
-    unsafe { drop(slot.object.load(Relaxed)) };
-    // SAFETY: `defer` stored the pointer of a posting, which is restored once for each object.
-    let posting = unsafe { Posting::from_raw(slot.posting.load(Relaxed)) };
     // INVARIANT: Dropped above.
     slot.state.store(FREE, Release);
     // Last, when the destructor has returned: its module may be freed from here on.
+    posting.done();
+}
+
+/// The work item of a slot that is not in the table.
+///
+/// # Safety
+///
+/// Called by the workqueue with the work item of a slot that `defer` has allocated.
+unsafe extern "C" fn drop_and_free(work: *mut bindings::work_struct) {
+    // SAFETY: The workqueue calls this function with the work item of a slot that `defer` has allocated and
+    // filled, once. Nobody else uses the slot.
+    let (slot, posting) = unsafe {
+        let slot = KBox::from_raw(slot_of(work));
+        let posting = slot.drop_object();
+        (slot, posting)
+    };
+    drop(slot);
     posting.done();
 }
 
