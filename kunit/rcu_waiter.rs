@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! A module that leaks futures with wakers of `waker.rs`, a module that does not use quiesce: on the heap,
-//! and one in a static. With `own=1` it leaks two of its own instead: when the exit function has returned,
-//! one waker has another future wait, and the other is the last owner of an object. Its destructor waits for
-//! a future, leaves a callback to be dropped, and leaks another future.
+//! and one in a static. With `own=1` it leaks one of its own instead: when the exit function has returned, its
+//! waker has another future wait. With `own=2` another waker is also the last owner of an object. Its
+//! destructor waits for a future, leaves a callback to be dropped, and leaks another future. With `own=3` there
+//! is only that waker, and the destructor does not wait.
 //!
 //! They wait for the domain that `quiesce_rcu_holder lend=1` reads.
 
@@ -152,17 +153,22 @@ impl Wake for Owner {
     fn wake(self: Arc<Self>) {}
 }
 
-struct Slow(Srcu<Lent>);
+struct Slow {
+    lent: Srcu<Lent>,
+    waits: bool,
+}
 
 impl Slow {
     fn leave(&self) -> Result {
-        // The notifier searches the lists meanwhile.
-        block_on(rcu::global().synchronize_async())??;
+        for _ in 0..if self.waits { 20 } else { 0 } {
+            // The lists are searched meanwhile.
+            block_on(rcu::global().synchronize_async())??;
+        }
         fsleep(Delta::from_millis(300));
         let reference = KBox::pin_init(PerCpuRundownRef::with_callback(Callback), GFP_KERNEL)?;
         reference.begin_rundown();
         let none = Arc::new(Owner { _cell: None }, GFP_KERNEL)?;
-        leak(self.0, &waker(none))
+        leak(self.lent, &waker(none))
     }
 }
 
@@ -204,17 +210,23 @@ fn leak<D: Domain>(domain: D, waker: &Waker) -> Result {
     }
 }
 
-fn own_wakers(lent: Srcu<Lent>) -> Result {
-    let object = Object::new(Slow(lent)).boxed(GFP_KERNEL)?;
-    let owner = waker(Arc::new(
-        Owner {
+fn own_wakers(lent: Srcu<Lent>, own: u32) -> Result {
+    if own >= 2 {
+        let waits = own == 2;
+        let object = Object::new(Slow { lent, waits }).boxed(GFP_KERNEL)?;
+        let owner = Owner {
             _cell: Some(RcuCell::new(object)),
-        },
-        GFP_KERNEL,
-    )?);
-    leak(lent, &owner)?;
-    drop(owner);
+        };
+        leak(lent, &waker(Arc::new(owner, GFP_KERNEL)?))?;
+    }
+    if own == 3 {
+        return Ok(());
+    }
     let none = waker(Arc::new(Owner { _cell: None }, GFP_KERNEL)?);
+    // While these are taken off, the destructor begins.
+    for _ in 0..if own == 2 { 3000 } else { 0 } {
+        leak(lent, &none)?;
+    }
     leak(
         rcu::global(),
         &waker(Arc::new(Again(lent, none), GFP_KERNEL)?),
@@ -254,7 +266,7 @@ impl kernel::Module for Waiter {
         // module depends on that of the table.
         let waker = unsafe { Waker::new(null(), &*quiesce_waker_table().cast()) };
         if module_parameters::own.value() != 0 {
-            own_wakers(lent)?;
+            own_wakers(lent, module_parameters::own.value())?;
         } else {
             others(lent, &waker)?;
         }
