@@ -137,18 +137,22 @@ struct Kinds<D: Domain> {
 }
 
 impl<D: Domain> Kinds<D> {
-    fn new(domain: D, n: usize) -> Result<Self> {
+    /// Creates `n` objects of each kind, or `n` that RCU's callbacks drop and no others.
+    fn new(domain: D, n: usize, soft_only: bool) -> Result<Self> {
+        let others = if soft_only { 0 } else { n };
         let mut kinds = Self {
             soft: Batch::new(),
             process: Batch::new(),
             plain: Batch::new(),
-            shared: KVVec::with_capacity(n, GFP_KERNEL)?,
+            shared: KVVec::with_capacity(others, GFP_KERNEL)?,
             futures: KVVec::new(),
         };
         for _ in 0..n {
             if let Some(r) = retire(KBox::new(Object::new_atomic(Counted(1)), GFP_KERNEL)?) {
                 kinds.soft.push(r);
             }
+        }
+        for _ in 0..others {
             if let Some(r) = retire(KBox::new(Object::new(Counted(1)), GFP_KERNEL)?) {
                 kinds.process.push(r);
             }
@@ -158,7 +162,7 @@ impl<D: Domain> Kinds<D> {
             let shared = Arc::new(Shared::new(Counted(1)), GFP_KERNEL)?;
             kinds.shared.push(shared, GFP_KERNEL)?;
         }
-        for _ in 0..core::cmp::min(n, 100) {
+        for _ in 0..core::cmp::min(others, 100) {
             let future = KBox::pin(domain.synchronize_async(), GFP_KERNEL)?;
             kinds.futures.push(future, GFP_KERNEL)?;
         }
@@ -244,6 +248,14 @@ impl Unload {
     fn new() -> Result<Self> {
         let own = Srcu::<Own>::init()?;
         let n = module_parameters::pending.value() as usize;
+        if module_parameters::softirq.value() != 0 {
+            // A callback of this domain would wake the task that waits.
+            let none = Kinds::new(own, 0, true)?;
+            return Ok(Self {
+                all: Some((Kinds::new(rcu::global(), n, true)?, none)),
+                chain: None,
+            });
+        }
         let mut next = None;
         for _ in 0..10 {
             let chain = Chain {
@@ -253,7 +265,10 @@ impl Unload {
             next = Some(KBox::new(Object::new(chain), GFP_KERNEL)?);
         }
         Ok(Self {
-            all: Some((Kinds::new(rcu::global(), n)?, Kinds::new(own, n)?)),
+            all: Some((
+                Kinds::new(rcu::global(), n, false)?,
+                Kinds::new(own, n, false)?,
+            )),
             chain: next.and_then(retire),
         })
     }
