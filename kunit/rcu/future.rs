@@ -113,8 +113,9 @@ impl_has_rundown! {
 
 impl Drop for Gated {
     fn drop(&mut self) {
+        // There are hundreds of these at a time.
         while self.gate.load(Relaxed) == 0 {
-            support::msleep(1);
+            support::msleep(20);
         }
         self.dropped.add(1, Relaxed);
     }
