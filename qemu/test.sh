@@ -144,6 +144,9 @@ run_profile() {
 	if [ "$rc" = "$EX_CRASH" ]; then
 		say "--- the end of $BUILD/$profile/console.log:"
 		tail -n 60 "$BUILD/$profile/console.log" >&2
+		say "--- what took time in $BUILD/$profile/results.log, and its end:"
+		slowest "$BUILD/$profile/results.log" >&2
+		tail -n 5 "$BUILD/$profile/results.log" >&2
 	fi
 	while read -r name file; do
 		r=0
@@ -152,6 +155,11 @@ run_profile() {
 		[ "$r" -le "$rc" ] || rc=$r
 	done < <(suites splats)
 	return "$rc"
+}
+
+# slowest FILE: the suites of a guest that took the longest.
+slowest() {
+	awk '$2 == "begin" { name = $3 } $2 == "seconds" { print $3, name }' "$1" | sort -rn | head -n 6
 }
 
 splats_to() {
