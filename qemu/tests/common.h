@@ -58,6 +58,16 @@ static inline uint64_t in_ms(unsigned int ms)
 	return clock_ns(CLOCK_MONOTONIC) + ms * NSEC_PER_MSEC;
 }
 
+/*
+ * Whether a loop of @rounds rounds, numbered from 0, has round @round: those from a
+ * quarter of them on begin before @end, so that a slow kernel does not take minutes.
+ */
+static inline bool more_rounds(int round, int rounds, uint64_t end)
+{
+	return round < rounds &&
+	       (round < rounds / 4 || clock_ns(CLOCK_MONOTONIC) < end);
+}
+
 /* Time for which a wait that must block is observed. */
 #define BLOCKS_MS 20
 
@@ -263,8 +273,8 @@ __attribute__((constructor)) static void exec_main_hook(void)		\
 static void exec_main(const char *what, int fd)
 
 /*
- * 'PROGRAM -n 20' runs the whole of it 20 times and shows the last run, or the
- * first that fails.
+ * 'PROGRAM -n 20' runs the whole of it 20 times, or for about a minute, and shows
+ * the last run, or the first that fails.
  */
 static inline int run_again(int nr, bool last)
 {
@@ -302,9 +312,12 @@ static inline int run_again(int nr, bool last)
 __attribute__((constructor)) static void run_again_hook(int argc, char **argv)
 {
 	int times = argc == 3 && !strcmp(argv[1], "-n") ? atoi(argv[2]) : 0;
+	uint64_t end = in_ms(60000);
+	bool last = times == 0;
 
-	for (int i = 1; i <= times; i++) {
-		if (run_again(i, i == times))
+	for (int i = 1; !last; i++) {
+		last = !more_rounds(i, times, end);
+		if (run_again(i, last))
 			exit(1);
 	}
 	if (times)

@@ -10,6 +10,8 @@
 
 #define PAIR_ROUNDS 1000
 #define GROUP_ROUNDS 150
+/* What each of the tests takes, if that is less, and a quarter of the rounds. */
+#define TEST_MS 20000
 #define GROUP_PARTIES 4
 #define MAX_USEC 3000
 
@@ -78,9 +80,10 @@ FIXTURE_TEARDOWN(kill)
 
 TEST_F_TIMEOUT(kill, pair, 300)
 {
-	uint64_t met = 0;
+	uint64_t met = 0, end = in_ms(TEST_MS);
+	int round;
 
-	for (int round = 0; round < PAIR_ROUNDS; round++) {
+	for (round = 0; more_rounds(round, PAIR_ROUNDS, end); round++) {
 		Barrier b = BARRIER_NULL;
 		struct quiesce_status s;
 		pid_t pid;
@@ -109,14 +112,16 @@ TEST_F_TIMEOUT(kill, pair, 300)
 		ASSERT_EQ(KILLED, join(pid));
 		barrier_destroy(&b);
 	}
-	TH_LOG("%llu meetings in %d rounds", (unsigned long long)met, PAIR_ROUNDS);
+	TH_LOG("%llu meetings in %d rounds", (unsigned long long)met, round);
 	EXPECT_NOTHING_LEFT();
 }
 
 /* The same where a copy of the victim's descriptor is kept: it is bound. */
 TEST_F_TIMEOUT(kill, pair_bound, 300)
 {
-	for (int round = 0; round < PAIR_ROUNDS / 4; round++) {
+	uint64_t end = in_ms(TEST_MS);
+
+	for (int round = 0; more_rounds(round, PAIR_ROUNDS / 4, end); round++) {
 		struct quiesce_wait w;
 		struct gate g;
 		int fd[2], ret;
@@ -159,8 +164,9 @@ TEST_F_TIMEOUT(kill, group, 300)
 		struct quiesce_cause cause;
 		int ret;
 	} *report = share(GROUP_PARTIES * sizeof(*report));
+	uint64_t end = in_ms(TEST_MS);
 
-	for (int round = 0; round < GROUP_ROUNDS; round++) {
+	for (int round = 0; more_rounds(round, GROUP_ROUNDS, end); round++) {
 		int group = make_group(GROUP_PARTIES, 0, 0), doomed = rand() % GROUP_PARTIES;
 		pid_t pid[GROUP_PARTIES];
 
@@ -216,8 +222,9 @@ TEST_F_TIMEOUT(kill, group, 300)
 TEST_F_TIMEOUT(kill, group_shrinks, 300)
 {
 	_Atomic uint64_t *phases = share(GROUP_PARTIES * sizeof(*phases));
+	uint64_t end = in_ms(TEST_MS);
 
-	for (int round = 0; round < GROUP_ROUNDS / 5; round++) {
+	for (int round = 0; more_rounds(round, GROUP_ROUNDS / 5, end); round++) {
 		int group = make_group(GROUP_PARTIES, 0, QUIESCE_GROUP_SHRINK);
 		pid_t pid[GROUP_PARTIES];
 		uint64_t before;
