@@ -5,7 +5,8 @@
 # which the tests must notice. PART= tables or mutants, PROFILE= the kernels, stock and
 # lockdep if it is not set. SAMPLE= how many of those for the stock kernel: they are
 # chosen by a hash of their names and the sources, so that each state of the sources is
-# tested with others. SECONDS_MAX= ends each profile's runs, for a sample after 180.
+# tested with others. SECONDS_MAX= ends each profile's runs, for a sample after 180, or
+# after twice that if fewer than a half of it have a verdict.
 #
 # All mutants of the module and of user space are in one build, but for the Rust programs
 # and Python where no suite of the mutants needs them. A guest loads the
@@ -103,7 +104,16 @@ again() {
 	echo "mutants: forget $1" >>"$OUT/console.$profile"
 }
 
-# guest STAGE PLAN RESULTS: boots until the guest has done PLAN, or stops. Prints how
+# time_is_over UNTIL RESULTS: whether there is no time for another mutant; 0 is no limit.
+time_is_over() {
+	local now verdicts
+	now=$(date +%s)
+	if [ "$1" = 0 ] || [ "$now" -lt "$1" ]; then return 1; fi
+	verdicts=$(awk '/^# mutant / && $3 != "none" && !seen[$3]++ { n++ } END { print n + 0 }' "$2")
+	[ $((2 * verdicts)) -ge "$SAMPLE" ] || [ "$now" -ge $(($1 + LONGEST)) ]
+}
+
+# guest STAGE PLAN RESULTS UNTIL: boots until the guest has done PLAN, or stops. Prints how
 # many lines of it were done, of which the last may be one that ended the guest.
 guest() {
 	local stage=$1 plan=$2 results=$3 until=$4 line done=0 judged=0 current='' ended=crash pid rc anew=''
@@ -150,7 +160,7 @@ guest() {
 			done=$((done + 1)) current=''
 			[[ $line = "# mutant none "* ]] || judged=$((judged + 1))
 			# There is no time for another one.
-			[ "$until" = 0 ] || [ "$(date +%s)" -lt "$until" ] || break
+			! time_is_over "$until" "$results" || break
 			[ $((SECONDS - begun)) -lt $GUEST_MAX ] || break
 			;;
 		esac
@@ -225,7 +235,7 @@ run() {
 	: >"$OUT/console.$profile"
 	: >"$OUT/silent"
 	while rest "$profile" "$results" >"$plan" && [ -s "$plan" ]; do
-		[ "$until" = 0 ] || [ "$(date +%s)" -lt "$until" ] || break
+		! time_is_over "$until" "$results" || break
 		without "$plan" >"$plan.all"
 		cat "$plan" >>"$plan.all"
 		cp "$TOOK" "$stage/took"
