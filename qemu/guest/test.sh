@@ -5,8 +5,8 @@
 # lines '# begin NAME' and '# end NAME'; the last line is '# DONE suites=N'.
 #
 # /plan has a line for each thing to do, in order; see test.sh on the host. A program that
-# has not ended by itself after LIMIT seconds is killed, and its document is truncated. Two of them
-# leave the guest time for the rest.
+# has not ended by itself after LIMIT seconds is killed, and its document is truncated. After one of
+# them the slowest profile still has time for the rest.
 
 LIMIT=600
 suites=0

@@ -10,7 +10,7 @@
 
 #define PAIR_ROUNDS 1000
 #define GROUP_ROUNDS 150
-/* What each of the tests takes, if that is less, and a quarter of the rounds. */
+/* Each test ends after this time, once it has had a quarter of its rounds. */
 #define TEST_MS 20000
 #define GROUP_PARTIES 4
 #define MAX_USEC 3000

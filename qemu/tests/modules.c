@@ -8,7 +8,7 @@
 #define HOLDER "quiesce_rcu_holder"
 /* More than barrier() waits for at a time. */
 #define MODULES 12
-/* Any of them may be the one that is left out; a slow kernel leaves out some. */
+/* Any of them may be the one that is left out; on a slow kernel not each one is. */
 #define ROUNDS MODULES
 /* As many as there are accounts. */
 #define ACCOUNTS 512
@@ -134,11 +134,11 @@ TEST_F_TIMEOUT(many, barrier_waits_for_all_of_them, 600)
 	struct image copy = read_module(HOLDER);
 	char old[sizeof(HOLDER)] = HOLDER;
 	uint64_t end = in_ms(30000);
-	int first = getpid() % MODULES;
 
 	ASSERT_EQ(0, load(&gate, "open=0"));
 	for (int round = 0; more_rounds(round, ROUNDS, end); round++) {
-		int shut = 1 + (first + round) % MODULES;
+		/* 1, 6, 11, 4 and so on: a few rounds are spread over all of them. */
+		int shut = 1 + round * 5 % MODULES;
 		pid_t pid;
 
 		set_gate("open", 0);
@@ -306,7 +306,7 @@ TEST_F_TIMEOUT(many, no_module_is_loaded_without_an_account, 600)
 	char old[sizeof(HOLDER)] = HOLDER;
 	int n = 0, err;
 
-	if (!access("/sys/kernel/debug/kmemleak", F_OK) || !access("/proc/lockdep", F_OK))
+	if (!access("/sys/kernel/debug/kmemleak", F_OK))
 		SKIP(return, "a load takes long in this kernel");
 	ASSERT_EQ(0, load(&gate, "open=1"));
 	/* quiesce.ko has an account, too, and so have other modules. */
