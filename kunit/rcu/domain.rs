@@ -14,6 +14,7 @@ use core::{
         Future, //
     },
     pin::pin,
+    slice,
     task::{
         Context,
         Waker, //
@@ -33,6 +34,10 @@ use kernel::{
             Release, //
         },
         Arc, //
+    },
+    time::{
+        delay::udelay,
+        Delta, //
     }, //
 };
 use quiesce::rcu::{
@@ -476,6 +481,18 @@ mod tests {
         Ok(())
     }
 
+    /// Keeps all CPUs for so long: timers expire, and no work item begins.
+    fn keep_busy(ms: u32) -> Result {
+        let mut threads = KVec::new();
+        for cpu in 0..i32::try_from(support::num_online_cpus())? {
+            let busy = move || {
+                support::preempt_disabled(|| (0..ms).for_each(|_| udelay(Delta::from_millis(1))))
+            };
+            threads.push(support::spawn_on(cpu, c"rcu_busy", busy)?, GFP_KERNEL)?;
+        }
+        Ok(())
+    }
+
     /// The readers of two domains are named; one work item searches for both.
     #[test]
     fn two_stalls_are_reported() -> Result {
@@ -493,7 +510,7 @@ mod tests {
         ];
         let (first, second) = (Srcu::<First>::init()?, Srcu::<Second>::init()?);
         let named = NAMES.map(support::logged);
-        let was = rcu::set_stall_report_ms(50);
+        let was = rcu::set_stall_report_ms(200);
         let ret = complaining(STALL, || {
             with_reader(
                 first,
@@ -511,6 +528,10 @@ mod tests {
                                     let _ = second.synchronize();
                                 }),
                             ];
+                            for waiter in waiters.iter().flatten() {
+                                support::await_asleep(slice::from_ref(waiter));
+                            }
+                            let kept = keep_busy(400);
                             // For ten seconds at most.
                             let mut now = named;
                             for _ in 0..1000 {
@@ -525,6 +546,7 @@ mod tests {
                             for waiter in waiters {
                                 waiter?.join();
                             }
+                            kept?;
                             Ok::<_, Error>(now)
                         },
                     )?
