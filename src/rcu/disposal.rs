@@ -31,8 +31,8 @@ use super::{
         Reclaim, //
     },
     domain_state::{
-        DomainState,
-        GLOBAL, //
+        in_global_section,
+        DomainState, //
     },
     waiters,
     worker::{
@@ -136,9 +136,9 @@ pub(super) unsafe fn dispose(
                 // the module of the queue's account.
                 return unsafe { queue.add(head, func) };
             }
-        } else if cfg!(CONFIG_PREEMPT_COUNT) && (cfg!(CONFIG_PREEMPT_RCU) || !GLOBAL.in_reader()) {
+        } else if cfg!(CONFIG_PREEMPT_COUNT) && !in_global_section() {
             // Without a preemption count, "may wait" is a guess, on which no destructor runs. Without
-            // preemptible RCU, a section of `Global` may wait, and no destructor runs in it.
+            // preemptible RCU, the context does not show a section of `Global`.
             if let Some(queue) = claim(queues(), task) {
                 // SAFETY: `claim` returned a queue that belongs to the current task, and the
                 // context is `QUIESCE_RCU_MAY_WAIT`, in which the task may sleep. `func` may be

@@ -169,6 +169,12 @@ const DEFERRED: &CStr = c"what was deferred behind the readers";
 pub(super) static GLOBAL: DomainState =
     DomainState::new(c"rcu", cfg!(not(CONFIG_PREEMPT_RCU)), false);
 
+/// Returns whether the current task is in a section of [`GLOBAL`] that RCU does not know of: without
+/// preemptible RCU. No task sleeps or runs a destructor in a section of RCU. Any context.
+pub(super) fn in_global_section() -> bool {
+    cfg!(not(CONFIG_PREEMPT_RCU)) && GLOBAL.in_reader()
+}
+
 /// Domains that were used before they were ready, so that those who remove a user find them. A domain
 /// may be here more than once, and stays until it is ready or its module is unloaded.
 ///
@@ -432,6 +438,7 @@ impl DomainState {
         let context = unsafe { helpers::quiesce_helper_rcu_context() } as u32;
         let e = match context {
             helpers::QUIESCE_RCU_MAY_WAIT if self.sleepable && self.in_reader() => EDEADLK,
+            helpers::QUIESCE_RCU_MAY_WAIT if in_global_section() => EAGAIN,
             helpers::QUIESCE_RCU_MAY_WAIT => return Ok(()),
             helpers::QUIESCE_RCU_READER if !self.sleepable => EDEADLK,
             _ => EAGAIN,

@@ -11,6 +11,7 @@ use super::{
         self,
         Account, //
     },
+    domain_state,
     waiters, //
 };
 use core::ffi::c_void;
@@ -22,6 +23,12 @@ use kernel::{
 /// Returns whether the current task is in a function of a waker; see [`waiters::is_called`].
 pub(crate) fn is_in_waker() -> bool {
     waiters::is_called()
+}
+
+/// Returns whether the current task is in a section of `Global` that RCU does not know of; see
+/// [`domain_state::in_global_section`].
+pub(crate) fn is_in_global_section() -> bool {
+    domain_state::in_global_section()
 }
 
 /// Returns the module that the calling code is in; see [`account::this_module`].
