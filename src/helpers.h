@@ -55,7 +55,7 @@ void quiesce_helper_rundown_reaper_flush(void);
 void quiesce_helper_rundown_leaked(void);
 void quiesce_helper_rundown_forever(void);
 u64 quiesce_helper_jiffies_64(void);
-bool quiesce_helper_rundown_may_sleep(void);
+bool quiesce_helper_rundown_may_sleep(bool reader);
 pid_t quiesce_helper_current_comm(char *comm);
 void quiesce_helper_format_pointer(char *buffer, size_t size, const void *pointer);
 void quiesce_helper_rundown_monitor_init(bool (*monitor)(unsigned int ms),

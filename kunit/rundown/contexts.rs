@@ -22,13 +22,19 @@ use kernel::{
         Arc, //
     },
 };
-use quiesce::rundown::{
-    Freezable,
-    HasRundown,
-    PerCpuRundownRef,
-    RundownError,
-    RundownRef,
-    Wait, //
+use quiesce::{
+    rcu::{
+        self,
+        Domain, //
+    },
+    rundown::{
+        Freezable,
+        HasRundown,
+        PerCpuRundownRef,
+        RundownError,
+        RundownRef,
+        Wait, //
+    }, //
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -206,14 +212,22 @@ fn listens_not() -> Result {
 /// A task may be preempted in a read-side critical section of RCU, and must not sleep there.
 #[inline(never)]
 fn waits_in_no_reader() -> Result {
-    if !cfg!(CONFIG_PREEMPT_RCU) {
-        return Ok(());
+    if cfg!(CONFIG_PREEMPT_RCU) {
+        waits_not_in(|wait| {
+            let _section = kernel::sync::rcu::read_lock();
+            wait()
+        })?;
     }
+    // Without preemptible RCU that is one of an SRCU domain.
+    waits_not_in(|wait| rcu::global().run(|_| wait()))
+}
+
+fn waits_not_in(
+    section: impl FnOnce(&dyn Fn() -> Result<(), RundownError>) -> Result<(), RundownError>,
+) -> Result {
     let r = RundownRef::new();
     let guard = r.try_acquire()?.unbind();
-    let section = kernel::sync::rcu::read_lock();
-    let ret = r.wait_for_rundown_timeout(1);
-    drop(section);
+    let ret = section(&|| r.wait_for_rundown_timeout(1));
     let begun = r.is_rundown_requested();
     drop(guard);
     ensure_eq!((ret, begun), (Err(RundownError::WouldSleep), false));

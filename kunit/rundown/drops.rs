@@ -27,6 +27,10 @@ use kernel::{
 };
 use quiesce::{
     impl_has_rundown,
+    rcu::{
+        self,
+        Domain, //
+    },
     rundown::{
         callbacks_for_test,
         idle_slots_for_test,
@@ -182,12 +186,18 @@ impl Drop for DroppedBy {
 /// A destructor may sleep, which a read-side critical section of RCU must not, though a task may be
 /// preempted in it.
 fn last_guard_in_a_read_side_critical_section() -> Result {
+    last_guard_in(|guard| {
+        let _section = kernel::sync::rcu::read_lock();
+        drop(guard);
+    })?;
+    // Without preemptible RCU that is one of an SRCU domain.
+    last_guard_in(|guard| rcu::global().run(|_| drop(guard)))
+}
+
+fn last_guard_in(section: impl FnOnce(ArcGuard<Rundown<DroppedBy>>)) -> Result {
     let by = Arc::new(Atomic::new(0), GFP_KERNEL)?;
     let object = Arc::new(Rundown::new(DroppedBy(by.clone())), GFP_KERNEL)?;
-    let guard = HasRundown::try_acquire_arc(object)?;
-    let section = kernel::sync::rcu::read_lock();
-    drop(guard);
-    drop(section);
+    section(HasRundown::try_acquire_arc(object)?);
     for _ in 0..60_000 {
         if by.load(Acquire) != 0 {
             break;

@@ -272,9 +272,10 @@ void quiesce_helper_rundown_forever(void)
 }
 EXPORT_SYMBOL_GPL(quiesce_helper_rundown_forever);
 
-bool quiesce_helper_rundown_may_sleep(void)
+/* @reader: the task is in a read-side critical section that RCU does not know of. */
+bool quiesce_helper_rundown_may_sleep(bool reader)
 {
-	bool atomic = rcu_preempt_depth() > 0;
+	bool atomic = reader || rcu_preempt_depth() > 0;
 
 	if (IS_ENABLED(CONFIG_PREEMPT_COUNT))
 		atomic |= !preemptible();

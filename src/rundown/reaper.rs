@@ -18,6 +18,7 @@ use super::percpu_core::PerCpuCore;
 use crate::{
     bindings as helpers,
     rcu::posting::{
+        is_in_global_section,
         is_in_waker,
         this_module,
         Posting, //
@@ -81,7 +82,7 @@ static TABLE: [ReaperSlot; SLOTS] = [const { ReaperSlot::new() }; SLOTS];
 /// A kernel without `CONFIG_PREEMPT_COUNT` does not know that, and takes each for one in which none
 /// can. It is false in functions of wakers, for which unloads of modules wait.
 pub(super) fn may_drop_here() -> bool {
-    is_preemptible() && !is_in_waker()
+    is_preemptible() && !is_in_waker() && !is_in_global_section()
 }
 
 fn is_preemptible() -> bool {

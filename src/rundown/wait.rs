@@ -27,7 +27,10 @@ use super::{
     },
     RundownError, //
 };
-use crate::bindings as helpers;
+use crate::{
+    bindings as helpers,
+    rcu::posting::is_in_global_section, //
+};
 use core::panic::Location;
 use kernel::{
     bindings,
@@ -157,7 +160,7 @@ impl Wait {
 /// Returns whether the caller may sleep; warns once if not.
 pub(super) fn may_sleep() -> bool {
     // SAFETY: The helper only reads the preemption and interrupt state of this task.
-    unsafe { helpers::quiesce_helper_rundown_may_sleep() }
+    unsafe { helpers::quiesce_helper_rundown_may_sleep(is_in_global_section()) }
 }
 
 /// The condition and the object of a wait.

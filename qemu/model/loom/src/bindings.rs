@@ -96,7 +96,7 @@ pub(crate) unsafe fn quiesce_helper_current_comm(_: *mut c_char) -> i32 {
 pub(crate) unsafe fn quiesce_helper_jiffies_64() -> u64 {
     0
 }
-pub(crate) unsafe fn quiesce_helper_rundown_may_sleep() -> bool {
+pub(crate) unsafe fn quiesce_helper_rundown_may_sleep(_reader: bool) -> bool {
     true
 }
 pub(crate) unsafe fn quiesce_helper_rundown_forever() {
