@@ -22,6 +22,7 @@ use kernel::{
     time::msecs_to_jiffies, //
 };
 use quiesce::rundown::{
+    Freezable,
     HasRundown,
     PerCpuRundownRef,
     Rundown,
@@ -67,6 +68,20 @@ fn clone_over_the_edge() -> Result {
     drop(second);
     drop(third);
     is_saturated(&r)
+}
+
+/// A saturated object stays frozen, and who waits for its thaw learns that.
+fn frozen_for_good() -> Result {
+    let queue = KBox::pin_init(Freezable::new(at(EDGE - 1)), GFP_KERNEL)?;
+    let guard = queue.try_acquire()?;
+    let second = complaining(TOO_MANY, || guard.clone());
+    drop((guard, second));
+    let frozen = queue.freeze(Wait::uninterruptible()).map(drop);
+    ensure_eq!(frozen, Err(RundownError::Saturated));
+    let acquired = queue.acquire_or_wait().map(drop);
+    ensure_eq!(acquired, Err(RundownError::RundownInProgress));
+    ensure!(queue.is_frozen());
+    Ok(())
 }
 
 /// What a clone saturated stays so, though the count alone would fit again.
@@ -373,6 +388,11 @@ mod tests {
     #[test]
     fn clone_over_the_edge() -> Result {
         super::clone_over_the_edge()
+    }
+
+    #[test]
+    fn frozen_for_good() -> Result {
+        super::frozen_for_good()
     }
 
     #[test]
