@@ -62,6 +62,13 @@ checkpatch() {
 	return $rc
 }
 
+# user_access: some architectures evaluate the arguments of these macros twice.
+user_access() {
+	local files
+	mapfile -t files < <(tracked 'src/*.c' 'src/**/*.c')
+	[ ${#files[@]} != 0 ] && ! grep -nE '\b(unsafe_)?(get|put)_user\([^;]*(\+\+|--)' "${files[@]}"
+}
+
 # SC1091: sourced files are checked separately; SC2317: step calls functions by name.
 shell() {
 	{
@@ -106,6 +113,7 @@ others() {
 	check "Lints, user space" user_lint
 	check "Unit tests of quiesce(1)" user_space src/user test
 	check "Style of the C code (checkpatch)" checkpatch
+	check "Arguments of the macros for user memory" user_access
 	check "The harness's shell (shellcheck)" shell
 	check "The harness's Python" python
 	check "Spelling" spelling

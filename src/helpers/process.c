@@ -225,8 +225,9 @@ int quiesce_helper_copy_in(void *dst, size_t size, unsigned long src, size_t use
 		return copy_struct_from_user(dst, size, from, user_size);
 	if (!user_read_access_begin(from, size))
 		return -EFAULT;
-	for (; size; size -= sizeof(*to))
-		unsafe_get_user(*to++, from++, fault);
+	/* The macro may evaluate its arguments twice, as riscv's does. */
+	for (; size; size -= sizeof(*to), to++, from++)
+		unsafe_get_user(*to, from, fault);
 	user_read_access_end();
 	return 0;
 fault:
@@ -260,8 +261,8 @@ int quiesce_helper_copy_out(unsigned long dst, size_t user_size, const void *src
 		return copy_struct_to_user(to, user_size, src, size, NULL);
 	if (!user_write_access_begin(to, size))
 		return -EFAULT;
-	for (; size; size -= sizeof(*from))
-		unsafe_put_user(*from++, to++, fault);
+	for (; size; size -= sizeof(*from), from++, to++)
+		unsafe_put_user(*from, to, fault);
 	user_write_access_end();
 	return 0;
 fault:
@@ -298,8 +299,8 @@ int quiesce_helper_put(unsigned long dst, const void *src, size_t size)
 		pagefault_enable();
 		return -EFAULT;
 	}
-	for (; size; size -= sizeof(*from))
-		unsafe_put_user(*from++, to++, fault);
+	for (; size; size -= sizeof(*from), from++, to++)
+		unsafe_put_user(*from, to, fault);
 	user_write_access_end();
 	pagefault_enable();
 	return 0;
