@@ -205,6 +205,24 @@ TEST_F(completion, leader_dies)
 	}
 }
 
+/* A copy of the descriptor of a leader that has died after it completed its phase. */
+TEST_F(completion, copy_of_a_dead_leader)
+{
+	pid_t pid;
+
+	ASSERT_EQ(0, place(self->party[0]));
+	ASSERT_EQ(0, place(self->party[1]));
+	pid = spawn({
+		check(bind_to_me(self->party[2], QUIESCE_BIND_PROCESS) == 0);
+		check(meet(self->party[2], QUIESCE_FOREVER, NULL) == 0);
+		check(complete(self->party[2], 1, NULL) == 0);
+	});
+	ASSERT_EQ(0, join(pid));
+	EXPECT_EQ(-ENOTCONN, place(self->party[2]));
+	EXPECT_EQ(-EINVAL, complete(self->party[2], 1, NULL));
+	EXPECT_EQ(0, wait_phase(self->party[2], 1, QUIESCE_NOW, NULL));
+}
+
 /*
  * A process that has the last arrivals dies, and its descriptors close one after the
  * other: the lead passes to the party that is left.
