@@ -385,6 +385,27 @@ TEST_F(sides, bound_process)
 	EXPECT_EQ(-EBADF, self->child.me);
 }
 
+/* The role does not undo it. */
+TEST(bound_before_the_role)
+{
+	Barrier b = BARRIER_NULL;
+	pid_t pid;
+	int copy;
+
+	ASSERT_EQ(0, barrier_create(&b));
+	copy = dup(b.me);
+	ASSERT_LE(0, copy);
+	pid = spawn({
+		check(barrier_bind_process(&b) == 0);
+		barrier_set_role(&b, BARRIER_PARENT);
+	});
+	barrier_set_role(&b, BARRIER_CHILD);
+	ASSERT_EQ(0, join(pid));
+	EXPECT_EQ(-EOWNERDEAD, wait_for(b.me, QUIESCE_WAIT_NEXT, in_ms(60000), NULL));
+	barrier_destroy(&b);
+	close(copy);
+}
+
 TEST_F(sides, adopt)
 {
 	Barrier copy = BARRIER_NULL;

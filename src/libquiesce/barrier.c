@@ -91,6 +91,7 @@ Barrier *barrier_destroy(Barrier *b)
 
 void barrier_set_role(Barrier *b, unsigned int role)
 {
+	struct quiesce_status status = {};
 	struct quiesce_bind bind = {};
 	int fd;
 
@@ -108,8 +109,12 @@ void barrier_set_role(Barrier *b, unsigned int role)
 		return;
 	}
 	quiesce__close_fd(&b->them);
-	/* Only so that status and fdinfo name the right process. */
-	(void)!ioctl(b->me, QUIESCE_IOC_BIND, &bind);
+	/*
+	 * Only so that status and fdinfo name the right process. A side that is bound
+	 * to its process has the right one, and would not be bound any more.
+	 */
+	if (ioctl(b->me, QUIESCE_IOC_STATUS, &status) < 0 || !(status.state & QUIESCE_STATE_BOUND))
+		(void)!ioctl(b->me, QUIESCE_IOC_BIND, &bind);
 }
 
 int barrier_adopt(Barrier *b, int fd)
