@@ -9,7 +9,7 @@ use std::{
     fs,
     io::{Read, Write},
     os::{
-        fd::AsRawFd,
+        fd::{AsRawFd, FromRawFd, OwnedFd},
         unix::{
             fs::PermissionsExt,
             net::{UnixListener, UnixStream},
@@ -345,6 +345,50 @@ fn ignored_signals() {
     end(server).status(128 + libc::SIGTERM);
 }
 
+/// Starts the words as the leader of a session, whose terminal is returned.
+fn in_a_terminal(words: &[&str]) -> (OwnedFd, Child) {
+    let (mut terminal, mut its_side) = (-1, -1);
+    let null = std::ptr::null_mut();
+    // SAFETY: The call stores two descriptors, which are new, and the null pointers are allowed.
+    let (terminal, its_side) = unsafe {
+        let made = libc::openpty(&mut terminal, &mut its_side, null, null.cast(), null.cast());
+        assert_eq!(made, 0);
+        libc::fcntl(terminal, libc::F_SETFD, libc::FD_CLOEXEC);
+        (
+            OwnedFd::from_raw_fd(terminal),
+            OwnedFd::from_raw_fd(its_side),
+        )
+    };
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]).stdin(its_side);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    // SAFETY: The closure makes two async-signal-safe calls.
+    unsafe {
+        command.pre_exec(|| {
+            if libc::setsid() < 0 || libc::ioctl(0, libc::TIOCSCTTY, 0) < 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+            Ok(())
+        });
+    }
+    (terminal, command.spawn().unwrap())
+}
+
+/// The terminal's hang-up reaches the session's leader alone, which passes it on.
+fn hang_up_of_the_leader() {
+    let command = ["sh", "-c", ": >./on; exec sleep 1000"];
+    let run = ["quiesce", "run", "-n", "1", "--"];
+    let trace = ["quiesce", "trace", "--"];
+    for (words, status) in [(&run[..], 1), (&trace[..], 128 + libc::SIGHUP)] {
+        let (terminal, child) = in_a_terminal(&[words, &command].concat());
+        until("the command runs", || exists("./on"));
+        fs::remove_file("./on").unwrap();
+        drop(terminal);
+        until("it ends", || state(&child) == Some('Z'));
+        end(child).status(status);
+    }
+}
+
 fn state(child: &Child) -> Option<char> {
     let stat = fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
     stat.rsplit(')').next().unwrap().trim().chars().next()
@@ -672,6 +716,9 @@ fn permissions_of_the_socket() {
     kill(&server, libc::SIGTERM);
     end(server).status(128 + libc::SIGTERM);
     assert!(!exists("./socket"));
+    as_user("quiesce serve -n 1 /socket")
+        .status(4)
+        .err("/socket: ");
     let server = serve("-n 1 --mode 666 ./socket");
     as_user("quiesce join ./socket quiesce sync")
         .status(0)
@@ -1156,6 +1203,25 @@ fn trace_until_a_signal() {
     sh("quiesce trace -d 50ms sleep 100").status(143);
 }
 
+/// Events of others that are recorded as fast as they are read delay no end.
+fn trace_of_a_flood() {
+    let ends = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let (a, _b) = Pair::new().unwrap();
+                while !ends.load(Ordering::Relaxed) {
+                    a.place().unwrap();
+                }
+            });
+        }
+        let ran = sh("timeout -s KILL 60 quiesce trace -d 1s -o ./t.svg");
+        ends.store(true, Ordering::Relaxed);
+        ran.status(0);
+    });
+    fs::remove_file("./t.svg").unwrap();
+}
+
 /// Names that would end a line, or begin an event.
 fn trace_of_hostile_names() {
     let (a, _b) = Pair::new().unwrap();
@@ -1302,6 +1368,7 @@ fn main() {
             false_servers
             requests_with_descriptors
             servers_of_something_else
+            hang_up_of_the_leader
             ls_names_who_is_late
             ls_knows_since_when
             ls_lists_all_processes
@@ -1313,6 +1380,7 @@ fn main() {
             trace_of_a_death
             trace_passes_the_status
             trace_until_a_signal
+            trace_of_a_flood
             trace_of_hostile_names
             trace_of_a_stubborn_command
             trace_needs_root

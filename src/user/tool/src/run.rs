@@ -354,8 +354,7 @@ fn supervise(
         while let Some(signal) = signals.read() {
             if signal.number == libc::SIGCHLD {
                 reap(members)?;
-            } else if signal.by_process {
-                // Those of the terminal reach the commands without this process.
+            } else if signal.is_passed_on {
                 send(members, signal.number, |_| true);
             }
         }

@@ -26,8 +26,10 @@ pub struct Signals {
 /// A signal that was read.
 pub struct Signal {
     pub number: i32,
-    /// Sent by a process, not by the terminal to its foreground processes.
-    pub by_process: bool,
+    /// Whether the commands do not get it without this process, as they do those that the
+    /// terminal sends to its foreground processes. A hang-up is sent to the session's leader alone,
+    /// which this process may be.
+    pub is_passed_on: bool,
 }
 
 impl Signals {
@@ -87,9 +89,10 @@ impl Signals {
                 return None;
             }
             let info = info.assume_init();
+            let number = info.ssi_signo as i32;
             Some(Signal {
-                number: info.ssi_signo as i32,
-                by_process: info.ssi_code <= 0,
+                number,
+                is_passed_on: info.ssi_code <= 0 || number == libc::SIGHUP,
             })
         }
     }

@@ -63,14 +63,15 @@ impl SocketFile {
         unsafe {
             libc::umask(umask);
         }
-        let listener = listener.map_err(|e| {
-            Failure::other(match e.kind() {
-                io::ErrorKind::AddrInUse => format!(
-                    "{}: exists; another server uses it, or was killed and left it",
-                    path.display()
-                ),
-                _ => format!("{}: {e}", path.display()),
-            })
+        let listener = listener.map_err(|e| match e.kind() {
+            io::ErrorKind::AddrInUse => Failure::other(format!(
+                "{}: exists; another server uses it, or was killed and left it",
+                path.display()
+            )),
+            io::ErrorKind::PermissionDenied => {
+                Failure::Text(failure::UNAVAILABLE, format!("{}: {e}", path.display()))
+            }
+            _ => Failure::other(format!("{}: {e}", path.display())),
         })?;
         listener.set_nonblocking(true)?;
         let stat = fs::symlink_metadata(path)?;

@@ -25,7 +25,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Number of events after which the recording ends.
+/// Number of events that are recorded at most.
 const EVENTS: usize = 1_000_000;
 
 /// An instance of the kernel's tracer of this process's own, removed when dropped. Other users of
@@ -95,18 +95,24 @@ struct Recording {
 }
 
 impl Recording {
-    /// Reads what the pipe has now.
-    fn read(&mut self, mut pipe: &fs::File) -> Result<(), Failure> {
+    /// Reads a part of what the pipe has, and returns whether it had anything. Events may be added
+    /// as fast as they are read.
+    fn read(&mut self, mut pipe: &fs::File) -> Result<bool, Failure> {
         let mut buffer = [0; 65536];
-        loop {
-            match pipe.read(&mut buffer) {
-                Ok(0) => return Ok(()),
-                Ok(n) => self.add(&buffer[..n]),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(e.into()),
+        match pipe.read(&mut buffer) {
+            Ok(n) => {
+                self.add(&buffer[..n]);
+                Ok(n != 0)
             }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(true),
+            Err(e) => Err(e.into()),
         }
+    }
+
+    /// Whether no further event is recorded.
+    fn is_full(&self) -> bool {
+        self.events.len() >= EVENTS
     }
 
     fn add(&mut self, bytes: &[u8]) {
@@ -125,7 +131,7 @@ impl Recording {
             let (line, rest) = lines.split_at(end.map_or(lines.len(), |end| name + end));
             lines = rest.get(1..).unwrap_or_default();
             match Event::parse(line) {
-                Some(event) if self.events.len() < EVENTS => self.events.push(event),
+                Some(event) if !self.is_full() => self.events.push(event),
                 Some(_) => self.lost = true,
                 None => self.lost |= line.starts_with(b"CPU:") && line.ends_with(b"EVENTS]"),
             }
@@ -203,10 +209,10 @@ fn record(
     };
     let limit = time.map(|time| Instant::now() + time);
     let mut recording = Recording::default();
-    let mut end = None;
-    while recording.events.len() < EVENTS {
+    let (mut end, mut more, mut enabled) = (None, false, true);
+    loop {
         // The pipe reports only a share of its buffer as readable, so it is read in between.
-        let mut wait = Duration::from_millis(100);
+        let mut wait = Duration::from_millis(if more { 0 } else { 100 });
         if let Some(limit) = limit {
             wait = wait.min(limit.saturating_duration_since(Instant::now()));
         }
@@ -215,14 +221,20 @@ fn record(
             Ok(_) | Err(Errno::INTR) => {}
             Err(e) => return Err(e.into()),
         }
-        recording.read(&pipe)?;
+        more = recording.read(&pipe)?;
         let mut stop = limit.is_some_and(|limit| Instant::now() >= limit);
+        if recording.is_full() && enabled {
+            // The command goes on.
+            instance.write("events/quiesce/enable", "0")?;
+            (enabled, recording.lost) = (false, true);
+            stop |= child.is_none();
+        }
         while let Some(signal) = signals.read() {
             match (&mut child, signal.number) {
                 (Some(child), libc::SIGCHLD) => end = end.or(child.try_wait()?),
                 (None, libc::SIGCHLD) => {}
-                (Some(child), number) if signal.by_process => signals::send(child.id(), number),
-                // The command ends by the terminal's signal, and the trace with it.
+                (Some(child), number) if signal.is_passed_on => signals::send(child.id(), number),
+                // The command gets the terminal's signal itself, and the trace ends with it.
                 (Some(_), _) => {}
                 (None, _) => stop = true,
             }
@@ -232,7 +244,8 @@ fn record(
         }
     }
     instance.write("events/quiesce/enable", "0")?;
-    recording.read(&pipe)?;
+    // What is left ends, as no event is added.
+    while recording.read(&pipe)? {}
     Ok((recording, status(child, end, signals)?))
 }
 
@@ -254,7 +267,7 @@ fn status(child: Option<Child>, end: Option<ExitStatus>, signals: &Signals) -> R
                     Err(e) => return Err(e.into()),
                 }
                 while let Some(signal) = signals.read() {
-                    if signal.by_process && signal.number != libc::SIGCHLD {
+                    if signal.is_passed_on && signal.number != libc::SIGCHLD {
                         signals::send(child.id(), signal.number);
                     }
                 }
