@@ -263,6 +263,7 @@ mod tests {
         assert_eq!(pair.arrive(Side::Zero, 1), Err(EOVERFLOW));
         assert_eq!(pair.arrive(Side::Zero, u64::MAX), Err(EOVERFLOW));
         assert_eq!(pair.balance(Side::Zero), i64::MAX);
+        assert_eq!(pair.poll(Side::Zero) & (POLLOUT | POLLWRNORM), 0);
         assert_eq!(pair.unread(Side::One), MAX);
         let next = look(&mut pair, Side::One, Goal::Next);
         assert_eq!(next, Some(Ok(())));

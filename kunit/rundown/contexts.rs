@@ -162,6 +162,7 @@ pub(super) fn no_waits_in_atomic_context() -> Result {
     resurrects_not()?;
     listens_not()?;
     waits_in_no_reader()?;
+    runs_down_not()?;
     insists()?;
     acquires_not()
 }
@@ -231,6 +232,17 @@ fn waits_not_in(
     let begun = r.is_rundown_requested();
     drop(guard);
     ensure_eq!((ret, begun), (Err(RundownError::WouldSleep), false));
+    Ok(())
+}
+
+/// A holder that cannot wait begins the rundown of a word, and holds it no more.
+#[inline(never)]
+fn runs_down_not() -> Result {
+    let r = RundownRef::new();
+    let guard = r.try_acquire()?;
+    let ret = support::preempt_disabled(|| guard.into_rundown().map(drop));
+    ensure_eq!(ret, Err(RundownError::WouldSleep));
+    ensure_eq!((r.is_rundown_requested(), r.holders()), (true, 0));
     Ok(())
 }
 

@@ -469,6 +469,26 @@ fn signals<R: Form>() -> Result {
     Ok(())
 }
 
+/// As [`signals`], of the waits for a value.
+fn signals_of_a_value() -> Result {
+    for pending in [true, false] {
+        let object = Arc::new(Rundown::new(5u64), GFP_KERNEL)?;
+        let guard = HasRundown::try_acquire_arc(object.clone())?;
+        let theirs = object.clone();
+        let ret = with_signal(bindings::SIGUSR1, pending, move || {
+            theirs.wait_for_rundown_interruptible().map(drop)
+        });
+        ensure_eq!(ret, Ok(Err(RundownError::Interrupted)));
+        let theirs = object.clone();
+        let ret = with_signal(bindings::SIGKILL, pending, move || {
+            theirs.wait_for_rundown_killable().map(drop)
+        });
+        ensure_eq!(ret, Ok(Err(RundownError::Interrupted)));
+        drop(guard);
+    }
+    Ok(())
+}
+
 /// A signal ends the wait for a request.
 fn signals_of_holders<R: Form>() -> Result {
     for pending in [true, false] {
@@ -1119,6 +1139,11 @@ mod tests {
     #[test]
     fn signals_percpu() -> Result {
         signals::<PerCpuRundownRef>()
+    }
+
+    #[test]
+    fn signals_of_a_value() -> Result {
+        super::signals_of_a_value()
     }
 
     #[test]

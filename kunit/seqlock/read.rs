@@ -254,6 +254,17 @@ mod tests {
         Ok(())
     }
 
+    /// A pass needs no lock.
+    #[test]
+    fn read_or_lock_reads_first() -> Result {
+        let lock = Arc::pin_init(new_seqlock!(SeqLock<u64>, 1), GFP_KERNEL)?;
+        let guard = lock.read_exclusive();
+        let value = lock.read_or_lock::<1>();
+        drop(guard);
+        assert_eq!(value, 1);
+        Ok(())
+    }
+
     #[test]
     fn statics_need_no_initialisation() -> Result {
         assert_eq!(PLAIN.read(), VALUE);

@@ -329,8 +329,15 @@ TEST(tracepoints)
 	close(party);
 	close(group);
 	close(fd[1]);
+	group = make_group(2, 0, 0);
+	party = join_group(group, 0, NULL);
+	arrivals = arrive_args(1);
+	arrivals.flags = QUIESCE_ARRIVE_DROP;
+	EXPECT_EQ(0, ctl(party, QUIESCE_IOC_ARRIVE, &arrivals));
 
 	put(TRACING "/events/quiesce/enable", "0");
+	close(party);
+	close(group);
 	trace = open(TRACING "/trace", O_RDONLY | O_CLOEXEC);
 	ASSERT_LE(0, trace);
 	while ((n = read(trace, text + have, sizeof(text) - 1 - have)) > 0)
@@ -359,6 +366,12 @@ TEST(tracepoints)
 		EXPECT_NULL(strstr(found + 1, "quiesce_phase_end:"));
 	/* Five arrivals after one. */
 	EXPECT_NE(NULL, strstr(text, " party=0 count=5 ticket=6\n"));
+	/* By LEAVE and by ARRIVE. */
+	found = strstr(text, "quiesce_leave:");
+	if (found)
+		EXPECT_NE(NULL, strstr(found + 1, "quiesce_leave:"));
+	snprintf(line, sizeof(line), " ret=%d\n", -ETIMEDOUT);
+	EXPECT_NE(NULL, strstr(text, line));
 	EXPECT_NE(NULL, strstr(text, "code=4711"));
 	EXPECT_NE(NULL, strstr(text, "code=4712"));
 	EXPECT_EQ(0, umount(TRACING));

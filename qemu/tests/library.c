@@ -454,6 +454,19 @@ TEST_F(sides, two_holders)
 	barrier_destroy(&copy);
 }
 
+/* The end of the other side is an outcome for who learns of it second, too. */
+TEST_F(sides, two_holders_of_an_end)
+{
+	Barrier copy = BARRIER_NULL;
+
+	ASSERT_EQ(0, barrier_adopt(&copy, dup(self->parent.me)));
+	barrier_destroy(&self->child);
+	EXPECT_FALSE(barrier_wait_next(&copy));
+	EXPECT_FALSE(barrier_place(&self->parent));
+	EXPECT_VIEW(&self->parent, false, true);
+	barrier_destroy(&copy);
+}
+
 #endif
 
 /* A descriptor that somebody closed behind its back: aborted on both sides. */
