@@ -65,7 +65,7 @@ checkpatch() {
 # user_access: some architectures evaluate the arguments of these macros twice.
 user_access() {
 	local files
-	mapfile -t files < <(tracked 'src/*.c' 'src/**/*.c')
+	mapfile -t files < <(tracked 'src/*.[ch]' 'src/**/*.[ch]')
 	[ ${#files[@]} != 0 ] && ! grep -nE '\b(unsafe_)?(get|put)_user\([^;]*(\+\+|--)' "${files[@]}"
 }
 

@@ -169,8 +169,8 @@ const DEFERRED: &CStr = c"what was deferred behind the readers";
 pub(super) static GLOBAL: DomainState =
     DomainState::new(c"rcu", cfg!(not(CONFIG_PREEMPT_RCU)), false);
 
-/// Returns whether the current task is in a section of [`GLOBAL`] that RCU does not know of: without
-/// preemptible RCU. No task sleeps or runs a destructor in a section of RCU. Any context.
+/// Returns whether the current task is in a section of [`GLOBAL`], where that is an SRCU domain: RCU does
+/// not know of the section, and no destructor runs in it, as in one of RCU. Any context.
 pub(super) fn in_global_section() -> bool {
     cfg!(not(CONFIG_PREEMPT_RCU)) && GLOBAL.in_reader()
 }
