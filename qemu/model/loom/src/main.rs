@@ -140,6 +140,12 @@ pub(crate) mod rcu {
 
     #[path = "../../qemu/model/loom/src/rcu_stubs.rs"]
     mod stubs;
+    /// What `rundown` uses of it.
+    pub(crate) mod posting {
+        pub(crate) fn is_in_global_section() -> bool {
+            super::domain_state::in_global_section()
+        }
+    }
     pub(crate) use stubs::{account, client, stall, worker};
 
     fn quiesce() {}
